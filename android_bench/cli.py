@@ -1,0 +1,164 @@
+"""`python -m android_bench`: times .tflite files on this machine, or runs them on an emulated phone CPU.
+
+Exit 0: measured. 1: the runtime refused a file, crashed, or left runs out; nothing is reported then.
+2: the user's input was wrong. Errors are one line on stderr; the last line on stdout is compact JSON.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from android_bench.config import BenchConfig, BenchResult, to_json
+from android_bench.emulate import CPUS, run_arm_random
+from android_bench.errors import InputError, RunError
+from android_bench.host import measure
+from android_bench.tflite_file import read
+
+EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
+COLUMNS = ("size_mb", "init_ms", "first_ms", "median_ms", "mean_ms", "p5_ms", "p95_ms", "std_ms", "min_ms",
+           "max_ms", "peak_memory_mb")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.out:
+            _refuse_existing(args.out, args.force)
+        report = _emulate(args) if args.emulate else _measure(args)
+        if args.out:
+            _write(args.out, report)
+        _say(json.dumps(_brief(report), separators=(",", ":"), allow_nan=False))
+    except (InputError, RunError, OSError) as error:
+        print(f"android_bench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print("android_bench: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m android_bench",
+        description="Times .tflite files: fresh pinned processes, files in turn, seeded random inputs.",
+        epilog=f"example:\n  {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = BenchConfig()
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE.tflite")
+    add("--runs", type=int, metavar="N", help=f"measured runs per launch ({default.runs})")
+    add("--warmup", type=int, metavar="N", help=f"runs before them ({default.warmup_runs})")
+    add("--threads", type=int, metavar="N", help=f"threads, each with a CPU of its own ({default.threads})")
+    add("--launches", type=int, metavar="N", help=f"fresh processes per file ({default.launches})")
+    add("--cpu-mask", type=hex_mask, metavar="HEX", help="CPUs to pin to, such as 0x2 (the last ones)")
+    add("--no-xnnpack", action="store_true", help="run the built-in kernels, without the XNNPACK delegate")
+    add("--emulate", metavar="CPU", help=f"instead run once, untimed, on an emulated {', '.join(CPUS)}")
+    add("--out", type=Path, metavar="BENCH.json", help="also write every figure here")
+    add("--force", action="store_true", help="replace an existing --out file")
+    return parser
+
+
+def hex_mask(text: str) -> int:
+    """A CPU mask written as `taskset` takes it, with or without 0x."""
+    return int(text, 16)
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Host benchmark: prints the table and returns the report."""
+    config = BenchConfig(**_given(args), use_xnnpack=not args.no_xnnpack)
+    results = measure(args.files, config, _progress())
+    _say(table(results))
+    device = results[0].device
+    _say(f"{results[0].runtime}, {device.cpu}, {config.threads} thread(s) on CPU "
+         f"{','.join(map(str, results[0].launches[0].cpus))}, {config.warmup_runs} + {config.runs} runs x "
+         f"{config.launches} launch(es); MB = 10^6 bytes; peak MB: resident, less the imported runtime")
+    for result in results:
+        if not all(launch.delegate_kernels for launch in result.launches):
+            _say(f"{result.file}: ran without XNNPACK, on the built-in kernels")
+    return to_json(results)
+
+
+def _emulate(args: argparse.Namespace) -> dict[str, Any]:
+    """One untimed run per file on an emulated CPU."""
+    ignored = [*_given(args), *(["no_xnnpack"] if args.no_xnnpack else [])]
+    if ignored:
+        raise InputError("no timing options beside --emulate, which measures no time", ", ".join(ignored),
+                         "leave them out")
+    artifacts, progress, rows = [read(path) for path in args.files], _progress(), []
+    for artifact in artifacts:
+        progress(f"{artifact.path.name} on {args.emulate}")
+        scores = run_arm_random(artifact.path, args.emulate)
+        fp16 = artifact.fp16_capable and CPUS[args.emulate]
+        rows.append({"file": str(artifact.path), "artifact_sha256": artifact.sha256,
+                     "size_bytes": artifact.size_bytes, "fp16_capable": artifact.fp16_capable,
+                     "fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]})
+        _say(f"{artifact.path}: ran on {args.emulate} in {'FP16' if fp16 else 'FP32'} arithmetic, output "
+             f"{', '.join(f'{value:.6g}' for value in scores)}")
+    return {"schema": 1, "emulated": args.emulate, "outputs": rows}
+
+
+def _given(args: argparse.Namespace) -> dict[str, int]:
+    """The timing options that were given, by BenchConfig's names."""
+    values = {"runs": args.runs, "warmup_runs": args.warmup, "threads": args.threads,
+              "launches": args.launches, "cpu_mask": args.cpu_mask}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def table(results: Sequence[BenchResult]) -> str:
+    """Aligned columns for people, one row per file; times in ms."""
+    heads = (name.removesuffix("_ms").replace("_memory", "").replace("_mb", " MB") for name in COLUMNS)
+    rows = [["file", *heads]]
+    for result in results:
+        figures = result.summary()
+        rows.append([result.file, *(f"{figures[name]:.2f}" for name in COLUMNS)])
+    first, *rest = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join("  ".join([row[0].ljust(first), *map(str.rjust, row[1:], rest)]) for row in rows)
+
+
+def _brief(report: dict[str, Any]) -> dict[str, Any]:
+    """The last line: without the single runs, which --out holds."""
+    if "results" not in report:
+        return report
+    rows = [{"file": row["file"], "fp16_capable": row["fp16_capable"], **row["summary"]}
+            for row in report["results"]]
+    first = report["results"][0]
+    return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    if path.is_dir() or (path.exists() and not force):
+        raise InputError(f"no file at {path}", "one that exists", "pass --force, or another --out")
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    """Indented JSON, renamed into place when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=2, allow_nan=False)
+            file.write("\n")
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _progress() -> Any:
+    """Shows what runs now on one line of stderr, only on a terminal."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+    return lambda text: print(f"\r\033[K{text}", end="\r", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

@@ -1,0 +1,179 @@
+"""What a benchmark was asked to do and what it found: BenchConfig, Launch, BenchResult, and their JSON.
+
+Sizes in MB are 10^6 bytes; times are milliseconds of wall clock.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from android_bench.errors import InputError, RunError
+from android_bench.stats import Summary, summarize
+
+SCHEMA = 1
+
+
+class Precision(StrEnum):
+    """Which arithmetic the runtime is told to use."""
+
+    FILE = "file"  # what the file's metadata allows and the hardware has
+    FP16 = "fp16"  # FP16 forced, as AI Benchmark's FP16 mode does; needs a runner that can force it
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """How to measure. `seed` makes the random inputs; `cpu_mask` 0 leaves the choice of CPUs to the runner.
+
+    With `warmup_runs` 0 the first inference is also the first measured run.
+    """
+
+    threads: int = 1
+    cpu_mask: int = 0
+    warmup_runs: int = 1
+    runs: int = 10
+    launches: int = 1
+    precision: Precision = Precision.FILE
+    use_xnnpack: bool = True
+    cooldown_s: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", Precision(self.precision))
+        for name in ("threads", "runs", "launches", "warmup_runs", "cpu_mask", "cooldown_s", "seed"):
+            lowest, value = int(name in ("threads", "runs", "launches")), getattr(self, name)
+            if not lowest <= value < math.inf:
+                raise InputError(f"{name} of at least {lowest}", f"{value}", f"correct {name}")
+        if self.cpu_mask and self.cpu_mask.bit_count() < self.threads:
+            raise InputError(f"a CPU mask with at least {self.threads} CPUs, one per thread",
+                             f"{self.cpu_mask:#x}", "add CPUs to the mask or use fewer threads")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What ran the file. `fp16_hardware`: the CPU has FP16 vector arithmetic."""
+
+    kind: str  # "host"
+    cpu: str
+    cores: int
+    platform: str
+    fp16_hardware: bool
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One process: load the file, run it. `init_ms` leaves the import of the runtime out."""
+
+    cpus: tuple[int, ...]
+    init_ms: float
+    first_ms: float
+    run_ms: tuple[float, ...]
+    rss_after_import_mb: float
+    peak_rss_mb: float
+    delegate_kernels: int  # partitions that XNNPACK took; 0 means that none of the graph was delegated
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """Peak resident memory less what the imported runtime already held, the file's own pages included."""
+        return self.peak_rss_mb - self.rss_after_import_mb
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """A complete measurement of one file; making one with missing or impossible runs raises RunError."""
+
+    file: str
+    artifact_sha256: str
+    size_bytes: int
+    fp16_capable: bool
+    config: BenchConfig
+    device: Device
+    runtime: str
+    launches: tuple[Launch, ...]
+
+    def __post_init__(self) -> None:
+        counts = [("launches", self.config.launches, len(self.launches))]
+        counts += [("runs", self.config.runs, len(launch.run_ms)) for launch in self.launches]
+        for what, asked, reported in counts:
+            if asked != reported:
+                raise RunError(f"{self.file}: {asked} {what} were asked for, {reported} reported")
+        for launch in self.launches:
+            times = (launch.init_ms, launch.first_ms, *launch.run_ms)
+            if not all(math.isfinite(ms) and ms > 0 for ms in times):
+                raise RunError(f"{self.file}: a time is not a positive number: {launch}")
+
+    @property
+    def run_ms(self) -> Summary:
+        """Statistics over the measured runs of all launches, in ms."""
+        return summarize([ms for launch in self.launches for ms in launch.run_ms])
+
+    @property
+    def init_ms(self) -> float:
+        """Median over launches."""
+        return summarize([launch.init_ms for launch in self.launches]).median
+
+    @property
+    def first_ms(self) -> float:
+        """Median over launches."""
+        return summarize([launch.first_ms for launch in self.launches]).median
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """The largest over launches."""
+        return max(launch.peak_memory_mb for launch in self.launches)
+
+    @property
+    def size_mb(self) -> float:
+        """File size in MB."""
+        return self.size_bytes / 1e6
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of one table row, JSON-ready; all of them follow from the fields."""
+        runs = {f"{name}_ms": round(value, 4) for name, value in dataclasses.asdict(self.run_ms).items()
+                if name != "count"}
+        return {
+            "size_mb": round(self.size_mb, 3),
+            "init_ms": round(self.init_ms, 4),
+            "first_ms": round(self.first_ms, 4),
+            **runs,
+            "peak_memory_mb": round(self.peak_memory_mb, 3),
+            "delegate_kernels": self.launches[0].delegate_kernels,
+        }
+
+
+def to_json(results: Sequence[BenchResult]) -> dict[str, Any]:
+    """A JSON-ready dict of a benchmark, summaries written out for readers; `from_json` reverses it."""
+    return {
+        "schema": SCHEMA,
+        "results": [{**dataclasses.asdict(result), "summary": result.summary()} for result in results],
+    }
+
+
+def from_json(data: dict[str, Any]) -> list[BenchResult]:
+    """The results of `to_json`'s dict; the summaries are computed again, not believed.
+
+    Raises InputError when it is of another schema or malformed, RunError when runs are missing.
+    """
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
+        raise InputError(f"a benchmark of schema {SCHEMA}", found, "measure again with this version")
+    try:
+        return [_result(entry) for entry in data["results"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError("results as android_bench writes them", f"{type(error).__name__}: {error}",
+                         "measure again with this version") from error
+
+
+def _result(entry: dict[str, Any]) -> BenchResult:
+    fields = {name: value for name, value in entry.items() if name != "summary"}
+    fields["config"] = BenchConfig(**fields["config"])
+    fields["device"] = Device(**fields["device"])
+    fields["launches"] = tuple(launch_from_json(value) for value in fields["launches"])
+    return BenchResult(**fields)
+
+
+def launch_from_json(value: dict[str, Any]) -> Launch:
+    """A Launch from JSON, where tuples are lists."""
+    return Launch(**{**value, "cpus": tuple(value["cpus"]), "run_ms": tuple(value["run_ms"])})

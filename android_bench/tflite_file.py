@@ -1,0 +1,120 @@
+"""What a benchmark needs to know of a .tflite file, read without any runtime.
+
+A flatbuffer is a few offsets: a reader for the three tables needed here is shorter than a dependency, and it
+tells a truncated file from a good one before a process is started for it. Field numbers are those of
+schema.fbs (Model: buffers 4, metadata 6; Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1).
+"""
+
+import hashlib
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_bench.errors import InputError
+
+IDENTIFIER = b"TFL3"
+REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
+_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
+_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
+_METADATA_NAME, _METADATA_BUFFER = 0, 1
+
+
+@dataclass(frozen=True)
+class TfliteFile:
+    """A .tflite file that was read to its end. `fp16_capable`: its metadata allows FP16 arithmetic."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    fp16_capable: bool
+
+
+def read(path: Path | str) -> TfliteFile:
+    """Reads and checks one file. Raises InputError when it is missing, not a TFLite model, or truncated."""
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"a .tflite file at {path}", found, "check the path")
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head[4:8] != IDENTIFIER:
+            raise InputError(f"a TFLite model ('TFL3' at byte 4) in {path}", f"bytes {head[:8]!r}",
+                             "convert a checkpoint with `python -m convert.tflite`")
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                marks = _metadata(data)
+            except (struct.error, UnicodeDecodeError) as error:
+                raise InputError(f"a whole TFLite model in {path}", f"{len(data)} damaged bytes: {error}",
+                                 "copy or convert the file again") from error
+            return TfliteFile(path, sha256, len(data), b"fp16" in marks.get(REDUCED_PRECISION, b""))
+
+
+def _metadata(data: mmap.mmap) -> dict[str, bytes]:
+    """Metadata entries by name; walks every buffer on the way, so that a truncated file is noticed."""
+    model = _follow(data, 0)
+    buffers = [_buffer(data, table) for table in _tables(data, model, _MODEL_BUFFERS)]
+    entries = {}
+    for table in _tables(data, model, _MODEL_METADATA):
+        name_at, index_at = _field(data, table, _METADATA_NAME), _field(data, table, _METADATA_BUFFER)
+        index = _read(data, "<I", index_at) if index_at else 0
+        if name_at and index < len(buffers):
+            start, size = _vector(data, name_at)
+            begin, length = buffers[index]
+            entries[data[start : start + size].decode()] = data[begin : begin + min(length, 1024)]
+    return entries
+
+
+def _buffer(data: mmap.mmap, table: int) -> tuple[int, int]:
+    """(start, length) of a buffer's content: inline, or behind the flatbuffer in files beyond 2 GB."""
+    inline = _field(data, table, _BUFFER_DATA)
+    if inline:
+        return _vector(data, inline)
+    offset_at, size_at = _field(data, table, _BUFFER_OFFSET), _field(data, table, _BUFFER_SIZE)
+    if not (offset_at and size_at):
+        return 0, 0
+    start, length = _read(data, "<Q", offset_at), _read(data, "<Q", size_at)
+    return _inside(data, start, length)
+
+
+def _tables(data: mmap.mmap, table: int, field: int) -> Iterator[int]:
+    """Positions of the tables in a vector field."""
+    at = _field(data, table, field)
+    if at:
+        start, count = _vector(data, at, item=4)
+        for index in range(count):
+            yield _follow(data, start + 4 * index)
+
+
+def _field(data: mmap.mmap, table: int, index: int) -> int:
+    """Position of a table's field; 0 when the field is absent."""
+    vtable = table - _read(data, "<i", table)
+    slot = 4 + 2 * index
+    offset = _read(data, "<H", vtable + slot) if slot < _read(data, "<H", vtable) else 0
+    return table + offset if offset else 0
+
+
+def _vector(data: mmap.mmap, at: int, item: int = 1) -> tuple[int, int]:
+    """(start, count) of the vector or string that the field at `at` points to."""
+    vector = _follow(data, at)
+    count = _read(data, "<I", vector)
+    _inside(data, vector + 4, count * item)
+    return vector + 4, count
+
+
+def _follow(data: mmap.mmap, at: int) -> int:
+    return at + _read(data, "<I", at)
+
+
+def _read(data: mmap.mmap, layout: str, at: int) -> int:
+    _inside(data, at, struct.calcsize(layout))
+    return struct.unpack_from(layout, data, at)[0]
+
+
+def _inside(data: mmap.mmap, start: int, length: int) -> tuple[int, int]:
+    if start < 0 or start + length > len(data):
+        raise struct.error(f"{length} bytes at {start} are beyond the end")
+    return start, length

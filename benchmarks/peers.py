@@ -1,0 +1,179 @@
+"""Converts the published models with every converter there is, and with ours, and measures all files in turn.
+
+    python benchmarks/peers.py --sizes 1271x820,1907x1231 --runs 10 --out benchmarks/peers.json
+
+Protocol: batch 1, one thread, one CPU, every launch a fresh pinned process, launch k of every file before
+launch k + 1 of any, so that a machine that slows down slows all of them. Memory is the peak of a launch
+less what the imported runtime held (ExecuTorch's Python runtime imports torch). Conversions are cached
+(routes.py).
+
+Each peer needs its environment: `make onnx2tf executorch`, or leave its route out with --routes.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from android_bench import host
+from android_bench.config import BenchConfig, Launch
+from android_bench.errors import InputError, RunError
+from benchmarks import limit, measure, report
+from benchmarks.results import Row
+from benchmarks.routes import OURS, ROUTES, Built, Case, build
+from mobileiqa import cli
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.spec import parse_size
+from mobileiqa.zoo import MODELS
+
+PROG = "peers.py"
+CACHE = ROOT / ".cache" / "peers"
+CHECK = BenchConfig(warmup_runs=0, runs=1)  # one run, for the score
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit 1 when a target is missed or a file of ours does not compute the published model."""
+    return cli.run(PROG, lambda: compare(arguments().parse_args(argv)))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = cli.parser(PROG, "Compare our files with those of other converters, all measured in one run.",
+                        "python benchmarks/peers.py --sizes 1271x820 --routes ours,executorch --force")
+    parser.add_argument("--sizes", default="1271x820,1907x1231", help="MobileNet-IQA's (default %(default)s)")
+    parser.add_argument("--models", default="mobilenet-iqa,lar-iqa-kan", help="default %(default)s")
+    parser.add_argument("--routes", default=",".join(ROUTES), help="default %(default)s")
+    parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
+    parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "peers.json",
+                        help="JSON; PEERS.md goes beside it")
+    parser.add_argument("--fresh", action="store_true", help="convert again, whatever the cache holds")
+    parser.add_argument("--force", action="store_true", help="replace existing results")
+    return parser
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Converts, measures, prints and writes."""
+    page = args.out.with_name("PEERS.md")
+    for path in (args.out, page):
+        cli.refuse_existing(path, args.force)
+    config = bench_config(args.runs, args.launches)
+    routes = chosen(args.routes, ROUTES, "--routes")
+    built = [convert(name, case, args.fresh) for case in cases(args.models, args.sizes) for name in routes]
+    probes = [probe(name, args.fresh) for name in limit.PROBES]
+    rows = measured([*probes, *with_expected([checked(b) for b in built])], config)
+    found = summed_up(rows[:len(probes)], rows[len(probes):], config)
+
+    text = report.markdown(found)
+    cli.write_json(args.out, report.as_json(found))
+    with cli.atomic(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    cli.say(text)
+    failed = report.failures(found)
+    cli.emit({"json": str(args.out), "report": str(page), "rows": len(built), "failed": failed})
+    return int(bool(failed))
+
+
+def bench_config(runs: int, launches: int) -> BenchConfig:
+    """The protocol; UserError when a count is not positive."""
+    try:
+        return BenchConfig(runs=runs, launches=launches)
+    except InputError as error:
+        raise UserError(error.expected, error.found, error.todo) from error
+
+
+def cases(models: str, sizes: str) -> list[Case]:
+    """The models, at every size where the model's input size is free."""
+    found = []
+    for name in chosen(models, MODELS, "--models"):
+        free = len(MODELS[name].spec.inputs) == 1
+        found += [Case(name, size) for size in checked_sizes(sizes)] if free else [Case(name)]
+    return found
+
+
+def checked_sizes(sizes: str) -> list[str]:
+    """Comma-separated WxH, checked and in one spelling."""
+    return ["{}x{}".format(*parse_size(size)) for size in sizes.split(",")]
+
+
+def chosen(text: str, known: Collection[str], option: str) -> list[str]:
+    """Comma-separated names, all of them among `known`."""
+    names = text.split(",")
+    if strange := [name for name in names if name not in known]:
+        raise UserError(f"names among {', '.join(known)}", ", ".join(map(repr, strange)), f"correct {option}")
+    return names
+
+
+def convert(name: str, case: Case, fresh: bool) -> Built:
+    """One file, one conversion at a time: the largest take gigabytes."""
+    cli.note(f"{case}: converting with {ROUTES[name].label}")
+    built = build(name, case, CACHE, fresh)
+    cli.note(f"  {built.error or f'{built.size_bytes / 1e6:.0f} MB in {built.seconds:.0f} s'}")
+    return built
+
+
+def probe(name: str, fresh: bool) -> Row:
+    """The row of one of limit.py's probes; without it there is no limit to print, so it must work."""
+    row = checked(convert("litert-torch", Case(name), fresh))
+    if row.error:
+        raise UserError(f"{name} to convert and run", row.error, "check the installation of litert-torch")
+    return row
+
+
+def checked(built: Built) -> Row:
+    """Runs the file once for its score; a file that does not run is a row that says so."""
+    if built.error:
+        return Row(built, error=f"does not convert: {built.error}")
+    try:
+        return Row(built, score=measure.score(built.path, CHECK))
+    except RunError as error:
+        return failed(Row(built), error)
+
+
+def failed(row: Row, error: RunError) -> Row:
+    """`row` with the essence of what its runtime said."""
+    text = one_line(str(error)).removeprefix(f"{row.built.path}: ")
+    return replace(row, launches=(), error=f"does not run: {text[:200]}")
+
+
+def with_expected(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the published module's score, which any of the peers' conversions computed."""
+    known = {row.built.case: row.built.score for row in rows if row.built.score is not None}
+    return [replace(row, expected=known.get(row.built.case)) for row in rows]
+
+
+def measured(rows: Sequence[Row], config: BenchConfig) -> list[Row]:
+    """The rows with their launches, taken in turns; a row that fails is left out of the turns that follow."""
+    found, launches = list(rows), defaultdict[int, list[Launch]](list)
+    turns = [(turn, index) for turn in range(1, config.launches + 1) for index in range(len(rows))]
+    for turn, index in cli.progress(turns, "measuring"):
+        row = found[index]
+        if row.error:
+            continue
+        cli.note(f"launch {turn}/{config.launches}: {row.built.case}, {ROUTES[row.built.route].label}")
+        try:
+            launch, runtime = measure.launch(row.built.path, config)
+        except RunError as error:
+            found[index] = failed(row, error)
+            continue
+        launches[index].append(launch)
+        found[index] = replace(row, runtime=runtime, launches=tuple(launches[index]))
+    return found
+
+
+def summed_up(probes: Sequence[Row], rows: Sequence[Row], config: BenchConfig) -> report.Report:
+    """The rows with this core's rates and the work that our FP32 files do."""
+    rates = limit.rates({row.built.case.model: row.built.path for row in probes},
+                        {row.built.case.model: row.median_ms for row in probes})
+    ours = [row.built for row in rows if row.built.route == OURS and not row.error]
+    work = {built.case: limit.work_of(built.path) for built in ours}
+    return report.Report(rows, rates, work, config, host.this_machine())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""From a published model to the module that is exported: the rewrites, in order, measured together.
+
+The result takes a batch of one image (or of `crops` crops), any input size, and returns the same scores.
+"""
+
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mobileiqa.spec import Fit, InputSpec, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from convert.rewrites.core import Rewrite
+
+EXACT = 1e-6  # in float64; all rewrites but the spline's are at 1e-15 (its float32 knots are uniform to 6e-7)
+PROBE_PX = 128  # side of the probe image where the size is free
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One rewrite's result: how many sites, and why others were refused."""
+
+    name: str
+    equation: str
+    sites: int
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RewriteReport:
+    """All rewrites of one model, in order, and how far they moved a probe's score (float64, score units)."""
+
+    model: str
+    applied: tuple[Applied, ...]
+    max_abs_error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return dataclasses.asdict(self)
+
+
+def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
+    """Every rewrite, in the order in which they are applied."""
+    from convert.rewrites import batch_norm, flat, gate, level_mean, query_key, spline, strips
+
+    return (
+        batch_norm.rewrite(probe),
+        strips.REWRITE,
+        flat.REWRITE,
+        query_key.REWRITE,
+        level_mean.REWRITE,
+        gate.REWRITE,
+        spline.REWRITE,
+    )
+
+
+def deployable(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, RewriteReport]":
+    """A rewritten copy of `model` (which is left alone), in its dtype, and what was done to it.
+
+    Rewrites are applied in float64, so the only rounding is the last one, back to the model's dtype.
+    Raises AssertionError when they move the probe's score: that is a bug, never the user's fault.
+    """
+    import torch
+
+    dtype = next(model.parameters()).dtype
+    work = copy.deepcopy(model).double().eval()
+    probe = probe_inputs(spec)
+    applied = []
+    with torch.no_grad():
+        expected = work(*probe)
+        for rewrite in rewrites(probe):
+            work, sites = rewrite.apply(work)
+            if sites.replaced or sites.refused:
+                applied.append(Applied(rewrite.name, rewrite.equation, sites.replaced, tuple(sites.refused)))
+        error = float((work(*probe) - expected).abs().max())
+    assert math.isfinite(error) and error <= EXACT * max(1.0, float(expected.abs().max())), error
+    return work.to(dtype).eval(), RewriteReport(spec.name, tuple(applied), error)
+
+
+def probe_inputs(spec: ModelSpec) -> "tuple[torch.Tensor, ...]":
+    """Small float64 inputs, one image, from a fixed seed."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, 3, *_probe_size(i)) for i in spec.inputs]
+    return tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+
+
+def _probe_size(spec: InputSpec) -> tuple[int, int]:
+    """The probe's size: small, unless the model fixes it (crops feed fully connected layers)."""
+    if spec.fit is Fit.RANDOM_CROPS:
+        return spec.height_px, spec.width_px
+    return PROBE_PX, PROBE_PX + 32

@@ -1,0 +1,176 @@
+"""Parity at every edge: published module -> rewritten module -> .onnx and .tflite files in each runtime.
+
+Every edge has the same reference, the published module in torch, on the same images, so the first failing
+edge in pipeline order names the culprit. The reference runs in float32: float64 moves it by 1e-5 at most
+(image scores of all six models, seeded weights), a tenth of the tightest tolerance, for three times the time,
+and 6 GB at 1907x1231.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mobileiqa import cli
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
+from PIL import Image
+
+from convert import runners
+from convert.candidate import Candidate, at_size, read_candidate, spec_difference
+from convert.compare import TOLERANCES, Edge, ParityReport, compare
+from convert.runners import Batch, torch_runner
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and the picture or its file
+Run = Callable[[Batch], list[np.ndarray]]
+
+PUBLISHED, REWRITTEN = "published module", "rewritten module"
+DEFAULT_RUNTIMES = ("ort", "litert")  # those of this environment
+CHUNK = 8  # images whose arrays are in memory at a time: 28 MB each at 1907x1231
+FEATURE_IMAGES = 2  # images whose features are compared: that runs both modules once more
+
+
+@dataclass
+class Attempt:
+    """One edge being run: its outputs so far, and why it cannot be compared, once that is known."""
+
+    edge: Edge
+    run: Run
+    failure: str = ""
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+    def extend(self, batch: Batch) -> None:
+        """Runs the batch, unless the edge failed before. What a runtime raises becomes the edge's failure."""
+        if self.failure:
+            return
+        try:
+            self.outputs += self.run(batch)
+        except (ValueError, RuntimeError) as error:  # UserError is a ValueError
+            self.failure = one_line(str(error)) or type(error).__name__
+
+
+def check(
+    model: "nn.Module",
+    spec: ModelSpec,
+    candidates: Sequence[Path],
+    images: Images,
+    runtimes: Sequence[str] = DEFAULT_RUNTIMES,
+    rewritten: "nn.Module | None" = None,
+) -> list[ParityReport]:
+    """Reports of every edge, in pipeline order.
+
+    `model` is the published module of `spec`; `rewritten` is its deployable form at `spec`'s size, where the
+    caller has it already. A candidate of another input size is compared at that size. A file that fails in
+    its runtime is a report; UserError is for a file that says nothing of itself or that none of `runtimes`
+    reads, and for a runtime that is unknown or not installed.
+    """
+    for name in runtimes:
+        runners.runtime(name)  # before any work
+    files = [_readable(read_candidate(Path(path)), runtimes) for path in candidates]
+    sizes = dict.fromkeys(at_size(spec, file.spec) for file in files) or {spec: None}
+    reports: list[ParityReport] = []
+    for sized in sizes:
+        here = [file for file in files if at_size(spec, file.spec) == sized]
+        module = rewritten if rewritten is not None and sized == spec else _deployable(model, sized)
+        reports += compare_features(model, module, sized, images[:FEATURE_IMAGES])
+        reports += _compare_scores(model, module, sized, images, list(_attempts(here, sized, runtimes)))
+    order = list(TOLERANCES)
+    return sorted(reports, key=lambda report: order.index(report.edge))
+
+
+def culprit(reports: Sequence[ParityReport]) -> ParityReport | None:
+    """The first edge in pipeline order that failed."""
+    return next((report for report in reports if not report.passed), None)
+
+
+def _readable(file: Candidate, runtimes: Sequence[str]) -> Candidate:
+    if not any(runners.reads(name, file.path) for name in runtimes):
+        raise UserError(
+            f"a runtime that reads {file.path.name}", ", ".join(runtimes), "add one to --runtimes"
+        )
+    return file
+
+
+def _deployable(model: "nn.Module", spec: ModelSpec) -> "nn.Module":
+    from convert.deploy import deployable
+
+    return deployable(model, spec)[0]
+
+
+def _attempts(files: Sequence[Candidate], spec: ModelSpec, names: Sequence[str]) -> Iterator[Attempt]:
+    """Every file in every runtime that reads its kind; a file with another spec has failed from the start."""
+    for file in files:
+        different = spec_difference(spec, file.spec)
+        for name in names:
+            if runners.reads(name, file.path):
+                edge = Edge(file.tolerance(name), PUBLISHED, str(file.path), name)
+                yield Attempt(edge, _bound(name, file.path), f"wrong spec: {different}" if different else "")
+
+
+def _bound(name: str, path: Path) -> Run:
+    return lambda batch: runners.runtime(name)(path, batch)
+
+
+def _in_torch(module: "nn.Module", spec: ModelSpec) -> Run:
+    run = torch_runner(module, spec)
+    return lambda batch: [run(inputs) for inputs in batch]
+
+
+def _compare_scores(
+    model: "nn.Module", rewritten: "nn.Module", spec: ModelSpec, images: Images, files: Sequence[Attempt]
+) -> list[ParityReport]:
+    """The score edges of one input size, CHUNK images at a time."""
+    names = [name for name, _ in images]
+    low, high = spec.score_range
+    attempts = [Attempt(Edge("rewrite", PUBLISHED, REWRITTEN, "torch"), _in_torch(rewritten, spec)), *files]
+    reference = _in_torch(model, spec)
+    expected: list[np.ndarray] = []
+    for start in range(0, len(images), CHUNK):
+        part = cli.progress(images[start : start + CHUNK], "preparing images")
+        batch = [prepare(image, spec) for _, image in part]
+        expected += [
+            score for inputs in cli.progress(batch, "published module") for score in reference([inputs])
+        ]
+        for attempt in cli.progress(attempts, f"edges, images {start + 1} to {start + len(batch)}"):
+            attempt.extend(batch)
+    return [
+        attempt.edge.failed(attempt.failure, len(names))
+        if attempt.failure
+        else compare(attempt.edge, expected, attempt.outputs, names, high - low)
+        for attempt in attempts
+    ]
+
+
+def compare_features(
+    model: "nn.Module", rewritten: "nn.Module", spec: ModelSpec, images: Images
+) -> list[ParityReport]:
+    """Reports of the two modules' intermediate features, in units of each one's standard deviation."""
+    names = [name for name, _ in images]
+    arrays = [prepare(image, spec) for _, image in images]
+    expected = [_features(model, spec, inputs) for inputs in arrays]
+    found = [_features(rewritten, spec, inputs) for inputs in arrays]
+    if not images or {len(f) for f in expected} != {len(f) for f in found}:
+        reason = "another number of features" if images else "zero images"
+        return [Edge("features", PUBLISHED, REWRITTEN, "torch").failed(reason, len(names))]
+    reports = []
+    for i in range(len(expected[0])):
+        edge = Edge("features", PUBLISHED, f"{REWRITTEN}, feature {i}", "torch")
+        reference = [f[i] for f in expected]
+        scale = float(np.std(reference)) or 1.0  # a feature that does not vary fails in compare
+        reports.append(compare(edge, reference, [f[i] for f in found], names, scale))
+    return reports
+
+
+def _features(module: "nn.Module", spec: ModelSpec, inputs: runners.Inputs) -> list[np.ndarray]:
+    """What forward_features returns, one tensor or several, as arrays."""
+    import torch
+
+    with torch.inference_mode():
+        features = module.forward_features(*(torch.from_numpy(inputs[i.name]) for i in spec.inputs))
+    tensors: tuple[torch.Tensor, ...] = (features,) if isinstance(features, torch.Tensor) else tuple(features)
+    return [tensor.numpy() for tensor in tensors]

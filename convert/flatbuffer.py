@@ -1,0 +1,206 @@
+"""Editing a .tflite flatbuffer: what no converter does for us. Reading for people is convert.graph.
+
+    batch_matmuls   a FULLY_CONNECTED whose weight is an activation becomes the BATCH_MATMUL that it is
+    half_weights    constant weights stored as FP16 behind a DEQUANTIZE
+    describe        signature names, metadata entries, description
+
+Each works on the object form (schema ModelT) and says how many operators it changed.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mobileiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
+    Model = schema.ModelT
+
+SIGNATURE = "serving_default"
+OUTPUT = "score"
+REDUCED_PRECISION = "reduced_precision_support"  # XNNPACK's delegate reads this entry
+FP16_ACCUMULATE_FP16 = b"fp16accfp16"
+LARGEST_HALF = 65504.0
+WEIGHT_INPUT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}  # operator -> index of its weight
+
+
+def read(path: Path) -> "Model":
+    """The model in object form. The file must be one that a converter just wrote."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+
+
+def write(model: "Model", path: Path) -> None:
+    """Packs `model` into `path` (not atomic: callers write to a temporary name)."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+
+
+def kind(model: "Model", operator: Any) -> str:
+    """The operator's builtin name, such as CONV_2D."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[operator.opcodeIndex].builtinCode
+    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+
+
+def is_constant(model: "Model", tensor: Any) -> bool:
+    """Whether the tensor's value is stored in the file."""
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def opcode(model: "Model", name: str) -> int:
+    """Index of the operator code of builtin `name`, added when the model has none yet."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    wanted = getattr(schema.BuiltinOperator, name)
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == wanted:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = wanted
+    code.deprecatedBuiltinCode = min(wanted, 127)
+    code.version = 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def batch_matmuls(model: "Model") -> int:
+    """FULLY_CONNECTED(a, b) with an activation b -> BATCH_MATMUL(a, b, adj_y). Returns how many.
+
+    litert-torch writes a @ b.T of two activations as FULLY_CONNECTED with a weight that is not constant.
+    XNNPACK refuses that: the graph splits there, and the operator runs in a slow reference kernel.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    changed = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if kind(model, operator) != "FULLY_CONNECTED" or is_constant(model, graph.tensors[operator.inputs[1]]):
+                continue
+            assert len(operator.inputs) < 3 or operator.inputs[2] < 0, "a bias here would be lost"
+            options = schema.BatchMatMulOptionsT()
+            options.adjX, options.adjY = False, True
+            operator.builtinOptionsType = schema.BuiltinOptions.BatchMatMulOptions
+            operator.builtinOptions = options
+            operator.inputs = operator.inputs[:2]
+            operator.opcodeIndex = opcode(model, "BATCH_MATMUL")
+            changed += 1
+    return changed
+
+
+def half_weights(model: "Model") -> int:
+    """Stores every constant float32 weight as float16 behind one DEQUANTIZE. Returns how many weights.
+
+    Biases stay float32: they are few. XNNPACK folds the DEQUANTIZE when it packs the weight, in FP16 where
+    the file allows FP16 arithmetic and the processor has it. Raises UserError for a weight beyond FP16's range.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = opcode(model, "DEQUANTIZE")
+    changed = 0
+    for graph in model.subgraphs:
+        added: dict[int, Any] = {}
+        for operator in graph.operators:
+            position = WEIGHT_INPUT.get(kind(model, operator))
+            if position is None:
+                continue
+            index = int(operator.inputs[position])
+            tensor = graph.tensors[index]
+            if index in added or not is_constant(model, tensor) or tensor.type != schema.TensorType.FLOAT32:
+                continue
+            added[index] = _dequantized(model, graph, tensor, index, code)
+        graph.operators = [*added.values(), *graph.operators]
+        changed += len(added)
+    return changed
+
+
+def _dequantized(model: "Model", graph: Any, tensor: Any, index: int, code: int) -> Any:
+    """Moves the constant of `tensor` into a new float16 tensor; returns the DEQUANTIZE that refills it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest <= LARGEST_HALF:
+        name = tensor.name.decode(errors="replace")
+        raise UserError(f"weights within FP16's range (+-{LARGEST_HALF:g})", f"{largest:g} in {name}", "use --fp32")
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    half = schema.TensorT()
+    half.shape, half.type, half.name = tensor.shape, schema.TensorType.FLOAT16, tensor.name + b"_half"
+    half.buffer, half.hasRank = len(model.buffers) - 1, True
+    graph.tensors.append(half)
+    tensor.buffer = 0  # buffer 0 is the empty one: an activation now
+    operator = schema.OperatorT()
+    operator.opcodeIndex = code
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
+    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    operator.builtinOptions = schema.DequantizeOptionsT()
+    return operator
+
+
+def drop_unused_buffers(model: "Model") -> None:
+    """Empties buffers that nothing refers to any more, such as the float32 form of a halved weight."""
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+
+
+def set_metadata(model: "Model", name: str, content: bytes) -> None:
+    """Adds or replaces one metadata entry."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model.metadata = [m for m in model.metadata or [] if m.name not in (name, name.encode())]
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = name.encode(), len(model.buffers) - 1
+    model.metadata.append(entry)
+
+
+def fp16_obstacles(model: "Model") -> list[str]:
+    """Why the file may not be marked for FP16 arithmetic; empty when nothing stands against it.
+
+    A BATCH_MATMUL with a constant on its left loads on x86 and on ARM cores without FP16, and fails to load
+    ("failed to delegate BATCH_MATMUL node") on the very cores that the mark is for.
+    """
+    return [
+        f"BATCH_MATMUL {index} has a constant on its left, which fails to load on ARM cores with FP16"
+        for graph in model.subgraphs
+        for index, operator in enumerate(graph.operators)
+        if kind(model, operator) == "BATCH_MATMUL" and is_constant(model, graph.tensors[operator.inputs[0]])
+    ]
+
+
+def name_signature(model: "Model", inputs: list[str]) -> None:
+    """Makes the one signature serving_default: `inputs` in the graph's order -> score."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    assert len(graph.inputs) == len(inputs) and len(graph.outputs) == 1
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+    signature.inputs = [_named(name, index) for name, index in zip(inputs, graph.inputs, strict=True)]
+    signature.outputs = [_named(OUTPUT, graph.outputs[0])]
+    for name, index in [*zip(inputs, graph.inputs, strict=True), (OUTPUT, graph.outputs[0])]:
+        graph.tensors[index].name = name.encode()
+    model.signatureDefs = [signature]
+
+
+def _named(name: str, index: int) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), int(index)
+    return entry

@@ -1,0 +1,257 @@
+"""A small, typed, read-only view of the main subgraph of a .tflite file: what the file says, checked.
+
+The flatbuffer is mapped, not read, so a gigabyte of weights costs nothing until a value is looked at. The
+generated reader that ships with LiteRT checks no offset; every index is therefore checked once, here, and a
+truncated or damaged file ends in one UserError. Left out: writing, sparse and external weights.
+"""
+
+import json
+import math
+import mmap
+import struct
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mobileiqa.errors import UserError
+
+IDENTIFIER = b"TFL3"  # at byte 4 of every TensorFlow Lite flatbuffer
+METADATA_ENTRY = "mobileiqa"  # our JSON: spec, precision, checkpoint hash
+PRECISION_ENTRY = "reduced_precision_support"  # TFLite's own: "fp16accfp16" allows FP16 arithmetic
+
+_BITS = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64, "complex64": 64, "complex128": 128,
+         "bool": 8, "int2": 2, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16,
+         "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
+# What the generated reader raises on offsets that lead nowhere: it has no errors of its own.
+_DAMAGE = (struct.error, LookupError, TypeError, ValueError, OverflowError, AttributeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor; `stored` is its raw constant data as uint8, None for everything computed while running."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str  # numpy's name, or int4, int2, string...
+    buffer: int
+    dynamic: bool = False  # a dimension is only known at run time; `shape` then holds a placeholder
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
+    quantized_axis: int = 0
+    stored: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def constant(self) -> bool:
+        """True when the file holds the values."""
+        return self.stored is not None
+
+    @property
+    def elements(self) -> int:
+        """How many values the tensor holds (1 for a scalar)."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory; 0 for types without a fixed width (strings, resources)."""
+        return (_BITS.get(self.dtype, 0) * self.elements + 7) // 8
+
+    def values(self) -> np.ndarray:
+        """The constant's values, in `shape`. Only for constants of a type that numpy knows."""
+        assert self.stored is not None, f"tensor {self.index} ({self.name}) is not a constant"
+        return self.stored[:self.nbytes].view(self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator; inputs and outputs are tensor indices, -1 where an optional input was left out."""
+
+    index: int
+    name: str  # "CONV_2D"; a custom operator's own name, such as "FlexErf"
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    custom: bool = False
+    options: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def flex(self) -> bool:
+        """True for TensorFlow's own kernels, which a phone's runtime does not carry."""
+        return self.custom and self.name.startswith("Flex")
+
+    def option(self, name: str, default: Any = 0) -> Any:
+        """A builtin option by its schema name in camelCase ("strideH"); `default` where the file has none."""
+        return getattr(self.options, name, default)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A named entry point: argument names to tensor indices."""
+
+    key: str
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The main subgraph in execution order, and what the file says about itself."""
+
+    path: Path
+    file_bytes: int
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    signatures: tuple[Signature, ...]
+    metadata: dict[str, bytes]
+    subgraphs: int  # only the first is looked at
+
+    @cached_property
+    def consumers(self) -> dict[int, tuple[int, ...]]:
+        """Tensor index -> the operators that read it, in execution order."""
+        found: dict[int, list[int]] = {}
+        for op in self.operators:
+            for tensor in dict.fromkeys(i for i in op.inputs if i >= 0):
+                found.setdefault(tensor, []).append(op.index)
+        return {tensor: tuple(ops) for tensor, ops in found.items()}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Our metadata entry; empty for a file of another origin. Raises UserError when it is not JSON."""
+        try:
+            found = json.loads(self.metadata.get(METADATA_ENTRY, b"{}").rstrip(b"\0"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"JSON in the {METADATA_ENTRY!r} metadata of {self.path}", str(error),
+                            "convert the model again") from error
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def reduced_precision(self) -> str:
+        """TFLite's mark for FP16 arithmetic, "fp16accfp16"; empty when the file stays in FP32."""
+        return self.metadata.get(PRECISION_ENTRY, b"").rstrip(b"\0").decode("utf-8", "replace")
+
+
+def read_graph(path: str | Path) -> Graph:
+    """The graph of a .tflite file. Raises UserError for a file that is none, is damaged or is truncated."""
+    path = Path(path)
+    data = _mapped(path)
+    try:
+        return _Reader(path, data).graph()
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(path: Path, found: str) -> UserError:
+    return UserError(f"an undamaged .tflite file at {path}", found, "copy or convert the file again")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing there"
+        raise UserError(f"a .tflite file at {path}", found, "check the path")
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start[4:] != IDENTIFIER:
+            raise UserError(f"a .tflite file at {path}", f"{start[4:]!r} instead of {IDENTIFIER!r} at byte 4",
+                            "pass a file that convert.tflite wrote")
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+class _Reader:
+    """Turns the generated reader's mutable, unchecked objects into ours."""
+
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.path, self.data, self.schema = path, data, schema
+        self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        self.dtypes = _names(schema.TensorType)
+        self.operator_names = _names(schema.BuiltinOperator)
+
+    def graph(self) -> Graph:
+        if not self.model.subgraphs or self.model.buffers is None:
+            raise _damaged(self.path, "no subgraph or no buffers")
+        main = self.model.subgraphs[0]
+        self.count = len(main.tensors or ())
+        return Graph(
+            path=self.path, file_bytes=len(self.data), subgraphs=len(self.model.subgraphs),
+            tensors=tuple(self.tensor(i, t) for i, t in enumerate(main.tensors or ())),
+            operators=tuple(self.operator(i, o) for i, o in enumerate(main.operators or ())),
+            inputs=self.indices(main.inputs), outputs=self.indices(main.outputs),
+            signatures=tuple(self.signature(s) for s in self.model.signatureDefs or ()
+                             if s.subgraphIndex == 0),
+            metadata={_text(m.name): self.bytes(m.buffer) for m in self.model.metadata or ()})
+
+    def indices(self, found: Any, optional: bool = False) -> tuple[int, ...]:
+        result = tuple(int(i) for i in (() if found is None else found))
+        lowest = -1 if optional else 0
+        if any(not lowest <= i < self.count for i in result):
+            raise _damaged(self.path, f"tensor indices {list(result)} where there are {self.count} tensors")
+        return result
+
+    def bytes(self, buffer: int) -> bytes:
+        stored = self.stored(buffer)
+        return b"" if stored is None else stored.tobytes()
+
+    def stored(self, buffer: int) -> np.ndarray | None:
+        if not 0 <= buffer < len(self.model.buffers):
+            raise _damaged(self.path, f"buffer {buffer} where there are {len(self.model.buffers)}")
+        entry = self.model.buffers[buffer]
+        if entry.offset > 1:  # files above 2 GB keep their data behind the flatbuffer
+            return np.frombuffer(self.data, np.uint8, entry.size, entry.offset)
+        empty = entry.data is None or isinstance(entry.data, int) or len(entry.data) == 0
+        return None if empty else np.asarray(entry.data, np.uint8)
+
+    def tensor(self, index: int, found: Any) -> Tensor:
+        shape = tuple(int(d) for d in (() if found.shape is None else found.shape))
+        if min(shape, default=0) < 0 or found.externalBuffer or found.sparsity is not None:
+            raise UserError(f"dense tensors with their weights inside {self.path}",
+                            f"tensor {index} of shape {shape}, external or sparse", "convert the model again")
+        signature = () if found.shapeSignature is None else found.shapeSignature
+        quantized = found.quantization
+        tensor = Tensor(
+            index=index, name=_text(found.name), shape=shape, dtype=self.dtypes[found.type],
+            buffer=found.buffer, stored=self.stored(found.buffer),
+            dynamic=any(int(d) < 0 for d in signature),
+            scales=_tuple(quantized and quantized.scale, float),
+            zero_points=_tuple(quantized and quantized.zeroPoint, int),
+            quantized_axis=quantized.quantizedDimension if quantized else 0)
+        if tensor.stored is not None and len(tensor.stored) < tensor.nbytes:
+            raise _damaged(self.path, f"{len(tensor.stored)} bytes for tensor {index} ({tensor.name}), "
+                                      f"which needs {tensor.nbytes}")
+        return tensor
+
+    def operator(self, index: int, found: Any) -> Operator:
+        code = self.model.operatorCodes[found.opcodeIndex]
+        # Codes below 127 are written in the old field too, and old files have only that one.
+        builtin = self.operator_names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        custom = builtin == "CUSTOM"
+        return Operator(
+            index=index, name=_text(code.customCode) if custom else builtin, version=code.version,
+            custom=custom, inputs=self.indices(found.inputs, optional=True),
+            outputs=self.indices(found.outputs), options=found.builtinOptions or found.builtinOptions2)
+
+    def signature(self, found: Any) -> Signature:
+        def named(entries: Any) -> dict[str, int]:
+            return {_text(e.name): self.indices([e.tensorIndex])[0] for e in entries or ()}
+
+        return Signature(_text(found.signatureKey), named(found.inputs), named(found.outputs))
+
+
+def _names(enum: type) -> dict[int, str]:
+    """The schema's enum as code -> name; tensor types in lower case, as numpy writes them."""
+    lower = enum.__name__ == "TensorType"
+    return {v: k.lower() if lower else k for k, v in vars(enum).items() if isinstance(v, int)}
+
+
+def _text(found: bytes | None) -> str:
+    return "" if found is None else found.decode("utf-8")
+
+
+def _tuple(found: Any, kind: type) -> tuple[Any, ...]:
+    return () if found is None else tuple(kind(v) for v in found)

@@ -1,0 +1,72 @@
+"""The default route: PyTorch program -> flatbuffer with litert-torch; no TensorFlow, no ONNX.
+
+litert-torch talks a lot (progress, MLIR warnings) and its C++ parts write to the file descriptors themselves,
+so both streams go to a log while it runs; the log's end becomes part of the error when it fails.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def export_tflite(module: "nn.Module", spec: ModelSpec, path: Path) -> Path:
+    """Writes `module` (deployable, float32) as a float32 .tflite with the inputs of `spec`, shapes fixed.
+
+    Input names are InputSpec.name, float32 NCHW; the output is `score`, (N,). Raises UserError with the end
+    of the converter's log when it fails.
+    """
+    import torch
+
+    samples = {i.name: torch.zeros(i.shape) for i in spec.inputs}
+    with _quiet() as log:
+        try:
+            _convert(module, samples, path)
+        except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+            reason = one_line(str(error))[:300] or type(error).__name__
+            tail = one_line(_tail(log))[-300:]
+            raise UserError(f"litert-torch to convert {spec.name}", f"{reason} [{tail}]",
+                            "report this, or try --via onnx2tf") from error
+    return path
+
+
+def _convert(module: "nn.Module", samples: "dict[str, torch.Tensor]", path: Path) -> None:
+    import litert_torch
+    import torch
+
+    with torch.no_grad():
+        litert_torch.convert(module.eval(), sample_kwargs=samples).export(str(path))
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace")[-2000:]
+
+
+@contextmanager
+def _quiet() -> Iterator[IO[bytes]]:
+    """Sends file descriptors 1 and 2 to a temporary file for the duration."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as log:
+        try:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            yield log
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, descriptor in enumerate(saved, start=1):
+                os.dup2(descriptor, target)
+                os.close(descriptor)

@@ -1,0 +1,124 @@
+"""Does every converted file still score as the published model? `python -m convert.parity`.
+
+Prints every edge's figures (see `convert.edges`), writes them as JSON, and exits 1 when a tolerance breaks.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.zoo import UNTRAINED
+
+from convert import runners
+from convert.candidate import read_candidate
+from convert.compare import ParityReport
+from convert.edges import DEFAULT_RUNTIMES, Images, check, culprit
+from convert.samples import sample_images
+from convert.source import resolve
+
+__all__ = ["check", "culprit", "main", "table"]
+
+GENERATED = 6  # images where --images is not given
+
+
+def table(reports: Sequence[ParityReport]) -> list[str]:
+    """The reports as lines of text, one edge per line."""
+    heads = ("edge", "candidate", "runtime", "n", "max_abs", "mean_abs", "bias", "SQNR dB", "SRCC", "flips",
+             "worst image", "tolerance", "result")  # fmt: skip
+    rows = [heads, *(_row(report) for report in reports)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _row(report: ParityReport) -> tuple[str, ...]:
+    def shown(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return (
+        report.edge,
+        report.candidate,
+        report.runtime,
+        str(report.n),
+        shown(report.max_abs, ".2e"),
+        shown(report.mean_abs, ".2e"),
+        shown(report.bias, "+.1e"),
+        shown(report.sqnr_db, ".1f"),
+        shown(report.srcc, ".4f"),
+        shown(report.pair_flips, ".3f"),
+        report.worst_image or "-",
+        str(report.tolerance),
+        "pass" if report.passed else f"FAIL: {report.reason}",
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    parser = cli.parser(
+        "convert.parity",
+        "Compares converted files with the published model over images; exit 1 when a tolerance is broken.",
+        "python -m convert.parity mobilenet-iqa mobilenet-iqa-fp16.tflite --images photos/",
+    )
+    parser.add_argument("checkpoint", help="checkpoint file, or a model's name for its untrained weights")
+    parser.add_argument(
+        "candidates", nargs="+", type=Path, metavar="candidate", help=".tflite and .onnx files"
+    )
+    parser.add_argument("--images", type=Path, help=f"image or folder; default: {GENERATED} generated images")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument(
+        "--runtimes",
+        default=",".join(DEFAULT_RUNTIMES),
+        help=f"of {', '.join(runners.RUNTIMES)}, arm:CPU; default: %(default)s",
+    )
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the reports as JSON")
+    parser.add_argument("--force", action="store_true", help="replace an existing --json file")
+    arguments = parser.parse_args(argv)
+    return cli.run("convert.parity", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        cli.refuse_existing(arguments.json, arguments.force)
+    for path in arguments.candidates:
+        read_candidate(path)  # before the model is built
+    source = resolve(arguments.checkpoint)
+    images = parity_images(arguments.images, arguments.limit)
+    reports = check(source.model, source.spec, arguments.candidates, images, arguments.runtimes.split(","))
+    first = culprit(reports)
+    for line in table(reports):
+        cli.say(line)
+    if source.spec.untrained:
+        cli.say(f"{source.spec.name} is {UNTRAINED}")
+    if first:
+        cli.say(f"FAIL: the first edge that breaks is {first.candidate} in {first.runtime}: {first.reason}")
+    summary = {
+        "model": source.spec.name,
+        "untrained": source.spec.untrained,
+        "images": len(images),
+        "edges": len(reports),
+        "failed": sum(not report.passed for report in reports),
+        "culprit": f"{first.candidate} [{first.runtime}]" if first else None,
+        "passed": first is None,
+    }
+    if arguments.json:
+        cli.write_json(arguments.json, {**summary, "reports": [report.to_json() for report in reports]})
+    cli.emit(summary)
+    return int(first is not None)
+
+
+def parity_images(path: Path | None, limit: int | None) -> Images:
+    """The images of a folder (all, or the first `limit`), or generated ones; (name, image or path) pairs."""
+    if limit is not None and limit < 1:
+        raise UserError("--limit of at least 1", str(limit), "correct --limit")
+    if path is None:
+        return sample_images(limit or GENERATED)
+    from mobileiqa.images import find_images
+
+    return [(file.name, file) for file in find_images([path])[:limit]]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

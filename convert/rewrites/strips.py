@@ -1,0 +1,91 @@
+"""LDA without adaptive pooling and without its 512-channel map.
+
+    pool(Y) = A_h Y A_w^T,  bin i averages rows floor(i H/22) .. ceil((i+1) H/22) - 1  (columns likewise)
+
+Adaptive pooling is linear and separable, so rows and columns are pooled one after the other. The rows are
+taken in 22 strips: 1x1 conv, GELU and the sum over the strip's rows run strip by strip, so the map that they
+pass through (1.2 GB at 1907x1231) never exists. Neighbouring bins share at most one row when H >= 22; that row
+is computed once, with the strip above, and handed down. The columns of each row sum are then one product with
+the constant A_w / (number of rows).
+
+A_w stands on the right, as a FULLY_CONNECTED's weight: with a constant on the left of a BATCH_MATMUL, a file
+marked for FP16 arithmetic fails to load on ARM cores that have FP16 ("failed to delegate BATCH_MATMUL").
+"""
+
+import numpy as np
+import torch
+from mobileiqa.layers.lda import GRID, LDA
+from torch import nn
+
+from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
+
+EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
+
+
+def bins(size: int) -> list[tuple[int, int]]:
+    """First and last+1 index of each of the 22 bins over `size` cells (PyTorch's adaptive pooling)."""
+    return [(i * size // GRID, -(-(i + 1) * size // GRID)) for i in range(GRID)]
+
+
+class StripLDA(nn.Module):
+    """Equal to LDA: (1, C, H, W) -> (1, 256, 22, 22), channels last inside."""
+
+    def __init__(self, source: LDA) -> None:
+        super().__init__()
+        self.expand = from_conv(source.expand)
+        self.reduce = from_conv(source.reduce)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        x = x.permute(0, 2, 3, 1)
+        edges = bins(x.shape[1])
+        columns = column_pools(x, {end - start for start, end in edges})
+        sums = self.strips(x, edges) if x.shape[1] >= 2 * GRID else self.whole(x, edges)
+        pooled = [
+            nn.functional.linear(row.reshape(row.shape[2], -1).t(), columns[end - start])
+            for row, (start, end) in zip(sums, edges, strict=True)
+        ]
+        cells = join(pooled).reshape(GRID, -1, GRID).permute(0, 2, 1).unsqueeze(0)
+        return self.reduce(cells).permute(0, 3, 1, 2)
+
+    def strips(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> list[torch.Tensor]:
+        """The sum over each bin's rows, (1, 1, W, 512), of (1, H, W, C), a strip at a time."""
+        sums: list[torch.Tensor] = []
+        last = None  # the row that this bin shares with the one above
+        for i, (start, end) in enumerate(edges):
+            shared = i > 0 and edges[i - 1][1] > start
+            values = nn.functional.gelu(self.expand(x[:, start + shared : end]))
+            total = values.sum(1, keepdim=True)
+            sums.append(total + last if shared and last is not None else total)
+            last = values[:, -1:]
+        return sums
+
+    def whole(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> list[torch.Tensor]:
+        """The same of a small map: strips of one or two rows would cost more than the map."""
+        values = nn.functional.gelu(self.expand(x))
+        return [values[:, start:end].sum(1, keepdim=True) for start, end in edges]
+
+
+def column_pools(x: torch.Tensor, heights: set[int]) -> dict[int, torch.Tensor]:
+    """For each number of rows n: A_w / n, (22, W), for channels-last x (1, H, W, C), in its dtype."""
+    width = x.shape[2]
+    pool = np.zeros((GRID, width))  # NumPy: a constant of the exported program, not operations in it
+    for i, (start, end) in enumerate(bins(width)):
+        pool[i, start:end] = 1 / (end - start)
+    precise = np.float64 if x.dtype == torch.float64 else np.float32
+    return {n: torch.from_numpy((pool / n).astype(precise)) for n in heights}
+
+
+def join(parts: list[torch.Tensor]) -> torch.Tensor:
+    """Concatenation along dimension 0 in steps of at most five: XNNPACK's CONCATENATION takes no more."""
+    while len(parts) > 1:
+        parts = [torch.cat(parts[i : i + 5]) if len(parts[i : i + 5]) > 1 else parts[i] for i in range(0, len(parts), 5)]
+    return parts[0]
+
+
+def apply(model: nn.Module) -> tuple[nn.Module, Sites]:
+    """Replaces every LDA."""
+    return model, replace_modules(model, LDA, StripLDA)
+
+
+REWRITE = Rewrite("pool_in_strips", EQUATION, apply)

@@ -1,0 +1,53 @@
+"""Which model a command works on: a checkpoint file, a model by name (untrained), or the default."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec, parse_size
+from mobileiqa.zoo import DEFAULT, MODELS, build_seeded
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published model (eval mode, float32, CPU), its spec, and the checkpoint it came from, if any."""
+
+    model: "nn.Module"
+    spec: ModelSpec
+    checkpoint: Path | None
+
+    @property
+    def checkpoint_sha256(self) -> str | None:
+        """The checkpoint file's SHA-256, or None for seeded weights."""
+        from mobileiqa.checkpoint import sha256
+
+        return sha256(self.checkpoint) if self.checkpoint else None
+
+
+def resolve(text: str | None, size: str | None = None) -> Source:
+    """The model that `text` means: a name in MODELS, a checkpoint's path, or None for the default model.
+
+    `size` is WxH, or None for the checkpoint's own. A name means seeded, untrained weights. Raises UserError
+    when there is no such file or name, or the model has no free size.
+    """
+    source = _source(text or DEFAULT)
+    if size is None:
+        return source
+    return dataclasses.replace(source, spec=source.spec.resized(*parse_size(size)))
+
+
+def _source(text: str) -> Source:
+    if text in MODELS:
+        return Source(build_seeded(text), MODELS[text].spec, None)
+    path = Path(text)
+    if not path.suffix and not path.exists():
+        raise UserError(f"a checkpoint file, or one of {', '.join(MODELS)}", repr(text), "correct the name")
+    from mobileiqa.checkpoint import load
+
+    model, spec = load(path)
+    return Source(model, spec, path)

@@ -1,0 +1,201 @@
+"""`python -m convert.tflite`: from a checkpoint to a parity-checked .tflite file.
+
+    checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> FP16 weights -> parity
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import MODELS, UNTRAINED
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convert.compare import ParityReport
+    from convert.deploy import RewriteReport
+    from convert.source import Source
+
+PARITY_IMAGES = 4  # generated, when --images is not given
+
+
+class Precision(StrEnum):
+    """How weights are stored."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"  # and FP16 arithmetic is allowed where the processor has it
+
+
+class Via(StrEnum):
+    """Which converter writes the flatbuffer."""
+
+    LITERT = "litert"
+    ONNX2TF = "onnx2tf"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A written file, and the published model beside its rewritten form, for parity."""
+
+    path: Path
+    source: "Source"
+    module: "nn.Module"
+    rewrites: "RewriteReport"
+    fp16_arithmetic_allowed: bool
+    obstacles: tuple[str, ...]  # why FP16 arithmetic is not allowed, if it is not
+    seconds: float
+
+
+def default_path(spec: ModelSpec, precision: Precision) -> Path:
+    """NAME_WxH_PRECISION.tflite here; models of several inputs leave the size out."""
+    size = f"_{spec.inputs[0].width_px}x{spec.inputs[0].height_px}" if len(spec.inputs) == 1 else ""
+    return Path(f"{spec.name}{size}_{precision}.tflite")
+
+
+def convert(source: "Source", precision: Precision, via: Via, path: Path) -> Converted:
+    """Writes `path` and its sidecar, atomically. Raises UserError for what the user can mend."""
+    from convert.deploy import deployable
+
+    start = time.perf_counter()
+    steps = iter(cli.progress(["rewrite", "export", "finish"], f"converting {source.spec.name}"))
+    next(steps)
+    module, rewrites = deployable(source.model, source.spec)
+    next(steps)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = _export(module, source.spec, via, Path(folder))
+        next(steps)
+        with cli.atomic(path) as temporary:
+            obstacles = finish(raw, temporary, source, precision)
+    next(steps, None)
+    allowed = precision is Precision.FP16 and not obstacles
+    seconds = time.perf_counter() - start
+    _write_sidecar(path, source, precision, via, rewrites, allowed)
+    return Converted(path, source, module, rewrites, allowed, tuple(obstacles), seconds)
+
+
+def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Path:
+    """The converter's own FP32 .tflite in `folder`."""
+    from convert import litert, onnx, onnx2tf
+
+    raw = folder / "raw.tflite"
+    if via is Via.LITERT:
+        return litert.export_tflite(module, spec, raw)
+    exported = folder / "model.onnx"
+    onnx.export_onnx(module, spec, exported)
+    return onnx2tf.export_tflite(exported, raw)
+
+
+def finish(raw: Path, path: Path, source: "Source", precision: Precision) -> list[str]:
+    """Edits the converter's file into ours. Returns what stands against FP16 arithmetic (empty for FP32)."""
+    from convert import flatbuffer as fb
+    from convert.artifact import METADATA_ENTRY, inside
+
+    model = fb.read(raw)
+    fb.batch_matmuls(model)
+    fb.name_signature(model, [i.name for i in source.spec.inputs])
+    obstacles: list[str] = []
+    if precision is Precision.FP16:
+        fb.half_weights(model)
+        obstacles = fb.fp16_obstacles(model)
+        if not obstacles:
+            fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
+    fb.drop_unused_buffers(model)
+    model.description = f"{source.spec.name} {precision}".encode()
+    content = inside(source.spec, precision, source.checkpoint_sha256)
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
+    fb.write(model, path)
+    return obstacles
+
+
+def _write_sidecar(path: Path, source: "Source", precision: Precision, via: Via, rewrites: "RewriteReport",
+                   allowed: bool) -> None:  # fmt: skip
+    from convert.artifact import write_sidecar
+
+    write_sidecar(path, precision=str(precision), via=str(via), spec=source.spec, calibration_sha256=None,
+                  checkpoint_sha256=source.checkpoint_sha256, fp16_arithmetic_allowed=allowed,
+                  rewrites=rewrites.to_json())  # fmt: skip
+
+
+def report(done: Converted, reports: "list[ParityReport]", precision: Precision) -> dict[str, Any]:
+    """Prints what was done, for people; returns the same for machines."""
+    from convert.edges import culprit
+    from convert.parity import table
+
+    spec, size_mb = done.source.spec, done.path.stat().st_size / 1e6
+    sites = ", ".join(f"{a.name} x{a.sites}" for a in done.rewrites.applied)
+    refused = [f"{a.name}: {reason}" for a in done.rewrites.applied for reason in a.refused]
+    cli.say(f"{done.path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
+    cli.say(f"rewrites, exact: {sites or 'none'}")
+    for line in [*(f"not rewritten: {r}" for r in refused),
+                 *(f"FP16 arithmetic not allowed: {o}" for o in done.obstacles)]:  # fmt: skip
+        cli.say(line)
+    for line in table(reports):
+        cli.say(line)
+    if spec.untrained:
+        cli.say(f"{spec.name} is {UNTRAINED}")
+    bad = culprit(reports)
+    return {
+        "path": str(done.path), "size_mb": round(size_mb, 2), "precision": str(precision),
+        "seconds": round(done.seconds, 1), "untrained": spec.untrained, "refused": refused,
+        "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
+        "passed": bad is None, "parity": [r.to_json() for r in reports],
+    }  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(
+        "convert.tflite",
+        "Converts a checkpoint to a .tflite file and checks that the score did not move.",
+        "python -m convert.tflite --model mobilenet-iqa --fp16 --size 317x205",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("checkpoint", nargs="?", help="checkpoint file; default: the reference model")
+    source.add_argument("--model", choices=MODELS, help="a model by name, with untrained weights")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--fp32", dest="precision", action="store_const", const=Precision.FP32)
+    precision.add_argument("--fp16", dest="precision", action="store_const", const=Precision.FP16,
+                           help="FP16 weights, FP16 arithmetic allowed (default)")  # fmt: skip
+    parser.add_argument("--size", metavar="WxH", help="input size; default: the checkpoint's")
+    parser.add_argument("--via", choices=[str(v) for v in Via], default=str(Via.LITERT),
+                        help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images for parity; default: generated ones")
+    parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH_PRECISION.tflite here")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+    parser.set_defaults(precision=Precision.FP16)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    arguments = _parser().parse_args(argv)
+    return cli.run("convert.tflite", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from convert.edges import check
+    from convert.parity import parity_images
+    from convert.source import resolve
+
+    source = resolve(arguments.checkpoint or arguments.model, arguments.size)
+    path = arguments.out or default_path(source.spec, arguments.precision)
+    if path.suffix != ".tflite":
+        raise UserError("an output ending in .tflite", str(path), "correct --out")
+    cli.refuse_existing(path, arguments.force)
+    images = parity_images(arguments.images, PARITY_IMAGES)
+    done = convert(source, arguments.precision, Via(arguments.via), path)
+    reports = check(source.model, source.spec, [path], images, ("litert",), rewritten=done.module)
+    result = report(done, reports, arguments.precision)
+    cli.emit(result)
+    return 0 if result["passed"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,213 @@
+"""Checkpoints: our own format, and the published state dicts of all six models.
+
+Own format: one .safetensors file whose header carries the ModelSpec as JSON, so that weights and preprocessing
+cannot be separated; the same JSON is written beside it (PATH.json) for people. Published files
+(.pt / .pth / .pkl) are recognised by their keys. Loading is strict (every key, every shape) and safe: no
+pickled code is ever run.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobileiqa import cli, spec as specs
+from mobileiqa.errors import UserError
+from mobileiqa.keys import to_published
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import MODELS, build, entry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+HEADER_KEY = "mobileiqa"
+PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl", ".bin")
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+)  # keys under which training scripts nest the weights
+
+
+def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool = False) -> Path:
+    """Writes model and spec as PATH (.safetensors) and PATH.json, atomically. Returns the path.
+
+    Raises UserError for another suffix, an existing file without `force`, or weights that are not finite.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError("a path ending in .safetensors", str(path), "rename the output")
+    cli.refuse_existing(path, force)
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if bad:
+        raise UserError("finite weights", f"NaN or infinity in {bad[0]}", "check the training run")
+    with cli.atomic(path) as temporary:
+        save_file(state, temporary, metadata={HEADER_KEY: json.dumps(spec.to_json())})
+    cli.write_json(path.with_name(path.name + ".json"), {"spec": spec.to_json(), "sha256": sha256(path)})
+    return path
+
+
+def load(path: Path | str) -> "tuple[nn.Module, ModelSpec]":
+    """The model (eval mode, float32, CPU) and the ModelSpec of a checkpoint file.
+
+    Raises UserError, naming what was looked for and what was found, for anything that is not a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            "a checkpoint file", f"{'a folder' if path.is_dir() else 'nothing'} at {path}", "correct the path"
+        )
+    if path.suffix == ".safetensors":
+        return _load_own(path)
+    if path.suffix in PUBLISHED_SUFFIXES:
+        return _load_published(path)
+    raise UserError(
+        "a checkpoint: .safetensors (ours) or .pt, .pth, .pkl (published)",
+        path.name,
+        "name a checkpoint file; a .tflite file is run with mobileiqa.score --model",
+    )
+
+
+def sha256(path: Path | str) -> str:
+    """The file's SHA-256 in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise UserError("a whole safetensors file", f"{path.name}: {error}", "copy the file again") from error
+    if HEADER_KEY not in header:
+        raise UserError(
+            f"a {HEADER_KEY!r} entry in the header of {path.name}",
+            f"header keys {sorted(header)}",
+            "save it with mobileiqa.checkpoint.save, or load the published .pt file",
+        )
+    spec = specs.from_json(_json(header[HEADER_KEY], path))
+    model = build(spec.name)
+    _load_strictly(model, state, path)
+    return model, spec
+
+
+def _json(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"JSON in the header of {path.name}", str(error), "save the checkpoint again"
+        ) from error
+
+
+def _load_published(path: Path) -> "tuple[nn.Module, ModelSpec]":
+    state = _unwrap(_read_pickle(path), path)
+    name = recognise(state)
+    if name is None:
+        wanted = "; ".join(f"{n}: {', '.join(e.markers)}" for n, e in MODELS.items())
+        found = ", ".join(sorted(state)[:4]) or "no tensors"
+        raise UserError(
+            f"the keys of one published model ({wanted})",
+            f"{len(state)} keys in {path.name} ({found}, ...)",
+            "check that this is the right file",
+        )
+    model = build(name)
+    names = to_published(model.state_dict(), entry(name).prefixes())
+    own = {published: key for key, published in names.items()}
+    _load_strictly(model, {own.get(key, key): value for key, value in state.items()}, path, names)
+    return model, _published_spec(name, path)
+
+
+def _published_spec(name: str, path: Path) -> ModelSpec:
+    import dataclasses
+
+    spec = entry(name).spec
+    return dataclasses.replace(
+        spec, trained_on=f"published state dict {path.name} (data not recorded in the file)"
+    )
+
+
+def _read_pickle(path: Path) -> Any:
+    """The file's content, by torch's weights-only unpickler: tensors and plain containers, no code."""
+    import pickle
+    import zipfile
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"a PyTorch state dict in {path.name}, loadable without running code",
+            reason[0],
+            "save it as a plain state dict: torch.save(model.state_dict(), path)",
+        ) from error
+
+
+def _unwrap(content: Any, path: Path) -> "dict[str, torch.Tensor]":
+    """The flat state dict inside `content`: one level of nesting and a `module.` prefix are tolerated."""
+    import torch
+
+    if isinstance(content, Mapping):
+        content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)), content)
+    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise UserError(
+            f"a state dict (names to tensors) in {path.name}",
+            f"a {type(content).__name__} of other things",
+            "save it as torch.save(model.state_dict(), path)",
+        )
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def recognise(keys: "Mapping[str, Any]") -> str | None:
+    """The name of the model whose published marker keys are all there, or None."""
+    return next((name for name, e in MODELS.items() if all(marker in keys for marker in e.markers)), None)
+
+
+def _load_strictly(
+    model: "nn.Module",
+    state: "Mapping[str, torch.Tensor]",
+    path: Path,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Loads `state` into `model`; names keys as the file spells them (`names`: own -> in the file)."""
+    wanted = model.state_dict()
+    shown = names or {}
+    problems = [f"missing {shown.get(k, k)}" for k in wanted if k not in state]
+    problems += [f"unexpected {k}" for k in state if k not in wanted]
+    problems += [
+        f"{shown.get(k, k)} is {_described(state[k])}, wanted {_described(v)}"
+        for k, v in wanted.items()
+        if k in state and _described(state[k]) != _described(v)
+    ]
+    if problems:
+        raise UserError(
+            f"exactly the {len(wanted)} tensors of the model in {path.name}",
+            f"{len(problems)} differences ({'; '.join(problems[:3])})",
+            "check that this is the right file",
+        )
+    model.load_state_dict(state, strict=True)
+
+
+def _described(tensor: "torch.Tensor") -> str:
+    """Shape and kind; half and bfloat16 weights count as float: they are widened exactly."""
+    return f"{tuple(tensor.shape)} {'float' if tensor.is_floating_point() else 'int'}"

@@ -1,0 +1,17 @@
+"""Errors a user can cause: always what was expected, what was found, and what to do.
+
+A `UserError` becomes one line on stderr and exit code 2 (see cli.py). `assert` is for internal invariants only.
+"""
+
+
+class UserError(ValueError):
+    """The user's input was wrong; the message says what was expected, what was found and what to do."""
+
+    def __init__(self, expected: str, found: str, todo: str) -> None:
+        self.expected, self.found, self.todo = expected, found, todo
+        super().__init__(f"expected {expected}; found {found}; {todo}")
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space made one blank, so that an error stays on one line."""
+    return " ".join(text.split())

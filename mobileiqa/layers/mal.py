@@ -1,0 +1,73 @@
+"""MAL, the multi-view attention learning module of MobileIQA (arXiv 2409.01212, section 3.3).
+
+Shapes, for n inputs of C = 256 channels on P = 484 positions: the rows of T, (B, n*256, P), are level-major
+(row = level*256 + channel). The channel branch attends over the P positions (dimension n*256), the feature
+branch over 256 groups of n consecutive rows (dimension n*P).
+"""
+
+import torch
+from torch import nn
+
+CHANNELS = 256
+
+
+class SelfAttention(nn.Module):
+    """(B, 256, P) -> (B, 256, P): gamma * (attention over positions, unscaled) + input; gamma starts at 0."""
+
+    def __init__(self, channels: int = CHANNELS) -> None:
+        super().__init__()
+        self.q = nn.Conv2d(channels, channels // 8, 1)
+        self.k = nn.Conv2d(channels, channels // 8, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """attention[i, j] = softmax_j(q_i . k_j); no 1/sqrt(d), as published."""
+        columns = x.unsqueeze(-1)
+        q, k, v = (layer(columns).squeeze(-1) for layer in (self.q, self.k, self.v))
+        attention = torch.softmax(q.transpose(1, 2) @ k, dim=-1)
+        return self.gamma * (v @ attention.transpose(1, 2)) + x
+
+
+class ScrambledAttention(nn.Module):
+    """(B, tokens, d) -> (B, tokens, d): softmax(q k^T / sqrt(d)) v, scrambled, dropout, plus the input."""
+
+    def __init__(self, dim: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.scale = dim**-0.5
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        attention = torch.softmax(self.q(x) @ self.k(x).transpose(1, 2) * self.scale, dim=-1)
+        y = attention @ self.v(x)
+        # Published quirk, kept bit for bit: the transpose comes before a reshape to the *untransposed* shape,
+        # so elements change places unless tokens == d. The published weights were trained with it.
+        return self.dropout(y.transpose(1, 2).reshape(x.shape)) + x
+
+
+class MAL(nn.Module):
+    """n tensors stacked as (n, B, 256, H, W) -> the opinion (B, 256, H, W)."""
+
+    def __init__(self, n_inputs: int, positions: int) -> None:
+        super().__init__()
+        self.n_inputs = n_inputs
+        self.self_attention = nn.ModuleList(SelfAttention() for _ in range(n_inputs))
+        self.channel = ScrambledAttention(n_inputs * CHANNELS)
+        self.feature = ScrambledAttention(n_inputs * positions)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        _, batch, channels, height, width = x.shape
+        n, positions = self.n_inputs, height * width
+        rows = torch.cat(
+            [layer(level.flatten(2)) for layer, level in zip(self.self_attention, x, strict=True)], 1
+        )
+        # "b (w c) h -> b w (c h)", w = 256, c = n: token w holds rows n*w .. n*w + n-1. Row-major, so a reshape.
+        by_feature = self.feature(rows.reshape(batch, channels, n * positions)).reshape(rows.shape)
+        by_channel = self.channel(rows.transpose(1, 2)).transpose(1, 2)
+        both = (by_feature + by_channel) / 2
+        return both.reshape(batch, n, channels, height, width).mean(1)

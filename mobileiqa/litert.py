@@ -1,0 +1,179 @@
+"""Running a converted .tflite file, with the base install alone: numpy, Pillow and ai-edge-litert.
+
+A file written by convert.tflite explains itself: its flatbuffer holds a metadata entry, JSON, with the
+ModelSpec that says how an image becomes its inputs. A file of another converter can have such JSON beside it,
+in FILE.tflite.json.
+"""
+
+import json
+import mmap
+import os
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileiqa import spec as specs
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
+
+METADATA_NAME = "mobileiqa"
+SIGNATURE = "serving_default"
+OUTPUT = "score"
+
+Runner = Callable[[Mapping[str, NDArray[np.float32]]], NDArray[np.float64]]
+
+_IDENTIFIER = b"TFL3"  # bytes 4..7 of every TFLite file
+_MAX_ENTRIES = 1024  # more metadata entries than this: the table is damaged, and would be read for minutes
+_CONVERT = "convert the model with `python -m convert.tflite`"
+_DAMAGED = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a .tflite file's "mobileiqa" metadata entry: "spec", "precision", "untrained"...
+
+    Reads a few pages of the file, not its weights. Raises UserError when the file is not TFLite, is damaged,
+    or has no such entry.
+    """
+    path = Path(path)
+    found = _embedded(path)
+    if found is None:
+        raise UserError(f"a {METADATA_NAME!r} metadata entry in {path}", "none", _CONVERT)
+    return found
+
+
+def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
+    """The ModelSpec inside a .tflite file, or in FILE.tflite.json beside it where the file has none inside.
+
+    Raises UserError when neither is there, or when either is damaged.
+    """
+    path = Path(path)
+    sidecar = path.with_name(path.name + ".json")
+    found = _embedded(path)
+    if found is None and not sidecar.is_file():
+        raise UserError(f"a model spec in {path} or in {sidecar.name}", "neither", _CONVERT)
+    if found is None:
+        found, path = _json_object(sidecar.read_bytes(), sidecar), sidecar
+    if "spec" not in found:
+        raise UserError(f'"spec" in the metadata of {path}', f"only {sorted(found)}", _CONVERT)
+    return specs.from_json(found["spec"])
+
+
+def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
+    """Loads a .tflite file and returns a function from named inputs to scores.
+
+    The function takes float32 NCHW arrays by input name and returns float64 scores (N,). N is a multiple of
+    the file's own batch: more is run in turn. Scores are passed on as they are, NaN included. Raises
+    UserError when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape
+    or type.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = Path(path)
+    _check_identifier(path)
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
+        signature = interpreter.get_signature_runner(SIGNATURE)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"a TFLite file that LiteRT can run, with the signature {SIGNATURE!r}, in {path}",
+            str(error),
+            _CONVERT,
+        ) from error
+    outputs = sorted(signature.get_output_details())
+    if outputs != [OUTPUT]:
+        raise UserError(f"one output named {OUTPUT!r} in {path}", f"{outputs}", _CONVERT)
+    details = signature.get_input_details()
+    shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
+    batch = next(iter(shapes.values()))[0]
+
+    def score(inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+        count = _check_inputs(inputs, shapes)
+        parts = []
+        for start in range(0, count, batch):
+            window = slice(start, start + batch)
+            part = {name: np.ascontiguousarray(array[window]) for name, array in inputs.items()}
+            parts.append(signature(**part)[OUTPUT])
+        scores = np.concatenate(parts).astype(np.float64)
+        if scores.shape != (count,):
+            raise UserError(f"scores of shape ({count},) from {path}", f"{scores.shape}", _CONVERT)
+        return scores
+
+    return score
+
+
+def _check_inputs(inputs: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many images or crops `inputs` holds; UserError unless names, types and shapes are the file's."""
+    todo = "prepare the image with the file's own spec"
+    if set(inputs) != set(shapes):
+        raise UserError(f"inputs {sorted(shapes)}", f"{sorted(inputs)}", todo)
+    count = len(next(iter(inputs.values())))
+    for name, array in inputs.items():
+        batch, *image = shapes[name]
+        if array.dtype != np.float32 or array.shape != (count, *image) or not count or count % batch:
+            raise UserError(
+                f"float32 {shapes[name]} for input {name!r}, or a multiple of that batch",
+                f"{array.dtype} {array.shape}",
+                todo,
+            )
+    return count
+
+
+def _check_identifier(path: Path) -> None:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise UserError("a .tflite file", f"{found} at {path}", "check the path")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:] != _IDENTIFIER:
+        raise UserError(
+            f"the TFLite identifier {_IDENTIFIER.decode()} at byte 4 of {path}",
+            f"{start[4:]!r}" if start else "an empty file",
+            _CONVERT,
+        )
+
+
+def _embedded(path: Path) -> dict[str, Any] | None:
+    """The metadata entry's JSON object, or None where the (sound) file has none."""
+    _check_identifier(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        try:
+            content = _entry(buffer)
+        except _DAMAGED as error:
+            raise UserError(
+                f"a whole TFLite file in {path}",
+                f"a truncated or damaged one ({error})",
+                "copy or convert it again",
+            ) from error
+    return None if content is None else _json_object(content, path)
+
+
+def _entry(buffer: mmap.mmap) -> bytes | None:
+    """The bytes of the metadata entry, copied. Damaged tables end in one of _DAMAGED."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(buffer, 0)
+    if model.MetadataLength() > _MAX_ENTRIES:
+        raise ValueError(f"{model.MetadataLength()} metadata entries")
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() == METADATA_NAME.encode():
+            if entry.Buffer() >= model.BuffersLength():
+                raise ValueError(f"buffer {entry.Buffer()} of {model.BuffersLength()}")
+            data = model.Buffers(entry.Buffer())
+            return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
+    return None
+
+
+def _json_object(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"JSON in the metadata of {path}", str(error), _CONVERT) from error
+    if not isinstance(value, dict):
+        raise UserError(f"a JSON object in the metadata of {path}", type(value).__name__, _CONVERT)
+    return value

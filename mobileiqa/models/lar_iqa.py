@@ -1,0 +1,115 @@
+"""LAR-IQA (arXiv 2408.17057): two MobileNetV3 branches, one on the resized image, one on a full-resolution crop.
+
+    authentic 384x384 -> MobileNetV3 -> 1000 logits -> reduce -> 512 \\
+                                                                       concatenate -> head -> score
+    synthetic 1280x1280 crop -> MobileNetV3 -> 1000 logits -> reduce -> 512 /
+
+`LarIQA` is both published forms (KAN and MLP): they differ in the modules that are passed. `LarIQASingle` is
+the single branch that pretraining uses.
+"""
+
+import torch
+from torch import nn
+
+from mobileiqa.layers.kan import KANLinear
+
+BACKBONE = "mobilenetv3_large_100"
+LOGITS = 1000
+WIDTH = 512
+SINGLE_WIDTH = 128
+
+
+def _classifier() -> nn.Module:
+    import timm
+
+    return timm.create_model(BACKBONE, pretrained=False, num_classes=LOGITS)
+
+
+class MLPReduce(nn.Module):
+    """(N, 1000) -> (N, 512): ReLU, Linear to 3100, ReLU, Linear, ReLU."""
+
+    def __init__(self, hidden: int = 3100) -> None:
+        super().__init__()
+        self.up = nn.Linear(LOGITS, hidden)
+        self.down = nn.Linear(hidden, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return torch.relu(self.down(torch.relu(self.up(torch.relu(x)))))
+
+
+class LarIQA(nn.Module):
+    """authentic (N, 3, 384, 384) and synthetic (N, 3, 1280, 1280), normalised -> scores (N,)."""
+
+    def __init__(self, reduce: tuple[nn.Module, nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.authentic, self.synthetic = _classifier(), _classifier()
+        self.authentic_reduce, self.synthetic_reduce = reduce
+        self.head = head
+
+    def forward_features(
+        self, authentic: torch.Tensor, synthetic: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two branches' logits, each (N, 1000)."""
+        return self.authentic(authentic), self.synthetic(synthetic)
+
+    def forward_head(self, features: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """The two branches' logits -> scores (N,)."""
+        both = torch.cat([self.authentic_reduce(features[0]), self.synthetic_reduce(features[1])], 1)
+        return self.head(both).squeeze(1)
+
+    def forward(self, authentic: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return self.forward_head(self.forward_features(authentic, synthetic))
+
+
+class LarIQASingle(nn.Module):
+    """One branch under a KAN head: normalised images (N, 3, H, W) -> scores (N,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = _classifier()
+        self.reduce = KANLinear(LOGITS, SINGLE_WIDTH)
+        self.head = KANLinear(SINGLE_WIDTH, 1)
+
+    def forward_features(self, image: torch.Tensor) -> torch.Tensor:
+        """The branch's logits, (N, 1000)."""
+        return self.backbone(image)
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 1000) -> scores (N,)."""
+        return self.head(self.reduce(features)).squeeze(1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return self.forward_head(self.forward_features(image))
+
+
+def kan() -> LarIQA:
+    """The published KAN form."""
+    return LarIQA((KANLinear(LOGITS, WIDTH), KANLinear(LOGITS, WIDTH)), KANLinear(2 * WIDTH, 1))
+
+
+def mlp() -> LarIQA:
+    """The published MLP form."""
+    return LarIQA((MLPReduce(), MLPReduce()), nn.Linear(2 * WIDTH, 1))
+
+
+_BRANCHES = {"authentic.": "authentic.", "synthetic.": "syntetic."}  # sic: the published keys say "syntetic"
+
+# Own key prefix -> published key prefix.
+KAN_PREFIXES = {
+    **_BRANCHES,
+    "authentic_reduce.": "aut_dw.layers.0.",
+    "synthetic_reduce.": "syn_dw.layers.0.",
+    "head.": "head.layers.0.",
+}
+MLP_PREFIXES = {
+    **_BRANCHES,
+    "authentic_reduce.up.": "aut_up.",
+    "authentic_reduce.down.": "aut_dw.",
+    "synthetic_reduce.up.": "syn_up.",
+    "synthetic_reduce.down.": "syn_dw.",
+    "head.": "head.",
+}
+SINGLE_PREFIXES = {"backbone.": "base.", "reduce.": "aut_dw.layers.0.", "head.": "head.layers.0."}

@@ -1,0 +1,114 @@
+"""MobileIQA: MobileNet-IQA (student) and MobileViT-IQA (teacher), arXiv 2409.01212.
+
+    image -> backbone, 5 levels -> LDA per level -> 3 MALs -> opinions -> fusion MAL -> head -> score
+
+Both are this one class; what differs is data (`Variant`). The backbones are timm's.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from mobileiqa.layers.lda import LDA, POSITIONS
+from mobileiqa.layers.mal import CHANNELS, MAL
+
+LEVELS = 5
+OPINIONS = 3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs between student and teacher."""
+
+    backbone: str
+    channels: tuple[int, ...]  # of the five levels
+    head_pool: int  # average pooling in the head
+    bounded: bool  # ends in a sigmoid
+
+
+#                    backbone                 channels of the five levels    pool  sigmoid
+STUDENT = Variant("mobilenetv3_large_100", (16, 24, 40, 112, 960), 2, True)
+TEACHER = Variant("mobilevitv2_200", (128, 256, 512, 768, 1024), 4, False)
+
+
+class Features(NamedTuple):
+    """What distillation reads: levels (5, B, 256, 22, 22) and opinions (3, B, 256, 22, 22)."""
+
+    levels: torch.Tensor
+    opinions: torch.Tensor
+
+
+class Head(nn.Module):
+    """(B, 256, 22, 22) -> (B,)."""
+
+    def __init__(self, pool: int, bounded: bool) -> None:
+        super().__init__()
+        self.pool, self.bounded = pool, bounded
+        self.conv1 = nn.Conv2d(CHANNELS, 128, 1)
+        self.conv2 = nn.Conv2d(128, 128, 3)
+        self.fc1 = nn.Linear(128, 64)
+        self.dropout = nn.Dropout(0.1)
+        self.fc2 = nn.Linear(64, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        x = nn.functional.avg_pool2d(torch.relu(self.conv1(x)), self.pool)
+        x = torch.relu(self.conv2(x)).mean((2, 3))
+        score = self.fc2(self.dropout(torch.relu(self.fc1(x)))).squeeze(1)
+        return torch.sigmoid(score) if self.bounded else score
+
+
+class MobileIQA(nn.Module):
+    """Normalised images (B, 3, H, W) of any size -> scores (B,)."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        import timm
+
+        self.variant = variant
+        self.backbone = timm.create_model(
+            variant.backbone, pretrained=False, features_only=True, out_indices=tuple(range(LEVELS))
+        )
+        self.lda = nn.ModuleList(LDA(channels) for channels in variant.channels)
+        self.mal = nn.ModuleList(MAL(LEVELS, POSITIONS) for _ in range(OPINIONS))
+        self.fusion = MAL(OPINIONS, POSITIONS)
+        self.head = Head(variant.head_pool, variant.bounded)
+
+    def forward_features(self, image: torch.Tensor) -> Features:
+        """Normalised images (B, 3, H, W) -> Features."""
+        levels = torch.stack([lda(x) for lda, x in zip(self.lda, self.backbone(image), strict=True)])
+        return Features(levels, torch.stack([mal(levels) for mal in self.mal]))
+
+    def forward_head(self, features: Features) -> torch.Tensor:
+        """Features -> scores (B,)."""
+        return self.head(self.fusion(features.opinions))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return self.forward_head(self.forward_features(image))
+
+
+def published_prefixes(variant: Variant) -> dict[str, str]:
+    """Own key prefix -> published key prefix; every key starts with exactly one of them."""
+    teacher = variant == TEACHER
+    level = "LGF" if teacher else "LDA"
+    pairs = {"backbone.": "global_vit." if teacher else "local_cnn."}
+    for i in range(LEVELS):
+        pairs |= {f"lda.{i}.expand.": f"{level}{i + 1}.cnn1.", f"lda.{i}.reduce.": f"{level}{i + 1}.cnn2."}
+    mals = [(f"mal.{i}.", f"MALs.{i}.", LEVELS) for i in range(OPINIONS)]
+    for own, published, n_inputs in [*mals, ("fusion.", "fusion_mal.", OPINIONS)]:
+        for i in range(n_inputs):
+            pairs |= {
+                f"{own}self_attention.{i}.{c}.": f"{published}attention_module.{i}.{c}Conv." for c in "qkv"
+            }
+            pairs[f"{own}self_attention.{i}.gamma"] = f"{published}attention_module.{i}.gamma"
+        for branch in ("channel", "feature"):
+            pairs |= {f"{own}{branch}.{c}.": f"{published}{branch}_attention.c_{c}." for c in "qkv"}
+    return pairs | {
+        "head.conv1.": "cnn.0.",
+        "head.conv2.": "cnn.3.",
+        "head.fc1.": "fc_score.0.",
+        "head.fc2.": "fc_score.3.",
+    }

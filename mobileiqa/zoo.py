@@ -1,0 +1,190 @@
+"""MODELS: every model by name, with its spec and its builder. The builders import torch when they are called."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobileiqa.errors import UserError
+from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT = "mobilenet-iqa"
+SEED = 1  # of the untrained default weights
+UNTRAINED = "untrained: for latency and parity only"
+
+
+def _student() -> "nn.Module":
+    from mobileiqa.models.mobile_iqa import STUDENT, MobileIQA
+
+    return MobileIQA(STUDENT)
+
+
+def _teacher() -> "nn.Module":
+    from mobileiqa.models.mobile_iqa import TEACHER, MobileIQA
+
+    return MobileIQA(TEACHER)
+
+
+def _lar_kan() -> "nn.Module":
+    from mobileiqa.models.lar_iqa import kan
+
+    return kan()
+
+
+def _lar_mlp() -> "nn.Module":
+    from mobileiqa.models.lar_iqa import mlp
+
+    return mlp()
+
+
+def _lar_single() -> "nn.Module":
+    from mobileiqa.models.lar_iqa import LarIQASingle
+
+    return LarIQASingle()
+
+
+def _hyper() -> "nn.Module":
+    from mobileiqa.models.hyper_iqa import HyperIQA
+
+    return HyperIQA()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model: its spec (no training yet), its builder, how its published state dicts are named and known."""
+
+    spec: ModelSpec
+    builder: "Callable[[], nn.Module]"
+    prefixes: Callable[[], dict[str, str]]  # own key prefix -> published key prefix
+    markers: tuple[str, ...]  # published keys that, together, no other model has
+
+
+def _mobile_prefixes(teacher: bool) -> dict[str, str]:
+    from mobileiqa.models.mobile_iqa import STUDENT, TEACHER, published_prefixes
+
+    return published_prefixes(TEACHER if teacher else STUDENT)
+
+
+def _lar_prefixes(table: str) -> dict[str, str]:
+    from mobileiqa.models import lar_iqa
+
+    return getattr(lar_iqa, table)
+
+
+def _hyper_prefixes() -> dict[str, str]:
+    from mobileiqa.models.hyper_iqa import PREFIXES
+
+    return PREFIXES
+
+
+_PAPER_SIZE = InputSpec("image", height_px=1231, width_px=1907)
+_AUTHENTIC = InputSpec("authentic", 384, 384, resample=Resample.BILINEAR)
+_SYNTHETIC = InputSpec("synthetic", 1280, 1280, fit=Fit.CENTER_CROP)
+_SINGLE = InputSpec("image", 384, 384, resample=Resample.BILINEAR)
+_CROPS = InputSpec(
+    "crops", 224, 224, fit=Fit.RANDOM_CROPS, resample=Resample.BILINEAR, crops=25, resize_px=(384, 512)
+)
+_MOBILE = "MobileIQA, arXiv 2409.01212"
+_LAR = "LAR-IQA, arXiv 2408.17057"
+
+MODELS: dict[str, Entry] = {
+    "mobilenet-iqa": Entry(
+        ModelSpec("mobilenet-iqa", (_PAPER_SIZE,), origin=_MOBILE),
+        _student,
+        lambda: _mobile_prefixes(teacher=False),
+        ("local_cnn.conv_stem.weight", "fusion_mal.channel_attention.c_q.weight"),
+    ),
+    "mobilevit-iqa": Entry(
+        ModelSpec("mobilevit-iqa", (_PAPER_SIZE,), origin=_MOBILE),
+        _teacher,
+        lambda: _mobile_prefixes(teacher=True),
+        ("LGF1.cnn1.weight", "fusion_mal.channel_attention.c_q.weight"),
+    ),
+    "lar-iqa-kan": Entry(
+        ModelSpec("lar-iqa-kan", (_AUTHENTIC, _SYNTHETIC), origin=_LAR),
+        _lar_kan,
+        lambda: _lar_prefixes("KAN_PREFIXES"),
+        ("syntetic.conv_stem.weight", "syn_dw.layers.0.grid"),
+    ),
+    "lar-iqa-mlp": Entry(
+        ModelSpec("lar-iqa-mlp", (_AUTHENTIC, _SYNTHETIC), origin=_LAR),
+        _lar_mlp,
+        lambda: _lar_prefixes("MLP_PREFIXES"),
+        ("syntetic.conv_stem.weight", "syn_up.weight"),
+    ),
+    "lar-iqa-single": Entry(
+        ModelSpec("lar-iqa-single", (_SINGLE,), origin=_LAR),
+        _lar_single,
+        lambda: _lar_prefixes("SINGLE_PREFIXES"),
+        ("base.conv_stem.weight", "aut_dw.layers.0.grid"),
+    ),
+    "hyperiqa": Entry(
+        ModelSpec("hyperiqa", (_CROPS,), score_range=(0.0, 100.0), origin="HyperIQA, CVPR 2020"),
+        _hyper,
+        _hyper_prefixes,
+        ("res.lda1_fc.weight", "fc1w_conv.weight"),
+    ),
+}
+
+
+def entry(name: str) -> Entry:
+    """The entry of a model name; UserError lists the names there are."""
+    if name not in MODELS:
+        raise UserError(f"one of the models {', '.join(MODELS)}", repr(name), "correct --model")
+    return MODELS[name]
+
+
+def build(name: str) -> "nn.Module":
+    """The model `name` in eval mode, float32, with PyTorch's own random initial weights."""
+    return entry(name).builder().eval()
+
+
+def build_seeded(name: str, seed: int = SEED) -> "nn.Module":
+    """The model `name` in eval mode with untrained weights that depend on `seed` and the published keys alone.
+
+    The rule keeps scores varying from image to image, which PyTorch's initial weights do not: under those,
+    a parity check could pass without comparing anything.
+    """
+    import torch
+
+    from mobileiqa.keys import to_published
+
+    model = build(name)
+    state = model.state_dict()
+    for own, published in to_published(state, entry(name).prefixes()).items():
+        value = seeded_tensor(published, tuple(state[own].shape), seed)
+        if value is not None:
+            state[own].copy_(torch.from_numpy(value))
+    return model
+
+
+def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | None:
+    """The float64 value of one published tensor under `build_seeded`, or None where the built value stays.
+
+    Running variances and 1-D norm weights are near 1, biases near 0, other weights scaled by 1.2/sqrt(fan-in);
+    attention gates (gamma) are 0.5, since their initial 0 would hide the attention from any test.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+    if key.endswith(("num_batches_tracked", ".grid")):
+        return None
+    if key.endswith("gamma"):
+        return np.full(shape, 0.5)
+    if key.endswith("running_var"):
+        return rng.uniform(0.5, 1.5, shape)
+    if key.endswith("spline_scaler"):
+        return rng.uniform(-0.5, 0.5, shape)
+    if key.endswith(("running_mean", "bias", "spline_weight")):
+        return 0.1 * rng.standard_normal(shape)
+    if len(shape) == 1:
+        return rng.uniform(0.5, 1.5, shape)
+    return rng.standard_normal(shape) * 1.2 / np.sqrt(np.prod(shape[1:]))
+
+
+def default_model() -> "tuple[nn.Module, ModelSpec]":
+    """What commands use when no checkpoint is given: the default model with seeded, untrained weights."""
+    return build_seeded(DEFAULT), MODELS[DEFAULT].spec

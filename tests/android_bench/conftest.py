@@ -1,0 +1,133 @@
+"""Small real .tflite files, converted once a session, and edits of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@dataclass(frozen=True)
+class Example:
+    """A .tflite file, inputs for it, and the scores that PyTorch computed for them."""
+
+    path: Path
+    batch: list[dict[str, np.ndarray]]
+    scores: list[np.ndarray]
+
+
+def export(model, shape: tuple[int, ...], path: Path) -> Example:
+    import litert_torch
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(shape, generator=generator) for _ in range(3)]
+    litert_torch.convert(model.eval(), sample_kwargs={"image": images[0]}).export(str(path))
+    with torch.no_grad():
+        scores = [model(image).numpy() for image in images]
+    return Example(path, [{"image": image.numpy()} for image in images], scores)
+
+
+def tiny_net():
+    import torch
+    from torch import nn
+
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.body = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 2, 1)
+            self.head = nn.Linear(32, 1)
+            nn.init.constant_(self.head.bias, 0.5)  # scores away from 0, where relative errors mean something
+
+        def forward(self, image):
+            features = torch.relu(self.body(torch.relu(self.stem(image)))).mean((2, 3))
+            return self.head(features).squeeze(1)
+
+    torch.manual_seed(0)
+    return Tiny()
+
+
+def constant_left_net():
+    import torch
+    from torch import nn
+
+    class ConstantLeft(nn.Module):
+        """A BATCH_MATMUL whose left side is constant: XNNPACK's FP16 kernels on ARM refuse it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8 * 5 * 24, 1)
+            self.register_buffer("rows", torch.rand(1, 1, 5, 16) / 16)
+
+        def forward(self, image):
+            return self.head((self.rows @ self.stem(image)).flatten(1)).squeeze(1)
+
+    torch.manual_seed(0)
+    return ConstantLeft()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("tflite")
+
+
+@pytest.fixture(scope="session")
+def tiny(folder) -> Example:
+    return export(tiny_net(), (1, 3, 32, 48), folder / "tiny.tflite")
+
+
+@pytest.fixture(scope="session")
+def large(folder) -> Example:
+    """The same network on an image whose activations take 17 MB."""
+    return export(tiny_net(), (1, 3, 768, 768), folder / "large.tflite")
+
+
+@pytest.fixture(scope="session")
+def constant_left(folder) -> Example:
+    return export(constant_left_net(), (1, 3, 32, 48), folder / "constant_left.tflite")
+
+
+def edited(source: Path, target: Path, edit: Callable) -> Path:
+    """A copy of a .tflite file after `edit(model)` on LiteRT's own object API of the schema."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(source.read_bytes(), 0)
+    edit(model)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    target.write_bytes(builder.Output())
+    return target
+
+
+@pytest.fixture
+def mark_fp16(tmp_path) -> Callable[[Path], Path]:
+    """Copies a file and lets runtimes compute it in FP16."""
+
+    def mark(source: Path) -> Path:
+        from ai_edge_litert import schema_py_generated as schema
+
+        def edit(model) -> None:
+            content, entry = schema.BufferT(), schema.MetadataT()
+            content.data = list(b"fp16accfp16")
+            entry.name, entry.buffer = "reduced_precision_support", len(model.buffers)
+            model.buffers.append(content)
+            model.metadata.append(entry)
+
+        return edited(source, tmp_path / f"{source.stem}_fp16.tflite", edit)
+
+    return mark
+
+
+@pytest.fixture
+def not_finite(tiny, tmp_path) -> Path:
+    """The tiny network with NaN in the bias of its head."""
+
+    def edit(model) -> None:
+        head = next(op for op in model.subgraphs[0].operators if len(op.inputs) == 3
+                    and model.operatorCodes[op.opcodeIndex].builtinCode == 9)  # FULLY_CONNECTED
+        bias = model.subgraphs[0].tensors[head.inputs[2]].buffer
+        model.buffers[bias].data = np.frombuffer(np.float32(np.nan).tobytes(), dtype=np.uint8)
+
+    return edited(tiny.path, tmp_path / "not_finite.tflite", edit)

@@ -1,0 +1,71 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from android_bench.cli import main
+from android_bench.config import from_json
+
+
+def test_prints_a_table_and_ends_in_json(tiny, tmp_path, capsys):
+    out = tmp_path / "deep" / "bench.json"
+    assert main([str(tiny.path), str(tiny.path), "--runs", "3", "--launches", "2", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  ".join(lines[0].split()[3:-2]) == "init  first  median  mean  p5  p95  std  min  max"
+    assert [line.split()[0] for line in lines[1:3]] == [str(tiny.path)] * 2
+    brief = json.loads(lines[-1])
+    results = from_json(json.loads(out.read_text()))
+    for row, result in zip(brief["results"], results, strict=True):
+        assert result.summary().items() <= row.items()
+        assert (row["file"], len(result.launches)) == (str(tiny.path), 2)
+    assert brief["config"]["runs"] == 3
+    assert [path.name for path in out.parent.iterdir()] == ["bench.json"]
+
+
+def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    out.write_text("precious")
+    command = [str(tiny.path), "--runs", "1", "--out", str(out)]
+    assert main(command) == 2
+    assert out.read_text() == "precious"
+    assert "--force" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert from_json(json.loads(out.read_text()))
+
+
+@pytest.mark.parametrize("options", [
+    ["--runs", "0"], ["--threads", "0"], ["--threads", "4096"], ["--launches", "0"], ["--warmup", "-1"],
+    ["--cpu-mask", "f" * 99], ["--emulate", "pentium"], ["--emulate", "cortex-a76", "--runs", "3"],
+    ["--emulate", "cortex-a76", "--no-xnnpack"],
+])
+def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, capsys, options):
+    out = tmp_path / "bench.json"
+    assert main([str(tiny.path), *options, "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert said.err.startswith("android_bench: expected ")
+    assert not out.exists()
+
+
+def test_a_file_that_does_not_run_is_exit_1_and_writes_nothing(not_finite, tmp_path, capsys):
+    assert main([str(not_finite), "--out", str(tmp_path / "bench.json")]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert not (tmp_path / "bench.json").exists()
+
+
+def test_says_when_nothing_was_delegated(tiny, capsys):
+    assert main([str(tiny.path), "--runs", "1", "--no-xnnpack"]) == 0
+    assert "without XNNPACK" in capsys.readouterr().out
+
+
+def test_help_is_light():
+    code = "import sys, android_bench.cli, android_bench.emulate; print(*sys.modules)"
+    heavy = {"torch", "ai_edge_litert", "mobileiqa", "convert", "calibration", "tqdm", "PIL"}
+    assert heavy.isdisjoint(run("-c", code).split())
+    assert "example:\n  python -m android_bench " in run("-m", "android_bench", "--help")
+
+
+def run(*words):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout

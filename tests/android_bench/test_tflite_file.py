@@ -1,0 +1,53 @@
+import hashlib
+import random
+
+import pytest
+
+from android_bench.errors import InputError
+from android_bench.tflite_file import read
+
+
+def test_reads_identity_and_precision(tiny, mark_fp16):
+    plain, marked = read(tiny.path), read(mark_fp16(tiny.path))
+    assert plain.sha256 == hashlib.sha256(tiny.path.read_bytes()).hexdigest()
+    assert plain.size_bytes == tiny.path.stat().st_size
+    assert (plain.fp16_capable, marked.fp16_capable) == (False, True)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.01, 0.3, 0.7, 0.99])
+def test_notices_a_truncated_file(tiny, tmp_path, part):
+    whole = tiny.path.read_bytes()
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(whole[: max(8, int(len(whole) * part))])
+    with pytest.raises(InputError, match=r"a whole TFLite model in .*cut.tflite"):
+        read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"hello, this is text", b"\x89PNG\r\n\x1a\n" * 4])
+def test_refuses_other_files(tmp_path, content):
+    path = tmp_path / "other.tflite"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="a TFLite model"):
+        read(path)
+
+
+def test_refuses_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "missing.tflite")
+    with pytest.raises(InputError, match="a folder"):
+        read(tmp_path)
+
+
+def test_damaged_bytes_never_end_in_another_error(tiny, tmp_path):
+    whole, dice, refused = tiny.path.read_bytes(), random.Random(0), 0
+    path = tmp_path / "damaged.tflite"
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(20):
+            damaged[dice.randrange(8, 4000)] = dice.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read(path)
+        except InputError:
+            refused += 1
+    assert refused > 30

@@ -1,0 +1,130 @@
+"""Shared fixtures: generated photos, the data folder where there is one, and a tiny .tflite file."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+def _generate(seed: int, width: int, height: int) -> Image.Image:
+    """A picture with smooth colour, edges and noise: deterministic, and of every brightness."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    waves = [np.sin(2 * np.pi * (f * x + g * y) + p) for f, g, p in rng.uniform(0.5, 6, (3, 3))]
+    stripes = 60.0 * ((x * 17 + y * 11) % 1 > 0.5)
+    pixels = 110 + 80 * np.stack(waves, axis=-1) + stripes[..., None] + rng.normal(0, 12, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def photo() -> Callable[[int, int, int], Image.Image]:
+    """photo(seed, width, height): a generated mode RGB picture."""
+    return _generate
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four small generated photos, PNG and JPEG, wide and tall: the stand-in for real ones."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed, (width, height, suffix) in enumerate(
+        [(120, 80, "png"), (81, 120, "jpg"), (64, 64, "png"), (97, 55, "jpg")]
+    ):
+        _generate(seed, width, height).save(folder / f"photo{seed}.{suffix}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> list[Path]:
+    """Photos from phones and cameras; skips where the data folder is not there."""
+    found = sorted((SHARED / "data" / "photos").glob("*.*"))
+    if not found:
+        pytest.skip("no ../shared/data/photos beside the checkout; the generated photos stand in")
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A two-input toy model, its spec and its .tflite file: (module, spec, path)."""
+    import torch
+
+    from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
+
+    class Toy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(3, 2, 3)
+
+        def forward(self, authentic: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
+            relu = torch.nn.functional.relu
+            score = relu(self.first(authentic)).mean((1, 2, 3)) - relu(self.second(synthetic)).mean((1, 2, 3))
+            return torch.sigmoid(score)
+
+    class Named(torch.nn.Module):
+        def forward(self, authentic: torch.Tensor, synthetic: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"score": toy(authentic, synthetic)}
+
+    spec = ModelSpec(
+        "toy",
+        (
+            InputSpec("authentic", 24, 32, resample=Resample.BILINEAR),
+            InputSpec("synthetic", 40, 40, fit=Fit.CENTER_CROP, color_space=ColorSpace.LAB),
+        ),
+    )
+    toy = Toy().eval()
+    named = Named()
+    named.toy = toy
+    path = _once(tmp_path_factory, "toy.tflite", lambda path: _convert(named.eval(), spec, path))
+    return toy, spec, path
+
+
+def _convert(module: Any, spec: Any, path: Path) -> None:
+    import litert_torch
+    import torch
+
+    zeros = {wanted.name: torch.zeros(wanted.shape) for wanted in spec.inputs}
+    litert_torch.convert(module, sample_kwargs=zeros).export(str(path))
+    content = {"spec": spec.to_json(), "precision": "fp32", "untrained": True}
+    path.write_bytes(add_metadata(path.read_bytes(), "mobileiqa", json.dumps(content).encode()))
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A file made by one pytest worker and used by all: conversion takes ten seconds, mostly imports."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            unfinished = path.with_suffix(".unfinished")
+            make(unfinished)
+            unfinished.rename(path)
+    return path
+
+
+def add_metadata(tflite: bytes, name: str, content: bytes) -> bytes:
+    """The file with one more metadata entry, through the flatbuffer's object interface."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tflite, 0))
+    model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
+    model.metadata.append(schema.MetadataT(name=name, buffer=len(model.buffers) - 1))
+    builder = flatbuffers.Builder(len(tflite) + len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.fixture(scope="session")
+def with_metadata() -> Callable[[bytes, str, bytes], bytes]:
+    """with_metadata(tflite, name, content): the file with one more metadata entry."""
+    return add_metadata

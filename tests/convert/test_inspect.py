@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from convert.inspect import main
+from convert.xnnpack import RULES
+
+METADATA = {"spec": {"name": "mobilenet-iqa", "score_range": [0.0, 1.0], "inputs": []}, "precision": "fp16",
+            "untrained": True, "version": "0.1.0", "checkpoint_sha256": "ab"}
+
+
+@pytest.fixture
+def inspected(save, capsys):
+    def run(content, *flags):
+        code = main([str(save(content)), *flags])
+        lines = capsys.readouterr().out.splitlines()
+        return code, json.loads(lines[-1]), lines[:-1]
+
+    return run
+
+
+def test_everything_about_a_small_net(small_net, inspected):
+    b = small_net.builder
+    b.note("mobileiqa", json.dumps(METADATA).encode())
+    b.note("reduced_precision_support", b"fp16accfp16")
+    content = b.build(small_net.score)
+    code, found, lines = inspected(content, "--check")
+    assert code == 0
+    assert (found["model"], found["precision"], found["untrained"]) == ("mobilenet-iqa", "fp16", True)
+    assert found["fp16_capable"] is True
+    assert found["inputs"] == [{"name": "in0", "shape": [1, 8, 8, 4], "dtype": "float32", "bytes": 1024}]
+    assert (found["file_bytes"], found["parameters"], found["macs"]) == (len(content), 185, 11520)
+    assert (found["operators"], found["delegated"], found["partitions"]) == (3, 3, [3])
+    assert found["ops"]["GELU"] == {"count": 1, "delegated": 1, "macs": 0, "values": 320}
+    assert list(found["ops"]) == ["CONV_2D", "GELU", "MEAN"]
+    assert (found["peak_activation_bytes"], found["peak_at"]) == (2560, {"op": "GELU", "index": 1})
+    assert [t["name"] for t in found["peak_tensors"]] == ["t3", "t4"]
+    assert found["check"] == {"agrees": True, "differences": [],
+                              "runtime": {"nodes_total": 3, "nodes_delegated": 3, "partitions": 1}}
+    text = "\n".join(lines)
+    for part in ("untrained: for latency and parity only", "FP16 arithmetic allowed", "11.52 k MACs",
+                 "1 partition of 3 operators", "2.56 kB at GELU #1", "the runtime delegates as forecast"):
+        assert part in text
+
+
+def test_json_alone_is_one_line(small_net, inspected):
+    code, found, lines = inspected(small_net.builder.build(small_net.score), "--json")
+    assert (code, lines) == (0, [])
+    assert (found["model"], found["fp16_capable"], "check" in found) == (None, False, False)
+
+
+def test_refusals_are_grouped_by_reason(flatbuffer, inspected):
+    b = flatbuffer
+    x = b.input(1, 4)
+    for _ in range(3):
+        x = b.op("CUMSUM", [x, b.constant(1)], [b.tensor(1, 4)], "CumsumOptions")
+    code, found, lines = inspected(b.build(b.op("RELU", [x], [b.tensor(1, 4)])), "--check")
+    assert code == 0
+    assert found["refusals"] == [
+        {"op": "CUMSUM", "reason": "XNNPACK has no such operator", "count": 3, "first": 0}]
+    assert "  not delegated: 3 x CUMSUM (first #0): XNNPACK has no such operator" in lines
+
+
+def test_flex_and_custom_operators_are_loud_and_fail_the_check(flatbuffer, inspected):
+    x = flatbuffer.input(4)
+    y = flatbuffer.op("FlexErf", [x], [flatbuffer.tensor(4)])
+    code, found, lines = inspected(
+        flatbuffer.build(flatbuffer.op("MyOp", [y], [flatbuffer.tensor(4)])), "--check")
+    assert code == 1
+    assert lines[0].startswith("!! FLEX OPERATORS FlexErf")
+    assert lines[1].startswith("!! CUSTOM OPERATORS MyOp")
+    assert found["check"]["agrees"] is False and "FlexErf" in found["check"]["differences"][0]
+    assert "check: FAILED" in lines
+
+
+def test_a_difference_is_exit_code_1(small_net, inspected, monkeypatch):
+    """The gate's failing case: a rule that refuses what the runtime takes."""
+    monkeypatch.setitem(RULES, "GELU", (lambda here: "wrong",))
+    code, found, lines = inspected(small_net.builder.build(small_net.score), "--check")
+    assert code == 1
+    assert "GELU #1: the runtime delegates it, the forecast does not (wrong)" in found["check"]["differences"]
+    assert any("GELU #1" in line for line in lines)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_constant_left_side_is_a_hazard_where_fp16_is_allowed(flatbuffer, inspected, marked):
+    b = flatbuffer
+    if marked:
+        b.note("reduced_precision_support", b"fp16accfp16")
+    left, right = b.constant(np.ones((6, 8))), b.input(8, 5)
+    y = b.op("BATCH_MATMUL", [left, right], [b.tensor(6, 5)], "BatchMatMulOptions")
+    _, found, _ = inspected(b.build(y))
+    assert ["BATCH_MATMUL #0 has a constant left side" in w for w in found["warnings"]] == [True] * marked
+
+
+def test_dynamic_inputs_are_said(flatbuffer, inspected):
+    x = flatbuffer.input(1, 4)
+    flatbuffer.tensors[x].shapeSignature = [-1, 4]
+    _, found, _ = inspected(flatbuffer.build(flatbuffer.op("RELU", [x], [flatbuffer.tensor(1, 4)])))
+    assert "dynamic input shape" in found["warnings"][0]
+
+
+def test_a_bad_file_is_one_line_and_exit_code_2(tmp_path, capsys):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 not a model")
+    assert main([str(tmp_path / "photo.jpg")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and "photo.jpg" in err
+    assert main([str(tmp_path / "absent.tflite"), "--json"]) == 2

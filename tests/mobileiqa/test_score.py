@@ -1,0 +1,191 @@
+import csv
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileiqa import litert, score
+from mobileiqa.preprocess import prepare
+from mobileiqa.zoo import UNTRAINED
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(photos: Path, tmp_path: Path) -> Path:
+    """Two good photos and a broken one between them."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for source, name in (("photo0.png", "a.png"), ("photo2.png", "c.png")):
+        (folder / name).write_bytes((photos / source).read_bytes())
+    (folder / "b.jpg").write_text("words")
+    return folder
+
+
+def python(code: str, *args: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+def expected_scores(folder: Path, tiny) -> list[float]:
+    run = litert.runner(tiny[2])
+    return [float(run(prepare(folder / name, tiny[1])).mean()) for name in ("a.png", "c.png")]
+
+
+def test_table_lists_the_broken_image_and_goes_on(folder: Path, tiny, capsys):
+    assert score.main([str(folder), "--model", str(tiny[2])]) == 0
+    out, err = capsys.readouterr()
+    *lines, last = out.splitlines()
+    summary = json.loads(last)
+    a, c = expected_scores(folder, tiny)
+    assert lines[0] == "toy: score 0..1, higher is better"
+    assert lines[1] == UNTRAINED == summary["note"]
+    assert [line.split() for line in lines[3:]] == [
+        [f"{a:.4f}", str(folder / "a.png")],
+        ["-", str(folder / "b.jpg")],
+        [f"{c:.4f}", str(folder / "c.png")],
+    ]
+    assert (summary["images"], summary["scored"], summary["runtime"]) == (3, 2, "litert")
+    assert summary["mean"] == pytest.approx((a + c) / 2, abs=1e-12)
+    assert [failure["image"] for failure in summary["failed"]] == [str(folder / "b.jpg")]
+    assert f"no score for {folder / 'b.jpg'}" in err
+
+
+def test_json_is_one_object(folder: Path, tiny, capsys):
+    assert score.main([str(folder), "--model", str(tiny[2]), "--format", "json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    result = json.loads(out)
+    assert [row["score"] for row in result["results"]] == expected_scores(folder, tiny)
+    assert (result["note"], len(result["failed"])) == (UNTRAINED, 1)
+
+
+def test_csv_on_stdout_is_nothing_but_csv(folder: Path, tiny, capsys):
+    assert score.main([str(folder), "--model", str(tiny[2]), "--format", "csv"]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(out)))
+    a, c = expected_scores(folder, tiny)
+    assert [row["score"] for row in rows] == [str(a), "", str(c)]
+    assert "no image format" in rows[1]["error"]
+    assert {row["note"] for row in rows} == {UNTRAINED}
+    assert json.loads(next(line for line in err.splitlines() if line.startswith("{")))["scored"] == 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "txt"])
+def test_out_takes_its_format_from_the_suffix_and_is_not_replaced(
+    folder: Path, tiny, tmp_path: Path, capsys, suffix
+):
+    out = tmp_path / "new" / f"scores.{suffix}"
+    command = [str(folder), "--model", str(tiny[2]), "--out", str(out)]
+    assert score.main(command) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["out"] == str(out)
+    first = out.read_text()
+    assert UNTRAINED in first
+    if suffix == "json":
+        assert len(json.loads(first)["results"]) == 2
+    elif suffix == "csv":
+        assert len(list(csv.DictReader(io.StringIO(first)))) == 3
+    assert score.main(command) == 2
+    assert "--force" in capsys.readouterr().err
+    assert score.main([*command, "--force"]) == 0
+    assert [path.name for path in out.parent.iterdir()] == [out.name], "no temporary file stays"
+
+
+def test_a_broken_image_named_by_itself_fails_after_the_rest(folder: Path, tiny, capsys):
+    command = [str(folder / "b.jpg"), str(folder / "c.png"), "--model", str(tiny[2])]
+    assert score.main(command) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["scored"] == 1
+
+
+def test_only_broken_images_fail(folder: Path, tiny, capsys):
+    (folder / "a.png").unlink()
+    (folder / "c.png").unlink()
+    assert score.main([str(folder), "--model", str(tiny[2])]) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["missing.png"], "nothing at missing.png"),
+        (["{folder}", "--model", "no-such-model"], "mobilenet-iqa, mobilevit-iqa"),
+        (["{folder}", "--model", "missing.tflite"], "nothing at missing.tflite"),
+        (["{folder}", "--model", "{folder}/a.png"], "checkpoint"),
+        (["{folder}", "--threads", "0"], "--threads of 1 or more"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(folder: Path, capsys, args: list[str], message: str):
+    assert score.main([arg.format(folder=folder) for arg in args]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+def test_a_score_that_is_not_finite_is_a_failure(folder: Path, tiny):
+    scorer = score.Scorer(lambda inputs: np.array([0.5, np.nan]), tiny[1], "litert")
+    (row,) = score.score_images([folder / "a.png"], scorer)
+    assert (row.score, row.error) == (None, "the model's score is nan")
+
+
+def test_the_score_is_the_mean_over_crops_and_trained_weights_are_not_called_untrained(folder: Path, tiny):
+    spec = dataclasses.replace(tiny[1], trained_on="KonIQ-10k")
+    scorer = score.Scorer(lambda inputs: np.array([0.25, 0.5]), spec, "litert")
+    (row,) = score.score_images([folder / "a.png"], scorer)
+    assert (row.score, scorer.note) == (0.375, "")
+
+
+def test_tflite_never_imports_torch(folder: Path, tiny):
+    code = (
+        "import sys; from mobileiqa.score import main; code = main(sys.argv[1:]);"
+        "heavy = {'torch', 'timm', 'torchvision', 'scipy', 'cv2'} & set(sys.modules);"
+        "sys.exit(code or (f'imported {heavy}' if heavy else 0))"
+    )
+    done = python(code, str(folder), "--model", str(tiny[2]))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["scored"] == 2
+
+
+def test_without_torch_a_checkpoint_says_what_to_install(folder: Path, tmp_path: Path):
+    (tmp_path / "m.safetensors").touch()
+    code = (
+        "import sys, importlib.util as u; find = u.find_spec;"
+        "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a);"
+        "from mobileiqa.score import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = python(code, str(folder), "--model", str(tmp_path / "m.safetensors"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mobileiqa[train]" in done.stderr
+
+
+def test_help_answers_within_a_second():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "mobileiqa.score", "--help"],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=True,
+            env={**os.environ, "COLUMNS": "100"},
+        )
+        times.append(time.perf_counter() - start)
+    assert "example:" in done.stdout
+    assert min(times) < 1
+
+
+@pytest.mark.slow
+def test_a_model_by_name_runs_in_torch(folder: Path, capsys):
+    assert score.main([str(folder), "--model", "lar-iqa-single", "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["runtime"], result["scored"], result["note"]) == ("torch", 2, UNTRAINED)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from convert.environments import command_of, python_of
 from mobileiqa.cli import write_json
@@ -31,6 +32,8 @@ COST = str(ROOT / "benchmarks" / "cost.py")
 PUBLISHED_SOURCES = ("benchmarks/convert_peer.py", "mobileiqa/zoo.py", "mobileiqa/models", "mobileiqa/layers")
 OUR_SOURCES = (*PUBLISHED_SOURCES, "mobileiqa/spec.py", "convert")
 ESSENCE_CHARS = 200  # of an error in a table cell
+LOGGING = ("INFO:", "WARNING:")
+GATE_FAILED = "the file that it wrote fails its own parity check"
 
 
 @dataclass(frozen=True)
@@ -165,28 +168,30 @@ def run_measured(command: list[str], work: Path) -> Run:
         subprocess.run([sys.executable, COST, str(cost), *command], cwd=ROOT, env=variables, stdout=stdout,
                        stderr=stderr, check=True)
     spent = json.loads(cost.read_text())
-    words = err.read_text(errors="replace") or out.read_text(errors="replace")
+    answer = _answer(out)
+    words = GATE_FAILED if answer.get("passed") is False else err.read_text(errors="replace")
     error = "" if spent["code"] == 0 else essence(spent["code"], words)
-    return Run(spent["seconds"], spent["peak_mb"], _printed_score(out), error)
+    return Run(spent["seconds"], spent["peak_mb"], answer.get("score"), error)
 
 
 def essence(code: int, text: str) -> str:
-    """One short line on how a command failed: its signal, or the last line it wrote."""
+    """One short line on how a command failed: its signal, or the last line it wrote but for logging."""
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    line = one_line(lines[-1]) if lines else f"exit code {code}, no output"
+    lines = [one_line(line) for line in text.replace("\r", "\n").splitlines()]
+    lines = [line for line in lines if line and not line.startswith(LOGGING)]
+    line = lines[-1] if lines else f"exit code {code}, no message"
     return line if len(line) <= ESSENCE_CHARS else line[:ESSENCE_CHARS - 1] + "…"
 
 
-def _printed_score(out: Path) -> float | None:
-    """The "score" of the JSON in the last line, if there is one: only convert_peer.py prints it."""
+def _answer(out: Path) -> dict[str, Any]:
+    """The JSON object in the last line, {} where there is none (converters print what they like)."""
     lines = out.read_text(errors="replace").splitlines()
     try:
         answer = json.loads(lines[-1])
     except (IndexError, json.JSONDecodeError):
-        return None
-    return answer.get("score") if isinstance(answer, dict) else None
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def installed(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
@@ -210,7 +215,7 @@ def _key(name: str, case: Case, versions: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _record(folder: Path, key: str) -> dict | None:
+def _record(folder: Path, key: str) -> dict[str, Any] | None:
     """The record in `folder`, or None when there is none or it belongs to another key."""
     try:
         record = json.loads((folder / "record.json").read_text())

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convert.runners import ARM
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
-
-from convert.runners import ARM
 
 PRECISIONS = ("fp32", "fp16", "int8")
 DESCRIPTIVE = ("license", "origin", "trained_on")  # fields of ModelSpec that cannot change a score

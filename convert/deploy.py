@@ -46,15 +46,27 @@ class RewriteReport:
 
 def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
     """Every rewrite, in the order in which they are applied."""
-    from convert.rewrites import batch_norm, flat, gate, level_mean, query_key, spline, strips
+    from convert.rewrites import (
+        bands,
+        batch_norm,
+        flat,
+        gate,
+        level_mean,
+        linear_attention,
+        query_key,
+        spline,
+        strips,
+    )
 
     return (
         batch_norm.rewrite(probe),
+        bands.REWRITE,
         strips.REWRITE,
         flat.REWRITE,
         query_key.REWRITE,
         level_mean.REWRITE,
         gate.REWRITE,
+        linear_attention.REWRITE,
         spline.REWRITE,
     )
 

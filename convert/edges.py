@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mobileiqa import cli
-from mobileiqa.errors import UserError, one_line
-from mobileiqa.preprocess import prepare
-from mobileiqa.spec import ModelSpec
 from PIL import Image
 
 from convert import runners
 from convert.candidate import Candidate, at_size, read_candidate, spec_difference
 from convert.compare import TOLERANCES, Edge, ParityReport, compare
 from convert.runners import Batch, torch_runner
+from mobileiqa import cli
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn

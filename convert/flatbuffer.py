@@ -1,8 +1,9 @@
 """Editing a .tflite flatbuffer: what no converter does for us. Reading for people is convert.graph.
 
     batch_matmuls   a FULLY_CONNECTED whose weight is an activation becomes the BATCH_MATMUL that it is
+    narrow_concatenations   a CONCATENATION of many becomes a tree of at most five
     half_weights    constant weights stored as FP16 behind a DEQUANTIZE
-    describe        signature names, metadata entries, description
+    name_signature, shorten_names, set_metadata   names and metadata entries
 
 Each works on the object form (schema ModelT) and says how many operators it changed.
 """
@@ -23,6 +24,7 @@ OUTPUT = "score"
 REDUCED_PRECISION = "reduced_precision_support"  # XNNPACK's delegate reads this entry
 FP16_ACCUMULATE_FP16 = b"fp16accfp16"
 LARGEST_HALF = 65504.0
+CONCATENATION_INPUTS = 5  # XNNPACK takes no more at once
 WEIGHT_INPUT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}  # operator -> index of its weight
 
 
@@ -96,6 +98,50 @@ def batch_matmuls(model: "Model") -> int:
     return changed
 
 
+def narrow_concatenations(model: "Model") -> int:
+    """CONCATENATION of more than five -> a tree of CONCATENATIONs of at most five. Returns how many it changed.
+
+    XNNPACK's CONCATENATION takes two to five inputs; the converter merges nested ones into one again.
+    """
+    changed = 0
+    for graph in model.subgraphs:
+        operators: list[Any] = []
+        for operator in graph.operators:
+            if kind(model, operator) == "CONCATENATION" and len(operator.inputs) > CONCATENATION_INPUTS:
+                operators += tree(graph, operator)
+                changed += 1
+            operators.append(operator)
+        graph.operators = operators
+    return changed
+
+
+def tree(graph: Any, operator: Any) -> list[Any]:
+    """The inner operators of the tree; `operator` itself becomes its root."""
+    import copy
+
+    inner: list[Any] = []
+    inputs = [int(i) for i in operator.inputs]
+    axis = operator.builtinOptions.axis % len(graph.tensors[inputs[0]].shape)
+    while len(inputs) > CONCATENATION_INPUTS:
+        groups = [inputs[i : i + CONCATENATION_INPUTS] for i in range(0, len(inputs), CONCATENATION_INPUTS)]
+        inputs = []
+        for group in groups:
+            if len(group) == 1:
+                inputs += group
+                continue
+            joined = copy.deepcopy(graph.tensors[group[0]])
+            joined.shape = np.array(joined.shape)
+            joined.shape[axis] = sum(int(graph.tensors[i].shape[axis]) for i in group)
+            joined.name += b"_joined"
+            graph.tensors.append(joined)
+            node = copy.deepcopy(operator)
+            node.inputs, node.outputs = group, [len(graph.tensors) - 1]
+            inner.append(node)
+            inputs.append(len(graph.tensors) - 1)
+    operator.inputs = inputs
+    return inner
+
+
 def half_weights(model: "Model") -> int:
     """Stores every constant float32 weight as float16 behind one DEQUANTIZE. Returns how many weights.
 
@@ -167,6 +213,17 @@ def set_metadata(model: "Model", name: str, content: bytes) -> None:
     entry = schema.MetadataT()
     entry.name, entry.buffer = name.encode(), len(model.buffers) - 1
     model.metadata.append(entry)
+
+
+def shorten_names(model: "Model") -> None:
+    """Tensor names without module paths: "a.b.Net/c.Block_1/d.Linear_fc;2" -> "Block_1/Linear_fc;2".
+
+    Thousands of operators repeat them; in full they are a megabyte of the file.
+    """
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            scopes = tensor.name.decode(errors="replace").split(";;")[-1].split("/")
+            tensor.name = "/".join(scope.rpartition(".")[2] for scope in scopes[1:] or scopes).encode()
 
 
 def fp16_obstacles(model: "Model") -> list[str]:

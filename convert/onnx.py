@@ -15,17 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convert.artifact import METADATA_ENTRY, inside, write_sidecar
+from convert.compare import Edge, ParityReport, compare
+from convert.runners import RUNTIMES, torch_runner
+from convert.samples import sample_images
+from convert.source import resolve
 from mobileiqa import cli
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, UNTRAINED
-
-from convert.compare import Edge, ParityReport, compare
-from convert.runners import RUNTIMES, torch_runner
-from convert.samples import sample_images
-from convert.source import resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 OPSET = 20
 OUTPUT = "score"
-METADATA_KEY = "mobileiqa"
 PARITY_IMAGES = 4
 _EXPORT = "export the model with `python -m convert.onnx`"
 
 
-def export_onnx(module: "nn.Module", spec: ModelSpec, path: Path | str) -> Path:
+def export_onnx(
+    module: "nn.Module", spec: ModelSpec, path: Path | str, checkpoint_sha256: str | None = None
+) -> Path:
     """Writes `module` (eval mode, float32 NCHW inputs in `spec`'s order, output (N,)); returns the path.
 
     The file is checked with onnx.checker, shapes included, before it gets its name.
@@ -62,7 +63,7 @@ def export_onnx(module: "nn.Module", spec: ModelSpec, path: Path | str) -> Path:
         )
     model = program.model_proto
     _forget_origins(model)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({"spec": spec.to_json()})})
+    onnx.helper.set_model_props(model, {METADATA_ENTRY: json.dumps(inside(spec, "fp32", checkpoint_sha256))})
     with cli.atomic(path) as temporary:
         onnx.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
@@ -83,9 +84,9 @@ def read_model(path: Path | str) -> "onnx.ModelProto":
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
     """The JSON that `export_onnx` put into the file; UserError when it is not ONNX or has no such entry."""
-    found = next((p.value for p in read_model(path).metadata_props if p.key == METADATA_KEY), None)
+    found = next((p.value for p in read_model(path).metadata_props if p.key == METADATA_ENTRY), None)
     if found is None:
-        raise UserError(f"a {METADATA_KEY!r} entry in the metadata of {path}", "none", _EXPORT)
+        raise UserError(f"a {METADATA_ENTRY!r} entry in the metadata of {path}", "none", _EXPORT)
     return json.loads(found)
 
 
@@ -131,6 +132,12 @@ def parity(module: "nn.Module", spec: ModelSpec, path: Path) -> ParityReport:
     return compare(edge, reference, RUNTIMES["ort"](path, batch), [name for name, _ in images], high - low)
 
 
+def default_path(spec: ModelSpec) -> Path:
+    """NAME_WxH.onnx here; models of several inputs leave the size out."""
+    size = f"_{spec.inputs[0].width_px}x{spec.inputs[0].height_px}" if len(spec.inputs) == 1 else ""
+    return Path(f"{spec.name}{size}.onnx")
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
@@ -142,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("checkpoint", nargs="?", help="checkpoint file; default: the reference model")
     source.add_argument("--model", choices=MODELS, help="a model by name, with untrained weights")
     parser.add_argument("--size", metavar="WxH", help="input size; default: the checkpoint's")
-    parser.add_argument("--out", type=Path, help="output path; default: NAME.onnx or NAME-WxH.onnx here")
+    parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH.onnx here")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     arguments = parser.parse_args(argv)
     return cli.run("convert.onnx", lambda: _run(arguments))
@@ -153,12 +160,22 @@ def _run(arguments: argparse.Namespace) -> int:
 
     source = resolve(arguments.checkpoint or arguments.model, arguments.size)
     spec = source.spec
-    path = arguments.out or Path(f"{spec.name}{'-' + arguments.size.lower() if arguments.size else ''}.onnx")
+    path = arguments.out or default_path(spec)
     if path.suffix != ".onnx":
         raise UserError("an output ending in .onnx", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    module, _ = deployable(source.model, spec)
-    export_onnx(module, spec, path)
+    module, rewrites = deployable(source.model, spec)
+    export_onnx(module, spec, path, source.checkpoint_sha256)
+    write_sidecar(
+        path,
+        precision="fp32",
+        via="torch",
+        spec=spec,
+        checkpoint_sha256=source.checkpoint_sha256,
+        calibration_sha256=None,
+        fp16_arithmetic_allowed=False,
+        rewrites=rewrites.to_json(),
+    )
     report = parity(module, spec, path)
     cli.say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
     cli.say(f"ONNX Runtime against torch, {report.n} generated images: {report.verdict}")

@@ -7,16 +7,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobileiqa import cli
-from mobileiqa.errors import UserError
-from mobileiqa.zoo import UNTRAINED
-
 from convert import runners
 from convert.candidate import read_candidate
 from convert.compare import ParityReport
 from convert.edges import DEFAULT_RUNTIMES, Images, check, culprit
 from convert.samples import sample_images
 from convert.source import resolve
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.zoo import UNTRAINED
 
 __all__ = ["check", "culprit", "main", "table"]
 
@@ -117,7 +116,8 @@ def parity_images(path: Path | None, limit: int | None) -> Images:
         return sample_images(limit or GENERATED)
     from mobileiqa.images import find_images
 
-    return [(file.name, file) for file in find_images([path])[:limit]]
+    folder = path if path.is_dir() else path.parent
+    return [(str(file.relative_to(folder)), file) for file in find_images([path])[:limit]]
 
 
 if __name__ == "__main__":

@@ -7,15 +7,16 @@ Outputs are returned as they are, non-finite values and odd shapes too: `convert
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mobileiqa.errors import UserError
-from mobileiqa.spec import ModelSpec
 
 from convert.environments import python_of, run_tool
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,7 @@ Runner = Callable[[Inputs], np.ndarray]
 Batch = Sequence[Inputs]
 Runtime = Callable[[Path, Batch], list[np.ndarray]]
 
-CHILD = Path(__file__).with_name("runtime_child.py")
+SCRIPT = Path(__file__).with_name("runtime_child.py")
 START_S, IMAGE_S = 120, 120  # a child's time limit: generous, since it only has to end a hang
 ARM = "arm:"  # prefix of a runtime name, before an emulated CPU
 
@@ -81,12 +82,12 @@ def litert_runner(path: Path | str) -> Runner:
 
 def tensorflow_runner(path: Path | str) -> Runner:
     """A .tflite file in TensorFlow's own interpreter (environment onnx2tf)."""
-    return lambda inputs: run_child("onnx2tf", "tensorflow", Path(path), [inputs])[0]
+    return lambda inputs: run_child("tensorflow", Path(path), [inputs])[0]
 
 
 def legacy_runner(path: Path | str) -> Runner:
     """A .tflite file in tflite-runtime 2.14 (environment legacy), which many apps still ship."""
-    return lambda inputs: run_child("legacy", "tflite_runtime", Path(path), [inputs])[0]
+    return lambda inputs: run_child("legacy", Path(path), [inputs])[0]
 
 
 def arm_runner(path: Path | str, cpu: str = "cortex-a76") -> Runner:
@@ -96,15 +97,34 @@ def arm_runner(path: Path | str, cpu: str = "cortex-a76") -> Runner:
     return emulated(path, cpu)
 
 
-def run_child(environment: str, runtime: str, path: Path, batch: Batch) -> list[np.ndarray]:
-    """Each image's scores, from one process of another environment; UserError quotes its stderr's end."""
-    python = python_of(environment)
-    with tempfile.TemporaryDirectory(prefix="mobileiqa-") as name:
-        folder = Path(name)
+@dataclass(frozen=True)
+class Child:
+    """A runtime in an environment of its own, by the module and the kernels that runtime_child.py knows."""
+
+    environment: str
+    module: str
+    kernels: str = "xnnpack"
+
+
+CHILDREN = {
+    "tensorflow": Child("onnx2tf", "tensorflow"),
+    "legacy": Child("legacy", "tflite_runtime"),
+    # Apps that switch XNNPACK off, or run a signature before allocate_tensors(), get these kernels. Their
+    # in-place arithmetic can overwrite a tensor that a RESHAPE shares with a later operator.
+    "legacy-builtin": Child("legacy", "tflite_runtime", "builtin"),
+}
+
+
+def run_child(name: str, path: Path, batch: Batch) -> list[np.ndarray]:
+    """Each image's scores, from one process of a key of CHILDREN; UserError quotes its stderr's end."""
+    child = CHILDREN[name]
+    python = python_of(child.environment)
+    with tempfile.TemporaryDirectory(prefix="mobileiqa-") as temporary:
+        folder = Path(temporary)
         for number, inputs in enumerate(batch):
             np.savez(folder / f"inputs-{number:05d}.npz", **inputs)
         # -I: nothing of this project may be imported there by accident (convert/onnx.py would hide onnx).
-        command = [python, "-I", CHILD, runtime, path.resolve(), folder]
+        command = [python, "-I", SCRIPT, child.module, child.kernels, path.resolve(), folder]
         run_tool(command, START_S + IMAGE_S * len(batch), folder)
         return [np.load(folder / f"score-{number:05d}.npy") for number in range(len(batch))]
 
@@ -123,10 +143,8 @@ def _in_process(open_runner: Callable[[Path], Runner], path: Path, batch: Batch)
 RUNTIMES: dict[str, Runtime] = {
     "ort": partial(_in_process, onnx_runner),
     "litert": partial(_in_process, litert_runner),
-    "tensorflow": partial(run_child, "onnx2tf", "tensorflow"),
-    "legacy": partial(run_child, "legacy", "tflite_runtime"),
+    **{name: partial(run_child, name) for name in CHILDREN},
 }
-ENVIRONMENTS = {"tensorflow": "onnx2tf", "legacy": "legacy"}  # runtimes that live in one of their own
 
 
 def runtime(name: str) -> Runtime:
@@ -138,8 +156,8 @@ def runtime(name: str) -> Runtime:
         return partial(_run_arm, name.removeprefix(ARM))
     if name not in RUNTIMES:
         raise UserError(f"runtimes among {', '.join(RUNTIMES)}, {ARM}CPU", repr(name), "correct --runtimes")
-    if name in ENVIRONMENTS:
-        python_of(ENVIRONMENTS[name])
+    if name in CHILDREN:
+        python_of(CHILDREN[name].environment)
     return RUNTIMES[name]
 
 

@@ -97,9 +97,13 @@ def finish(raw: Path, path: Path, source: "Source", precision: Precision) -> lis
     """Edits the converter's file into ours. Returns what stands against FP16 arithmetic (empty for FP32)."""
     from convert import flatbuffer as fb
     from convert.artifact import METADATA_ENTRY, inside
+    from convert.tiling import tile_strips
 
     model = fb.read(raw)
+    fb.shorten_names(model)
     fb.batch_matmuls(model)
+    fb.narrow_concatenations(model)
+    tile_strips(model)
     fb.name_signature(model, [i.name for i in source.spec.inputs])
     obstacles: list[str] = []
     if precision is Precision.FP16:

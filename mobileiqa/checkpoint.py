@@ -1,18 +1,23 @@
 """Checkpoints: our own format, and the published state dicts of all six models.
 
-Own format: one .safetensors file whose header carries the ModelSpec as JSON, so that weights and preprocessing
-cannot be separated; the same JSON is written beside it (PATH.json) for people. Published files
+Own format: one .safetensors file whose header carries the ModelSpec as JSON, so that weights and
+preprocessing cannot be separated; the same JSON is written beside it (PATH.json) for people. Published files
 (.pt / .pth / .pkl) are recognised by their keys. Loading is strict (every key, every shape) and safe: no
 pickled code is ever run.
 """
 
 import hashlib
 import json
+import pickle
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobileiqa import cli, spec as specs
+from mobileiqa import cli
+from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published
 from mobileiqa.spec import ModelSpec
@@ -24,12 +29,11 @@ if TYPE_CHECKING:
 
 HEADER_KEY = "mobileiqa"
 PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl", ".bin")
-WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "net",
-)  # keys under which training scripts nest the weights
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # training scripts nest the weights under these
+
+# What torch's unpickler raises on files that are damaged or no pickles: it has no errors of its own.
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+           AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile)  # fmt: skip
 
 
 def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool = False) -> Path:
@@ -140,21 +144,13 @@ def _published_spec(name: str, path: Path) -> ModelSpec:
 
 def _read_pickle(path: Path) -> Any:
     """The file's content, by torch's weights-only unpickler: tensors and plain containers, no code."""
-    import pickle
-    import zipfile
-
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: what cannot be read is an error below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"a PyTorch state dict in {path.name}, loadable without running code",
@@ -169,7 +165,9 @@ def _unwrap(content: Any, path: Path) -> "dict[str, torch.Tensor]":
 
     if isinstance(content, Mapping):
         content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)), content)
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    ):
         raise UserError(
             f"a state dict (names to tensors) in {path.name}",
             f"a {type(content).__name__} of other things",

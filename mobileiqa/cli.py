@@ -26,10 +26,8 @@ def run(prog: str, body: Callable[[], int]) -> int:
     except UserError as error:
         print(f"{prog}: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
     except OSError as error:
-        print(
-            f"{prog}: {one_line(str(error))}; check the path, its permissions and the space left",  # noqa: T201
-            file=sys.stderr,
-        )
+        advice = "check the path, its permissions and the space left"
+        print(f"{prog}: {one_line(str(error))}; {advice}", file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; nothing half written was left behind", file=sys.stderr)  # noqa: T201
         return 130

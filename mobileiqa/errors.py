@@ -1,6 +1,7 @@
 """Errors a user can cause: always what was expected, what was found, and what to do.
 
-A `UserError` becomes one line on stderr and exit code 2 (see cli.py). `assert` is for internal invariants only.
+A `UserError` becomes one line on stderr and exit code 2 (see cli.py). `assert` is for internal invariants
+only.
 """
 
 

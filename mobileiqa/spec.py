@@ -78,7 +78,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a checkpoint is: its inputs, and what its score means. The score of an image is the mean over crops."""
+    """What a checkpoint is: its inputs, and what its score means; an image scores the mean over its crops."""
 
     name: str
     inputs: tuple[InputSpec, ...]

@@ -1,4 +1,4 @@
-"""MODELS: every model by name, with its spec and its builder. The builders import torch when they are called."""
+"""MODELS: every model by name, with its spec and its builder. Builders import torch when they are called."""
 
 import zlib
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def _hyper() -> "nn.Module":
 
 @dataclass(frozen=True)
 class Entry:
-    """One model: its spec (no training yet), its builder, how its published state dicts are named and known."""
+    """One model: its spec (untrained), its builder, and how its published state dicts are named and known."""
 
     spec: ModelSpec
     builder: "Callable[[], nn.Module]"
@@ -145,7 +145,7 @@ def build(name: str) -> "nn.Module":
 
 
 def build_seeded(name: str, seed: int = SEED) -> "nn.Module":
-    """The model `name` in eval mode with untrained weights that depend on `seed` and the published keys alone.
+    """The model `name` in eval mode; its untrained weights depend on `seed` and the published keys alone.
 
     The rule keeps scores varying from image to image, which PyTorch's initial weights do not: under those,
     a parity check could pass without comparing anything.
@@ -166,8 +166,8 @@ def build_seeded(name: str, seed: int = SEED) -> "nn.Module":
 def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | None:
     """The float64 value of one published tensor under `build_seeded`, or None where the built value stays.
 
-    Running variances and 1-D norm weights are near 1, biases near 0, other weights scaled by 1.2/sqrt(fan-in);
-    attention gates (gamma) are 0.5, since their initial 0 would hide the attention from any test.
+    Running variances and 1-D norm weights are near 1, biases near 0, other weights scaled by
+    1.2/sqrt(fan-in); attention gates (gamma) are 0.5: their initial 0 would hide the attention from any test.
     """
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
     if key.endswith(("num_batches_tracked", ".grid")):

@@ -1,6 +1,7 @@
 """Shared fixtures: generated photos, the data folder where there is one, and a tiny .tflite file."""
 
 import fcntl
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -48,6 +49,14 @@ def real_photos() -> list[Path]:
     if not found:
         pytest.skip("no ../shared/data/photos beside the checkout; the generated photos stand in")
     return found
+
+
+@pytest.fixture(scope="session")
+def seeded() -> Callable[[str], Any]:
+    """seeded(name): the model with its seeded weights, float32. Built once and shared: copy it to change it."""
+    from mobileiqa.zoo import build_seeded
+
+    return functools.cache(build_seeded)
 
 
 @pytest.fixture(scope="session")

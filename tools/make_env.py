@@ -1,25 +1,27 @@
-"""`make legacy-runtime`: environments of their own for runtimes that cannot share ours, in .envs/NAME.
+"""`make legacy-runtime`, `make onnx2tf`: environments for tools that cannot share ours, in .envs/NAME.
 
 An environment is complete when its requirements are written into it, which happens last; a half-built one, or
 one of other requirements, is removed and built again.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ENVS = Path(__file__).resolve().parents[1] / ".envs"
+ENVS = Path(os.environ.get("MOBILEIQA_ENVS") or Path(__file__).resolve().parents[1] / ".envs")
 STAMP = "requirements.txt"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python version, pinned requirements, and code that must run in it."""
+    """Python versions in order of preference, pinned requirements, and code that must run in it."""
 
-    python: str
+    pythons: tuple[str, ...]
     requirements: tuple[str, ...]
     proof: str
 
@@ -27,10 +29,14 @@ class Environment:
 ENVIRONMENTS = {
     # The runtime of apps from before LiteRT, in its last release: the wheels end at Python 3.11 and numpy 1.
     "legacy": Environment(
-        "3.11", ("tflite-runtime==2.14.0", "numpy==1.26.4"), "import tflite_runtime.interpreter"),
+        ("3.11",), ("tflite-runtime==2.14.0", "numpy==1.26.4"), "import tflite_runtime.interpreter"),
+    # The second converter, and TensorFlow's own interpreter. It pins everything else exactly.
+    "onnx2tf": Environment(
+        ("3.12", "3.13"), ("onnx2tf[tensorflow]==2.6.9",),
+        "import onnx2tf, tensorflow; tensorflow.lite.Interpreter"),
     # For benchmarks/peers.py alone. ExecuTorch 1.5 belongs to torch 2.14; timm builds the published models.
     "executorch": Environment(
-        "3.11", ("executorch==1.5.1", "torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"),
+        ("3.11",), ("executorch==1.5.1", "torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"),
         "import timm; from executorch.runtime import Runtime; "
         "assert Runtime.get().backend_registry.is_available('XnnpackBackend')"),
 }
@@ -46,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
         print(f"make_env {name}: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    print(f".envs/{name} is ready{'' if built else ' (it already was)'}", file=sys.stderr)  # noqa: T201
+    print(f"{ENVS / name} is ready{'' if built else ' (it already was)'}", file=sys.stderr)  # noqa: T201
     return 0
 
 
@@ -58,21 +64,32 @@ def build(folder: Path, environment: Environment) -> bool:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
-    subprocess.run([find_python(environment.python), "-m", "venv", str(folder)], check=True)
+    subprocess.run([find_python(environment.pythons), "-m", "venv", str(folder)], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *environment.requirements], check=True)
     subprocess.run([python, "-c", environment.proof], check=True)
     stamp.write_text(wanted, encoding="utf-8")
     return True
 
 
-def find_python(version: str) -> str:
-    """An interpreter of that version: this one, or one on the path; FileNotFoundError when there is none."""
+def find_python(versions: tuple[str, ...]) -> str:
+    """An interpreter of the first version that is here; FileNotFoundError when none is."""
+    for version in versions:
+        for python in _pythons(version):
+            # pyenv's shims are on the path for versions that they then refuse to run.
+            if subprocess.run([python, "-c", "import venv"], capture_output=True).returncode == 0:
+                return python
+    wanted = " or ".join(f"python{version}" for version in versions)
+    raise FileNotFoundError(f"no {wanted} on the path: install it (Debian: python{versions[0]}-venv)")
+
+
+def _pythons(version: str) -> Iterator[str]:
+    """Where an interpreter of that version may be: this one, the path, pyenv's versions."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        return sys.executable
-    found = shutil.which(f"python{version}")
-    if not found:
-        raise FileNotFoundError(f"no python{version} on the path: install it (Debian: python{version}-venv)")
-    return found
+        yield sys.executable
+    if found := shutil.which(f"python{version}"):
+        yield found
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}")))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class UniformKAN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        distance = (x.unsqueeze(-1) * self.inverse_step - self.offsets).abs()
+        distance = ((x * self.inverse_step).unsqueeze(-1) - self.offsets).abs()
         outer, inner = torch.relu(2 - distance), torch.relu(1 - distance)
         bases = outer * outer * outer - 4 * (inner * inner * inner)
         return self.base(nn.functional.silu(x)) + self.spline(bases.flatten(1))

@@ -12,6 +12,8 @@ A_w stands on the right, as a FULLY_CONNECTED's weight: with a constant on the l
 marked for FP16 arithmetic fails to load on ARM cores that have FP16 ("failed to delegate BATCH_MATMUL").
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from mobileiqa.layers.lda import GRID, LDA
@@ -41,29 +43,30 @@ class StripLDA(nn.Module):
         edges = bins(x.shape[1])
         columns = column_pools(x, {end - start for start, end in edges})
         sums = self.strips(x, edges) if x.shape[1] >= 2 * GRID else self.whole(x, edges)
-        pooled = [
-            nn.functional.linear(row.reshape(row.shape[2], -1).t(), columns[end - start])
+        cells = torch.cat([
+            nn.functional.linear(row.reshape(row.shape[2], -1).t(), columns[end - start]).t()
             for row, (start, end) in zip(sums, edges, strict=True)
-        ]
-        cells = join(pooled).reshape(GRID, -1, GRID).permute(0, 2, 1).unsqueeze(0)
-        return self.reduce(cells).permute(0, 3, 1, 2)
+        ])  # fmt: skip
+        return self.reduce(cells).reshape(1, GRID, GRID, -1).permute(0, 3, 1, 2)
 
-    def strips(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> list[torch.Tensor]:
-        """The sum over each bin's rows, (1, 1, W, 512), of (1, H, W, C), a strip at a time."""
-        sums: list[torch.Tensor] = []
+    def strips(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> Iterator[torch.Tensor]:
+        """The sum over each bin's rows, (1, 1, W, 512), of (1, H, W, C), a strip at a time.
+
+        A generator, so that a sum's columns are pooled before the next strip: 22 sums would be 43 MB.
+        """
         last = None  # the row that this bin shares with the one above
         for i, (start, end) in enumerate(edges):
             shared = i > 0 and edges[i - 1][1] > start
             values = nn.functional.gelu(self.expand(x[:, start + shared : end]))
             total = values.sum(1, keepdim=True)
-            sums.append(total + last if shared and last is not None else total)
+            yield total + last if shared and last is not None else total
             last = values[:, -1:]
-        return sums
 
-    def whole(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> list[torch.Tensor]:
+    def whole(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """The same of a small map: strips of one or two rows would cost more than the map."""
         values = nn.functional.gelu(self.expand(x))
-        return [values[:, start:end].sum(1, keepdim=True) for start, end in edges]
+        for start, end in edges:
+            yield values[:, start:end].sum(1, keepdim=True)
 
 
 def column_pools(x: torch.Tensor, heights: set[int]) -> dict[int, torch.Tensor]:
@@ -74,13 +77,6 @@ def column_pools(x: torch.Tensor, heights: set[int]) -> dict[int, torch.Tensor]:
         pool[i, start:end] = 1 / (end - start)
     precise = np.float64 if x.dtype == torch.float64 else np.float32
     return {n: torch.from_numpy((pool / n).astype(precise)) for n in heights}
-
-
-def join(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Concatenation along dimension 0 in steps of at most five: XNNPACK's CONCATENATION takes no more."""
-    while len(parts) > 1:
-        parts = [torch.cat(parts[i : i + 5]) if len(parts[i : i + 5]) > 1 else parts[i] for i in range(0, len(parts), 5)]
-    return parts[0]
 
 
 def apply(model: nn.Module) -> tuple[nn.Module, Sites]:

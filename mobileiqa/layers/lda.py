@@ -12,7 +12,7 @@ POSITIONS = GRID * GRID
 
 
 class LDA(nn.Module):
-    """(B, in_channels, H, W) -> (B, 256, 22, 22): 1x1 conv to 512, exact GELU, adaptive average pool, 1x1 conv."""
+    """(B, in_channels, H, W) -> (B, 256, 22, 22): 1x1 conv, exact GELU, adaptive average pool, 1x1 conv."""
 
     def __init__(self, in_channels: int, hidden: int = 512, out_channels: int = 256) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ class MAL(nn.Module):
         rows = torch.cat(
             [layer(level.flatten(2)) for layer, level in zip(self.self_attention, x, strict=True)], 1
         )
-        # "b (w c) h -> b w (c h)", w = 256, c = n: token w holds rows n*w .. n*w + n-1. Row-major, so a reshape.
+        # "b (w c) h -> b w (c h)", w = 256, c = n: token w holds rows n*w .. n*w + n-1, so it is a reshape.
         by_feature = self.feature(rows.reshape(batch, channels, n * positions)).reshape(rows.shape)
         by_channel = self.channel(rows.transpose(1, 2)).transpose(1, 2)
         both = (by_feature + by_channel) / 2

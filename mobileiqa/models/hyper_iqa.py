@@ -1,4 +1,4 @@
-"""HyperIQA (Su et al., CVPR 2020): a ResNet-50 whose semantic features make the weights of a small target network.
+"""HyperIQA (Su et al., CVPR 2020): a ResNet-50 whose semantic features make the weights of a target network.
 
     crop 224x224 -> ResNet-50 -> layer4 -> hyper features (112, 7, 7) -> weights and biases of 5 target layers
                              \\-> LDA taps of the four stages -> 224-vector -> target layers -> score
@@ -6,6 +6,8 @@
 The score of a photo is the mean over 25 random crops, one batch of 25. Crops are 224x224: the taps' fully
 connected layers fix the size.
 """
+
+import itertools
 
 import torch
 from torch import nn
@@ -72,7 +74,7 @@ class HyperIQA(nn.Module):
             nn.Conv2d(512, HYPER, 1),
             nn.ReLU(),
         )
-        pairs = list(zip(TARGET[:-1], TARGET[1:], strict=True))
+        pairs = list(itertools.pairwise(TARGET))
         self.weights = nn.ModuleList(nn.Conv2d(HYPER, i * o // SIDE**2, 3, padding=1) for i, o in pairs)
         self.biases = nn.ModuleList(nn.Linear(HYPER, o) for _, o in pairs)
         self.last_weight = nn.Linear(HYPER, TARGET[-1])

@@ -1,4 +1,4 @@
-"""LAR-IQA (arXiv 2408.17057): two MobileNetV3 branches, one on the resized image, one on a full-resolution crop.
+"""LAR-IQA (arXiv 2408.17057): two MobileNetV3 branches, on the resized image and on a full-resolution crop.
 
     authentic 384x384 -> MobileNetV3 -> 1000 logits -> reduce -> 512 \\
                                                                        concatenate -> head -> score

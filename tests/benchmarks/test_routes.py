@@ -55,6 +55,13 @@ def test_a_failed_conversion_is_a_result_that_leaves_no_file(route, tmp_path):
     assert json.loads((built.path.parent / "record.json").read_text())["error"] == built.error
 
 
+def test_a_file_that_fails_its_own_parity_check_is_no_result(route, tmp_path):
+    route(WRITE + "; print('{\"passed\": false}'); sys.exit(1)")
+    built = build("fake", CASE, tmp_path)
+    assert built.error == routes.GATE_FAILED
+    assert not built.path.exists()
+
+
 def test_a_converter_that_writes_nothing_failed(route, tmp_path):
     route("pass")
     assert "left no made.bin" in build("fake", CASE, tmp_path).error
@@ -68,7 +75,8 @@ def test_peak_memory_is_the_converters(route, tmp_path):
 def test_essence_names_the_signal_or_the_last_line():
     assert essence(-9, "whatever") == "ended by SIGKILL"
     assert essence(1, "progress 10%\rprogress 20%\n\nValueError: no\n") == "ValueError: no"
-    assert essence(3, "") == "exit code 3, no output"
+    assert essence(1, "ValueError: no\nINFO: Created a delegate\n") == "ValueError: no"
+    assert essence(3, "") == "exit code 3, no message"
     assert len(essence(1, "x" * 1000)) == routes.ESSENCE_CHARS
 
 

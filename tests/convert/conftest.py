@@ -1,5 +1,6 @@
 """A few lines of .tflite by hand: one operator, or a few, with exactly the tensors that a test is about."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,3 +116,32 @@ def small_net(flatbuffer: FlatbufferBuilder) -> SimpleNamespace:
     score = b.op("MEAN", [bent, axes], [b.tensor(1, 5)], "ReducerOptions")
     return SimpleNamespace(builder=b, image=image, weights=weights, bias=bias, mapped=mapped, bent=bent,
                            axes=axes, score=score)
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Callable[..., Path]:
+    """exported(module, *inputs): what litert-torch itself makes of a module, before any edit of ours."""
+
+    def export(module: Any, *inputs: Any) -> Path:
+        import litert_torch
+
+        from convert.litert import _quiet
+
+        path = tmp_path / "exported.tflite"
+        with _quiet():
+            litert_torch.convert(module.eval(), inputs).export(str(path))
+        return path
+
+    return export
+
+
+@pytest.fixture
+def operators() -> Callable[[Path], Counter[str]]:
+    """operators(path): how many of each operator a .tflite file has."""
+
+    def count(path: Path) -> Counter[str]:
+        from convert.graph import read_graph
+
+        return Counter(operator.name for operator in read_graph(path).operators)
+
+    return count

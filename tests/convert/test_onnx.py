@@ -1,5 +1,6 @@
 """ONNX export: the file's interface, its operators, its metadata and its scores."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import onnx
 import pytest
 import torch
 
-from convert.compare import Edge
 from convert.onnx import OPSET, export_onnx, load_spec, main, parity
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
@@ -91,13 +91,15 @@ def test_an_interrupted_export_leaves_nothing(tiny: Any, tmp_path: Path, monkeyp
 
 
 def test_the_command_writes_checks_and_says_untrained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    pytest.importorskip("convert.deploy")
     out = tmp_path / "lar.onnx"
     assert main(["--model", "lar-iqa-single", "--size", "64x96", "--out", str(out)]) == 0
     *_, last = capsys.readouterr().out.strip().splitlines()
     result = json.loads(last)
     assert result["untrained"] and result["parity"]["passed"]
     assert load_spec(out).inputs[0].shape == (1, 3, 96, 64)
+    sidecar = json.loads((tmp_path / "lar.onnx.json").read_text())
+    assert sidecar["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert (sidecar["format"], sidecar["precision"], sidecar["checkpoint_sha256"]) == ("onnx", "fp32", None)
     assert main(["--model", "lar-iqa-single", "--out", str(out)]) == 2
     assert "--force" in capsys.readouterr().err
 
@@ -113,7 +115,6 @@ def test_the_command_writes_checks_and_says_untrained(tmp_path: Path, capsys: py
     ],
 )
 def test_wrong_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]):
-    pytest.importorskip("convert.deploy")
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert words in error and len(error.splitlines()) == 1
@@ -125,8 +126,3 @@ def test_help_is_quick_and_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
     assert "example:" in done.stdout
-
-
-def test_edges_name_the_file(tiny: Any, exported: Path):
-    assert parity(tiny[0], tiny[1], exported).candidate == str(exported)
-    assert Edge("onnx", "a", "b", "ort").failed("why").reason == "why"

@@ -5,16 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from convert.environments import command_of
-from convert.onnx import export_onnx
-from convert.onnx2tf import export_tflite
-from convert.runners import torch_runner
+from convert.graph import read_graph
+from convert.onnx import export_onnx, read_model
+from convert.onnx2tf import defect, export_tflite, separate_layouts
+from convert.runners import onnx_runner, torch_runner
 from mobileiqa.errors import UserError
 from mobileiqa.litert import runner
 from mobileiqa.preprocess import prepare
+from mobileiqa.spec import InputSpec, ModelSpec
+
+Photo = Callable[[int, int, int], Image.Image]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def test_inputs_stay_nchw_and_named(tiny: Any, converted: Path):
     assert outputs == {"score": ((1,), np.float32)}
 
 
-def test_scores_agree_with_torch(tiny: Any, converted: Path, photo: Callable[[int, int, int], Image.Image]):
+def test_scores_agree_with_torch(tiny: Any, converted: Path, photo: Photo):
     toy, spec, _ = tiny
     inputs = prepare(photo(0, 90, 70), spec)
     np.testing.assert_allclose(runner(converted)(inputs), torch_runner(toy, spec)(inputs), atol=1e-6)
@@ -71,8 +78,8 @@ def fake_converter(folder: Path, script: str) -> None:
     ("script", "words"),
     [
         ("echo 'ERROR: no lowering for op Foo' >&2; exit 3", "exit 3: ERROR: no lowering for op Foo"),
-        ("exit 0", r"one \*_float32.tflite from onnx2tf; found nothing"),
-        ("mkdir out; touch out/toy_float16.tflite", "found toy_float16.tflite"),
+        ("exit 0", "model_float32.tflite from onnx2tf; found nothing"),
+        ("mkdir out; touch out/model_float16.tflite", "found model_float16.tflite"),
     ],
 )
 def test_a_conversion_that_fails_leaves_no_file(
@@ -83,6 +90,75 @@ def test_a_conversion_that_fails_leaves_no_file(
     with pytest.raises(UserError, match=words):
         export_tflite(onnx_file, tmp_path / "a.tflite")
     assert not (tmp_path / "a.tflite").exists()
+
+
+def test_custom_operators_are_refused(
+    onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flatbuffer: Any
+):
+    """onnx2tf writes them where an ONNX operator has no builtin counterpart, and calls it a success."""
+    flatbuffer.op("ONNX_SCATTERND", [flatbuffer.input(1, 4)], [flatbuffer.tensor(1, 4)])
+    (tmp_path / "custom.tflite").write_bytes(flatbuffer.build(1))
+    monkeypatch.setenv("MOBILEIQA_ENVS", str(tmp_path))
+    fake_converter(tmp_path, f"mkdir out; cp {tmp_path}/custom.tflite out/model_float32.tflite")
+    with pytest.raises(UserError, match="custom operators ONNX_SCATTERND"):
+        export_tflite(onnx_file, tmp_path / "a.tflite")
+    assert not (tmp_path / "a.tflite").exists()
+
+
+class SlicedAndTransposed(nn.Module):
+    """A sum that is read by rows and, channels last, as a whole: what bands and strips do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.first(image)
+        x = x + torch.relu(self.second(x))
+        bands = torch.cat([self.second(x[:, :, :9]), self.second(x[:, :, 7:])], 2)
+        strips = torch.cat([x.permute(0, 2, 3, 1)[:, :5].sum(1), x.permute(0, 2, 3, 1)[:, 5:].sum(1)], 1)
+        return torch.tanh(bands.mean((1, 2, 3)) + strips.mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def tangled(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, ModelSpec, Path]:
+    torch.manual_seed(0)
+    module, spec = SlicedAndTransposed().eval(), ModelSpec("tangled", (InputSpec("image", 16, 20),))
+    return module, spec, export_onnx(module, spec, tmp_path_factory.mktemp("tangled") / "tangled.onnx")
+
+
+def test_a_value_that_is_sliced_and_transposed_is_computed_twice(
+    tangled: tuple[nn.Module, ModelSpec, Path], photo: Photo, tmp_path: Path
+):
+    module, spec, path = tangled
+    model = read_model(path)
+    before = len(model.graph.node)
+    assert separate_layouts(model.graph) == 1
+    assert len(model.graph.node) == before + 1
+    assert separate_layouts(model.graph) == 0
+    onnx.save(model, str(tmp_path / "apart.onnx"))
+    onnx.checker.check_model(str(tmp_path / "apart.onnx"), full_check=True)
+    inputs = prepare(photo(0, 40, 30), spec)
+    scores = onnx_runner(tmp_path / "apart.onnx")(inputs)
+    np.testing.assert_allclose(scores, torch_runner(module, spec)(inputs), atol=1e-6)
+
+
+def test_onnx2tf_converts_it_then(
+    tangled: tuple[nn.Module, ModelSpec, Path], converted: Path, photo: Photo, tmp_path: Path
+):
+    module, spec, path = tangled
+    inputs = prepare(photo(0, 40, 30), spec)
+    scores = runner(export_tflite(path, tmp_path / "a.tflite"))(inputs)
+    np.testing.assert_allclose(scores, torch_runner(module, spec)(inputs), atol=1e-6)
+
+
+def test_a_tensor_that_nothing_writes_is_a_defect(flatbuffer: Any, save: Callable[[bytes], Path]):
+    lost = flatbuffer.tensor(1, 4)
+    flatbuffer.op("RELU", [flatbuffer.input(1, 4)], [flatbuffer.tensor(1, 4)])
+    flatbuffer.op("RELU", [lost], [flatbuffer.tensor(1, 4)])
+    assert (
+        defect(read_graph(save(flatbuffer.build(3)))) == f"tensor t{lost}, read by a RELU and written by none"
+    )
 
 
 def test_a_file_that_is_not_onnx_is_refused(converted: Path, tmp_path: Path):

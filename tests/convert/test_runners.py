@@ -1,6 +1,5 @@
 """The same inputs give the same scores in every runtime that is installed."""
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,7 +48,7 @@ def test_torch_takes_the_inputs_in_the_specs_order(tiny: Any, batch: list, expec
     assert torch_runner(tiny[0], tiny[1])(backwards) == expected[0]
 
 
-@pytest.mark.parametrize("name", ["litert", "tensorflow", "legacy"])
+@pytest.mark.parametrize("name", ["litert", "tensorflow", "legacy", "legacy-builtin"])
 def test_tflite_runtimes_agree_with_torch(name: str, tiny: Any, batch: list, expected: list[np.ndarray]):
     installed(name)
     scores = runtime(name)(tiny[2], batch)
@@ -70,21 +69,19 @@ def test_a_child_process_returns_scores_in_order(
     tiny: Any, batch: list, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """The child script in this environment, under the name by which it finds the old runtime."""
-    shim = Path(importlib.util.find_spec("ai_edge_litert").origin).parent
     child = tmp_path / "child.py"
-    text = runners.CHILD.read_text().replace("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
+    text = runners.SCRIPT.read_text().replace("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
     child.write_text(text)
-    assert shim.is_dir() and "ai_edge_litert" in text
-    monkeypatch.setattr(runners, "CHILD", child)
+    monkeypatch.setattr(runners, "SCRIPT", child)
     monkeypatch.setattr(runners, "python_of", lambda _: Path(sys.executable))
-    scores = run_child("legacy", "tflite_runtime", tiny[2], batch)
+    scores = run_child("legacy", tiny[2], batch)
     np.testing.assert_allclose(scores, [litert_runner(tiny[2])(inputs) for inputs in batch], atol=1e-6)
 
 
 def test_the_child_needs_numpy_alone():
     """Nothing of this project is importable where it runs."""
     done = subprocess.run(
-        [sys.executable, "-I", runners.CHILD, "tensorflow_of_no_one", "x", "y"],
+        [sys.executable, "-I", runners.SCRIPT, "tflite_runtime", "xnnpack", "a.tflite", "."],
         capture_output=True,
         text=True,
     )
@@ -95,7 +92,7 @@ def test_the_child_needs_numpy_alone():
 def test_a_childs_failure_is_quoted(tiny: Any, batch: list, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runners, "python_of", lambda _: Path(sys.executable))
     with pytest.raises(UserError, match="No module named 'tflite_runtime'"):
-        run_child("legacy", "tflite_runtime", tiny[2], batch)
+        run_child("legacy", tiny[2], batch)
 
 
 def test_onnx_failures_carry_the_runtimes_words(onnx_file: Path, batch: list, tmp_path: Path):
@@ -111,7 +108,7 @@ def test_onnx_failures_carry_the_runtimes_words(onnx_file: Path, batch: list, tm
 
 
 def test_unknown_runtimes_are_listed():
-    with pytest.raises(UserError, match="ort, litert, tensorflow, legacy, arm:CPU"):
+    with pytest.raises(UserError, match="ort, litert, tensorflow, legacy, legacy-builtin, arm:CPU"):
         runtime("tpu")
 
 

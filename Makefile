@@ -1,0 +1,55 @@
+# make convert   set up, convert the default model to FP16, print the parity report
+# make test      set up, run the linter and the default tests
+# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, executorch.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT := out
+WORKERS := 2
+
+# The pinned versions are known to install together on Python 3.11.
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: setup convert test test-slow lint onnx2tf legacy-runtime arm executorch peers clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11; found none on the path; install it or pass PYTHON=..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+convert: $(STAMP)
+	$(BIN)/python -m convert.tflite --fp16 --out $(OUT)/mobilenet-iqa_fp16.tflite --force
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Two workers, one thread each: tests never fight for cores.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+test-slow: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow --durations=15
+
+onnx2tf: $(STAMP)
+	$(BIN)/python -m tools.make_env onnx2tf
+
+legacy-runtime: $(STAMP)
+	$(BIN)/python -m tools.make_env legacy
+
+executorch: $(STAMP)
+	$(BIN)/python -m tools.make_env executorch
+
+arm: $(STAMP)
+	$(BIN)/python -m tools.make_arm
+
+peers: $(STAMP) onnx2tf executorch
+	$(BIN)/python benchmarks/peers.py
+
+clean:
+	rm -rf $(OUT) build dist *.egg-info

@@ -1,0 +1,113 @@
+"""ModelSpec and InputSpec: what they refuse, that they survive JSON, and sizes."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample, from_json, parse_size
+from mobileiqa.zoo import MODELS
+
+IMAGE = InputSpec("image", height_px=205, width_px=317)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_survives_json(name: str):
+    spec = MODELS[name].spec
+    assert from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_json_keeps_what_is_not_default():
+    odd = InputSpec("a", 10, 20, Fit.RANDOM_CROPS, Resample.LANCZOS, ColorSpace.YUV, (0, 0.5, 1), (1, 2, 3), 4,
+                    (40, 50))  # fmt: skip
+    spec = ModelSpec("x", (odd, IMAGE), (1.0, 5.0), False, "CC0", "here", "KonIQ-10k")
+    again = from_json(json.loads(json.dumps(spec.to_json())))
+    assert again == spec and not again.untrained
+    assert again.inputs[0].color_space is ColorSpace.YUV and again.inputs[0].resize_px == (40, 50)
+
+
+def test_strings_become_enums_and_shape_is_nchw():
+    spec = InputSpec("a", 5, 7, fit="center_crop", resample="bilinear", color_space="lab", crops=3)
+    assert (spec.fit, spec.resample, spec.color_space) == (Fit.CENTER_CROP, Resample.BILINEAR, ColorSpace.LAB)
+    assert spec.shape == (3, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"height_px": 0},
+        {"width_px": -3},
+        {"crops": 0},
+        {"std": (1.0, 0.0, 1.0)},
+        {"std": (1.0, 1.0)},
+        {"mean": (0.5,)},
+        {"fit": "squeeze"},
+        {"resample": "nearest"},
+        {"fit": "random_crops"},  # without resize_px
+        {"resize_px": (10, 10)},  # without random_crops
+    ],
+)
+def test_an_input_that_makes_no_sense_is_refused(fields: dict):
+    with pytest.raises(ValueError, match=r"input 'image'|is not a valid"):
+        dataclasses.replace(IMAGE, **fields)
+
+
+@pytest.mark.parametrize("inputs", [(), (IMAGE, IMAGE)])
+def test_inputs_must_be_present_and_distinct(inputs: tuple):
+    with pytest.raises(ValueError, match="present and distinct"):
+        ModelSpec("x", inputs)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data.pop("inputs"),
+        lambda data: data.pop("name"),
+        lambda data: data.update(inputs="image"),
+        lambda data: data.update(inputs=[]),
+        lambda data: data.update(colour="blue"),
+        lambda data: data.update(score_range=[0.0]),
+        lambda data: data.update(score_range=None),
+        lambda data: data["inputs"][0].update(height_px="tall"),
+        lambda data: data["inputs"][0].update(mean=None),
+        lambda data: data["inputs"][0].update(depth=3),
+    ],
+)
+def test_malformed_json_is_the_users_error(spoil):
+    data = json.loads(json.dumps(ModelSpec("x", (IMAGE,)).to_json()))
+    spoil(data)
+    with pytest.raises(UserError, match="model spec as mobileiqa writes it"):
+        from_json(data)
+
+
+@pytest.mark.parametrize("data", [[], "spec", None, 3])
+def test_json_that_is_no_object_is_the_users_error(data: object):
+    with pytest.raises(UserError, match="model spec"):
+        from_json(data)
+
+
+def test_resized_changes_the_size_alone():
+    spec = ModelSpec("x", (IMAGE,), origin="here")
+    small = spec.resized(64, 32)
+    assert (small.inputs[0].width_px, small.inputs[0].height_px) == (64, 32)
+    assert small.resized(317, 205) == spec
+
+
+@pytest.mark.parametrize("name", ["lar-iqa-kan", "lar-iqa-mlp", "hyperiqa"])
+def test_models_of_fixed_size_refuse_another(name: str):
+    with pytest.raises(UserError, match="one resized input for --size 64x32"):
+        MODELS[name].spec.resized(64, 32)
+
+
+@pytest.mark.parametrize(("text", "size"), [("1271x820", (1271, 820)), ("32X8192", (32, 8192))])
+def test_sizes_are_width_by_height(text: str, size: tuple[int, int]):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "224", "x", "224x", "31x224", "224x8193", "-224x224", "2.5x224", "a x b"]
+)
+def test_other_sizes_are_refused(text: str):
+    with pytest.raises(UserError, match="WIDTHxHEIGHT"):
+        parse_size(text)

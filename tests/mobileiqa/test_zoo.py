@@ -1,0 +1,98 @@
+"""The zoo: names, seeded weights that depend on published keys alone, and errors."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mobileiqa.checkpoint import recognise
+from mobileiqa.errors import UserError
+from mobileiqa.keys import to_published
+from mobileiqa.zoo import DEFAULT, MODELS, SEED, build, build_seeded, default_model, entry, seeded_tensor
+
+GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
+
+
+def test_specs_carry_the_names_that_they_are_found_under():
+    assert DEFAULT in MODELS
+    for name, found in MODELS.items():
+        assert found.spec.name == name and found.spec.untrained
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError, match="mobilenet-iqa, mobilevit-iqa.*'vgg'"):
+        entry("vgg")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_markers_tell_the_models_apart(name: str):
+    with torch.device("meta"):
+        keys = to_published(build(name).state_dict(), entry(name).prefixes()).values()
+    assert recognise(dict.fromkeys(keys)) == name
+    others = [other for other, e in MODELS.items() if other != name and set(e.markers) <= set(keys)]
+    assert others == []
+
+
+def test_seeded_weights_are_reproducible_and_follow_the_seed():
+    first, again, other = (build_seeded("lar-iqa-single", seed).state_dict() for seed in (SEED, SEED, 2))
+    assert not any(module.training for module in build_seeded("lar-iqa-single").modules())
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["head.base_weight"], other["head.base_weight"])
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high"),
+    [
+        ("x.running_var", 0.5, 1.5),
+        ("x.spline_scaler", -0.5, 0.5),
+        ("bn.weight", 0.5, 1.5),
+        ("m.gamma", 0.5, 0.5),
+    ],
+)
+def test_bounded_tensors_stay_within_their_bounds(key: str, low: float, high: float):
+    values = seeded_tensor(key, (4000,), 1)
+    assert low <= values.min() <= values.max() <= high
+    assert values.mean() == pytest.approx((low + high) / 2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "std"),
+    [
+        ("x.running_mean", (4000,), 0.1),
+        ("x.bias", (4000,), 0.1),
+        ("x.spline_weight", (40, 100), 0.1),
+        ("conv.weight", (400, 10, 3, 3), 1.2 / np.sqrt(90)),
+    ],
+)
+def test_other_tensors_have_their_deviation(key: str, shape: tuple[int, ...], std: float):
+    values = seeded_tensor(key, shape, 1)
+    assert values.shape == shape and abs(values.mean()) < 0.01
+    assert values.std() == pytest.approx(std, rel=0.05)
+
+
+def test_buffers_stay_as_built():
+    assert seeded_tensor("bn.num_batches_tracked", (), 1) is None
+    assert seeded_tensor("layers.0.grid", (3, 12), 1) is None
+
+
+def test_the_rule_is_the_golden_one():
+    path = GOLDEN / "seeded_weights.py"
+    if not path.exists():
+        pytest.skip("no ../shared/golden beside the checkout; the tests above check the rule itself")
+    module_spec = importlib.util.spec_from_file_location("seeded_weights", path)
+    golden = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(golden)
+    for name in MODELS:
+        with torch.device("meta"):
+            state = build(name).state_dict()
+        for own, key in to_published(state, entry(name).prefixes()).items():
+            if state[own].numel() < 2000:
+                expected = golden.draw(key, tuple(state[own].shape), SEED)
+                assert np.array_equal(seeded_tensor(key, tuple(state[own].shape), SEED), expected), key
+
+
+def test_the_default_model_says_that_it_is_untrained():
+    model, spec = default_model()
+    assert spec.name == DEFAULT and spec.untrained and not model.training

@@ -78,24 +78,54 @@ def batch_matmuls(model: "Model") -> int:
     """FULLY_CONNECTED(a, b) with an activation b -> BATCH_MATMUL(a, b, adj_y). Returns how many.
 
     litert-torch writes a @ b.T of two activations as FULLY_CONNECTED with a weight that is not constant.
-    XNNPACK refuses that: the graph splits there, and the operator runs in a slow reference kernel.
+    XNNPACK refuses that: the graph splits there, and the operator runs in a slow reference kernel. An
+    activation function fused into it becomes an operator of its own: BATCH_MATMUL can have none.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     changed = 0
     for graph in model.subgraphs:
+        operators: list[Any] = []
         for operator in graph.operators:
-            if kind(model, operator) != "FULLY_CONNECTED" or is_constant(model, graph.tensors[operator.inputs[1]]):
+            operators.append(operator)
+            if kind(model, operator) != "FULLY_CONNECTED" or is_constant(
+                model, graph.tensors[operator.inputs[1]]
+            ):
                 continue
             assert len(operator.inputs) < 3 or operator.inputs[2] < 0, "a bias here would be lost"
-            options = schema.BatchMatMulOptionsT()
-            options.adjX, options.adjY = False, True
-            operator.builtinOptionsType = schema.BuiltinOptions.BatchMatMulOptions
-            operator.builtinOptions = options
-            operator.inputs = operator.inputs[:2]
-            operator.opcodeIndex = opcode(model, "BATCH_MATMUL")
+            fused = operator.builtinOptions.fusedActivationFunction
+            _make_batch_matmul(model, operator)
+            if fused:
+                operators.append(_activation(model, graph, operator, fused))
             changed += 1
+        graph.operators = operators
     return changed
+
+
+def _make_batch_matmul(model: "Model", operator: Any) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    options = schema.BatchMatMulOptionsT()
+    options.adjX, options.adjY = False, True
+    operator.builtinOptionsType = schema.BuiltinOptions.BatchMatMulOptions
+    operator.builtinOptions = options
+    operator.inputs = operator.inputs[:2]
+    operator.opcodeIndex = opcode(model, "BATCH_MATMUL")
+
+
+def _activation(model: "Model", graph: Any, operator: Any, fused: int) -> Any:
+    """An operator for the activation function `fused`, between `operator` and its present output."""
+    import copy
+
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.ActivationFunctionType).items()}
+    before = copy.deepcopy(graph.tensors[operator.outputs[0]])
+    before.name += b"_linear"
+    graph.tensors.append(before)
+    activation = schema.OperatorT()
+    activation.opcodeIndex = opcode(model, names[fused])
+    activation.inputs, activation.outputs = [len(graph.tensors) - 1], operator.outputs
+    operator.outputs = activation.inputs
+    return activation
 
 
 def narrow_concatenations(model: "Model") -> int:
@@ -133,6 +163,7 @@ def tree(graph: Any, operator: Any) -> list[Any]:
             joined.shape = np.array(joined.shape)
             joined.shape[axis] = sum(int(graph.tensors[i].shape[axis]) for i in group)
             joined.name += b"_joined"
+            joined.buffer = 0  # the empty one, also where the first part is a constant
             graph.tensors.append(joined)
             node = copy.deepcopy(operator)
             node.inputs, node.outputs = group, [len(graph.tensors) - 1]
@@ -142,8 +173,10 @@ def tree(graph: Any, operator: Any) -> list[Any]:
     return inner
 
 
-def half_weights(model: "Model") -> int:
-    """Stores every constant float32 weight as float16 behind one DEQUANTIZE. Returns how many weights.
+def half_weights(model: "Model", fan_in: int = 0) -> int:
+    """Stores constant float32 weights as float16 behind one DEQUANTIZE each. Returns how many.
+
+    Weights of at most `fan_in` values per output stay float32 (see convert.half).
 
     Biases stay float32: they are few. XNNPACK folds the DEQUANTIZE when it packs the weight, in FP16 where
     the file allows FP16 arithmetic and the processor has it. Raises UserError for a weight beyond FP16's range.
@@ -162,10 +195,18 @@ def half_weights(model: "Model") -> int:
             tensor = graph.tensors[index]
             if index in added or not is_constant(model, tensor) or tensor.type != schema.TensorType.FLOAT32:
                 continue
+            if _per_output(kind(model, operator), tensor) <= fan_in:
+                continue
             added[index] = _dequantized(model, graph, tensor, index, code)
         graph.operators = [*added.values(), *graph.operators]
         changed += len(added)
     return changed
+
+
+def _per_output(operator: str, weight: Any) -> int:
+    """Values per output: a depthwise weight is (1, kernel rows, kernel columns, outputs), others (outputs, ...)."""
+    shape = [int(n) for n in weight.shape]
+    return int(np.prod(shape[1:-1] if operator == "DEPTHWISE_CONV_2D" else shape[1:]))
 
 
 def _dequantized(model: "Model", graph: Any, tensor: Any, index: int, code: int) -> Any:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from convert.compare import ParityReport
     from convert.deploy import RewriteReport
+    from convert.half import Choice
     from convert.source import Source
 
 PARITY_IMAGES = 4  # generated, when --images is not given
@@ -51,6 +52,7 @@ class Converted:
     rewrites: "RewriteReport"
     fp16_arithmetic_allowed: bool
     obstacles: tuple[str, ...]  # why FP16 arithmetic is not allowed, if it is not
+    half: "Choice | None"  # which weights an FP16 file keeps in float32
     seconds: float
 
 
@@ -63,22 +65,24 @@ def default_path(spec: ModelSpec, precision: Precision) -> Path:
 def convert(source: "Source", precision: Precision, via: Via, path: Path) -> Converted:
     """Writes `path` and its sidecar, atomically. Raises UserError for what the user can mend."""
     from convert.deploy import deployable
+    from convert.half import choose
 
     start = time.perf_counter()
     steps = iter(cli.progress(["rewrite", "export", "finish"], f"converting {source.spec.name}"))
     next(steps)
     module, rewrites = deployable(source.model, source.spec)
+    half = choose(module, source.spec) if precision is Precision.FP16 else None
     next(steps)
     with tempfile.TemporaryDirectory() as folder:
         raw = _export(module, source.spec, via, Path(folder))
         next(steps)
         with cli.atomic(path) as temporary:
-            obstacles = finish(raw, temporary, source, precision)
+            obstacles = finish(raw, temporary, source, half)
     next(steps, None)
-    allowed = precision is Precision.FP16 and not obstacles
+    allowed = half is not None and not obstacles
     seconds = time.perf_counter() - start
     _write_sidecar(path, source, precision, via, rewrites, allowed)
-    return Converted(path, source, module, rewrites, allowed, tuple(obstacles), seconds)
+    return Converted(path, source, module, rewrites, allowed, tuple(obstacles), half, seconds)
 
 
 def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Path:
@@ -93,8 +97,8 @@ def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Pat
     return onnx2tf.export_tflite(exported, raw)
 
 
-def finish(raw: Path, path: Path, source: "Source", precision: Precision) -> list[str]:
-    """Edits the converter's file into ours. Returns what stands against FP16 arithmetic (empty for FP32)."""
+def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
+    """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
     from convert import flatbuffer as fb
     from convert.artifact import METADATA_ENTRY, inside
     from convert.tiling import tile_strips
@@ -106,8 +110,9 @@ def finish(raw: Path, path: Path, source: "Source", precision: Precision) -> lis
     tile_strips(model)
     fb.name_signature(model, [i.name for i in source.spec.inputs])
     obstacles: list[str] = []
-    if precision is Precision.FP16:
-        fb.half_weights(model)
+    precision = Precision.FP16 if half else Precision.FP32
+    if half:
+        fb.half_weights(model, half.fan_in)
         obstacles = fb.fp16_obstacles(model)
         if not obstacles:
             fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
@@ -138,6 +143,8 @@ def report(done: Converted, reports: "list[ParityReport]", precision: Precision)
     refused = [f"{a.name}: {reason}" for a in done.rewrites.applied for reason in a.refused]
     cli.say(f"{done.path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
+    if done.half:
+        cli.say(f"FP16 weights: {done.half.rounded:,}; kept FP32: {done.half.kept:,} (fan-in <= {done.half.fan_in})")
     for line in [*(f"not rewritten: {r}" for r in refused),
                  *(f"FP16 arithmetic not allowed: {o}" for o in done.obstacles)]:  # fmt: skip
         cli.say(line)

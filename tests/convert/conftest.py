@@ -1,5 +1,6 @@
 """A few lines of .tflite by hand: one operator, or a few, with exactly the tensors that a test is about."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,3 +146,22 @@ def operators() -> Callable[[Path], Counter[str]]:
         return Counter(operator.name for operator in read_graph(path).operators)
 
     return count
+
+
+@pytest.fixture(scope="session", params=[3, 5])
+def mal(seeded: Callable[[str], Any], request: pytest.FixtureRequest) -> Any:
+    """The seeded fusion MAL (three inputs) and the first MAL of the levels (five), float64. Copy to change."""
+    model = seeded("mobilenet-iqa")
+    return copy.deepcopy(model.fusion if request.param == 3 else model.mal[0]).double()
+
+
+@pytest.fixture(scope="session")
+def matrices() -> Callable[[int], list[Any]]:
+    """matrices(n): n inputs (484, 256) of a MAL, float64, of the scale that the LDAs give."""
+    import torch
+
+    def make(n: int) -> list[Any]:
+        generator = torch.Generator().manual_seed(0)
+        return [0.7 * torch.randn(484, 256, generator=generator, dtype=torch.float64) for _ in range(n)]
+
+    return make

@@ -1,0 +1,48 @@
+"""The channels-last form equals the published attentions: layout alone changes."""
+
+import copy
+
+import torch
+from torch import nn
+
+from convert.rewrites import flat
+from convert.rewrites.flat import FlatMAL, FlatMobileIQA, FlatSelfAttention
+from mobileiqa.layers.lda import GRID
+from mobileiqa.layers.mal import CHANNELS, MAL
+
+
+def planes(x: torch.Tensor) -> torch.Tensor:
+    return x.t().reshape(1, CHANNELS, GRID, GRID)
+
+
+def test_a_mal_is_equal(mal: MAL, matrices):
+    xs = matrices(mal.n_inputs)
+    with torch.no_grad():
+        expected = mal(torch.stack([planes(x) for x in xs]))
+        assert (planes(FlatMAL(mal)(xs)) - expected).abs().max() < 1e-12
+
+
+def test_a_self_attention_is_equal(mal: MAL, matrices):
+    layer, x = mal.self_attention[0], matrices(1)[0]
+    with torch.no_grad():
+        expected = layer(x.t()[None])[0].t()
+        assert (FlatSelfAttention(layer)(x) - expected).abs().max() < 1e-12
+    assert (expected - x).abs().max() > 0.01, "the gate must be open for this to mean anything"
+
+
+def test_rows_and_planes_reverse_each_other(matrices):
+    x = matrices(1)[0]
+    assert torch.equal(flat._planes(x), planes(x)) and torch.equal(flat._rows(planes(x)), x)
+
+
+def test_mobile_iqa_has_four_sites(seeded):
+    model, sites = flat.apply(copy.deepcopy(seeded("mobilenet-iqa")))
+    assert isinstance(model, FlatMobileIQA) and not model.training
+    assert (sites.replaced, sites.refused) == (4, [])
+    assert not any(isinstance(m, MAL) for m in model.modules())
+
+
+def test_other_models_are_left_alone():
+    other = nn.Linear(2, 2)
+    model, sites = flat.apply(other)
+    assert model is other and sites.replaced == 0

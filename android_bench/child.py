@@ -86,7 +86,8 @@ def load(request: Request) -> Any:
     if not request.get("use_xnnpack", True):
         resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(
-        request["model"], num_threads=request["threads"], experimental_op_resolver_type=resolver)
+        request["model"], num_threads=request["threads"], experimental_op_resolver_type=resolver
+    )
     interpreter.allocate_tensors()
     return interpreter
 
@@ -111,8 +112,9 @@ def fill(interpreter: Any, arrays: dict[str, Any]) -> None:
     for name, value in arrays.items():
         shape, dtype = tuple(details[name]["shape"].tolist()), details[name]["dtype"]
         if value.shape != shape or value.dtype != dtype:
-            raise ValueError(f"input {name!r} is {dtype.__name__} {shape}, "
-                             f"the array given is {value.dtype} {value.shape}")
+            raise ValueError(
+                f"input {name!r} is {dtype.__name__} {shape}, the array given is {value.dtype} {value.shape}"
+            )
         interpreter.set_tensor(details[name]["index"], value)
 
 
@@ -120,8 +122,10 @@ def inputs_by_name(interpreter: Any) -> dict[str, dict[str, Any]]:
     """Input details by signature name; in a file without one by tensor name, less exporters' decoration."""
     if interpreter.get_signature_list():
         return interpreter.get_signature_runner().get_input_details()
-    return {detail["name"].removeprefix("serving_default_").removesuffix(":0"): detail
-            for detail in interpreter.get_input_details()}
+    return {
+        detail["name"].removeprefix("serving_default_").removesuffix(":0"): detail
+        for detail in interpreter.get_input_details()
+    }
 
 
 def read_output(interpreter: Any) -> Any:

@@ -21,8 +21,19 @@ from android_bench.host import measure
 from android_bench.tflite_file import read
 
 EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
-COLUMNS = ("size_mb", "init_ms", "first_ms", "median_ms", "mean_ms", "p5_ms", "p95_ms", "std_ms", "min_ms",
-           "max_ms", "peak_memory_mb")
+COLUMNS = (
+    "size_mb",
+    "init_ms",
+    "first_ms",
+    "median_ms",
+    "mean_ms",
+    "p5_ms",
+    "p95_ms",
+    "std_ms",
+    "min_ms",
+    "max_ms",
+    "peak_memory_mb",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,9 +88,11 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     results = measure(args.files, config, _progress())
     _say(table(results))
     device = results[0].device
-    _say(f"{results[0].runtime}, {device.cpu}, {config.threads} thread(s) on CPU "
-         f"{','.join(map(str, results[0].launches[0].cpus))}, {config.warmup_runs} + {config.runs} runs x "
-         f"{config.launches} launch(es); MB = 10^6 bytes; peak MB: resident, less the imported runtime")
+    _say(
+        f"{results[0].runtime}, {device.cpu}, {config.threads} thread(s) on CPU "
+        f"{','.join(map(str, results[0].launches[0].cpus))}, {config.warmup_runs} + {config.runs} runs x "
+        f"{config.launches} launch(es); MB = 10^6 bytes; peak MB: resident, less the imported runtime"
+    )
     for result in results:
         if not all(launch.delegate_kernels for launch in result.launches):
             _say(f"{result.file}: ran without XNNPACK, on the built-in kernels")
@@ -90,25 +103,40 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
     """One untimed run per file on an emulated CPU."""
     ignored = [*_given(args), *(["no_xnnpack"] if args.no_xnnpack else [])]
     if ignored:
-        raise InputError("no timing options beside --emulate, which measures no time", ", ".join(ignored),
-                         "leave them out")
+        raise InputError(
+            "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
+        )
     artifacts, progress, rows = [read(path) for path in args.files], _progress(), []
     for artifact in artifacts:
         progress(f"{artifact.path.name} on {args.emulate}")
         scores = run_arm_random(artifact.path, args.emulate)
         fp16 = artifact.fp16_capable and CPUS[args.emulate]
-        rows.append({"file": str(artifact.path), "artifact_sha256": artifact.sha256,
-                     "size_bytes": artifact.size_bytes, "fp16_capable": artifact.fp16_capable,
-                     "fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]})
-        _say(f"{artifact.path}: ran on {args.emulate} in {'FP16' if fp16 else 'FP32'} arithmetic, output "
-             f"{', '.join(f'{value:.6g}' for value in scores)}")
+        rows.append(
+            {
+                "file": str(artifact.path),
+                "artifact_sha256": artifact.sha256,
+                "size_bytes": artifact.size_bytes,
+                "fp16_capable": artifact.fp16_capable,
+                "fp16_hardware": CPUS[args.emulate],
+                "scores": [float(value) for value in scores],
+            }
+        )
+        _say(
+            f"{artifact.path}: ran on {args.emulate} in {'FP16' if fp16 else 'FP32'} arithmetic, output "
+            f"{', '.join(f'{value:.6g}' for value in scores)}"
+        )
     return {"schema": 1, "emulated": args.emulate, "outputs": rows}
 
 
 def _given(args: argparse.Namespace) -> dict[str, int]:
     """The timing options that were given, by BenchConfig's names."""
-    values = {"runs": args.runs, "warmup_runs": args.warmup, "threads": args.threads,
-              "launches": args.launches, "cpu_mask": args.cpu_mask}
+    values = {
+        "runs": args.runs,
+        "warmup_runs": args.warmup,
+        "threads": args.threads,
+        "launches": args.launches,
+        "cpu_mask": args.cpu_mask,
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -127,8 +155,10 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
     """The last line: without the single runs, which --out holds."""
     if "results" not in report:
         return report
-    rows = [{"file": row["file"], "fp16_capable": row["fp16_capable"], **row["summary"]}
-            for row in report["results"]]
+    rows = [
+        {"file": row["file"], "fp16_capable": row["fp16_capable"], **row["summary"]}
+        for row in report["results"]
+    ]
     first = report["results"][0]
     return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}
 

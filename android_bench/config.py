@@ -47,8 +47,11 @@ class BenchConfig:
             if not lowest <= value < math.inf:
                 raise InputError(f"{name} of at least {lowest}", f"{value}", f"correct {name}")
         if self.cpu_mask and self.cpu_mask.bit_count() < self.threads:
-            raise InputError(f"a CPU mask with at least {self.threads} CPUs, one per thread",
-                             f"{self.cpu_mask:#x}", "add CPUs to the mask or use fewer threads")
+            raise InputError(
+                f"a CPU mask with at least {self.threads} CPUs, one per thread",
+                f"{self.cpu_mask:#x}",
+                "add CPUs to the mask or use fewer threads",
+            )
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,11 @@ class BenchResult:
 
     def summary(self) -> dict[str, Any]:
         """The figures of one table row, JSON-ready; all of them follow from the fields."""
-        runs = {f"{name}_ms": round(value, 4) for name, value in dataclasses.asdict(self.run_ms).items()
-                if name != "count"}
+        runs = {
+            f"{name}_ms": round(value, 4)
+            for name, value in dataclasses.asdict(self.run_ms).items()
+            if name != "count"
+        }
         return {
             "size_mb": round(self.size_mb, 3),
             "init_ms": round(self.init_ms, 4),
@@ -162,8 +168,11 @@ def from_json(data: dict[str, Any]) -> list[BenchResult]:
     try:
         return [_result(entry) for entry in data["results"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError("results as android_bench writes them", f"{type(error).__name__}: {error}",
-                         "measure again with this version") from error
+        raise InputError(
+            "results as android_bench writes them",
+            f"{type(error).__name__}: {error}",
+            "measure again with this version",
+        ) from error
 
 
 def _result(entry: dict[str, Any]) -> BenchResult:

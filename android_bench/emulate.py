@@ -76,14 +76,23 @@ def check(cpu: str) -> None:
     if cpu not in CPUS:
         raise InputError(f"one of the CPUs {', '.join(CPUS)}", repr(cpu), "name one of these")
     if missing():
-        raise InputError("the ARM root that `make arm` builds", missing(),
-                         "run `make arm` in a checkout, or set MOBILEIQA_ARM to the folder of one")
+        raise InputError(
+            "the ARM root that `make arm` builds",
+            missing(),
+            "run `make arm` in a checkout, or set MOBILEIQA_ARM to the folder of one",
+        )
 
 
 def arm_command(root: Path, cpu: str) -> tuple[list[str], dict[str, str]]:
     """How to start the root's Python on `cpu`: the command, and what its environment needs."""
-    command = [str(root / "qemu-aarch64"), "-cpu", cpu, "-L", str(root / "rootfs"),
-               str(root / "rootfs/usr/bin/python3.11")]
+    command = [
+        str(root / "qemu-aarch64"),
+        "-cpu",
+        cpu,
+        "-L",
+        str(root / "rootfs"),
+        str(root / "rootfs/usr/bin/python3.11"),
+    ]
     return command, {"PYTHONPATH": str(root / "site"), "PYTHONHOME": "/usr"}
 
 

@@ -32,8 +32,11 @@ def measure(
     if not files:
         raise InputError("at least one .tflite file", "none", "name the files to measure")
     if config.precision is not Precision.FILE:
-        raise InputError(f"precision {Precision.FILE} on the host", f"{config.precision}",
-                         "mark the file as FP16-capable instead: the host's runtime follows its metadata")
+        raise InputError(
+            f"precision {Precision.FILE} on the host",
+            f"{config.precision}",
+            "mark the file as FP16-capable instead: the host's runtime follows its metadata",
+        )
     cpus = choose_cpus(config)
     artifacts = [read(path) for path in files]
     launches: list[list[Launch]] = [[] for _ in artifacts]
@@ -56,14 +59,20 @@ def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
     """The CPUs to pin to: those of the mask, or the last `threads` allowed (the first serve interrupts)."""
     allowed = sorted(os.sched_getaffinity(0))
     if config.threads > len(allowed):
-        raise InputError(f"at most {len(allowed)} threads, one per CPU that this process may use",
-                         f"{config.threads}", "use fewer threads")
+        raise InputError(
+            f"at most {len(allowed)} threads, one per CPU that this process may use",
+            f"{config.threads}",
+            "use fewer threads",
+        )
     if not config.cpu_mask:
-        return tuple(allowed[-config.threads:])
+        return tuple(allowed[-config.threads :])
     wanted = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
     if not set(wanted) <= set(allowed):
-        raise InputError(f"a CPU mask within the CPUs {allowed}", f"{config.cpu_mask:#x}, CPUs {wanted}",
-                         "leave absent CPUs out of the mask")
+        raise InputError(
+            f"a CPU mask within the CPUs {allowed}",
+            f"{config.cpu_mask:#x}, CPUs {wanted}",
+            "leave absent CPUs out of the mask",
+        )
     return tuple(wanted)
 
 
@@ -83,15 +92,18 @@ def this_machine() -> Device:
 
 def _launch(artifact: TfliteFile, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Launch, str]:
     """One process; its measurements and the runtime that made them."""
-    answer = ask([sys.executable], {
-        "mode": "time",
-        "model": str(artifact.path),
-        "threads": config.threads,
-        "cpus": cpus,
-        "seed": config.seed,
-        "use_xnnpack": config.use_xnnpack,
-        "warmup_runs": config.warmup_runs,
-        "runs": config.runs,
-    })
+    answer = ask(
+        [sys.executable],
+        {
+            "mode": "time",
+            "model": str(artifact.path),
+            "threads": config.threads,
+            "cpus": cpus,
+            "seed": config.seed,
+            "use_xnnpack": config.use_xnnpack,
+            "warmup_runs": config.warmup_runs,
+            "runs": config.runs,
+        },
+    )
     runtime = answer.pop("runtime")
     return launch_from_json(answer), runtime

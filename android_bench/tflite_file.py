@@ -40,16 +40,22 @@ def read(path: Path | str) -> TfliteFile:
     with path.open("rb") as file:
         head = file.read(8)
         if head[4:8] != IDENTIFIER:
-            raise InputError(f"a TFLite model ('TFL3' at byte 4) in {path}", f"bytes {head[:8]!r}",
-                             "convert a checkpoint with `python -m convert.tflite`")
+            raise InputError(
+                f"a TFLite model ('TFL3' at byte 4) in {path}",
+                f"bytes {head[:8]!r}",
+                "convert a checkpoint with `python -m convert.tflite`",
+            )
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 marks = _metadata(data)
             except (struct.error, UnicodeDecodeError) as error:
-                raise InputError(f"a whole TFLite model in {path}", f"{len(data)} damaged bytes: {error}",
-                                 "copy or convert the file again") from error
+                raise InputError(
+                    f"a whole TFLite model in {path}",
+                    f"{len(data)} damaged bytes: {error}",
+                    "copy or convert the file again",
+                ) from error
             return TfliteFile(path, sha256, len(data), b"fp16" in marks.get(REDUCED_PRECISION, b""))
 
 

@@ -21,9 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
+from torch import nn
+
 from mobileiqa.spec import parse_size
 from mobileiqa.zoo import MODELS, build_seeded
-from torch import nn
 
 SEED = 0  # of the benchmark's inputs, in every environment: drawn by numpy, in the order of the inputs
 
@@ -61,8 +62,17 @@ def to_litert(module: nn.Module, shapes: Shapes, out: Path) -> None:
 
 def to_onnx(module: nn.Module, shapes: Shapes, out: Path) -> None:
     """torch's own exporter, for onnx2tf to read; opset 20 has Gelu as one operator."""
-    torch.onnx.export(module, random_inputs(shapes), str(out), dynamo=True, opset_version=20, verbose=False,
-                      input_names=list(shapes), output_names=["score"], external_data=False)
+    torch.onnx.export(
+        module,
+        random_inputs(shapes),
+        str(out),
+        dynamo=True,
+        opset_version=20,
+        verbose=False,
+        input_names=list(shapes),
+        output_names=["score"],
+        external_data=False,
+    )
 
 
 def to_executorch(module: nn.Module, shapes: Shapes, out: Path) -> None:

@@ -42,8 +42,10 @@ class Rates:
 def work_of(path: Path) -> Work:
     """MACs and GELU values of a .tflite file, from its graph."""
     graph = read_graph(path)
-    return Work(sum(memory.macs(graph, op) for op in graph.operators),
-                sum(memory.values(graph, op) for op in graph.operators if op.name == "GELU"))
+    return Work(
+        sum(memory.macs(graph, op) for op in graph.operators),
+        sum(memory.values(graph, op) for op in graph.operators if op.name == "GELU"),
+    )
 
 
 def rates(files: dict[str, Path], median_ms: dict[str, float]) -> Rates:

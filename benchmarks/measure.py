@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from android_bench import host
 from android_bench.config import BenchConfig, Launch, launch_from_json
 from android_bench.errors import RunError
@@ -40,18 +41,39 @@ def score(path: Path, config: BenchConfig) -> float:
         return _ask_pte(path, replace(config, warmup_runs=0, runs=1))["score"]
     with tempfile.TemporaryDirectory() as folder:
         output = f"{folder}/output.npz"
-        ask([sys.executable], {"mode": "score", "model": str(path), "threads": config.threads,
-                               "cpus": host.choose_cpus(config), "seed": config.seed, "output": output})
+        ask(
+            [sys.executable],
+            {
+                "mode": "score",
+                "model": str(path),
+                "threads": config.threads,
+                "cpus": host.choose_cpus(config),
+                "seed": config.seed,
+                "output": output,
+            },
+        )
         with np.load(output) as arrays:
             return float(arrays["0"][0])
 
 
 def _ask_pte(path: Path, config: BenchConfig) -> dict[str, Any]:
     """One request to pte_child.py in the ExecuTorch environment."""
-    request = {"model": str(path), "threads": config.threads, "cpus": host.choose_cpus(config),
-               "seed": config.seed, "warmup_runs": config.warmup_runs, "runs": config.runs}
-    child = subprocess.run([python_of("executorch"), PTE_CHILD], input=json.dumps(request), text=True,
-                           env={**os.environ, **ENVIRONMENT}, capture_output=True, check=False)
+    request = {
+        "model": str(path),
+        "threads": config.threads,
+        "cpus": host.choose_cpus(config),
+        "seed": config.seed,
+        "warmup_runs": config.warmup_runs,
+        "runs": config.runs,
+    }
+    child = subprocess.run(
+        [python_of("executorch"), PTE_CHILD],
+        input=json.dumps(request),
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        check=False,
+    )
     try:
         answer = json.loads(child.stdout.splitlines()[-1])
     except (IndexError, json.JSONDecodeError):

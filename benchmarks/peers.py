@@ -43,15 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
-    parser = cli.parser(PROG, "Compare our files with those of other converters, all measured in one run.",
-                        "python benchmarks/peers.py --sizes 1271x820 --routes ours,executorch --force")
+    parser = cli.parser(
+        PROG,
+        "Compare our files with those of other converters, all measured in one run.",
+        "python benchmarks/peers.py --sizes 1271x820 --routes ours,executorch --force",
+    )
     parser.add_argument("--sizes", default="1271x820,1907x1231", help="MobileNet-IQA's (default %(default)s)")
     parser.add_argument("--models", default="mobilenet-iqa,lar-iqa-kan", help="default %(default)s")
     parser.add_argument("--routes", default=",".join(ROUTES), help="default %(default)s")
     parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
     parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "peers.json",
-                        help="JSON; PEERS.md goes beside it")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks" / "peers.json", help="JSON; PEERS.md goes beside it"
+    )
     parser.add_argument("--fresh", action="store_true", help="convert again, whatever the cache holds")
     parser.add_argument("--force", action="store_true", help="replace existing results")
     return parser
@@ -67,7 +71,7 @@ def compare(args: argparse.Namespace) -> int:
     built = [convert(name, case, args.fresh) for case in cases(args.models, args.sizes) for name in routes]
     probes = [probe(name, args.fresh) for name in limit.PROBES]
     rows = measured([*probes, *with_expected([checked(b) for b in built])], config)
-    found = summed_up(rows[:len(probes)], rows[len(probes):], config)
+    found = summed_up(rows[: len(probes)], rows[len(probes) :], config)
 
     text = report.markdown(found)
     cli.write_json(args.out, report.as_json(found))
@@ -168,8 +172,10 @@ def measured(rows: Sequence[Row], config: BenchConfig) -> list[Row]:
 
 def summed_up(probes: Sequence[Row], rows: Sequence[Row], config: BenchConfig) -> report.Report:
     """The rows with this core's rates and the work that our FP32 files do."""
-    rates = limit.rates({row.built.case.model: row.built.path for row in probes},
-                        {row.built.case.model: row.median_ms for row in probes})
+    rates = limit.rates(
+        {row.built.case.model: row.built.path for row in probes},
+        {row.built.case.model: row.median_ms for row in probes},
+    )
     ours = [row.built for row in rows if row.built.route == OURS and not row.error]
     work = {built.case: limit.work_of(built.path) for built in ours}
     return report.Report(rows, rates, work, config, host.this_machine())

@@ -27,12 +27,16 @@ class Report:
 
 def failures(report: Report) -> list[str]:
     """Targets that were missed, and files of ours that failed or do not compute the published model."""
-    missed = [f"{table.described(v)}: {table.shown(v, v.value)}"
-              for v in verdicts(report.rows) if not v.passed]
+    missed = [
+        f"{table.described(v)}: {table.shown(v, v.value)}" for v in verdicts(report.rows) if not v.passed
+    ]
     ours = [row for row in report.rows if row.built.route in (OURS, OURS_FP16)]
     broken = [f"{row.built.case}, {row.built.route}: {row.error}" for row in ours if row.error]
-    wrong = [f"{row.built.case}, {row.built.route}: score off by {row.difference:.1e}"
-             for row in ours if row.difference is not None and not row.faithful]
+    wrong = [
+        f"{row.built.case}, {row.built.route}: score off by {row.difference:.1e}"
+        for row in ours
+        if row.difference is not None and not row.faithful
+    ]
     return missed + broken + wrong
 
 
@@ -45,8 +49,11 @@ def markdown(report: Report) -> str:
     if found := verdicts(report.rows):
         parts += ["## Targets", table.target_table(found)]
     if report.work:
-        parts += ["## Distance to the limit of this core", limit(report.rates),
-                  table.limit_table(report.rows, report.work, report.rates)]
+        parts += [
+            "## Distance to the limit of this core",
+            limit(report.rates),
+            table.limit_table(report.rows, report.work, report.rates),
+        ]
     return "\n\n".join([*parts, f"Versions: {', '.join(versions(report.rows))}."]) + "\n"
 
 
@@ -59,14 +66,17 @@ def protocol(report: Report) -> str:
         f"taking turns. Seeded weights, {UNTRAINED}. Other converters get the published module as it is.\n\n"
         "MB are 10^6 bytes. Memory is a launch's peak RSS less its RSS after the runtime's import. Spread is "
         "the slowest launch over the fastest. Score error is the distance from the published module's score "
-        "on the same input. \"× ours\" says how many times our FP32 file's figure it is.")
+        'on the same input. "× ours" says how many times our FP32 file\'s figure it is.'
+    )
 
 
 def limit(rates: Rates) -> str:
     """What the limit is made of."""
-    return (f"The limit is MACs over {rates.gmacs_per_s:.0f} GMAC/s (FP32 matrix product) plus "
-            f"{rates.gelu_ns:.3f} ns for each GELU value ({rates.gelu_streamed_ns:.3f} ns where it comes "
-            "from memory); both rates were measured through LiteRT in the same run.")
+    return (
+        f"The limit is MACs over {rates.gmacs_per_s:.0f} GMAC/s (FP32 matrix product) plus "
+        f"{rates.gelu_ns:.3f} ns for each GELU value ({rates.gelu_streamed_ns:.3f} ns where it comes "
+        "from memory); both rates were measured through LiteRT in the same run."
+    )
 
 
 def versions(rows: Sequence[Row]) -> list[str]:
@@ -77,8 +87,9 @@ def versions(rows: Sequence[Row]) -> list[str]:
 
 def as_json(report: Report) -> dict[str, Any]:
     """Everything that was measured, without this machine's paths."""
-    rows = [{**asdict(row), "built": {**asdict(row.built), "path": row.built.path.name}}
-            for row in report.rows]
+    rows = [
+        {**asdict(row), "built": {**asdict(row.built), "path": row.built.path.name}} for row in report.rows
+    ]
     return {
         "schema": SCHEMA,
         "device": asdict(report.device),

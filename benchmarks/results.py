@@ -83,15 +83,15 @@ class Target:
 
 TARGETS = (
     #      model            size         route      metric        against         at most, at least
-    Target("mobilenet-iqa", "1271x820",  OURS,      "median_ms",  "executorch",   0.40),
-    Target("mobilenet-iqa", "1271x820",  OURS,      "memory_mb",  "executorch",   0.30),
-    Target("mobilenet-iqa", "1907x1231", OURS,      "median_ms",  "executorch",   0.40),
-    Target("mobilenet-iqa", "1907x1231", OURS,      "memory_mb",  "executorch",   0.22),
-    Target("mobilenet-iqa", "1271x820",  OURS,      "median_ms",  "litert-torch", 1 / 20),
-    Target("mobilenet-iqa", "1271x820",  OURS,      "size_mb",    "litert-torch", 1 / 7),
-    Target("mobilenet-iqa", "",          OURS_FP16, "size_mb",    "",             83),
-    Target("lar-iqa-kan",   "",          OURS,      "median_ms",  "litert-torch", 1.0),
-    Target("lar-iqa-kan",   "",          OURS,      "partitions", "",             1, 1),
+    Target("mobilenet-iqa", "1271x820", OURS, "median_ms", "executorch", 0.40),
+    Target("mobilenet-iqa", "1271x820", OURS, "memory_mb", "executorch", 0.30),
+    Target("mobilenet-iqa", "1907x1231", OURS, "median_ms", "executorch", 0.40),
+    Target("mobilenet-iqa", "1907x1231", OURS, "memory_mb", "executorch", 0.22),
+    Target("mobilenet-iqa", "1271x820", OURS, "median_ms", "litert-torch", 1 / 20),
+    Target("mobilenet-iqa", "1271x820", OURS, "size_mb", "litert-torch", 1 / 7),
+    Target("mobilenet-iqa", "", OURS_FP16, "size_mb", "", 83),
+    Target("lar-iqa-kan", "", OURS, "median_ms", "litert-torch", 1.0),
+    Target("lar-iqa-kan", "", OURS, "partitions", "", 1, 1),
 )
 
 

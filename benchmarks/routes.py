@@ -85,9 +85,21 @@ def _litert(case: Case, folder: Path) -> list[list[str]]:
 def _onnx2tf(case: Case, folder: Path) -> list[list[str]]:
     """Inputs keep their NCHW shape, so that every row of the table has the same interface."""
     names = [i.name for i in MODELS[case.model].spec.inputs]
-    return [[sys.executable, CHILD, "onnx", case.model, case.size, f"{folder}/model.onnx"],
-            [str(command_of("onnx2tf", "onnx2tf")), "-i", f"{folder}/model.onnx", "-o", f"{folder}/onnx2tf",
-             "-tb", "flatbuffer_direct", "-kat", *names, "-n"]]
+    return [
+        [sys.executable, CHILD, "onnx", case.model, case.size, f"{folder}/model.onnx"],
+        [
+            str(command_of("onnx2tf", "onnx2tf")),
+            "-i",
+            f"{folder}/model.onnx",
+            "-o",
+            f"{folder}/onnx2tf",
+            "-tb",
+            "flatbuffer_direct",
+            "-kat",
+            *names,
+            "-n",
+        ],
+    ]
 
 
 def _executorch(case: Case, folder: Path) -> list[list[str]]:
@@ -96,21 +108,43 @@ def _executorch(case: Case, folder: Path) -> list[list[str]]:
 
 def _ours(precision: str, case: Case, folder: Path) -> list[list[str]]:
     size = [] if case.size == "-" else ["--size", case.size]
-    return [[sys.executable, "-m", "convert.tflite", "--model", case.model, f"--{precision}", *size,
-             "--out", f"{folder}/model.tflite"]]
+    return [
+        [
+            sys.executable,
+            "-m",
+            "convert.tflite",
+            "--model",
+            case.model,
+            f"--{precision}",
+            *size,
+            "--out",
+            f"{folder}/model.tflite",
+        ]
+    ]
 
 
 _OUR_PACKAGES = ("litert-torch", "ai-edge-quantizer", "torch", "timm")
 OURS, OURS_FP16 = "ours", "ours-fp16"
 ROUTES: dict[str, Route] = {
     OURS: Route("ours, FP32", "model.tflite", partial(_ours, "fp32"), _here, _OUR_PACKAGES, OUR_SOURCES),
-    OURS_FP16: Route("ours, FP16 weights", "model.tflite", partial(_ours, "fp16"), _here, _OUR_PACKAGES,
-                     OUR_SOURCES),
-    "executorch": Route("ExecuTorch XNNPACK", "model.pte", _executorch, lambda: python_of("executorch"),
-                        ("executorch", "torch", "timm")),
+    OURS_FP16: Route(
+        "ours, FP16 weights", "model.tflite", partial(_ours, "fp16"), _here, _OUR_PACKAGES, OUR_SOURCES
+    ),
+    "executorch": Route(
+        "ExecuTorch XNNPACK",
+        "model.pte",
+        _executorch,
+        lambda: python_of("executorch"),
+        ("executorch", "torch", "timm"),
+    ),
     "litert-torch": Route("litert-torch", "model.tflite", _litert, _here, ("litert-torch", "torch", "timm")),
-    "onnx2tf": Route("onnx2tf flatbuffer_direct", "onnx2tf/model_float32.tflite", _onnx2tf,
-                     lambda: python_of("onnx2tf"), ("onnx2tf", "onnx")),
+    "onnx2tf": Route(
+        "onnx2tf flatbuffer_direct",
+        "onnx2tf/model_float32.tflite",
+        _onnx2tf,
+        lambda: python_of("onnx2tf"),
+        ("onnx2tf", "onnx"),
+    ),
 }
 
 
@@ -138,8 +172,13 @@ def _convert(route: Route, built: Built, work: Path) -> Built:
     """Runs the route's commands in `work` and moves what they made to `built.path`."""
     for command in route.commands(built.case, work):
         run = run_measured(command, work)
-        built = replace(built, seconds=built.seconds + run.seconds, peak_mb=max(built.peak_mb, run.peak_mb),
-                        score=run.score if built.score is None else built.score, error=run.error)
+        built = replace(
+            built,
+            seconds=built.seconds + run.seconds,
+            peak_mb=max(built.peak_mb, run.peak_mb),
+            score=run.score if built.score is None else built.score,
+            error=run.error,
+        )
         if built.error:
             return built
     made = work / route.result
@@ -165,8 +204,14 @@ def run_measured(command: list[str], work: Path) -> Run:
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     out, err, cost = work / "stdout.txt", work / "stderr.txt", work / "cost.json"
     with out.open("w") as stdout, err.open("w") as stderr:
-        subprocess.run([sys.executable, COST, str(cost), *command], cwd=ROOT, env=variables, stdout=stdout,
-                       stderr=stderr, check=True)
+        subprocess.run(
+            [sys.executable, COST, str(cost), *command],
+            cwd=ROOT,
+            env=variables,
+            stdout=stdout,
+            stderr=stderr,
+            check=True,
+        )
     spent = json.loads(cost.read_text())
     answer = _answer(out)
     words = GATE_FAILED if answer.get("passed") is False else err.read_text(errors="replace")
@@ -181,7 +226,7 @@ def essence(code: int, text: str) -> str:
     lines = [one_line(line) for line in text.replace("\r", "\n").splitlines()]
     lines = [line for line in lines if line and not line.startswith(LOGGING)]
     line = lines[-1] if lines else f"exit code {code}, no message"
-    return line if len(line) <= ESSENCE_CHARS else line[:ESSENCE_CHARS - 1] + "…"
+    return line if len(line) <= ESSENCE_CHARS else line[: ESSENCE_CHARS - 1] + "…"
 
 
 def _answer(out: Path) -> dict[str, Any]:
@@ -200,8 +245,11 @@ def installed(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
     found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions(path=folders)}
     missing = [name for name in packages if name not in found]
     if missing:
-        raise UserError(f"{', '.join(packages)} in the environment of {python}", f"no {', '.join(missing)}",
-                        "build the environment again, or leave its route out with --routes")
+        raise UserError(
+            f"{', '.join(packages)} in the environment of {python}",
+            f"no {', '.join(missing)}",
+            "build the environment again, or leave its route out with --routes",
+        )
     return {name: found[name] for name in packages}
 
 

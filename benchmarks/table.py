@@ -17,8 +17,20 @@ UNITS = {"median_ms": " ms", "memory_mb": " MB", "size_mb": " MB", "partitions":
 def case_table(rows: Sequence[Row]) -> str:
     """Markdown table of one case; ratios are to its row of our own FP32 file."""
     ours = next((row for row in rows if row.built.route == OURS and not row.error), None)
-    head = ["file from", "MB", "median ms", "× ours", "spread", "init ms", "memory MB", "× ours",
-            "partitions", "converts in s", "with MB", "score error"]
+    head = [
+        "file from",
+        "MB",
+        "median ms",
+        "× ours",
+        "spread",
+        "init ms",
+        "memory MB",
+        "× ours",
+        "partitions",
+        "converts in s",
+        "with MB",
+        "score error",
+    ]
     return markdown(head, [_cells(row, ours) for row in rows])
 
 
@@ -26,12 +38,28 @@ def _cells(row: Row, ours: Row | None) -> list[str]:
     label, built = ROUTES[row.built.route].label, row.built
     conversion = [f"{built.seconds:.0f}", f"{built.peak_mb:.0f}"]
     if row.error:
-        return [label, f"{row.size_mb:.0f}" if built.size_bytes else "–", f"**{_escaped(row.error)}**",
-                *["–"] * 6, *conversion, "–"]
+        return [
+            label,
+            f"{row.size_mb:.0f}" if built.size_bytes else "–",
+            f"**{_escaped(row.error)}**",
+            *["–"] * 6,
+            *conversion,
+            "–",
+        ]
     error = "–" if row.difference is None else f"{row.difference:.0e}{'' if row.faithful else ' **wrong**'}"
-    return [label, f"{row.size_mb:.0f}", f"{row.median_ms:.1f}", _times(row, ours, "median_ms"),
-            f"{row.spread:.1%}", f"{row.init_ms:.0f}", f"{row.memory_mb:.0f}", _times(row, ours, "memory_mb"),
-            str(row.partitions or "–"), *conversion, error]
+    return [
+        label,
+        f"{row.size_mb:.0f}",
+        f"{row.median_ms:.1f}",
+        _times(row, ours, "median_ms"),
+        f"{row.spread:.1%}",
+        f"{row.init_ms:.0f}",
+        f"{row.memory_mb:.0f}",
+        _times(row, ours, "memory_mb"),
+        str(row.partitions or "–"),
+        *conversion,
+        error,
+    ]
 
 
 def _times(row: Row, ours: Row | None, metric: str) -> str:
@@ -40,9 +68,13 @@ def _times(row: Row, ours: Row | None, metric: str) -> str:
 
 def target_table(found: Iterable[Verdict]) -> str:
     """Markdown table of the targets."""
-    return markdown(["target", "found", "at most", "met"], [
-        [described(v), shown(v, v.value), shown(v, v.target.at_most), "yes" if v.passed else "**NO**"]
-        for v in found])
+    return markdown(
+        ["target", "found", "at most", "met"],
+        [
+            [described(v), shown(v, v.value), shown(v, v.target.at_most), "yes" if v.passed else "**NO**"]
+            for v in found
+        ],
+    )
 
 
 def described(verdict: Verdict) -> str:
@@ -69,8 +101,16 @@ def limit_table(rows: Sequence[Row], work: dict[Case, Work], rates: Rates) -> st
             continue
         todo = work[row.built.case]
         limit = rates.limit_ms(todo)
-        lines.append([str(row.built.case), f"{todo.macs / 1e9:.1f}", f"{todo.gelu_values / 1e6:.0f}",
-                      f"{limit:.1f}", f"{row.median_ms:.1f}", f"{row.median_ms / limit:.2f}"])
+        lines.append(
+            [
+                str(row.built.case),
+                f"{todo.macs / 1e9:.1f}",
+                f"{todo.gelu_values / 1e6:.0f}",
+                f"{limit:.1f}",
+                f"{row.median_ms:.1f}",
+                f"{row.median_ms / limit:.2f}",
+            ]
+        )
     head = ["file", "GMACs", "M GELU values", "limit ms", "median ms", f"× limit (aim {AIM})"]
     return markdown(head, lines)
 

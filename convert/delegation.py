@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileiqa.errors import UserError, one_line
-
 from convert.graph import Graph, Operator
 from convert.xnnpack import refusal, site
+from mobileiqa.errors import UserError, one_line
 
 PROBE = Path(__file__).with_name("runtime_probe.py")
 TIMEOUT_S = 600
@@ -86,8 +85,11 @@ def partitions(graph: Graph, taken: Set[int]) -> tuple[tuple[int, ...], ...]:
                     left.append(op)
             waiting = left
         if not group:
-            raise UserError(f"operators of {graph.path} in an order that can run",
-                            f"a cycle at {waiting[0].name} #{waiting[0].index}", "convert the model again")
+            raise UserError(
+                f"operators of {graph.path} in an order that can run",
+                f"a cycle at {waiting[0].name} #{waiting[0].index}",
+                "convert the model again",
+            )
         if kind:
             groups.append(tuple(group))
     return tuple(groups)
@@ -101,8 +103,13 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        child = subprocess.run([sys.executable, "-P", str(PROBE), str(path)], capture_output=True, text=True,
-                               timeout=TIMEOUT_S, check=False)
+        child = subprocess.run(
+            [sys.executable, "-P", str(PROBE), str(path)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise _does_not_load(path, f"no answer in {TIMEOUT_S} s") from error
     last = child.stdout.strip().splitlines()[-1:]
@@ -112,8 +119,12 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
     answer = json.loads(last[0])
     if "error" in answer:
         raise _does_not_load(path, one_line(answer["error"]))
-    return {"nodes_total": answer["total"], "nodes_delegated": len(answer["outputs"]),
-            "partitions": answer["partitions"], "outputs": answer["outputs"]}
+    return {
+        "nodes_total": answer["total"],
+        "nodes_delegated": len(answer["outputs"]),
+        "partitions": answer["partitions"],
+        "outputs": answer["outputs"],
+    }
 
 
 def _does_not_load(path: Path, found: str) -> UserError:
@@ -125,15 +136,25 @@ def disagreements(graph: Graph, expected: Forecast, runtime: dict[str, Any]) -> 
     producer = {tensor: op.index for op in graph.operators for tensor in op.outputs}
     # An operator whose results nobody reads is delegated without outputs, and cannot be told by them.
     real = {producer[outputs[0]] for outputs in runtime["outputs"] if outputs}
-    found = [f"{graph.operators[i].name} #{i}: the runtime delegates it, the forecast does not "
-             f"({expected.refusals[i]})" for i in sorted(real - expected.delegated)]
-    read = {i for i in expected.delegated
-            if any(t in graph.consumers or t in graph.outputs for t in graph.operators[i].outputs)}
-    found += [f"{graph.operators[i].name} #{i}: the forecast delegates it, the runtime does not"
-              for i in sorted(read - real)]
-    for what, ours, theirs in (("operators", expected.total, runtime["nodes_total"]),
-                               ("delegated operators", len(expected.delegated), runtime["nodes_delegated"]),
-                               ("partitions", len(expected.partitions), runtime["partitions"])):
+    found = [
+        f"{graph.operators[i].name} #{i}: the runtime delegates it, the forecast does not "
+        f"({expected.refusals[i]})"
+        for i in sorted(real - expected.delegated)
+    ]
+    read = {
+        i
+        for i in expected.delegated
+        if any(t in graph.consumers or t in graph.outputs for t in graph.operators[i].outputs)
+    }
+    found += [
+        f"{graph.operators[i].name} #{i}: the forecast delegates it, the runtime does not"
+        for i in sorted(read - real)
+    ]
+    for what, ours, theirs in (
+        ("operators", expected.total, runtime["nodes_total"]),
+        ("delegated operators", len(expected.delegated), runtime["nodes_delegated"]),
+        ("partitions", len(expected.partitions), runtime["partitions"]),
+    ):
         if ours != theirs:
             found.append(f"{what}: forecast {ours}, runtime {theirs}")
     return found

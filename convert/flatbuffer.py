@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -217,7 +218,9 @@ def _dequantized(model: "Model", graph: Any, tensor: Any, index: int, code: int)
     largest = float(np.abs(values).max(initial=0.0))
     if not largest <= LARGEST_HALF:
         name = tensor.name.decode(errors="replace")
-        raise UserError(f"weights within FP16's range (+-{LARGEST_HALF:g})", f"{largest:g} in {name}", "use --fp32")
+        raise UserError(
+            f"weights within FP16's range (+-{LARGEST_HALF:g})", f"{largest:g} in {name}", "use --fp32"
+        )
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
     model.buffers.append(buffer)

@@ -15,15 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from mobileiqa.errors import UserError
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every TensorFlow Lite flatbuffer
 METADATA_ENTRY = "mobileiqa"  # our JSON: spec, precision, checkpoint hash
 PRECISION_ENTRY = "reduced_precision_support"  # TFLite's own: "fp16accfp16" allows FP16 arithmetic
 
-_BITS = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64, "complex64": 64, "complex128": 128,
-         "bool": 8, "int2": 2, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16,
-         "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
+_BITS = {
+    "float16": 16,
+    "bfloat16": 16,
+    "float32": 32,
+    "float64": 64,
+    "complex64": 64,
+    "complex128": 128,
+    "bool": 8,
+    "int2": 2,
+    "int4": 4,
+    "uint4": 4,
+    "int8": 8,
+    "uint8": 8,
+    "int16": 16,
+    "uint16": 16,
+    "int32": 32,
+    "uint32": 32,
+    "int64": 64,
+    "uint64": 64,
+}
 # What the generated reader raises on offsets that lead nowhere: it has no errors of its own.
 _DAMAGE = (struct.error, LookupError, TypeError, ValueError, OverflowError, AttributeError, MemoryError)
 
@@ -61,7 +79,7 @@ class Tensor:
     def values(self) -> np.ndarray:
         """The constant's values, in `shape`. Only for constants of a type that numpy knows."""
         assert self.stored is not None, f"tensor {self.index} ({self.name}) is not a constant"
-        return self.stored[:self.nbytes].view(self.dtype).reshape(self.shape)
+        return self.stored[: self.nbytes].view(self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -124,8 +142,11 @@ class Graph:
         try:
             found = json.loads(self.metadata.get(METADATA_ENTRY, b"{}").rstrip(b"\0"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"JSON in the {METADATA_ENTRY!r} metadata of {self.path}", str(error),
-                            "convert the model again") from error
+            raise UserError(
+                f"JSON in the {METADATA_ENTRY!r} metadata of {self.path}",
+                str(error),
+                "convert the model again",
+            ) from error
         return found if isinstance(found, dict) else {}
 
     @property
@@ -157,8 +178,11 @@ def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         start = file.read(8)
         if start[4:] != IDENTIFIER:
-            raise UserError(f"a .tflite file at {path}", f"{start[4:]!r} instead of {IDENTIFIER!r} at byte 4",
-                            "pass a file that convert.tflite wrote")
+            raise UserError(
+                f"a .tflite file at {path}",
+                f"{start[4:]!r} instead of {IDENTIFIER!r} at byte 4",
+                "pass a file that convert.tflite wrote",
+            )
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
@@ -179,13 +203,18 @@ class _Reader:
         main = self.model.subgraphs[0]
         self.count = len(main.tensors or ())
         return Graph(
-            path=self.path, file_bytes=len(self.data), subgraphs=len(self.model.subgraphs),
+            path=self.path,
+            file_bytes=len(self.data),
+            subgraphs=len(self.model.subgraphs),
             tensors=tuple(self.tensor(i, t) for i, t in enumerate(main.tensors or ())),
             operators=tuple(self.operator(i, o) for i, o in enumerate(main.operators or ())),
-            inputs=self.indices(main.inputs), outputs=self.indices(main.outputs),
-            signatures=tuple(self.signature(s) for s in self.model.signatureDefs or ()
-                             if s.subgraphIndex == 0),
-            metadata={_text(m.name): self.bytes(m.buffer) for m in self.model.metadata or ()})
+            inputs=self.indices(main.inputs),
+            outputs=self.indices(main.outputs),
+            signatures=tuple(
+                self.signature(s) for s in self.model.signatureDefs or () if s.subgraphIndex == 0
+            ),
+            metadata={_text(m.name): self.bytes(m.buffer) for m in self.model.metadata or ()},
+        )
 
     def indices(self, found: Any, optional: bool = False) -> tuple[int, ...]:
         result = tuple(int(i) for i in (() if found is None else found))
@@ -210,20 +239,30 @@ class _Reader:
     def tensor(self, index: int, found: Any) -> Tensor:
         shape = tuple(int(d) for d in (() if found.shape is None else found.shape))
         if min(shape, default=0) < 0 or found.externalBuffer or found.sparsity is not None:
-            raise UserError(f"dense tensors with their weights inside {self.path}",
-                            f"tensor {index} of shape {shape}, external or sparse", "convert the model again")
+            raise UserError(
+                f"dense tensors with their weights inside {self.path}",
+                f"tensor {index} of shape {shape}, external or sparse",
+                "convert the model again",
+            )
         signature = () if found.shapeSignature is None else found.shapeSignature
         quantized = found.quantization
         tensor = Tensor(
-            index=index, name=_text(found.name), shape=shape, dtype=self.dtypes[found.type],
-            buffer=found.buffer, stored=self.stored(found.buffer),
+            index=index,
+            name=_text(found.name),
+            shape=shape,
+            dtype=self.dtypes[found.type],
+            buffer=found.buffer,
+            stored=self.stored(found.buffer),
             dynamic=any(int(d) < 0 for d in signature),
             scales=_tuple(quantized and quantized.scale, float),
             zero_points=_tuple(quantized and quantized.zeroPoint, int),
-            quantized_axis=quantized.quantizedDimension if quantized else 0)
+            quantized_axis=quantized.quantizedDimension if quantized else 0,
+        )
         if tensor.stored is not None and len(tensor.stored) < tensor.nbytes:
-            raise _damaged(self.path, f"{len(tensor.stored)} bytes for tensor {index} ({tensor.name}), "
-                                      f"which needs {tensor.nbytes}")
+            raise _damaged(
+                self.path,
+                f"{len(tensor.stored)} bytes for tensor {index} ({tensor.name}), which needs {tensor.nbytes}",
+            )
         return tensor
 
     def operator(self, index: int, found: Any) -> Operator:
@@ -232,9 +271,14 @@ class _Reader:
         builtin = self.operator_names[max(code.builtinCode, code.deprecatedBuiltinCode)]
         custom = builtin == "CUSTOM"
         return Operator(
-            index=index, name=_text(code.customCode) if custom else builtin, version=code.version,
-            custom=custom, inputs=self.indices(found.inputs, optional=True),
-            outputs=self.indices(found.outputs), options=found.builtinOptions or found.builtinOptions2)
+            index=index,
+            name=_text(code.customCode) if custom else builtin,
+            version=code.version,
+            custom=custom,
+            inputs=self.indices(found.inputs, optional=True),
+            outputs=self.indices(found.outputs),
+            options=found.builtinOptions or found.builtinOptions2,
+        )
 
     def signature(self, found: Any) -> Signature:
         def named(entries: Any) -> dict[str, int]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 FAN_INS = (64, 128, 256, 512, 1024, 2048, 4096)
-TARGET = 1e-3  # of the score range: half of the FP16 tolerance, which is checked on the file itself afterwards
+TARGET = (
+    1e-3  # of the score range: half of the FP16 tolerance, which is checked on the file itself afterwards
+)
 IMAGES = 4
 LARGEST_PX = 512  # probe images of a free input size are no larger: the choice is about weights, not pixels
 CROPS = 4  # of a model that scores crops

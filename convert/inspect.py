@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileiqa.cli import emit, parser, run, say
-from mobileiqa.errors import UserError
-
 from convert.delegation import Forecast, disagreements, forecast, runtime_delegation
 from convert.graph import Graph, Tensor, read_graph
 from convert.memory import macs, parameters, peak, values
+from mobileiqa.cli import emit, parser, run, say
+from mobileiqa.errors import UserError
 
 FP16_ARITHMETIC = "fp16accfp16"
 SHOWN_TENSORS = 5
@@ -51,10 +50,15 @@ def _identity(graph: Graph) -> dict[str, Any]:
     """Who the model is, by its own metadata; all but `fp16_capable` None in a file of another origin."""
     found = graph.description
     spec = found.get("spec") or {}
-    return {"model": spec.get("name"), "score_range": spec.get("score_range"),
-            "precision": found.get("precision"), "version": found.get("version"),
-            "untrained": found.get("untrained"), "checkpoint_sha256": found.get("checkpoint_sha256"),
-            "fp16_capable": graph.reduced_precision == FP16_ARITHMETIC}
+    return {
+        "model": spec.get("name"),
+        "score_range": spec.get("score_range"),
+        "precision": found.get("precision"),
+        "version": found.get("version"),
+        "untrained": found.get("untrained"),
+        "checkpoint_sha256": found.get("checkpoint_sha256"),
+        "fp16_capable": graph.reduced_precision == FP16_ARITHMETIC,
+    }
 
 
 def _argument(graph: Graph, tensor: int) -> str | None:
@@ -64,8 +68,12 @@ def _argument(graph: Graph, tensor: int) -> str | None:
 
 
 def _tensor(tensor: Tensor, name: str | None = None) -> dict[str, Any]:
-    return {"name": name or tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype,
-            "bytes": tensor.nbytes}
+    return {
+        "name": name or tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "bytes": tensor.nbytes,
+    }
 
 
 def _histogram(graph: Graph, expected: Forecast) -> dict[str, dict[str, int]]:
@@ -73,7 +81,8 @@ def _histogram(graph: Graph, expected: Forecast) -> dict[str, dict[str, int]]:
     found: dict[str, Counter[str]] = {}
     for op in graph.operators:
         found.setdefault(op.name, Counter()).update(
-            count=1, delegated=op.index in expected.delegated, macs=macs(graph, op), values=values(graph, op))
+            count=1, delegated=op.index in expected.delegated, macs=macs(graph, op), values=values(graph, op)
+        )
     order = sorted(found, key=lambda name: (-found[name]["macs"], -found[name]["values"], name))
     return {name: {key: int(n) for key, n in found[name].items()} for name in order}
 
@@ -83,8 +92,10 @@ def _refusals(graph: Graph, expected: Forecast) -> list[dict[str, Any]]:
     where: dict[tuple[str, str], list[int]] = {}
     for index, reason in sorted(expected.refusals.items()):
         where.setdefault((graph.operators[index].name, reason), []).append(index)
-    return [{"op": op, "reason": reason, "count": len(at), "first": at[0]}
-            for (op, reason), at in sorted(where.items(), key=lambda item: -len(item[1]))]
+    return [
+        {"op": op, "reason": reason, "count": len(at), "first": at[0]}
+        for (op, reason), at in sorted(where.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def _warnings(graph: Graph) -> list[str]:
@@ -101,9 +112,12 @@ def _warnings(graph: Graph) -> list[str]:
     if graph.subgraphs > 1:
         found.append(f"{graph.subgraphs} subgraphs: only the first is counted")
     if graph.reduced_precision == FP16_ARITHMETIC:
-        found += [f"BATCH_MATMUL #{op.index} has a constant left side: marked for FP16 arithmetic, the file "
-                  "fails to load on FP16 ARM hardware" for op in graph.operators
-                  if op.name == "BATCH_MATMUL" and graph.tensors[op.inputs[0]].constant]
+        found += [
+            f"BATCH_MATMUL #{op.index} has a constant left side: marked for FP16 arithmetic, the file "
+            "fails to load on FP16 ARM hardware"
+            for op in graph.operators
+            if op.name == "BATCH_MATMUL" and graph.tensors[op.inputs[0]].constant
+        ]
     return found
 
 
@@ -112,55 +126,84 @@ def check(graph: Graph) -> dict[str, Any]:
     try:
         runtime = runtime_delegation(graph.path)
     except UserError as error:
-        return {"agrees": False, "differences": [f"ai-edge-litert does not load it: {error.found}"],
-                "runtime": None}
+        return {
+            "agrees": False,
+            "differences": [f"ai-edge-litert does not load it: {error.found}"],
+            "runtime": None,
+        }
     differences = disagreements(graph, forecast(graph), runtime)
-    return {"agrees": not differences, "differences": differences,
-            "runtime": {k: v for k, v in runtime.items() if k != "outputs"}}
+    return {
+        "agrees": not differences,
+        "differences": differences,
+        "runtime": {k: v for k, v in runtime.items() if k != "outputs"},
+    }
 
 
 def table(found: dict[str, Any]) -> list[str]:
     """The lines for people."""
-    return [*(f"!! {warning}" for warning in found["warnings"]), *_head(found), "", *_operators(found), "",
-            *_delegation(found), *_memory(found), *_checked(found)]
+    return [
+        *(f"!! {warning}" for warning in found["warnings"]),
+        *_head(found),
+        "",
+        *_operators(found),
+        "",
+        *_delegation(found),
+        *_memory(found),
+        *_checked(found),
+    ]
 
 
 def _head(found: dict[str, Any]) -> list[str]:
-    return [f"{found['file']}: {_si(found['file_bytes'], 'B')}, {_si(found['parameters'], 'parameters')}, "
-            f"{_si(found['macs'], 'MACs')}", _model_line(found),
-            *(f"{kind[:-1]} {t['name']}: {_shape(t)}" for kind in ("inputs", "outputs") for t in found[kind])]
+    return [
+        f"{found['file']}: {_si(found['file_bytes'], 'B')}, {_si(found['parameters'], 'parameters')}, "
+        f"{_si(found['macs'], 'MACs')}",
+        _model_line(found),
+        *(f"{kind[:-1]} {t['name']}: {_shape(t)}" for kind in ("inputs", "outputs") for t in found[kind]),
+    ]
 
 
 def _operators(found: dict[str, Any]) -> list[str]:
     row = "{:<24}{:>7}{:>11}{:>12}{:>12}".format
-    body = [row(name, n["count"], n["delegated"], _si(n["macs"]), _si(n["values"]))
-            for name, n in found["ops"].items()]
+    body = [
+        row(name, n["count"], n["delegated"], _si(n["macs"]), _si(n["values"]))
+        for name, n in found["ops"].items()
+    ]
     total = sum(n["values"] for n in found["ops"].values())
-    return [row("operator", "count", "delegated", "MACs", "values"), *body,
-            row("all", found["operators"], found["delegated"], _si(found["macs"]), _si(total))]
+    return [
+        row("operator", "count", "delegated", "MACs", "values"),
+        *body,
+        row("all", found["operators"], found["delegated"], _si(found["macs"]), _si(total)),
+    ]
 
 
 def _delegation(found: dict[str, Any]) -> list[str]:
     sizes = found["partitions"]
     of = f" of {', '.join(map(str, sizes))} operators" if sizes else ""
-    return [f"XNNPACK: {len(sizes)} partition{'' if len(sizes) == 1 else 's'}{of}",
-            *(f"  not delegated: {r['count']} x {r['op']} (first #{r['first']}): {r['reason']}"
-              for r in found["refusals"])]
+    return [
+        f"XNNPACK: {len(sizes)} partition{'' if len(sizes) == 1 else 's'}{of}",
+        *(
+            f"  not delegated: {r['count']} x {r['op']} (first #{r['first']}): {r['reason']}"
+            for r in found["refusals"]
+        ),
+    ]
 
 
 def _memory(found: dict[str, Any]) -> list[str]:
     at = found["peak_at"] or {"op": "no operator", "index": -1}
     size = _si(found["peak_activation_bytes"], "B")
-    return [f"peak activations: {size} at {at['op']} #{at['index']}; the largest then:",
-            *(f"  {_si(t['bytes'], 'B'):>10}  {_shape(t):<28} {t['name'][:60]}"
-              for t in found["peak_tensors"])]
+    return [
+        f"peak activations: {size} at {at['op']} #{at['index']}; the largest then:",
+        *(f"  {_si(t['bytes'], 'B'):>10}  {_shape(t):<28} {t['name'][:60]}" for t in found["peak_tensors"]),
+    ]
 
 
 def _checked(found: dict[str, Any]) -> list[str]:
     if "check" not in found:
         return []
-    return ["check: the runtime delegates as forecast" if found["check"]["agrees"] else "check: FAILED",
-            *(f"  {difference}" for difference in found["check"]["differences"])]
+    return [
+        "check: the runtime delegates as forecast" if found["check"]["agrees"] else "check: FAILED",
+        *(f"  {difference}" for difference in found["check"]["differences"]),
+    ]
 
 
 def _shape(tensor: dict[str, Any]) -> str:
@@ -186,8 +229,11 @@ def _model_line(found: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 0 done, 1 when --check found a difference, 2 for a file that cannot be read."""
-    args = parser("convert.inspect", "What a .tflite file will cost on a phone.",
-                  "python -m convert.inspect mobilenet-iqa.fp16.tflite --check")
+    args = parser(
+        "convert.inspect",
+        "What a .tflite file will cost on a phone.",
+        "python -m convert.inspect mobilenet-iqa.fp16.tflite --check",
+    )
     args.add_argument("file", type=Path, metavar="FILE.tflite")
     args.add_argument("--check", action="store_true", help="compare the forecast with ai-edge-litert itself")
     args.add_argument("--json", action="store_true", help="only the JSON line, no table")

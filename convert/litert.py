@@ -35,8 +35,11 @@ def export_tflite(module: "nn.Module", spec: ModelSpec, path: Path) -> Path:
         except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
             reason = one_line(str(error))[:300] or type(error).__name__
             tail = one_line(_tail(log))[-300:]
-            raise UserError(f"litert-torch to convert {spec.name}", f"{reason} [{tail}]",
-                            "report this, or try --via onnx2tf") from error
+            raise UserError(
+                f"litert-torch to convert {spec.name}",
+                f"{reason} [{tail}]",
+                "report this, or try --via onnx2tf",
+            ) from error
     return path
 
 

@@ -9,9 +9,8 @@ and its workspace come on top, and an allocator that reuses an input's memory st
 import math
 from dataclasses import dataclass
 
-from mobileiqa.errors import UserError
-
 from convert.graph import Graph, Operator, Tensor
+from mobileiqa.errors import UserError
 
 _MATRIX_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
 _WEIGHT_TYPES = ("float32", "float16", "bfloat16", "int8", "uint8", "int4", "int2")
@@ -36,9 +35,11 @@ def macs(graph: Graph, op: Operator) -> int:
     try:
         return _matrix_macs(graph, op)
     except IndexError as error:
-        raise UserError(f"the operands of {op.name} #{op.index} in {graph.path}",
-                        f"inputs {list(op.inputs)}, outputs {list(op.outputs)} of too few dimensions",
-                        "convert the file again") from error
+        raise UserError(
+            f"the operands of {op.name} #{op.index} in {graph.path}",
+            f"inputs {list(op.inputs)}, outputs {list(op.outputs)} of too few dimensions",
+            "convert the file again",
+        ) from error
 
 
 def _matrix_macs(graph: Graph, op: Operator) -> int:
@@ -77,13 +78,20 @@ def lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
     Constants have no lifetime, and neither has what is only dequantized from them (FP16 weights): runtimes
     unpack that once, while they prepare. Outputs of the graph live to its end.
     """
-    unpacked = {i for op in graph.operators for i in op.outputs
-                if op.name == "DEQUANTIZE" and all(graph.tensors[i].constant for i in op.inputs)}
+    unpacked = {
+        i
+        for op in graph.operators
+        for i in op.outputs
+        if op.name == "DEQUANTIZE" and all(graph.tensors[i].constant for i in op.inputs)
+    }
     born = dict.fromkeys(graph.inputs, 0)
     born |= {i: op.index for op in graph.operators for i in op.outputs if i not in unpacked}
     last = len(graph.operators) - 1
-    return {i: (start, last if i in graph.outputs else max((start, *graph.consumers.get(i, ()))))
-            for i, start in born.items() if not graph.tensors[i].constant}
+    return {
+        i: (start, last if i in graph.outputs else max((start, *graph.consumers.get(i, ()))))
+        for i, start in born.items()
+        if not graph.tensors[i].constant
+    }
 
 
 def peak(graph: Graph) -> Peak:

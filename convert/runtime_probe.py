@@ -13,8 +13,9 @@ def delegate_nodes(path: str, fused: bool) -> tuple[int, list[list[int]]]:
     """(operators in the file, output tensor indices of every delegate node) of one fresh load."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=path, num_threads=1,
-                              experimental_disable_delegate_node_fusion=not fused)
+    interpreter = Interpreter(
+        model_path=path, num_threads=1, experimental_disable_delegate_node_fusion=not fused
+    )
     interpreter.allocate_tensors()
     nodes = interpreter._get_ops_details()
     delegates = [[int(t) for t in n["outputs"]] for n in nodes if n["op_name"] == "DELEGATE"]

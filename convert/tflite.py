@@ -1,6 +1,6 @@
 """`python -m convert.tflite`: from a checkpoint to a parity-checked .tflite file.
 
-    checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> FP16 weights -> parity
+checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> FP16 weights -> parity
 """
 
 import argparse
@@ -144,7 +144,9 @@ def report(done: Converted, reports: "list[ParityReport]", precision: Precision)
     cli.say(f"{done.path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
     if done.half:
-        cli.say(f"FP16 weights: {done.half.rounded:,}; kept FP32: {done.half.kept:,} (fan-in <= {done.half.fan_in})")
+        cli.say(
+            f"FP16 weights: {done.half.rounded:,}; kept FP32: {done.half.kept:,} (fan-in <= {done.half.fan_in})"
+        )
     for line in [*(f"not rewritten: {r}" for r in refused),
                  *(f"FP16 arithmetic not allowed: {o}" for o in done.obstacles)]:  # fmt: skip
         cli.say(line)
@@ -177,7 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", metavar="WxH", help="input size; default: the checkpoint's")
     parser.add_argument("--via", choices=[str(v) for v in Via], default=str(Via.LITERT),
                         help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
-    parser.add_argument("--images", type=Path, metavar="DIR", help="images for parity; default: generated ones")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="images for parity; default: generated ones"
+    )
     parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH_PRECISION.tflite here")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.set_defaults(precision=Precision.FP16)

@@ -3,12 +3,14 @@
     sum_r gelu(X[r, c] W^T + b)   is computed per (columns, 64 outputs): the same numbers, joined afterwards
 
 LDA's 512-channel maps are written and read three times on their way to 22 rows; from memory that costs more
-than computing them. A tile of two megabytes stays close enough to the core: smaller ones gain no time, and every operator costs memory.
-This is done on the flatbuffer, because the PyTorch exporter needs 36 ms for each of these thousands of
-operators. Outputs are split by 64 whatever the size, so that two sizes of a checkpoint share their weights.
+than computing them. A tile of two megabytes stays close enough to the core: smaller ones gain no time, and
+every operator costs memory. This is done on the flatbuffer, because the PyTorch exporter needs 36 ms for each
+of these thousands of operators. Outputs are split by 64 whatever the size, so that two sizes of a checkpoint
+share their weights.
 """
 
 import copy
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +67,10 @@ class Builder:
             buffer.data = np.frombuffer(content, np.uint8)
             self.model.buffers.append(buffer)
             tensor = schema.TensorT()
-            kinds = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
+            kinds = {
+                np.dtype(np.float32): schema.TensorType.FLOAT32,
+                np.dtype(np.int32): schema.TensorType.INT32,
+            }
             tensor.type, tensor.shape = kinds[values.dtype], np.array(values.shape, np.int32)
             tensor.buffer, tensor.name, tensor.hasRank = len(self.model.buffers) - 1, name.encode(), True
             self.graph.tensors.append(tensor)
@@ -85,7 +90,10 @@ class Builder:
         output = self.tensor(size, source, "tile")
         node = schema.OperatorT()
         node.opcodeIndex = fb.opcode(self.model, "SLICE")
-        node.builtinOptionsType, node.builtinOptions = schema.BuiltinOptions.SliceOptions, schema.SliceOptionsT()
+        node.builtinOptionsType, node.builtinOptions = (
+            schema.BuiltinOptions.SliceOptions,
+            schema.SliceOptionsT(),
+        )
         bounds = [self.constant(np.array(v, np.int32), "bounds") for v in (begin, size)]
         node.inputs, node.outputs = [source, *bounds], [output]
         return node, output
@@ -142,7 +150,11 @@ def _site(model: "Model", graph: Any, linear: Any, readers: dict[int, list[Any]]
     if len(after) != 1 or fb.kind(model, after[0]) != "GELU":
         return None
     uses = {fb.kind(model, o): o for o in readers.get(int(after[0].outputs[0]), [])}
-    if "SUM" not in uses or not set(uses) <= {"SUM", "SLICE"} or len(uses) != len(readers[int(after[0].outputs[0])]):
+    if (
+        "SUM" not in uses
+        or not set(uses) <= {"SUM", "SLICE"}
+        or len(uses) != len(readers[int(after[0].outputs[0])])
+    ):
         return None
     total, last = uses["SUM"], uses.get("SLICE")
     if _ints(model, graph, total.inputs[1]) != [ROWS]:
@@ -181,7 +193,10 @@ def _tiles(builder: Builder, site: Site) -> list[Any]:
         b = builder.constant(biases[first : first + GROUP], f"expand_bias_{first}")
         made = [_tile(builder, site, part, rows, count, w, b) for part, count in pieces]
         operators += [node for nodes, _, _ in made for node in nodes]
-        for parts, groups in (([t for _, t, _ in made], totals), ([n for _, _, n in made if n is not None], lasts)):
+        for parts, groups in (
+            ([t for _, t, _ in made], totals),
+            ([n for _, _, n in made if n is not None], lasts),
+        ):
             if parts:
                 joined, nodes = _joined(builder, parts, width)
                 operators += nodes
@@ -225,7 +240,7 @@ def columns(rows: int, width: int) -> list[tuple[int, int]]:
     per_tile = max(1, TILE_BYTES // (4 * rows * GROUP))
     count = -(-width // per_tile)
     cuts = [i * width // count for i in range(count + 1)]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(itertools.pairwise(cuts))
 
 
 def _values(model: "Model", graph: Any, index: int) -> np.ndarray:

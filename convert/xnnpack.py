@@ -66,6 +66,7 @@ def _arity(low: int, high: int | None = None, outputs: tuple[int, int] = (1, 1))
 
 def _types(allowed: frozenset[str], *data: int, mixed: bool = False) -> Check:
     """Inputs `data` (all when none is named) and outputs have one allowed type, 8 bit with one scale."""
+
     def check(here: Site) -> str | None:
         inputs = [here.input(i) for i in data] if data else here.inputs
         tensors = [t for t in (*inputs, *here.outputs) if t is not None]
@@ -94,6 +95,7 @@ def _rank(low: int, high: int, *data: int) -> Check:
 
 def _static(index: int, what: str, dtypes: tuple[str, ...] = (), optional: bool = False) -> Check:
     """Input `index` is known when the graph is prepared (and of one of `dtypes`)."""
+
     def check(here: Site) -> str | None:
         tensor = here.input(index)
         if tensor is None:
@@ -113,6 +115,7 @@ def _activation(here: Site) -> str | None:
 
 def _scales(low: float, high: float, product: bool = False) -> Check:
     """8 bit only: each input scale (or the product of both) over the output scale is in [low, high)."""
+
     def check(here: Site) -> str | None:
         if here.outputs[0].dtype not in QUANTIZED:
             return None
@@ -135,14 +138,18 @@ def _same_quantization(here: Site) -> str | None:
 
 def _weights(*pairs: tuple[str, str]) -> Check:
     """(input type, weight type) is one of `pairs`, and the output has the input's type."""
+
     def check(here: Site) -> str | None:
         data, weights, result = here.input(0), here.input(1), here.outputs[0]
         if data is None or weights is None:
             return "no data or no weights"
         if (data.dtype, weights.dtype) not in pairs or result.dtype != data.dtype:
             return f"{data.dtype} input with {weights.dtype} weights to {result.dtype}"
-        return "int8 activation without a per-tensor scale" if (
-            data.dtype in QUANTIZED and not len(data.scales) == len(result.scales) == 1) else None
+        return (
+            "int8 activation without a per-tensor scale"
+            if (data.dtype in QUANTIZED and not len(data.scales) == len(result.scales) == 1)
+            else None
+        )
 
     return check
 
@@ -216,9 +223,28 @@ _PLAIN = tuple((t, t) for t in ("float32", "float16", "int8", "uint8"))
 _DYNAMIC_RANGE = ("float32", "int8")  # activations are quantized row by row while running
 
 RULES: dict[str, tuple[Check, ...]] = {
-    **dict.fromkeys(("ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU",
-                     "RELU6", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIN", "SQRT", "SQUARE"),
-                    (*_UNARY, _types(FLOATS))),
+    **dict.fromkeys(
+        (
+            "ABS",
+            "CEIL",
+            "COS",
+            "EXP",
+            "FLOOR",
+            "GELU",
+            "HARD_SWISH",
+            "LOG",
+            "NEG",
+            "RELU",
+            "RELU6",
+            "RELU_N1_TO_1",
+            "ROUND",
+            "RSQRT",
+            "SIN",
+            "SQRT",
+            "SQUARE",
+        ),
+        (*_UNARY, _types(FLOATS)),
+    ),
     **dict.fromkeys(("ELU", "LOGISTIC", "TANH"), (*_UNARY, _types(ANY))),
     "LEAKY_RELU": (*_UNARY, _types(ANY), _scales(1 / 256, 128)),
     "QUANTIZE": (*_UNARY, _types(ANY, mixed=True), _requantized),
@@ -231,29 +257,66 @@ RULES: dict[str, tuple[Check, ...]] = {
     "SOFTMAX": (_arity(1), _types(FLOATS), _beta),
     "AVERAGE_POOL_2D": (_arity(1), _types(FLOATS), _pool, _activation),
     "MAX_POOL_2D": (_arity(1), _types(ANY - {"float16"}), _pool, _activation),
-    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"),
-                    (_arity(2), _types(ANY, 0), _static(1, "axes", _I32), _rank(0, 1, 1))),
+    **dict.fromkeys(
+        ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"),
+        (_arity(2), _types(ANY, 0), _static(1, "axes", _I32), _rank(0, 1, 1)),
+    ),
     "CONCATENATION": (_arity(2, 5), _types(ANY)),
     "SPLIT": (_arity(2, outputs=(2, 4)), _types(ANY, 1), _static(0, "axis", _I32)),
     "PAD": (_arity(2), _types(ANY, 0), _rank(1, MAX_RANK, 0), _static(1, "padding", _I32)),
-    "RESHAPE": (_arity(1, 2), _types(ANY, 0), _rank(0, MAX_RANK, 0),
-                _static(1, "new shape", _I32, optional=True), _same_quantization, _result_rank),
+    "RESHAPE": (
+        _arity(1, 2),
+        _types(ANY, 0),
+        _rank(0, MAX_RANK, 0),
+        _static(1, "new shape", _I32, optional=True),
+        _same_quantization,
+        _result_rank,
+    ),
     "TRANSPOSE": (_arity(2), _types(ANY, 0), _rank(0, MAX_RANK, 0), _static(1, "permutation")),
-    "SLICE": (_arity(3), _types(ANY, 0), _rank(0, MAX_RANK, 0), _static(1, "begin", _INDEX),
-              _static(2, "size", _INDEX), _slice_sizes),
-    "STRIDED_SLICE": (_arity(4), _types(ANY, 0), _rank(0, MAX_RANK, 0), _static(1, "begin", _I32),
-                      _static(2, "end", _I32), _static(3, "strides", _I32), _plain_strides),
+    "SLICE": (
+        _arity(3),
+        _types(ANY, 0),
+        _rank(0, MAX_RANK, 0),
+        _static(1, "begin", _INDEX),
+        _static(2, "size", _INDEX),
+        _slice_sizes,
+    ),
+    "STRIDED_SLICE": (
+        _arity(4),
+        _types(ANY, 0),
+        _rank(0, MAX_RANK, 0),
+        _static(1, "begin", _I32),
+        _static(2, "end", _I32),
+        _static(3, "strides", _I32),
+        _plain_strides,
+    ),
     "EXPAND_DIMS": _never("switched off in the delegate; RESHAPE is taken"),
     "RESIZE_BILINEAR": (_arity(2), _types(ANY - {"float16"}, 0), _rank(4, 4, 0), _static(1, "size", _I32)),
     "DEPTH_TO_SPACE": (_arity(1), _types(ANY), _blocks),
     "SPACE_TO_DEPTH": (_arity(1), _types(ANY), _blocks),
     "CONV_2D": (*_CONV, _weights(*_PLAIN, _DYNAMIC_RANGE)),
     "DEPTHWISE_CONV_2D": (*_CONV, _weights(*_PLAIN)),
-    "TRANSPOSE_CONV": (_arity(3, 4), _types(ANY, 2), _rank(4, 4, 1, 2), _static(0, "output shape", _I32),
-                       _static(1, "weights"), _static(3, "bias", optional=True), _activation),
-    "FULLY_CONNECTED": (_arity(2, 3), _rank(2, 2, 1), _static(1, "weights"),
-                        _static(2, "bias", optional=True), _activation,
-                        _weights(*_PLAIN, _DYNAMIC_RANGE, ("float32", "int4"), ("int8", "int4"))),
-    "BATCH_MATMUL": (_arity(2), _rank(2, MAX_RANK, 0, 1),
-                     _weights(*_PLAIN[:3], _DYNAMIC_RANGE), _right_zero_point),
+    "TRANSPOSE_CONV": (
+        _arity(3, 4),
+        _types(ANY, 2),
+        _rank(4, 4, 1, 2),
+        _static(0, "output shape", _I32),
+        _static(1, "weights"),
+        _static(3, "bias", optional=True),
+        _activation,
+    ),
+    "FULLY_CONNECTED": (
+        _arity(2, 3),
+        _rank(2, 2, 1),
+        _static(1, "weights"),
+        _static(2, "bias", optional=True),
+        _activation,
+        _weights(*_PLAIN, _DYNAMIC_RANGE, ("float32", "int4"), ("int8", "int4")),
+    ),
+    "BATCH_MATMUL": (
+        _arity(2),
+        _rank(2, MAX_RANK, 0, 1),
+        _weights(*_PLAIN[:3], _DYNAMIC_RANGE),
+        _right_zero_point,
+    ),
 }

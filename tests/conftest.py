@@ -53,7 +53,7 @@ def real_photos() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def seeded() -> Callable[[str], Any]:
-    """seeded(name): the model with its seeded weights, float32. Built once and shared: copy it to change it."""
+    """seeded(name): the model with its seeded weights, float32. Built once, shared: copy it to change it."""
     from mobileiqa.zoo import build_seeded
 
     return functools.cache(build_seeded)

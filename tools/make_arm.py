@@ -171,11 +171,22 @@ def extract_one(deb: Path, member: str, target: Path) -> None:
 
 def fetch_wheels(folder: Path) -> list[Path]:
     """The pinned ARM wheels, through this Python's own pip and its configuration."""
-    _run([
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-        *(f"--platform={platform}" for platform in PLATFORMS), "--python-version=3.11", "--implementation=cp",
-        f"--dest={folder}", *WHEELS,
-    ])
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            *(f"--platform={platform}" for platform in PLATFORMS),
+            "--python-version=3.11",
+            "--implementation=cp",
+            f"--dest={folder}",
+            *WHEELS,
+        ]
+    )
     return sorted(folder.glob("*.whl"))
 
 
@@ -221,8 +232,9 @@ def _apt(folder: Path, architecture: str, *words: str) -> None:
 
 def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """A command's stdout; raises BuildError with its last words when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False,
-                          env={**os.environ, "LC_ALL": "C", **(env or {})})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C", **(env or {})}
+    )
     if done.returncode:
         words = " ".join((done.stderr or done.stdout).split())[-600:]
         raise BuildError(f"{Path(command[0]).name} {command[-1]} failed ({done.returncode}): {words}")

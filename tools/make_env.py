@@ -29,16 +29,21 @@ class Environment:
 ENVIRONMENTS = {
     # The runtime of apps from before LiteRT, in its last release: the wheels end at Python 3.11 and numpy 1.
     "legacy": Environment(
-        ("3.11",), ("tflite-runtime==2.14.0", "numpy==1.26.4"), "import tflite_runtime.interpreter"),
+        ("3.11",), ("tflite-runtime==2.14.0", "numpy==1.26.4"), "import tflite_runtime.interpreter"
+    ),
     # The second converter, and TensorFlow's own interpreter. It pins everything else exactly.
     "onnx2tf": Environment(
-        ("3.12", "3.13"), ("onnx2tf[tensorflow]==2.6.9",),
-        "import onnx2tf, tensorflow; tensorflow.lite.Interpreter"),
+        ("3.12", "3.13"),
+        ("onnx2tf[tensorflow]==2.6.9",),
+        "import onnx2tf, tensorflow; tensorflow.lite.Interpreter",
+    ),
     # For benchmarks/peers.py alone. ExecuTorch 1.5 belongs to torch 2.14; timm builds the published models.
     "executorch": Environment(
-        ("3.11",), ("executorch==1.5.1", "torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"),
+        ("3.11",),
+        ("executorch==1.5.1", "torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"),
         "import timm; from executorch.runtime import Runtime; "
-        "assert Runtime.get().backend_registry.is_available('XnnpackBackend')"),
+        "assert Runtime.get().backend_registry.is_available('XnnpackBackend')",
+    ),
 }
 
 

@@ -42,7 +42,9 @@ class Banded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same as the plain chain, in as many bands as keep the widest map of each within BAND_BYTES."""
         sizes = self.sizes(x.shape[2], x.shape[3])
-        widest = max(4 * h * w * conv.out_channels for (h, w), conv in zip(sizes[1:], self.convs, strict=True))
+        widest = max(
+            4 * h * w * conv.out_channels for (h, w), conv in zip(sizes[1:], self.convs, strict=True)
+        )
         bands = min(-(-widest // BAND_BYTES), sizes[-1][0])
         cuts = [i * sizes[-1][0] // bands for i in range(bands + 1)]
         heights = [height for height, _ in sizes[:-1]]
@@ -70,7 +72,9 @@ class Banded(nn.Module):
             if side or rows.above or rows.below:
                 x = nn.functional.pad(x, (0, 0, side, side, rows.above, rows.below))
             planes = x.permute(0, 3, 1, 2)
-            y = nn.functional.conv2d(planes, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+            y = nn.functional.conv2d(
+                planes, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
+            )
             x = act(y).permute(0, 2, 3, 1)
         return x
 
@@ -78,7 +82,9 @@ class Banded(nn.Module):
         """(height, width) of the input and of every convolution's output."""
         sizes = [(height, width)]
         for conv in self.convs:
-            padded = [n + 2 * p - k for n, p, k in zip(sizes[-1], conv.padding, conv.kernel_size, strict=True)]
+            padded = [
+                n + 2 * p - k for n, p, k in zip(sizes[-1], conv.padding, conv.kernel_size, strict=True)
+            ]
             sizes.append((padded[0] // conv.stride[0] + 1, padded[1] // conv.stride[1] + 1))
         return sizes
 

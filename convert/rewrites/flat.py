@@ -7,12 +7,12 @@ feature branch reads T itself, reshaped (row-major, so the flat index is kept) t
 """
 
 import torch
-from mobileiqa.layers.lda import GRID, POSITIONS
-from mobileiqa.layers.mal import CHANNELS, MAL, ScrambledAttention, SelfAttention
-from mobileiqa.models.mobile_iqa import Features, MobileIQA
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv
+from mobileiqa.layers.lda import GRID, POSITIONS
+from mobileiqa.layers.mal import CHANNELS, MAL, ScrambledAttention, SelfAttention
+from mobileiqa.models.mobile_iqa import Features, MobileIQA
 
 EQUATION = "X_nchw[0, c, i, j] = X[22 i + j, c]; T^T = [X_1 | ... | X_n]"
 

@@ -1,6 +1,6 @@
 """The gate of a self-attention folded into its value projection.
 
-    gamma * softmax(s) (X W^T + 1 b^T)  =  softmax(s) (X (gamma W)^T + 1 (gamma b)^T)
+gamma * softmax(s) (X W^T + 1 b^T)  =  softmax(s) (X (gamma W)^T + 1 (gamma b)^T)
 """
 
 from torch import nn

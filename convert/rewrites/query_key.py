@@ -13,7 +13,9 @@ from torch import nn
 from convert.rewrites.core import Rewrite, Sites, linear, replace_modules
 from convert.rewrites.flat import Scores
 
-EQUATION = "softmax(scale (X Wq' + bq)(X Wk' + bk)') = softmax((X M' + b) X'), M = scale Wk' Wq, b = scale Wk' bq"
+EQUATION = (
+    "softmax(scale (X Wq' + bq)(X Wk' + bk)') = softmax((X M' + b) X'), M = scale Wk' Wq, b = scale Wk' bq"
+)
 
 
 class MergedScores(nn.Module):

@@ -8,10 +8,10 @@ scale, 1/6 into the weights. A grid that was updated (non-uniform) is refused: t
 """
 
 import torch
-from mobileiqa.layers.kan import ORDER, KANLinear
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, linear, replace_modules
+from mobileiqa.layers.kan import ORDER, KANLinear
 
 EQUATION = "B(u) = (relu(2-|u|)^3 - 4 relu(1-|u|)^3) / 6, u = (x - centre) / h"
 UNIFORM = 1e-5  # of a step: float32 grids of steps 0.4 are uniform to 6e-7

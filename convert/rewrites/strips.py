@@ -16,10 +16,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from mobileiqa.layers.lda import GRID, LDA
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
+from mobileiqa.layers.lda import GRID, LDA
 
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
 

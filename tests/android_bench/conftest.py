@@ -125,8 +125,11 @@ def not_finite(tiny, tmp_path) -> Path:
     """The tiny network with NaN in the bias of its head."""
 
     def edit(model) -> None:
-        head = next(op for op in model.subgraphs[0].operators if len(op.inputs) == 3
-                    and model.operatorCodes[op.opcodeIndex].builtinCode == 9)  # FULLY_CONNECTED
+        head = next(
+            op
+            for op in model.subgraphs[0].operators
+            if len(op.inputs) == 3 and model.operatorCodes[op.opcodeIndex].builtinCode == 9
+        )  # FULLY_CONNECTED
         bias = model.subgraphs[0].tensors[head.inputs[2]].buffer
         model.buffers[bias].data = np.frombuffer(np.float32(np.nan).tobytes(), dtype=np.uint8)
 

@@ -34,11 +34,20 @@ def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
     assert from_json(json.loads(out.read_text()))
 
 
-@pytest.mark.parametrize("options", [
-    ["--runs", "0"], ["--threads", "0"], ["--threads", "4096"], ["--launches", "0"], ["--warmup", "-1"],
-    ["--cpu-mask", "f" * 99], ["--emulate", "pentium"], ["--emulate", "cortex-a76", "--runs", "3"],
-    ["--emulate", "cortex-a76", "--no-xnnpack"],
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--runs", "0"],
+        ["--threads", "0"],
+        ["--threads", "4096"],
+        ["--launches", "0"],
+        ["--warmup", "-1"],
+        ["--cpu-mask", "f" * 99],
+        ["--emulate", "pentium"],
+        ["--emulate", "cortex-a76", "--runs", "3"],
+        ["--emulate", "cortex-a76", "--no-xnnpack"],
+    ],
+)
 def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, capsys, options):
     out = tmp_path / "bench.json"
     assert main([str(tiny.path), *options, "--out", str(out)]) == 2

@@ -44,10 +44,18 @@ def test_summaries_are_computed_again_when_read():
     assert from_json(data)[0].summary()["mean_ms"] == 3.0
 
 
-@pytest.mark.parametrize("data", [
-    [], {}, {"schema": 2, "results": []}, {"schema": 1}, {"schema": 1, "results": [{}]},
-    {"schema": 1, "results": ["x"]}, {"schema": 1, "emulated": "cortex-a76", "outputs": []},
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        {},
+        {"schema": 2, "results": []},
+        {"schema": 1},
+        {"schema": 1, "results": [{}]},
+        {"schema": 1, "results": ["x"]},
+        {"schema": 1, "emulated": "cortex-a76", "outputs": []},
+    ],
+)
 def test_refuses_foreign_json(data):
     with pytest.raises(InputError, match="measure again"):
         from_json(data)
@@ -60,23 +68,41 @@ def test_missing_runs_are_noticed_when_read():
         from_json(data)
 
 
-@pytest.mark.parametrize(("launches", "words"), [
-    (LAUNCHES[:1], "2 launches were asked for, 1 reported"),
-    ((), "2 launches were asked for, 0 reported"),
-    ((LAUNCHES[0], dataclasses.replace(LAUNCHES[1], run_ms=(1.0, 2.0))), "3 runs were asked for, 2 reported"),
-    ((LAUNCHES[0], dataclasses.replace(LAUNCHES[1], run_ms=(1.0,) * 4)), "3 runs were asked for, 4 reported"),
-    ((LAUNCHES[0], dataclasses.replace(LAUNCHES[1], run_ms=(1.0, 2.0, 0.0))), "not a positive number"),
-    ((LAUNCHES[0], dataclasses.replace(LAUNCHES[1], init_ms=float("nan"))), "not a positive number"),
-])
+@pytest.mark.parametrize(
+    ("launches", "words"),
+    [
+        (LAUNCHES[:1], "2 launches were asked for, 1 reported"),
+        ((), "2 launches were asked for, 0 reported"),
+        (
+            (LAUNCHES[0], dataclasses.replace(LAUNCHES[1], run_ms=(1.0, 2.0))),
+            "3 runs were asked for, 2 reported",
+        ),
+        (
+            (LAUNCHES[0], dataclasses.replace(LAUNCHES[1], run_ms=(1.0,) * 4)),
+            "3 runs were asked for, 4 reported",
+        ),
+        ((LAUNCHES[0], dataclasses.replace(LAUNCHES[1], run_ms=(1.0, 2.0, 0.0))), "not a positive number"),
+        ((LAUNCHES[0], dataclasses.replace(LAUNCHES[1], init_ms=float("nan"))), "not a positive number"),
+    ],
+)
 def test_an_incomplete_measurement_is_no_result(launches, words):
     with pytest.raises(RunError, match=words):
         result(launches=launches)
 
 
-@pytest.mark.parametrize("fields", [
-    {"runs": 0}, {"threads": 0}, {"launches": 0}, {"warmup_runs": -1}, {"cooldown_s": -0.1},
-    {"cooldown_s": float("nan")}, {"cpu_mask": -1}, {"threads": 2, "cpu_mask": 0x4},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"runs": 0},
+        {"threads": 0},
+        {"launches": 0},
+        {"warmup_runs": -1},
+        {"cooldown_s": -0.1},
+        {"cooldown_s": float("nan")},
+        {"cpu_mask": -1},
+        {"threads": 2, "cpu_mask": 0x4},
+    ],
+)
 def test_refuses_impossible_configs(fields):
     with pytest.raises(InputError):
         BenchConfig(**fields)

@@ -13,8 +13,12 @@ from android_bench.process import ask
 def test_measures_every_run_on_one_cpu_in_turns(tiny, large):
     heard = []
     small, big = host.measure([tiny.path, large.path], BenchConfig(runs=4, launches=2), heard.append)
-    assert heard == ["launch 1/2 of tiny.tflite", "launch 1/2 of large.tflite",
-                     "launch 2/2 of tiny.tflite", "launch 2/2 of large.tflite"]
+    assert heard == [
+        "launch 1/2 of tiny.tflite",
+        "launch 1/2 of large.tflite",
+        "launch 2/2 of tiny.tflite",
+        "launch 2/2 of large.tflite",
+    ]
     for result in (small, big):
         assert [len(launch.run_ms) for launch in result.launches] == [4, 4]
         assert {launch.cpus for launch in result.launches} == {(max(os.sched_getaffinity(0)),)}
@@ -54,11 +58,14 @@ def test_an_output_that_is_not_finite_is_no_result(not_finite):
         host.measure([not_finite], BenchConfig(runs=1))
 
 
-@pytest.mark.parametrize(("config", "words"), [
-    (BenchConfig(threads=4096), "at most .* threads"),
-    (BenchConfig(cpu_mask=1 << 4096), "a CPU mask within the CPUs"),
-    (BenchConfig(precision=Precision.FP16), "precision file on the host"),
-])
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (BenchConfig(threads=4096), "at most .* threads"),
+        (BenchConfig(cpu_mask=1 << 4096), "a CPU mask within the CPUs"),
+        (BenchConfig(precision=Precision.FP16), "precision file on the host"),
+    ],
+)
 def test_refuses_what_this_machine_cannot_do(tiny, config, words):
     with pytest.raises(InputError, match=words):
         host.measure([tiny.path], config)
@@ -73,11 +80,14 @@ def test_one_bad_file_stops_everything_before_it_starts(tiny, tmp_path):
     assert heard == []
 
 
-@pytest.mark.parametrize(("command", "words"), [
-    (["false"], "gave no answer .exit code 1.; it printed nothing"),
-    (["sh", "-c", "echo unlucky >&2; kill -SEGV $$"], "ended by SIGSEGV; unlucky"),
-    (["echo"], "gave no answer .exit code 0."),
-])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["false"], "gave no answer .exit code 1.; it printed nothing"),
+        (["sh", "-c", "echo unlucky >&2; kill -SEGV $$"], "ended by SIGSEGV; unlucky"),
+        (["echo"], "gave no answer .exit code 0."),
+    ],
+)
 def test_a_crash_says_how_the_process_ended(command, words):
     with pytest.raises(RunError, match=words):
         ask(command, {"model": "a.tflite"})
@@ -98,11 +108,17 @@ def test_scores_given_inputs_as_pytorch_does(tiny, tmp_path):
             np.testing.assert_allclose(got[str(index)], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("arrays", "words"), [
-    ({"photo": np.zeros((1, 3, 32, 48), np.float32)}, "inputs are .'image'., the arrays given are .'photo'."),
-    ({"image": np.zeros((1, 3, 48, 32), np.float32)}, "the array given is float32 .1, 3, 48, 32."),
-    ({"image": np.zeros((1, 3, 32, 48))}, "the array given is float64"),
-])
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (
+            {"photo": np.zeros((1, 3, 32, 48), np.float32)},
+            "inputs are .'image'., the arrays given are .'photo'.",
+        ),
+        ({"image": np.zeros((1, 3, 48, 32), np.float32)}, "the array given is float32 .1, 3, 48, 32."),
+        ({"image": np.zeros((1, 3, 32, 48))}, "the array given is float64"),
+    ],
+)
 def test_refuses_inputs_that_do_not_fit(tiny, tmp_path, arrays, words):
     np.savez(tmp_path / "in.npz", **arrays)
     with pytest.raises(RunError, match=words):

@@ -7,13 +7,22 @@ from mobileiqa.errors import UserError
 
 def test_sizes_apply_where_the_input_is_free():
     assert peers.cases("lar-iqa-kan,mobilenet-iqa", "320X224,64x64") == [
-        Case("lar-iqa-kan"), Case("mobilenet-iqa", "320x224"), Case("mobilenet-iqa", "64x64")]
+        Case("lar-iqa-kan"),
+        Case("mobilenet-iqa", "320x224"),
+        Case("mobilenet-iqa", "64x64"),
+    ]
 
 
-@pytest.mark.parametrize("argv", [
-    ["--models", "resnet"], ["--routes", "ours,tvm"], ["--sizes", "big"], ["--runs", "0"],
-    ["--launches", "0"],
-])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--models", "resnet"],
+        ["--routes", "ours,tvm"],
+        ["--sizes", "big"],
+        ["--runs", "0"],
+        ["--launches", "0"],
+    ],
+)
 def test_wrong_arguments_are_one_line_and_exit_2(argv, tmp_path, capsys):
     assert peers.main([*argv, "--out", str(tmp_path / "peers.json")]) == 2
     error = capsys.readouterr().err

@@ -60,9 +60,15 @@ def test_spread_compares_the_launches_medians():
     assert row(OURS, ms=(10.0, 11.0)).spread == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("route", "score", "faithful"), [
-    (OURS, 0.50005, True), (OURS, 0.5005, False), (OURS_FP16, 0.5005, True), (OURS_FP16, 0.503, False),
-    ("executorch", None, False),
-])
+@pytest.mark.parametrize(
+    ("route", "score", "faithful"),
+    [
+        (OURS, 0.50005, True),
+        (OURS, 0.5005, False),
+        (OURS_FP16, 0.5005, True),
+        (OURS_FP16, 0.503, False),
+        ("executorch", None, False),
+    ],
+)
 def test_a_file_is_faithful_within_its_precisions_tolerance(route, score, faithful):
     assert row(route, score=score, expected=0.5).faithful is faithful

@@ -41,25 +41,45 @@ class FlatbufferBuilder:
 
     def tensor(self, *shape: int, dtype: str = "float32", scale: Scale | None = None) -> int:
         """A tensor that an operator writes."""
-        tensor = schema.TensorT(shape=list(shape), type=getattr(schema.TensorType, dtype.upper()),
-                                name=f"t{len(self.tensors)}".encode(), hasRank=True)
+        tensor = schema.TensorT(
+            shape=list(shape),
+            type=getattr(schema.TensorType, dtype.upper()),
+            name=f"t{len(self.tensors)}".encode(),
+            hasRank=True,
+        )
         tensor.buffer = self._buffer(b"")
         if scale is not None:
             tensor.quantization = schema.QuantizationParametersT(
-                scale=np.atleast_1d(np.float32(scale[0])), zeroPoint=np.atleast_1d(np.int64(scale[1])),
-                quantizedDimension=scale[2] if len(scale) > 2 else 0)
+                scale=np.atleast_1d(np.float32(scale[0])),
+                zeroPoint=np.atleast_1d(np.int64(scale[1])),
+                quantizedDimension=scale[2] if len(scale) > 2 else 0,
+            )
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def op(self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: str = "",
-           version: int = 1, **fields: Any) -> int:
+    def op(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: str = "",
+        version: int = 1,
+        **fields: Any,
+    ) -> int:
         """An operator (an unknown name is a custom one) with its options; its first output."""
         builtin = getattr(schema.BuiltinOperator, name, schema.BuiltinOperator.CUSTOM)
         custom = None if hasattr(schema.BuiltinOperator, name) else name.encode()
-        self.codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=min(builtin, 127), customCode=custom,
-                                               version=version, builtinCode=builtin))
-        operator = schema.OperatorT(opcodeIndex=len(self.codes) - 1, inputs=list(inputs),
-                                    outputs=list(outputs))
+        self.codes.append(
+            schema.OperatorCodeT(
+                deprecatedBuiltinCode=min(builtin, 127),
+                customCode=custom,
+                version=version,
+                builtinCode=builtin,
+            )
+        )
+        operator = schema.OperatorT(
+            opcodeIndex=len(self.codes) - 1, inputs=list(inputs), outputs=list(outputs)
+        )
         if options:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
             operator.builtinOptions = getattr(schema, options + "T")(**fields)
@@ -74,11 +94,22 @@ class FlatbufferBuilder:
         """The file's bytes."""
         named = [schema.TensorMapT(name=f"in{n}".encode(), tensorIndex=i) for n, i in enumerate(self.inputs)]
         scores = [schema.TensorMapT(name=f"out{n}".encode(), tensorIndex=i) for n, i in enumerate(outputs)]
-        main = schema.SubGraphT(tensors=self.tensors, operators=self.operators, inputs=self.inputs,
-                                outputs=list(outputs), name=b"main")
-        model = schema.ModelT(version=3, operatorCodes=self.codes, subgraphs=[main], buffers=self.buffers,
-                              metadata=self.metadata, description=b"by hand",
-                              signatureDefs=[schema.SignatureDefT(named, scores, b"serving_default", 0)])
+        main = schema.SubGraphT(
+            tensors=self.tensors,
+            operators=self.operators,
+            inputs=self.inputs,
+            outputs=list(outputs),
+            name=b"main",
+        )
+        model = schema.ModelT(
+            version=3,
+            operatorCodes=self.codes,
+            subgraphs=[main],
+            buffers=self.buffers,
+            metadata=self.metadata,
+            description=b"by hand",
+            signatureDefs=[schema.SignatureDefT(named, scores, b"serving_default", 0)],
+        )
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -110,13 +141,21 @@ def small_net(flatbuffer: FlatbufferBuilder) -> SimpleNamespace:
     b = flatbuffer
     image = b.input(1, 8, 8, 4)
     weights, bias = b.constant(np.ones((5, 3, 3, 4))), b.constant(np.zeros(5))
-    mapped = b.op("CONV_2D", [image, weights, bias], [b.tensor(1, 8, 8, 5)], "Conv2DOptions", padding=0,
-                  strideW=1, strideH=1)
+    mapped = b.op(
+        "CONV_2D",
+        [image, weights, bias],
+        [b.tensor(1, 8, 8, 5)],
+        "Conv2DOptions",
+        padding=0,
+        strideW=1,
+        strideH=1,
+    )
     bent = b.op("GELU", [mapped], [b.tensor(1, 8, 8, 5)], "GeluOptions")
     axes = b.constant([1, 2])
     score = b.op("MEAN", [bent, axes], [b.tensor(1, 5)], "ReducerOptions")
-    return SimpleNamespace(builder=b, image=image, weights=weights, bias=bias, mapped=mapped, bent=bent,
-                           axes=axes, score=score)
+    return SimpleNamespace(
+        builder=b, image=image, weights=weights, bias=bias, mapped=mapped, bent=bent, axes=axes, score=score
+    )
 
 
 @pytest.fixture

@@ -34,7 +34,9 @@ def test_the_sidecar_describes_the_finished_file(tmp_path: Path):
     assert (data["path"], data["format"], data["size_bytes"]) == ("model.tflite", "tflite", 7)
     assert data["sha256"] == hashlib.sha256(b"weights").hexdigest() == artifact.sha256
     assert from_json(data["spec"]) == SPEC
-    assert {key: data[key] for key in fields if key != "spec"} == {k: v for k, v in fields.items() if k != "spec"}
+    assert {key: data[key] for key in fields if key != "spec"} == {
+        k: v for k, v in fields.items() if k != "spec"
+    }
     assert data["tool_versions"]["torch"] and data["command"]
 
 
@@ -66,6 +68,11 @@ def test_the_command_is_what_one_would_type(tmp_path: Path, how: list[str], expe
     (tmp_path / "bundle" / "__main__.py").write_text(code)
     root = Path(__file__).resolve().parents[2]
     found = subprocess.run(
-        [sys.executable, *how], cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
+        [sys.executable, *how],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert found.stdout.strip() == expected

@@ -14,13 +14,25 @@ I8 = {"dtype": "int8", "scale": (0.05, 0)}
 UNIT = {"dtype": "int8", "scale": (1 / 256, -128)}  # exactly [0, 1)
 PER_CHANNEL = (np.full(5, 0.01), np.zeros(5))
 IMAGE = (1, 8, 8, 4)
-CONV = {"options": "Conv2DOptions", "padding": 0, "strideW": 1, "strideH": 1, "dilationWFactor": 1,
-        "dilationHFactor": 1}
+CONV = {
+    "options": "Conv2DOptions",
+    "padding": 0,
+    "strideW": 1,
+    "strideH": 1,
+    "dilationWFactor": 1,
+    "dilationHFactor": 1,
+}
 DEPTHWISE = {**CONV, "options": "DepthwiseConv2DOptions", "depthMultiplier": 1}
 DENSE = {"options": "FullyConnectedOptions"}
 MATMUL = {"options": "BatchMatMulOptions"}
-POOL = {"options": "Pool2DOptions", "padding": 1, "strideW": 2, "strideH": 2, "filterWidth": 2,
-        "filterHeight": 2}
+POOL = {
+    "options": "Pool2DOptions",
+    "padding": 1,
+    "strideW": 2,
+    "strideH": 2,
+    "filterWidth": 2,
+    "filterHeight": 2,
+}
 POOLED = (1, 4, 4, 4)
 REDUCE = {"options": "ReducerOptions", "keepDims": True}
 JOIN = {"options": "ConcatenationOptions", "axis": 3}
@@ -44,6 +56,7 @@ def binary(name, dtype=None, version=1, shape=IMAGE, **options):
 
 def with_constants(name, constants, shape, out, dtype=None, result=None, version=1, **options):
     """`name` on one input of `shape`, and constants: (values, dtype, scale), or None where left out."""
+
     def build(b):
         x = b.input(*shape, **(dtype or {}))
         rest = [-1 if c is None else b.constant(*c) for c in constants]
@@ -60,8 +73,15 @@ def computed_weights(b):
 
 def matmul(left, right, **fields):
     def build(b):
-        return [b.op("BATCH_MATMUL", [left(b), right(b)], [b.tensor(6, 5, **fields.get("out", {}))], **MATMUL,
-                     **{k: v for k, v in fields.items() if k != "out"})]
+        return [
+            b.op(
+                "BATCH_MATMUL",
+                [left(b), right(b)],
+                [b.tensor(6, 5, **fields.get("out", {}))],
+                **MATMUL,
+                **{k: v for k, v in fields.items() if k != "out"},
+            )
+        ]
 
     return build
 
@@ -96,8 +116,9 @@ def conv(weights, bias=BIAS, version=1):
 
 
 def strided(begin, end, strides, out, **fields):
-    return with_constants("STRIDED_SLICE", [(begin,), (end,), (strides,)], IMAGE, out,
-                          options="StridedSliceOptions", **fields)
+    return with_constants(
+        "STRIDED_SLICE", [(begin,), (end,), (strides,)], IMAGE, out, options="StridedSliceOptions", **fields
+    )
 
 
 ONES = np.ones((5, 8))
@@ -116,8 +137,10 @@ CASES = {
     "sqrt": (unary("SQRT"), None),
     "softmax": (unary("SOFTMAX", options="SoftmaxOptions", beta=1.0), None),
     "softmax beta": (unary("SOFTMAX", options="SoftmaxOptions", beta=2.0), "beta 2"),
-    "softmax int8": (with_constants("SOFTMAX", [], (6, 8), (6, 8), I8, UNIT, 2, options="SoftmaxOptions",
-                                    beta=1.0), "int8"),
+    "softmax int8": (
+        with_constants("SOFTMAX", [], (6, 8), (6, 8), I8, UNIT, 2, options="SoftmaxOptions", beta=1.0),
+        "int8",
+    ),
     "add": (binary("ADD", options="AddOptions"), None),
     "add int8": (binary("ADD", I8, 2, options="AddOptions"), None),
     "add tanh": (binary("ADD", options="AddOptions", fusedActivationFunction=4), "fused activation"),
@@ -130,11 +153,15 @@ CASES = {
     "mul scalar": (with_constants("MUL", [(2.0,)], IMAGE, IMAGE, options="MulOptions"), None),
     "pow": (binary("POW", options="PowOptions"), "no such operator"),
     "average pool": (with_constants("AVERAGE_POOL_2D", [], IMAGE, POOLED, **POOL), None),
-    "average pool int8": (with_constants("AVERAGE_POOL_2D", [], IMAGE, POOLED, I8, version=2, **POOL),
-                          "int8"),
+    "average pool int8": (
+        with_constants("AVERAGE_POOL_2D", [], IMAGE, POOLED, I8, version=2, **POOL),
+        "int8",
+    ),
     "max pool int8": (with_constants("MAX_POOL_2D", [], IMAGE, POOLED, I8, version=2, **POOL), None),
-    "max pool stride": (with_constants("MAX_POOL_2D", [], IMAGE, POOLED,
-                                       **{**POOL, "filterWidth": 1, "filterHeight": 1}), "window"),
+    "max pool stride": (
+        with_constants("MAX_POOL_2D", [], IMAGE, POOLED, **{**POOL, "filterWidth": 1, "filterHeight": 1}),
+        "window",
+    ),
     "mean rows": (with_constants("MEAN", [([1],)], IMAGE, (1, 1, 8, 4), **REDUCE), None),
     "mean last": (with_constants("MEAN", [([-1],)], IMAGE, (1, 8, 8, 1), **REDUCE), None),
     "mean int8": (with_constants("MEAN", [([1, 2],)], IMAGE, (1, 1, 1, 4), I8, version=2, **REDUCE), None),
@@ -146,36 +173,63 @@ CASES = {
     "split 5": (split(5), "5 outputs; XNNPACK takes 2 to 4"),
     "pad": (with_constants("PAD", [([[0, 0], [1, 1], [1, 1], [0, 0]],)], IMAGE, (1, 10, 10, 4)), None),
     "reshape": (with_constants("RESHAPE", [([1, -1],)], IMAGE, (1, 256)), None),
-    "reshape requantized": (with_constants("RESHAPE", [([1, 256],)], IMAGE, (1, 256), I8,
-                                           {"dtype": "int8", "scale": (0.07, 0)}), "quantized differently"),
-    "expand dims": (with_constants("EXPAND_DIMS", [(0,)], IMAGE, (1, *IMAGE), options="ExpandDimsOptions"),
-                    "switched off"),
+    "reshape requantized": (
+        with_constants("RESHAPE", [([1, 256],)], IMAGE, (1, 256), I8, {"dtype": "int8", "scale": (0.07, 0)}),
+        "quantized differently",
+    ),
+    "expand dims": (
+        with_constants("EXPAND_DIMS", [(0,)], IMAGE, (1, *IMAGE), options="ExpandDimsOptions"),
+        "switched off",
+    ),
     "transpose": (with_constants("TRANSPOSE", [([0, 3, 1, 2],)], IMAGE, (1, 4, 8, 8)), None),
     "slice": (with_constants("SLICE", [([0, 1, 1, 0],), ([1, 4, 4, 4],)], IMAGE, (1, 4, 4, 4)), None),
     "slice to the end": (with_constants("SLICE", [([0, 1, 1, 0],), ([1, 4, 4, -1],)], IMAGE, POOLED), "-1"),
     "strided slice": (strided([0, 1, 1, 0], [1, 5, 5, 4], [1] * 4, (1, 4, 4, 4)), None),
     "strided slice 2": (strided([0] * 4, [1, 8, 8, 4], [1, 2, 2, 1], (1, 4, 4, 4)), "strides"),
-    "strided slice shrinks": (strided([0] * 4, [1, 8, 8, 4], [1] * 4, (8, 8, 4), shrinkAxisMask=1),
-                              "shrinkAxisMask is set"),
-    "gather": (with_constants("GATHER", [([0, 1],)], IMAGE, (1, 2, 8, 4), options="GatherOptions", axis=1),
-               "no such operator"),
+    "strided slice shrinks": (
+        strided([0] * 4, [1, 8, 8, 4], [1] * 4, (8, 8, 4), shrinkAxisMask=1),
+        "shrinkAxisMask is set",
+    ),
+    "gather": (
+        with_constants("GATHER", [([0, 1],)], IMAGE, (1, 2, 8, 4), options="GatherOptions", axis=1),
+        "no such operator",
+    ),
     "cumsum": (with_constants("CUMSUM", [(1,)], IMAGE, IMAGE, options="CumsumOptions"), "no such operator"),
-    "resize": (with_constants("RESIZE_BILINEAR", [([16, 16],)], IMAGE, (1, 16, 16, 4),
-                              options="ResizeBilinearOptions"), None),
+    "resize": (
+        with_constants(
+            "RESIZE_BILINEAR", [([16, 16],)], IMAGE, (1, 16, 16, 4), options="ResizeBilinearOptions"
+        ),
+        None,
+    ),
     "quantize": (with_constants("QUANTIZE", [], IMAGE, IMAGE, result=I8, options="QuantizeOptions"), None),
-    "requantize far": (with_constants("QUANTIZE", [], IMAGE, IMAGE, I8,
-                                      {"dtype": "int8", "scale": (1e-4, 0)}, 2), "scale 500"),
+    "requantize far": (
+        with_constants("QUANTIZE", [], IMAGE, IMAGE, I8, {"dtype": "int8", "scale": (1e-4, 0)}, 2),
+        "scale 500",
+    ),
     "dequantize": (with_constants("DEQUANTIZE", [], IMAGE, IMAGE, I8, {"dtype": "float32"}, 2), None),
     "conv": (conv((FILTER,)), None),
     "conv dynamic range": (conv((FILTER, "int8", PER_CHANNEL), version=5), None),
-    "depthwise": (with_constants("DEPTHWISE_CONV_2D", [(np.ones((1, 3, 3, 4)),), (np.ones(4),)], IMAGE, IMAGE,
-                                 **DEPTHWISE), None),
-    "depthwise no bias": (with_constants("DEPTHWISE_CONV_2D", [(np.ones((1, 3, 3, 4)),)], IMAGE, IMAGE,
-                                         **DEPTHWISE), "2 inputs"),
-    "depthwise dynamic range": (with_constants(
-        "DEPTHWISE_CONV_2D",
-        [(np.ones((1, 3, 3, 4)), "int8", (np.full(4, 0.01), np.zeros(4), 3)), (np.ones(4),)],
-        IMAGE, IMAGE, version=6, **DEPTHWISE), "float32 input with int8 weights"),
+    "depthwise": (
+        with_constants(
+            "DEPTHWISE_CONV_2D", [(np.ones((1, 3, 3, 4)),), (np.ones(4),)], IMAGE, IMAGE, **DEPTHWISE
+        ),
+        None,
+    ),
+    "depthwise no bias": (
+        with_constants("DEPTHWISE_CONV_2D", [(np.ones((1, 3, 3, 4)),)], IMAGE, IMAGE, **DEPTHWISE),
+        "2 inputs",
+    ),
+    "depthwise dynamic range": (
+        with_constants(
+            "DEPTHWISE_CONV_2D",
+            [(np.ones((1, 3, 3, 4)), "int8", (np.full(4, 0.01), np.zeros(4), 3)), (np.ones(4),)],
+            IMAGE,
+            IMAGE,
+            version=6,
+            **DEPTHWISE,
+        ),
+        "float32 input with int8 weights",
+    ),
     "dense": (dense((ONES,)), None),
     "dense no bias": (dense((ONES,), None), None),
     "dense dynamic range": (dense((ONES, "int8", PER_CHANNEL), version=9), None),
@@ -186,8 +240,10 @@ CASES = {
     "matmul adj_x": (matmul(lambda b: b.input(8, 6), lambda b: b.input(8, 5), adjX=True), None),
     "matmul constant left": (matmul(lambda b: b.constant(np.ones((6, 8))), lambda b: b.input(8, 5)), None),
     "matmul int8": (matmul(lambda b: b.input(6, 8, **I8), lambda b: b.input(8, 5, **I8), out=I8), None),
-    "matmul int8 zero point": (matmul(lambda b: b.input(6, 8, **I8), lambda b: b.input(
-        8, 5, dtype="int8", scale=(0.05, 3)), out=I8), "zero point is 3"),
+    "matmul int8 zero point": (
+        matmul(lambda b: b.input(6, 8, **I8), lambda b: b.input(8, 5, dtype="int8", scale=(0.05, 3)), out=I8),
+        "zero point is 3",
+    ),
 }
 
 
@@ -213,8 +269,14 @@ def test_dequantized_weights_are_folded_unless_tflite_reads_them(flatbuffer, sav
     x = b.input(6, 8)
     weights = dequantized(b, ONES, *kind)
     outputs = [b.op("FULLY_CONNECTED", [x, weights, -1], [b.tensor(6, 5)], **DENSE)]
-    outputs.append(b.op("MUL", [outputs[0], dequantized(b, np.ones((6, 5)), *kind)], [b.tensor(6, 5)],
-                        options="MulOptions"))
+    outputs.append(
+        b.op(
+            "MUL",
+            [outputs[0], dequantized(b, np.ones((6, 5)), *kind)],
+            [b.tensor(6, 5)],
+            options="MulOptions",
+        )
+    )
     if shared:
         outputs.append(b.op("TILE", [weights, b.constant([1, 2])], [b.tensor(5, 16)], options="TileOptions"))
     graph = read_graph(save(b.build(*outputs)))
@@ -260,12 +322,16 @@ def test_a_wrong_forecast_is_reported(small_net, save):
     refuses = Forecast(3, {1: "no kernel"}, ((0,), (2,)))
     assert disagreements(graph, refuses, runtime) == [
         "GELU #1: the runtime delegates it, the forecast does not (no kernel)",
-        "delegated operators: forecast 2, runtime 3", "partitions: forecast 2, runtime 1"]
+        "delegated operators: forecast 2, runtime 3",
+        "partitions: forecast 2, runtime 1",
+    ]
     splits = dataclasses.replace(ours, partitions=((0,), (1, 2)))
     assert disagreements(graph, splits, runtime) == ["partitions: forecast 2, runtime 1"]
     takes = disagreements(graph, ours, {**runtime, "nodes_delegated": 2, "outputs": runtime["outputs"][:2]})
-    assert takes == ["MEAN #2: the forecast delegates it, the runtime does not",
-                     "delegated operators: forecast 3, runtime 2"]
+    assert takes == [
+        "MEAN #2: the forecast delegates it, the runtime does not",
+        "delegated operators: forecast 3, runtime 2",
+    ]
 
 
 def test_a_file_that_does_not_load_gives_the_runtimes_own_words(flatbuffer, save):
@@ -294,10 +360,18 @@ def test_a_small_mobilenet_is_one_partition(convert):
     import torch
     from timm.models._efficientnet_blocks import InvertedResidual, SqueezeExcite
 
-    blocks = [InvertedResidual(8, 8, stride=s, exp_ratio=2.0, act_layer=torch.nn.Hardswish,
-                               se_layer=SqueezeExcite) for s in (2, 1)]
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.Hardswish(), *blocks,
-                              torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 1))
+    blocks = [
+        InvertedResidual(8, 8, stride=s, exp_ratio=2.0, act_layer=torch.nn.Hardswish, se_layer=SqueezeExcite)
+        for s in (2, 1)
+    ]
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 2, 1),
+        torch.nn.Hardswish(),
+        *blocks,
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 1),
+    )
     graph = convert(net, 1, 3, 32, 32)
     ours = forecast(graph)
     assert disagreements(graph, ours, runtime_delegation(graph.path)) == []

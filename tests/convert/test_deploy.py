@@ -14,7 +14,13 @@ from convert.rewrites.core import Rewrite, Sites, linear
 from mobileiqa.zoo import MODELS
 
 # How many sites each rewrite has in each model; a rewrite that is not named has none.
-MOBILE = {"pool_in_strips": 5, "flatten_attention": 4, "merge_query_key": 26, "fold_level_mean": 4, "fold_gate": 18}
+MOBILE = {
+    "pool_in_strips": 5,
+    "flatten_attention": 4,
+    "merge_query_key": 26,
+    "fold_level_mean": 4,
+    "fold_gate": 18,
+}
 SITES = {
     "mobilenet-iqa": {"fold_batch_norm": 46, "band_blocks": 7, **MOBILE},
     "mobilevit-iqa": {"fold_batch_norm": 25, "flatten_linear_attention": 3, **MOBILE},
@@ -127,7 +133,9 @@ def test_a_perturbed_equation_is_a_bug(
 ):
     """Weights off by a percent, a gate left out, a bin too few."""
     monkeypatch.setattr(f"convert.rewrites.{module}.{attribute}", wrong)
-    with pytest.raises((AssertionError, RuntimeError)):  # torch says it itself when shapes do not fit any more
+    with pytest.raises(
+        (AssertionError, RuntimeError)
+    ):  # torch says it itself when shapes do not fit any more
         deployable(seeded(name), MODELS[name].spec)
 
 

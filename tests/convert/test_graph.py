@@ -26,10 +26,16 @@ def test_reads_what_was_written(small_net, save):
     assert (weights.shape, weights.elements, weights.nbytes) == ((5, 3, 3, 4), 180, 720)
 
 
-@pytest.mark.parametrize(("values", "dtype"), [
-    (np.arange(6).reshape(2, 3), "int64"), (np.array([0.5, -2.0]), "float16"), (np.array(3.25), "float32"),
-    (np.array([-128, 127]), "int8"), (np.array([True, False]), "bool"),
-])
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.arange(6).reshape(2, 3), "int64"),
+        (np.array([0.5, -2.0]), "float16"),
+        (np.array(3.25), "float32"),
+        (np.array([-128, 127]), "int8"),
+        (np.array([True, False]), "bool"),
+    ],
+)
 def test_constants_come_back_exactly(flatbuffer, save, values, dtype):
     index = flatbuffer.constant(values, dtype)
     tensor = read_graph(save(flatbuffer.build(index))).tensors[index]
@@ -47,8 +53,10 @@ def test_flex_and_custom_operators_keep_their_names(flatbuffer, save):
     x = flatbuffer.input(4)
     flatbuffer.op("FlexErf", [x], [flatbuffer.tensor(4)])
     graph = read_graph(save(flatbuffer.build(flatbuffer.op("MyOp", [x], [flatbuffer.tensor(4)]))))
-    assert [(op.name, op.custom, op.flex) for op in graph.operators] == [("FlexErf", True, True),
-                                                                        ("MyOp", True, False)]
+    assert [(op.name, op.custom, op.flex) for op in graph.operators] == [
+        ("FlexErf", True, True),
+        ("MyOp", True, False),
+    ]
 
 
 def test_an_old_file_has_only_the_old_operator_code(flatbuffer, save):
@@ -65,14 +73,18 @@ def test_a_tensor_without_room_for_its_shape_is_damage(flatbuffer, save):
         read_graph(save(flatbuffer.build(index)))
 
 
-@pytest.mark.parametrize("break_it", [
-    lambda b: b.operators[0].inputs.__setitem__(0, 99),
-    lambda b: b.operators[0].outputs.__setitem__(0, -1),
-    lambda b: setattr(b.operators[0], "opcodeIndex", 99),
-    lambda b: setattr(b.tensors[0], "buffer", 99),
-    lambda b: setattr(b.tensors[0], "type", 99),
-    lambda b: setattr(b.tensors[0], "shape", [-3]),
-], ids=["input", "output", "opcode", "buffer", "type", "shape"])
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda b: b.operators[0].inputs.__setitem__(0, 99),
+        lambda b: b.operators[0].outputs.__setitem__(0, -1),
+        lambda b: setattr(b.operators[0], "opcodeIndex", 99),
+        lambda b: setattr(b.tensors[0], "buffer", 99),
+        lambda b: setattr(b.tensors[0], "type", 99),
+        lambda b: setattr(b.tensors[0], "shape", [-3]),
+    ],
+    ids=["input", "output", "opcode", "buffer", "type", "shape"],
+)
 def test_indices_that_lead_nowhere_are_damage(flatbuffer, save, break_it):
     x = flatbuffer.input(4)
     y = flatbuffer.op("RELU", [x], [flatbuffer.tensor(4)])

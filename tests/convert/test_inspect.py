@@ -6,8 +6,13 @@ import pytest
 from convert.inspect import main
 from convert.xnnpack import RULES
 
-METADATA = {"spec": {"name": "mobilenet-iqa", "score_range": [0.0, 1.0], "inputs": []}, "precision": "fp16",
-            "untrained": True, "version": "0.1.0", "checkpoint_sha256": "ab"}
+METADATA = {
+    "spec": {"name": "mobilenet-iqa", "score_range": [0.0, 1.0], "inputs": []},
+    "precision": "fp16",
+    "untrained": True,
+    "version": "0.1.0",
+    "checkpoint_sha256": "ab",
+}
 
 
 @pytest.fixture
@@ -36,11 +41,20 @@ def test_everything_about_a_small_net(small_net, inspected):
     assert list(found["ops"]) == ["CONV_2D", "GELU", "MEAN"]
     assert (found["peak_activation_bytes"], found["peak_at"]) == (2560, {"op": "GELU", "index": 1})
     assert [t["name"] for t in found["peak_tensors"]] == ["t3", "t4"]
-    assert found["check"] == {"agrees": True, "differences": [],
-                              "runtime": {"nodes_total": 3, "nodes_delegated": 3, "partitions": 1}}
+    assert found["check"] == {
+        "agrees": True,
+        "differences": [],
+        "runtime": {"nodes_total": 3, "nodes_delegated": 3, "partitions": 1},
+    }
     text = "\n".join(lines)
-    for part in ("untrained: for latency and parity only", "FP16 arithmetic allowed", "11.52 k MACs",
-                 "1 partition of 3 operators", "2.56 kB at GELU #1", "the runtime delegates as forecast"):
+    for part in (
+        "untrained: for latency and parity only",
+        "FP16 arithmetic allowed",
+        "11.52 k MACs",
+        "1 partition of 3 operators",
+        "2.56 kB at GELU #1",
+        "the runtime delegates as forecast",
+    ):
         assert part in text
 
 
@@ -58,7 +72,8 @@ def test_refusals_are_grouped_by_reason(flatbuffer, inspected):
     code, found, lines = inspected(b.build(b.op("RELU", [x], [b.tensor(1, 4)])), "--check")
     assert code == 0
     assert found["refusals"] == [
-        {"op": "CUMSUM", "reason": "XNNPACK has no such operator", "count": 3, "first": 0}]
+        {"op": "CUMSUM", "reason": "XNNPACK has no such operator", "count": 3, "first": 0}
+    ]
     assert "  not delegated: 3 x CUMSUM (first #0): XNNPACK has no such operator" in lines
 
 
@@ -66,7 +81,8 @@ def test_flex_and_custom_operators_are_loud_and_fail_the_check(flatbuffer, inspe
     x = flatbuffer.input(4)
     y = flatbuffer.op("FlexErf", [x], [flatbuffer.tensor(4)])
     code, found, lines = inspected(
-        flatbuffer.build(flatbuffer.op("MyOp", [y], [flatbuffer.tensor(4)])), "--check")
+        flatbuffer.build(flatbuffer.op("MyOp", [y], [flatbuffer.tensor(4)])), "--check"
+    )
     assert code == 1
     assert lines[0].startswith("!! FLEX OPERATORS FlexErf")
     assert lines[1].startswith("!! CUSTOM OPERATORS MyOp")

@@ -14,20 +14,43 @@ def test_macs_of_a_convolution(small_net, save):
     assert parameters(graph) == 5 * 3 * 3 * 4 + 5  # and not MEAN's two axes
 
 
-@pytest.mark.parametrize(("name", "shapes", "out", "options", "fields", "expected"), [
-    ("CONV_2D", [(1, 9, 9, 8), (6, 3, 3, 4)], (1, 4, 4, 6), "Conv2DOptions", {}, 16 * 6 * 36),  # two groups
-    ("DEPTHWISE_CONV_2D", [(1, 9, 9, 4), (1, 5, 5, 8)], (1, 9, 9, 8), "DepthwiseConv2DOptions", {},
-     81 * 8 * 25),
-    ("FULLY_CONNECTED", [(2, 3, 7), (5, 7)], (2, 3, 5), "FullyConnectedOptions", {}, 2 * 3 * 5 * 7),
-    ("BATCH_MATMUL", [(2, 6, 8), (2, 8, 5)], (2, 6, 5), "BatchMatMulOptions", {}, 2 * 6 * 5 * 8),
-    ("BATCH_MATMUL", [(2, 8, 6), (2, 5, 8)], (2, 6, 5), "BatchMatMulOptions", {"adjX": True, "adjY": True},
-     2 * 6 * 5 * 8),
-    ("ADD", [(4,), (4,)], (4,), "AddOptions", {}, 0),
-])
+@pytest.mark.parametrize(
+    ("name", "shapes", "out", "options", "fields", "expected"),
+    [
+        (
+            "CONV_2D",
+            [(1, 9, 9, 8), (6, 3, 3, 4)],
+            (1, 4, 4, 6),
+            "Conv2DOptions",
+            {},
+            16 * 6 * 36,
+        ),  # two groups
+        (
+            "DEPTHWISE_CONV_2D",
+            [(1, 9, 9, 4), (1, 5, 5, 8)],
+            (1, 9, 9, 8),
+            "DepthwiseConv2DOptions",
+            {},
+            81 * 8 * 25,
+        ),
+        ("FULLY_CONNECTED", [(2, 3, 7), (5, 7)], (2, 3, 5), "FullyConnectedOptions", {}, 2 * 3 * 5 * 7),
+        ("BATCH_MATMUL", [(2, 6, 8), (2, 8, 5)], (2, 6, 5), "BatchMatMulOptions", {}, 2 * 6 * 5 * 8),
+        (
+            "BATCH_MATMUL",
+            [(2, 8, 6), (2, 5, 8)],
+            (2, 6, 5),
+            "BatchMatMulOptions",
+            {"adjX": True, "adjY": True},
+            2 * 6 * 5 * 8,
+        ),
+        ("ADD", [(4,), (4,)], (4,), "AddOptions", {}, 0),
+    ],
+)
 def test_macs_by_hand(flatbuffer, save, name, shapes, out, options, fields, expected):
     inputs = [flatbuffer.input(*shape) for shape in shapes]
-    graph = read_graph(save(flatbuffer.build(
-        flatbuffer.op(name, inputs, [flatbuffer.tensor(*out)], options, **fields))))
+    graph = read_graph(
+        save(flatbuffer.build(flatbuffer.op(name, inputs, [flatbuffer.tensor(*out)], options, **fields)))
+    )
     assert macs(graph, graph.operators[0]) == expected
 
 
@@ -97,7 +120,7 @@ def test_peak_equals_a_simulation_of_random_graphs(flatbuffer, save):
     for op in graph.operators:
         held |= set(op.outputs)
         most = max(most, sum(graph.tensors[i].nbytes for i in held))
-        later = {i for o in graph.operators[op.index + 1:] for i in o.inputs} | set(graph.outputs)
+        later = {i for o in graph.operators[op.index + 1 :] for i in o.inputs} | set(graph.outputs)
         held &= later
     assert peak(graph).nbytes == most
 

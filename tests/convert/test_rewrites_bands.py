@@ -45,7 +45,9 @@ def test_a_backbone_with_folded_norms_is_equal(monkeypatch):
 
     monkeypatch.setattr(bands, "BAND_BYTES", 4096)
     torch.manual_seed(0)
-    backbone = timm.create_model("mobilenetv3_large_100", pretrained=False, features_only=True).double().eval()
+    backbone = (
+        timm.create_model("mobilenetv3_large_100", pretrained=False, features_only=True).double().eval()
+    )
     x = torch.randn(1, 3, 61, 77, dtype=torch.float64)
     with torch.no_grad():
         expected = backbone(x)

@@ -57,7 +57,9 @@ def test_folding_reverses_unfolding(backbone: nn.Module):
 
 def test_an_attention_is_equal(backbone: nn.Module):
     block = backbone.stages_2[1].transformer[0]
-    z = torch.randn(4, 9, block.attn.embed_dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(
+        4, 9, block.attn.embed_dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     with torch.no_grad():
         affine = z * block.norm1.weight + block.norm1.bias
         expected = block.attn(affine.permute(2, 0, 1)[None])[0].permute(1, 2, 0)

@@ -84,4 +84,12 @@ def test_the_exported_graph_has_no_comparisons(exported, operators):
     before = operators(exported(kan, x))
     assert {"GREATER_EQUAL", "LESS", "LOGICAL_AND", "CAST"} <= before.keys()
     after = operators(exported(spline.apply(nn.Sequential(kan))[0], x))
-    assert after == {"MUL": 7, "RESHAPE": 2, "SUB": 4, "ABS": 1, "LOGISTIC": 1, "FULLY_CONNECTED": 2, "ADD": 1}
+    assert after == {
+        "MUL": 7,
+        "RESHAPE": 2,
+        "SUB": 4,
+        "ABS": 1,
+        "LOGISTIC": 1,
+        "FULLY_CONNECTED": 2,
+        "ADD": 1,
+    }

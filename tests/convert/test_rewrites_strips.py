@@ -73,7 +73,16 @@ def test_the_exported_graph_pools_by_sums(exported, operators, height: int, stri
     debris = {"GATHER_ND", "BROADCAST_TO", "SELECT", "GATHER", "SELECT_V2"}
     assert debris & operators(exported(lda, x)).keys(), "the plain export is what the rewrite is for"
     found = operators(exported(StripLDA(lda), x))
-    assert found.keys() <= {"ADD", "CONCATENATION", "FULLY_CONNECTED", "GELU", "RESHAPE", "SLICE", "SUM", "TRANSPOSE"}
+    assert found.keys() <= {
+        "ADD",
+        "CONCATENATION",
+        "FULLY_CONNECTED",
+        "GELU",
+        "RESHAPE",
+        "SLICE",
+        "SUM",
+        "TRANSPOSE",
+    }
     # One expansion per strip, one pooled row per bin, one reduction; a bin adds the row that it shares.
     shared = sum(start < end for (start, _), (_, end) in zip(bins(height)[1:], bins(height), strict=False))
     assert found["FULLY_CONNECTED"] == strips_run + GRID + 1

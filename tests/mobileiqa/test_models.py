@@ -140,7 +140,7 @@ def test_forward_is_features_then_head(seeded: Any):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models_run_on_the_device_that_is_passed(name: str, seeded: Any):
-    """On the meta device every tensor must follow the model: one made on the CPU inside forward would fail."""
+    """On the meta device every tensor must follow the model: one made on the CPU would fail."""
     model = copy.deepcopy(seeded(name)).to("meta")
     images = [torch.from_numpy(x).float().to("meta") for x in own_images(name)]
     score = model(*images)

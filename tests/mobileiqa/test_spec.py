@@ -19,8 +19,11 @@ def test_every_model_survives_json(name: str):
 
 
 def test_json_keeps_what_is_not_default():
-    odd = InputSpec("a", 10, 20, Fit.RANDOM_CROPS, Resample.LANCZOS, ColorSpace.YUV, (0, 0.5, 1), (1, 2, 3), 4,
-                    (40, 50))  # fmt: skip
+    size = {"height_px": 10, "width_px": 20, "crops": 4, "resize_px": (40, 50)}
+    how = (Fit.RANDOM_CROPS, Resample.LANCZOS, ColorSpace.YUV, (0, 0.5, 1), (1, 2, 3))
+    odd = InputSpec(
+        "a", **size, **dict(zip(("fit", "resample", "color_space", "mean", "std"), how, strict=True))
+    )
     spec = ModelSpec("x", (odd, IMAGE), (1.0, 5.0), False, "CC0", "here", "KonIQ-10k")
     again = from_json(json.loads(json.dumps(spec.to_json())))
     assert again == spec and not again.untrained

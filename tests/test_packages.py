@@ -1,0 +1,106 @@
+"""The import rules, seen from outside: what each package pulls in, and how fast each command answers --help."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TFLITE_OR_ONNX = (
+    "ai_edge_litert",
+    "litert_torch",
+    "ai_edge_quantizer",
+    "onnx",
+    "onnxruntime",
+    "tflite_runtime",
+    "tensorflow",
+)
+HEAVY = ("torch", "torchvision", "timm", "scipy", "matplotlib", *TFLITE_OR_ONNX)
+FORBIDDEN = {
+    "mobileiqa": ("convert", "calibration", "android_bench"),
+    "calibration": ("torch", "timm", "convert", "android_bench"),
+    "android_bench": ("mobileiqa", "convert", "calibration", "torch", "timm", "PIL"),
+    "convert": ("android_bench.host", "android_bench.cli", "android_bench.stats"),
+}
+COMMANDS = (
+    "convert.tflite", "convert.onnx", "convert.parity", "convert.inspect", "android_bench", "mobileiqa.score",
+)  # fmt: skip
+
+
+def modules(package: str) -> list[str]:
+    """Every module of a package that can be imported without running anything."""
+    files = [f.relative_to(ROOT).with_suffix("") for f in (ROOT / package).rglob("*.py")]
+    skip = ("__main__", "child", "runtime_child", "runtime_probe")
+    return sorted(".".join(f.parts).removesuffix(".__init__") for f in files if f.name not in skip)
+
+
+def loaded_after(names: list[str]) -> set[str]:
+    """sys.modules of a fresh interpreter that imported `names`."""
+    code = (
+        f"import importlib, json, sys\nfor n in {names!r}: importlib.import_module(n)\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_package_imports_nothing_it_must_not(package: str) -> None:
+    loaded = loaded_after(modules(package))
+    assert package in loaded
+    assert not loaded & set(FORBIDDEN[package])
+
+
+@pytest.mark.parametrize("package", ["mobileiqa", "convert", "calibration", "android_bench"])
+def test_frameworks_load_only_where_they_are_used(package: str) -> None:
+    # Files that define nn.Modules are imported by functions that already need torch.
+    light = [
+        n
+        for n in modules(package)
+        if not n.startswith(("mobileiqa.layers.", "mobileiqa.models.", "convert.rewrites."))
+    ]
+    assert not loaded_after(light) & set(HEAVY)
+
+
+def test_the_check_above_can_fail() -> None:
+    assert "torch" in loaded_after(["mobileiqa.layers.lda"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_within_a_second_and_shows_an_example(command: str) -> None:
+    times = []
+    for _ in range(3):  # the best of three: other tests run beside this one
+        start = time.perf_counter()
+        run = subprocess.run(
+            [sys.executable, "-m", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        times.append(time.perf_counter() - start)
+        if times[-1] < 1:
+            break
+    assert min(times) < 1
+    assert f"python -m {command}" in run.stdout
+
+
+def test_linter_enforces_the_rules(tmp_path: Path) -> None:
+    for package in FORBIDDEN:
+        config = (ROOT / package / "ruff.toml").read_text(encoding="utf-8")
+        banned = FORBIDDEN[package][0]
+        assert f'"{banned}".msg' in config
+    ruff = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--stdin-filename",
+        "mobileiqa/new.py",
+        "--output-format",
+        "concise",
+        "-",
+    ]
+    run = subprocess.run(
+        ruff, cwd=ROOT, input='"""New."""\n\nimport torch\n\nimport convert\n', capture_output=True, text=True
+    )
+    assert "TID251" in run.stdout and "TID253" in run.stdout

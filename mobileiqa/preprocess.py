@@ -1,7 +1,8 @@
 """How an image becomes a model's inputs: the one definition, for training, conversion, parity and scoring.
 
-Fit (Pillow's filters on the 8-bit RGB image), then the colour space (OpenCV's, on 8 bits), then
-(pixel / 255 - mean) / std, each value being the float32 nearest to the exact one.
+The colour space (OpenCV's, on the 8-bit image), then fit (Pillow's filters), then (pixel / 255 - mean) / std,
+each value being the float32 nearest to the exact one. Colour before fit is LAR-IQA's public order: its
+checkpoints have seen resampled hues, and padding that is 0 in every channel of the colour space.
 """
 
 import os
@@ -12,7 +13,7 @@ from PIL import Image
 
 from mobileiqa import color
 from mobileiqa.images import load_image, to_rgb
-from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
+from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
 
 CROP_SEED = 0  # the random crops are the same for every image and on every run
 
@@ -36,8 +37,10 @@ def prepare(image: Image.Image | str | os.PathLike[str], spec: ModelSpec) -> dic
 def _input(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     out = np.empty(spec.shape, np.float32)
     tables = _normalization(spec)
+    if spec.color_space is not ColorSpace.RGB:
+        rgb = Image.fromarray(color.convert(np.asarray(rgb), spec.color_space))
     for index, crop in enumerate(_fit(rgb, spec)):
-        pixels = color.convert(np.asarray(crop), spec.color_space)
+        pixels = np.asarray(crop)
         for channel, table in enumerate(tables):
             out[index, channel] = table[pixels[:, :, channel]]
     return out

@@ -53,6 +53,7 @@ def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
         gate,
         level_mean,
         linear_attention,
+        max_pool,
         query_key,
         spline,
         strips,
@@ -67,6 +68,7 @@ def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
         level_mean.REWRITE,
         gate.REWRITE,
         linear_attention.REWRITE,
+        max_pool.REWRITE,
         spline.REWRITE,
     )
 

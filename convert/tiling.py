@@ -3,7 +3,7 @@
     sum_r gelu(X[r, c] W^T + b)   is computed per (columns, 64 outputs): the same numbers, joined afterwards
 
 LDA's 512-channel maps are written and read three times on their way to 22 rows; from memory that costs more
-than computing them. A tile of two megabytes stays close enough to the core: smaller ones gain no time, and
+than computing them. A tile of three megabytes stays close enough to the core: smaller ones gain no time, and
 every operator costs memory. This is done on the flatbuffer, because the PyTorch exporter needs 36 ms for each
 of these thousands of operators. Outputs are split by 64 whatever the size, so that two sizes of a checkpoint
 share their weights.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from convert.flatbuffer import Model
 
 GROUP = 64  # outputs per tile
-TILE_BYTES = 2 << 20
+TILE_BYTES = 3 << 20
 ROWS = 1  # axis of a (1, H, W, C) tensor
 
 

@@ -59,6 +59,16 @@ def is_constant(model: "Model", tensor: Any) -> bool:
     return data is not None and len(data) > 0
 
 
+def add_buffer(model: "Model", content: bytes) -> int:
+    """Appends a buffer; returns its index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
+
+
 def opcode(model: "Model", name: str) -> int:
     """Index of the operator code of builtin `name`, added when the model has none yet."""
     from ai_edge_litert import schema_py_generated as schema
@@ -221,12 +231,9 @@ def _dequantized(model: "Model", graph: Any, tensor: Any, index: int, code: int)
         raise UserError(
             f"weights within FP16's range (+-{LARGEST_HALF:g})", f"{largest:g} in {name}", "use --fp32"
         )
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
-    model.buffers.append(buffer)
     half = schema.TensorT()
     half.shape, half.type, half.name = tensor.shape, schema.TensorType.FLOAT16, tensor.name + b"_half"
-    half.buffer, half.hasRank = len(model.buffers) - 1, True
+    half.buffer, half.hasRank = add_buffer(model, values.astype(np.float16).tobytes()), True
     graph.tensors.append(half)
     tensor.buffer = 0  # buffer 0 is the empty one: an activation now
     operator = schema.OperatorT()
@@ -251,11 +258,8 @@ def set_metadata(model: "Model", name: str, content: bytes) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     model.metadata = [m for m in model.metadata or [] if m.name not in (name, name.encode())]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(content, np.uint8)
-    model.buffers.append(buffer)
     entry = schema.MetadataT()
-    entry.name, entry.buffer = name.encode(), len(model.buffers) - 1
+    entry.name, entry.buffer = name.encode(), add_buffer(model, content)
     model.metadata.append(entry)
 
 

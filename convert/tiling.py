@@ -63,16 +63,14 @@ class Builder:
         content = values.tobytes()
         key = str((values.dtype, values.shape)).encode() + content
         if key not in self.constants:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(content, np.uint8)
-            self.model.buffers.append(buffer)
             tensor = schema.TensorT()
             kinds = {
                 np.dtype(np.float32): schema.TensorType.FLOAT32,
                 np.dtype(np.int32): schema.TensorType.INT32,
             }
             tensor.type, tensor.shape = kinds[values.dtype], np.array(values.shape, np.int32)
-            tensor.buffer, tensor.name, tensor.hasRank = len(self.model.buffers) - 1, name.encode(), True
+            tensor.buffer, tensor.name = fb.add_buffer(self.model, content), name.encode()
+            tensor.hasRank = True
             self.graph.tensors.append(tensor)
             self.constants[key] = len(self.graph.tensors) - 1
         return self.constants[key]

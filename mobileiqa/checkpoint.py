@@ -116,7 +116,7 @@ def _json(text: str, path: Path) -> dict[str, Any]:
 
 
 def _load_published(path: Path) -> "tuple[nn.Module, ModelSpec]":
-    state = _unwrap(_read_pickle(path), path)
+    state = read_state_dict(path)
     name = recognise(state)
     if name is None:
         wanted = "; ".join(f"{n}: {', '.join(e.markers)}" for n, e in MODELS.items())
@@ -131,6 +131,11 @@ def _load_published(path: Path) -> "tuple[nn.Module, ModelSpec]":
     own = {published: key for key, published in names.items()}
     _load_strictly(model, {own.get(key, key): value for key, value in state.items()}, path, names)
     return model, _published_spec(name, path)
+
+
+def read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
+    """The tensors by key of a .pt / .pth / .pkl file, read without running code. UserError for another file."""
+    return _unwrap(_read_pickle(path), path)
 
 
 def _published_spec(name: str, path: Path) -> ModelSpec:

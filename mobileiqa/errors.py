@@ -12,6 +12,10 @@ class UserError(ValueError):
         self.expected, self.found, self.todo = expected, found, todo
         super().__init__(f"expected {expected}; found {found}; {todo}")
 
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        """How worker processes send it home: an exception is rebuilt from its message alone otherwise."""
+        return type(self), (self.expected, self.found, self.todo)
+
 
 def one_line(text: str) -> str:
     """`text` with every run of white space made one blank, so that an error stays on one line."""

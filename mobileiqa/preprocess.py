@@ -39,7 +39,7 @@ def _input(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     tables = _normalization(spec)
     if spec.color_space is not ColorSpace.RGB:
         rgb = Image.fromarray(color.convert(np.asarray(rgb), spec.color_space))
-    for index, crop in enumerate(_fit(rgb, spec)):
+    for index, crop in enumerate(fit_pixels(rgb, spec)):
         pixels = np.asarray(crop)
         for channel, table in enumerate(tables):
             out[index, channel] = table[pixels[:, :, channel]]
@@ -52,8 +52,8 @@ def _normalization(spec: InputSpec) -> NDArray[np.float32]:
     return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
 
 
-def _fit(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
-    """The image's crops, each of the input's size."""
+def fit_pixels(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
+    """The image's crops, each of the input's size, mode RGB (whatever its channels mean)."""
     size = (spec.width_px, spec.height_px)
     if spec.fit is Fit.RESIZE:
         return [rgb.resize(size, _FILTERS[spec.resample])]

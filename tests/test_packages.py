@@ -27,6 +27,7 @@ FORBIDDEN = {
 }
 COMMANDS = (
     "convert.tflite", "convert.onnx", "convert.parity", "convert.inspect", "android_bench", "mobileiqa.score",
+    "mobileiqa.train", "mobileiqa.evaluate", "mobileiqa.distort", "mobileiqa.data",
 )  # fmt: skip
 
 
@@ -56,12 +57,10 @@ def test_package_imports_nothing_it_must_not(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["mobileiqa", "convert", "calibration", "android_bench"])
 def test_frameworks_load_only_where_they_are_used(package: str) -> None:
-    # Files that define nn.Modules are imported by functions that already need torch.
-    light = [
-        n
-        for n in modules(package)
-        if not n.startswith(("mobileiqa.layers.", "mobileiqa.models.", "convert.rewrites."))
-    ]
+    # Files that define nn.Modules, train or distort are imported by functions that already need torch or OpenCV.
+    heavy = ("layers", "models", "training", "distortions")
+    inner = (*(f"mobileiqa.{name}." for name in heavy), "convert.rewrites.")
+    light = [n for n in modules(package) if not n.startswith(inner)]
     assert not loaded_after(light) & set(HEAVY)
 
 

@@ -1,0 +1,95 @@
+"""Looks at data sets before anything is trained on them: python -m mobileiqa.data describe NAME PATH.
+
+`describe` reads a set exactly as training does and prints its counts, sides and scores; `list` says what each
+set's folder must hold; `severity` averages KADID-10k's human scores for `python -m mobileiqa.distort`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+
+PROG = "python -m mobileiqa.data"
+OPENED = 24  # images that `describe` decodes to learn their sizes
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    args = _parser().parse_args(argv)
+    return cli.run(PROG, lambda: args.command(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(PROG, __doc__ or "", f"{PROG} describe kadid-10k kadid10k/ --picture kadid.png")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    describe = commands.add_parser("describe", help="counts, split and score histogram of a set")
+    describe.add_argument("name", metavar="NAME", help="a set that `list` names")
+    describe.add_argument("path", type=Path, metavar="PATH", help="the set's folder")
+    describe.add_argument("--seed", type=int, default=0, help="of the split, where it is drawn (default 0)")
+    describe.add_argument("--json", type=Path, metavar="PATH", help="write the figures here")
+    describe.add_argument("--picture", type=Path, metavar="PATH.png", help="draw the scores here")
+    describe.add_argument("--force", action="store_true", help="replace existing files")
+    describe.set_defaults(command=_describe)
+
+    severity = commands.add_parser("severity", help="mean human score per distortion and level, as CSV")
+    severity.add_argument("path", type=Path, metavar="KADID_PATH", help="the folder of KADID-10k's dmos.csv")
+    severity.add_argument("--out", type=Path, required=True, metavar="PATH.csv")
+    severity.add_argument("--force", action="store_true", help="replace --out's file")
+    severity.set_defaults(command=_severity)
+
+    listing = commands.add_parser("list", help="the sets, and what each folder must hold")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _describe(args: argparse.Namespace) -> int:
+    from mobileiqa.datasets import summary
+    from mobileiqa.datasets.table import read
+
+    if args.picture is not None and args.picture.suffix.lower() != ".png":
+        raise UserError("a path ending in .png", str(args.picture), "correct --picture")
+    for out in filter(None, (args.json, args.picture)):
+        cli.refuse_existing(out, args.force)
+    dataset = read(args.name, args.path, args.seed)
+    figures = summary.summarize(dataset)
+    figures["sizes"] = summary.image_sizes(dataset, OPENED)
+    for line in summary.as_text(figures):
+        cli.say(line)
+    cli.say()
+    sizes = ", ".join(f"{size} ({count})" for size, count in figures["sizes"].items())
+    cli.say(f"sizes of {sum(figures['sizes'].values())} images: {sizes}")
+    if args.json is not None:
+        cli.write_json(args.json, figures)
+    if args.picture is not None:
+        summary.draw(args.picture, figures)
+    cli.emit({key: figures[key] for key in ("name", "images", "references", "raw_range", "splits")})
+    return 0
+
+
+def _severity(args: argparse.Namespace) -> int:
+    from mobileiqa.datasets import severity
+
+    cli.refuse_existing(args.out, args.force)
+    rows = severity.severities(args.path)
+    severity.write(args.out, rows)
+    cli.say(f"{len(rows)} distortions and levels in {args.out}")
+    cli.emit({"out": str(args.out), "rows": len(rows), "ratings": sum(row.n_references for row in rows)})
+    return 0
+
+
+def _list(_: argparse.Namespace) -> int:
+    from mobileiqa.datasets.table import READERS
+
+    for name, reader in READERS.items():
+        cli.say(name)
+        for what in ("images", "labels", "score", "split"):
+            cli.say(f"  {what:<7} {getattr(reader, what)}")
+    cli.emit({"datasets": list(READERS)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

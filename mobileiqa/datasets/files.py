@@ -1,0 +1,195 @@
+"""Label files as they lie on disk: CSV, plain text, Excel, MATLAB. Every defect is named with its line.
+
+Column names are matched without regard to case, and a blank counts as an underscore: the same set is passed
+around with "Image name" and with "image_name".
+"""
+
+import csv
+import importlib.util
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+
+from mobileiqa.errors import UserError
+
+FETCH_AGAIN = "download or unpack the set again"
+
+# What openpyxl and scipy raise on damaged files: neither has one error of its own.
+_BAD_EXCEL = (zipfile.BadZipFile, ParseError, zlib.error, EOFError, ValueError, LookupError, TypeError,
+              AttributeError)  # fmt: skip
+_BAD_MATLAB = (ValueError, NotImplementedError, TypeError, LookupError, OSError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a label file: its cells by column, and where it stands."""
+
+    where: str  # "dmos.csv, line 2"
+    cells: Mapping[str, Any]
+
+    def text(self, column: str) -> str:
+        """The cell as text without blanks around it. Raises UserError where it is empty or missing."""
+        cell = self.cells.get(column)
+        text = "" if cell is None else str(cell).strip()
+        if not text:
+            raise UserError(f"a value in column {column} of {self.where}", "an empty cell", FETCH_AGAIN)
+        return text
+
+    def number(self, column: str) -> float:
+        """The cell as a finite number. Raises UserError for anything else."""
+        text = self.text(column)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise UserError(f"a finite number in column {column} of {self.where}", repr(text), FETCH_AGAIN)
+        return value
+
+    def count(self, column: str) -> int:
+        """The cell as a whole number of 0 or more. Raises UserError for anything else."""
+        value = self.number(column)
+        if value < 0 or value != int(value):
+            raise UserError(
+                f"a whole number of 0 or more in column {column} of {self.where}",
+                repr(self.text(column)),
+                "correct it",
+            )
+        return int(value)
+
+
+def existing(path: Path, what: str) -> Path:
+    """`path`, if it is a file. Raises UserError naming it and saying `what` it is."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise UserError(f"{what} at {path}", found, FETCH_AGAIN)
+    return path
+
+
+def subfolder(root: Path, *names: str) -> Path:
+    """The first of the named folders below `root` that exists. Raises UserError naming them all."""
+    found = next((root / name for name in names if (root / name).is_dir()), None)
+    if found is None:
+        raise UserError(f"the folder {' or '.join(names)} in {root}", "none", FETCH_AGAIN)
+    return found
+
+
+def images_by_name(folders: Iterable[Path]) -> dict[str, Path]:
+    """The files directly in the folders by lower-case name: some sets' labels spell the case differently.
+
+    Raises UserError where two files have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in (path for folder in folders for path in sorted(folder.iterdir())):
+        other = found.setdefault(path.name.lower(), path)
+        if other is not path:
+            raise UserError(f"one file called {path.name} in any case", f"{other} and {path}", "remove one")
+    return found
+
+
+def read_csv(path: Path, required: Sequence[str]) -> list[Row]:
+    """The rows of a CSV file with a header. Raises UserError naming the missing file, column or bad line."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        lines = [(f"{path.name}, line {reader.line_num}", line) for line in reader]
+    except csv.Error as error:
+        place = f"{path.name}, line {reader.line_num}"
+        raise UserError(f"comma separated values in {place}", str(error), FETCH_AGAIN) from error
+    return _rows(path, lines, required)
+
+
+def read_plain(path: Path, columns: Sequence[str], separator: str | None = None) -> list[Row]:
+    """The rows of a text file without a header; `separator` None: blanks. Raises UserError as read_csv does."""
+    lines = [
+        (f"{path.name}, line {number}", line.split(separator))
+        for number, line in enumerate(_text(path).splitlines(), 1)
+    ]
+    return _rows(path, [("", columns), *lines], columns)
+
+
+def read_excel(path: Path, required: Sequence[str]) -> list[Row]:
+    """The rows of a workbook's active sheet, which has a header. Raises UserError as read_csv does."""
+    return _rows(path, excel_lines(path), required)
+
+
+def excel_lines(path: Path) -> list[tuple[str, Sequence[Any]]]:
+    """(where, cells) of every line of a workbook's active sheet. Raises UserError."""
+    _need("openpyxl", path)
+    from openpyxl import load_workbook
+
+    with existing(path, "an Excel label file").open("rb") as file:
+        try:
+            sheet = load_workbook(file, read_only=True, data_only=True).active
+            sheet.reset_dimensions()  # some writers record a sheet of one cell
+            rows = list(sheet.iter_rows(values_only=True))
+        except _BAD_EXCEL as error:
+            raise UserError(f"an Excel workbook in {path.name}", _reason(error), FETCH_AGAIN) from error
+    width = max(map(len, rows), default=0)  # without dimensions, a row ends at its last filled cell
+    padded = [(*row, *[None] * (width - len(row))) for row in rows]
+    return [(f"{path.name}, row {number}", row) for number, row in enumerate(padded, 1)]
+
+
+def read_matlab(path: Path, variable: str) -> list[Any]:
+    """The entries of a vector or cell array in a .mat file (up to version 7.2). Raises UserError."""
+    _need("scipy", path)
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    existing(path, "a MATLAB label file")
+    try:
+        content = loadmat(path, squeeze_me=True)
+    except (*_BAD_MATLAB, MatReadError) as error:
+        raise UserError(f"a MATLAB file in {path.name}", _reason(error), FETCH_AGAIN) from error
+    if variable not in content:
+        found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        raise UserError(f"the variable {variable} in {path.name}", found, FETCH_AGAIN)
+    return list(np.atleast_1d(content[variable]).ravel())
+
+
+def _need(package: str, path: Path) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{package}, to read {path.name}", "no such package", f"pip install {package}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return existing(path, "a label file").read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"UTF-8 text in {path.name}", str(error), FETCH_AGAIN) from error
+
+
+def _rows(path: Path, lines: Sequence[tuple[str, Sequence[Any]]], required: Sequence[str]) -> list[Row]:
+    """The first line names the columns; empty lines are left out, lines of another length are refused."""
+    header = [_column(cell) for cell in lines[0][1]] if lines else []
+    missing = [name for name in required if name not in header]
+    if missing:
+        columns = ", ".join(filter(None, header)) or "none"
+        raise UserError(f"columns {', '.join(required)} in {path}", f"columns {columns}", FETCH_AGAIN)
+    if len(set(filter(None, header))) != len([name for name in header if name]):
+        raise UserError(f"different column names in {path}", ", ".join(header), "rename or remove one")
+    rows = []
+    for where, cells in lines[1:]:
+        if all(cell is None or not str(cell).strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise UserError(f"{len(header)} cells in {where}", f"{len(cells)}", FETCH_AGAIN)
+        rows.append(Row(where, dict(zip(header, cells, strict=True))))
+    if not rows:
+        raise UserError(f"at least one row in {path}", "none", FETCH_AGAIN)
+    return rows
+
+
+def _column(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip().lower().replace(" ", "_")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,84 @@
+"""Any folder of images with a CSV: what a user labelled, or what `python -m mobileiqa.distort` wrote."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mobileiqa.datasets.core import Dataset
+from mobileiqa.datasets.files import Row, existing, read_csv
+from mobileiqa.datasets.labels import Label, Scale, assemble
+from mobileiqa.errors import UserError
+
+LABELS = "labels.csv"
+ABOUT = "dataset.json"
+LARGEST = 1e12  # also refuses infinity and NaN as a range
+
+
+def folder(path: Path, seed: int) -> Dataset:
+    """A folder with labels.csv, or the CSV itself: columns image (relative to the CSV) and score.
+
+    Optional columns: split, reference, distortion, level, distortion_name. An optional dataset.json beside
+    the CSV gives {"range": [low, high], "score_name": "MOS"}; without a range the data's own is taken, and
+    Dataset.range_rule says so.
+    """
+    file = path / LABELS if path.is_dir() else path
+    rows = read_csv(file, ("image", "score"))
+    labels = [_label(row, file.parent) for row in rows]
+    about = _about(file.with_name(ABOUT))
+    return assemble("folder", labels, _scale(about, labels, file), seed)
+
+
+def _label(row: Row, base: Path) -> Label:
+    """Cells of optional columns may be empty, except split's: a side is given for all images or for none."""
+
+    def filled(column: str) -> bool:
+        return bool(str(row.cells.get(column) or "").strip())
+
+    image = row.text("image")
+    return Label(
+        where=row.where,
+        image=image,
+        path=base / image,
+        score=row.number("score"),
+        split=row.text("split") if "split" in row.cells else "",
+        reference=row.text("reference") if filled("reference") else "",
+        distortion=row.count("distortion") if filled("distortion") else 0,
+        level=row.count("level") if filled("level") else 0,
+        distortion_name=row.text("distortion_name") if filled("distortion_name") else "",
+    )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        about = json.loads(existing(path, "a description").read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"JSON in {path}", str(error), "correct or remove it") from error
+    if not isinstance(about, dict):
+        raise UserError(f"a JSON object in {path}", f"a {type(about).__name__}", "correct or remove it")
+    return about
+
+
+def _scale(about: dict[str, Any], labels: Sequence[Label], file: Path) -> Scale:
+    name = about.get("score_name", "score")
+    if not isinstance(name, str):
+        raise UserError(f"text as score_name in {file.with_name(ABOUT)}", repr(name), "correct it")
+    if "range" in about:
+        return Scale(name, *_range(about["range"], file.with_name(ABOUT)), f"given in {ABOUT}")
+    low, high = min(label.score for label in labels), max(label.score for label in labels)
+    if low == high:
+        raise UserError(
+            f"scores that differ in {file}, or a {ABOUT} beside it with their range",
+            f"{low:g} for every image",
+            f'write {{"range": [low, high]}} to {ABOUT}',
+        )
+    return Scale(name, low, high, f"the data's own minimum and maximum: there is no range in a {ABOUT}")
+
+
+def _range(value: Any, path: Path) -> tuple[float, float]:
+    numbers = isinstance(value, list) and all(type(v) in (int, float) and abs(v) < LARGEST for v in value)
+    if not (numbers and len(value) == 2 and value[0] < value[1]):
+        raise UserError(f'"range": [low, high] in {path}', repr(value), "correct it")
+    return float(value[0]), float(value[1])

@@ -1,0 +1,106 @@
+"""From what label files say to a Dataset: checked, split and normalised, the same way for every set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileiqa.datasets import splits
+from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.datasets.files import FETCH_AGAIN
+from mobileiqa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Label:
+    """One image as its label file gives it. See Sample for the fields of the same name."""
+
+    where: str  # "dmos.csv, line 2"
+    image: str  # as listed: the same wherever the set lies, so that the seeded split is, too
+    path: Path
+    score: float  # raw
+    split: str = ""  # as spelled in the file; empty: not given
+    reference: str = ""
+    distortion: int = 0
+    level: int = 0
+    distortion_name: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a set's scores are: name, range, and how the range is known."""
+
+    name: str
+    low: float
+    high: float
+    rule: str = "the set's own scale"
+
+    def normalized(self, score: float) -> float:
+        """A raw score as 0..1."""
+        return (score - self.low) / (self.high - self.low)
+
+
+def assemble(name: str, labels: Sequence[Label], scale: Scale, seed: int) -> Dataset:
+    """The Dataset of labels: with the split they give, else one drawn by reference (or image) and seed.
+
+    Raises UserError, naming file and line, for no labels, scores outside the scale, images that are listed
+    twice or are not there, unknown sides, references on two sides, and too few images to draw sides.
+    """
+    check_scores(name, labels, scale)
+    sides, rule = _sides(labels, seed)
+    _check_images(labels)
+    samples = tuple(
+        Sample(
+            path=label.path,
+            score=scale.normalized(label.score),
+            raw_score=label.score,
+            split=side,
+            reference=label.reference,
+            distortion=label.distortion,
+            level=label.level,
+            distortion_name=label.distortion_name,
+        )
+        for label, side in zip(labels, sides, strict=True)
+    )
+    return Dataset(name, samples, (scale.low, scale.high), scale.name, rule, scale.rule)
+
+
+def check_scores(name: str, labels: Sequence[Label], scale: Scale) -> None:
+    """Raises UserError where there is no label, or a score lies outside the scale."""
+    if not labels:
+        raise UserError(f"at least one image in {name}", "none", FETCH_AGAIN)
+    for label in labels:
+        if not scale.low <= label.score <= scale.high:
+            raise UserError(
+                f"a score of {scale.low:g}..{scale.high:g} for {label.image} in {label.where}",
+                f"{label.score:g}",
+                "check that this is the right set and version",
+            )
+
+
+def _check_images(labels: Sequence[Label]) -> None:
+    first: dict[Path, Label] = {}
+    for label in labels:
+        other = first.setdefault(label.path, label)
+        if other is not label:
+            raise UserError(f"{label.image} once", f"it in {other.where} and in {label.where}", "remove one")
+    missing = [label for label in labels if not label.path.is_file()]
+    if missing:
+        example = missing[0]
+        raise UserError(
+            f"every image that the labels list, such as {example.path} ({example.where})",
+            f"{len(missing)} of {len(labels)} missing",
+            FETCH_AGAIN,
+        )
+
+
+def _sides(labels: Sequence[Label], seed: int) -> tuple[list[str], str]:
+    """One side per label, and the rule that gave them."""
+    if not any(label.split for label in labels):
+        groups = [label.reference or label.image for label in labels]
+        drawn = splits.draw(groups, seed)
+        return [drawn[group] for group in groups], splits.rule(any(lb.reference for lb in labels), seed)
+    sides = [splits.parse(label.split, label.where) for label in labels]
+    splits.check_references(
+        (label.reference, side, label.where) for label, side in zip(labels, sides, strict=True)
+    )
+    return sides, "as the label file gives it"

@@ -1,0 +1,185 @@
+"""Evaluates models on a labelled set: python -m mobileiqa.evaluate MODEL... --data SET PATH.
+
+SRCC, PLCC, KRCC, RMSE, MAE and, after the logistic fit, PLCC and RMSE, with 95 % intervals; SRCC within each
+distortion; pairs of levels. A MODEL is a checkpoint, a .tflite file or a model name; several are compared
+side by side, FP32 with FP16 and INT8 for instance. Scores and labels are both brought to 0..1, higher being
+better, by their own ranges. For a cross-dataset figure, name a set that the model was not trained on, with
+--split all: MSLIQA trains on kadid-10k and tests on all of tid2013.
+"""
+
+import argparse
+import importlib.util
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobileiqa import cli
+from mobileiqa import evaluation_report as report
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.evaluation import evaluate
+from mobileiqa.evaluation_report import Comparison, Images, Model
+from mobileiqa.images import load_image
+from mobileiqa.preprocess import prepare
+from mobileiqa.score import load_scorer
+from mobileiqa.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mobileiqa.datasets.core import Sample
+
+PROG = "python -m mobileiqa.evaluate"
+NEEDED = ("scipy", "matplotlib")
+INSTALL = 'pip install "mobileiqa[train]"'
+SPLITS = ("test", "validation", "train", "all")
+# Sets numbered as KADID-10k is, unless they name a distortion otherwise. Elsewhere a higher level need not be
+# worse: TID2013's contrast gets weaker and stronger in turn.
+KADID_NUMBERED = ("kadid-10k", "folder")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Exit 2, with nothing written, when an image cannot be read or a score is not finite."""
+    parser = cli.parser(
+        PROG,
+        __doc__ or "",
+        "python -m mobileiqa.evaluate fp32.tflite int8.tflite --data kadid-10k KADID/ --out report",
+    )
+    add = parser.add_argument
+    add(
+        "models", nargs="*", metavar="MODEL", help="checkpoint, .tflite file or name; none: the default model"
+    )
+    add("--data", nargs=2, required=True, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
+    add("--split", choices=SPLITS, default="test", help="default: %(default)s")
+    add("--seed", type=int, default=0, metavar="S", help="of drawn splits, --limit and intervals (default 0)")
+    add("--limit", type=int, metavar="N", help="evaluate N images only, drawn by --seed")
+    add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
+    add("--json", type=Path, metavar="PATH", help=f"write {report.FILES[0]}'s content here")
+    add("--force", action="store_true", help="replace the files that are written")
+    add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
+    args = parser.parse_args(argv)
+    return cli.run(PROG, lambda: _command(args))
+
+
+def _command(args: argparse.Namespace) -> int:
+    for name in ("threads", "limit"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f"--{name} of 1 or more", str(value), f"correct --{name}")
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"the packages {', '.join(NEEDED)}", f"no {', '.join(missing)}", INSTALL)
+    outputs = [args.out / name for name in report.FILES] if args.out else []
+    for path in [*outputs, args.json] if args.json else outputs:
+        cli.refuse_existing(path, args.force)
+    images = read_images(args.data[0], Path(args.data[1]), args.split, args.limit, args.seed)
+    models = load_models(args.models, args.threads)
+    images, scores = score_images(images, models, args.skip_unreadable)
+    found = tuple(evaluate(row, images.samples, images.monotone, args.seed) for row in scores)
+    compared = Comparison(images, models, scores, found)
+    cli.say(report.text(compared))
+    if args.out:
+        report.write(compared, args.out)
+    if args.json:
+        cli.write_json(args.json, report.as_json(compared))
+    cli.emit(report.summary(compared, args.out))
+    return 0
+
+
+def read_images(name: str, path: Path, split: str, limit: int | None, seed: int) -> Images:
+    """The images of a split. Raises UserError when the set cannot be read or the split is empty."""
+    from mobileiqa.datasets.table import read
+
+    dataset = read(name, path, seed)
+    samples = dataset.samples if split == "all" else dataset.of(split)
+    if not samples:
+        counts = Counter(sample.split for sample in dataset.samples)
+        raise UserError(f"images in the {split} split of {path}", f"{dict(counts)}", "choose another --split")
+    if limit is not None and limit < len(samples):
+        chosen = np.random.default_rng(seed).choice(len(samples), limit, replace=False)
+        samples = tuple(samples[i] for i in sorted(chosen))
+    samples, monotone = _as_kadid(samples) if name in KADID_NUMBERED else (samples, frozenset())
+    return Images(dataset, path if path.is_dir() else path.parent, split, samples, monotone)
+
+
+def _as_kadid(samples: "tuple[Sample, ...]") -> "tuple[tuple[Sample, ...], frozenset[int]]":
+    """The samples, unnamed distortions named as KADID-10k's, and which numbers stand for its monotone ones."""
+    from mobileiqa.distortions.table import DISTORTIONS
+
+    known = {number: distortion.name for number, distortion in DISTORTIONS.items()}
+    named = tuple(
+        replace(s, distortion_name=s.distortion_name or known.get(s.distortion, "")) for s in samples
+    )
+    same = {s.distortion for s in named if s.distortion_name == known.get(s.distortion)}
+    return named, frozenset(number for number in same if DISTORTIONS[number].monotone)
+
+
+def load_models(names: Sequence[str], threads: int) -> tuple[Model, ...]:
+    """The models, each with a label of its own: its file's name, or its whole path where names are equal."""
+    if doubled := [name for name, n in Counter(names).items() if n > 1]:
+        raise UserError("different models", f"{doubled[0]} more than once", "name each once")
+    files = Counter(Path(name).name for name in names)
+    models = []
+    for name in names or [None]:
+        scorer = load_scorer(name, threads)
+        path = Path(name) if name is not None and Path(name).is_file() else None
+        label = scorer.spec.name if name is None else Path(name).name if files[Path(name).name] == 1 else name
+        models.append(Model(label, path, scorer))
+    return tuple(models)
+
+
+def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[Images, np.ndarray]:
+    """Every model's scores, float64 (models, images), 0..1 by the models' own ranges, and the images scored.
+
+    An image that cannot be read is left out and listed with `skip`; without, UserError names them all once
+    the rest is done. Raises UserError, too, for a score that is not finite.
+    """
+    rows, scored, broken = [], [], []
+    for sample in cli.progress(images.samples, "scoring", len(images.samples)):
+        try:
+            image = load_image(sample.path)
+        except UserError as error:
+            broken.append((images.name(sample), one_line(str(error))))
+            continue
+        rows.append(_scores(image, models, images.name(sample)))
+        scored.append(sample)
+    for name, reason in broken:
+        cli.note(f"{PROG}: no score for {name}: {reason}")
+    if broken and not skip:
+        raise UserError(
+            f"{len(images.samples)} images that can be read",
+            f"{len(broken)} that cannot ({broken[0][0]}{', ...' if len(broken) > 1 else ''})",
+            "copy them again, or leave them out with --skip-unreadable",
+        )
+    scores = np.array(rows, np.float64).reshape(-1, len(models)).T
+    return replace(images, samples=tuple(scored), skipped=tuple(broken)), scores
+
+
+def _scores(image: "Image.Image", models: Sequence[Model], name: str) -> list[float]:
+    """One score per model; models of equal inputs share the prepared arrays."""
+    prepared, scores = {}, []
+    for model in models:
+        spec = model.scorer.spec
+        if spec.inputs not in prepared:
+            prepared[spec.inputs] = prepare(image, spec)
+        score = float(model.scorer.run(prepared[spec.inputs]).mean())
+        if not math.isfinite(score):
+            raise UserError(f"a finite score from {model.label}", f"{score} for {name}", "check the model")
+        scores.append(_unit(score, spec))
+    return scores
+
+
+def _unit(score: float, spec: ModelSpec) -> float:
+    """The score in 0..1, higher being better, by the model's own range."""
+    low, high = spec.score_range
+    share = (score - low) / (high - low)
+    return share if spec.higher_is_better else 1 - share
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Trains a model: python -m mobileiqa.train --recipe NAME --data SET PATH --out RUN.
+
+The same command goes on where a killed run stopped, and ends with the same weights. RUN holds the best
+checkpoint by validation (best.safetensors), the state, CSV and TensorBoard logs and a learning curve. With
+torchrun, several processes share the work and give the result of one.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from mobileiqa.training.loop import Settings
+
+PROG = "python -m mobileiqa.train"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    parser = cli.parser(
+        PROG,
+        __doc__ or "",
+        "python -m mobileiqa.train --recipe lar-iqa-branch --data koniq-10k KONIQ/ --data spaq SPAQ/ --out run",
+    )
+    _add_inputs(parser)
+    _add_execution(parser)
+    args = parser.parse_args(argv)
+    return cli.run(PROG, lambda: _command(args))
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", required=True, metavar="NAME", help="see mobileiqa/training/recipe.py")
+    parser.add_argument(
+        "--data", nargs=2, action="append", required=True, metavar=("SET", "PATH"),
+        help="a set of `mobileiqa.data list`, or `pristine` and a folder: distorted while training; "
+        "again for multi-task training",
+    )  # fmt: skip
+    parser.add_argument("--severity", type=Path, metavar="CSV", help="scores of distortions, for `pristine`")
+    parser.add_argument("--size", metavar="WxH", help="input size of the model (default: the model's own)")
+    parser.add_argument(
+        "--init", type=Path, nargs="+", default=[], metavar="FILE",
+        help="start from a checkpoint, a timm backbone, or two branches (default: timm's pretrained weights)",
+    )  # fmt: skip
+    parser.add_argument("--from-scratch", action="store_true", help="start from random weights")
+    parser.add_argument("--teacher", type=Path, metavar="CKPT", help="for distillation")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change the recipe")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="decode (and distort) once, and keep it here"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1... (default %(default)s)")
+    parser.add_argument(
+        "--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="mixed, if not fp32"
+    )
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="loader processes (default 0)")
+    parser.add_argument("--save-every", type=float, default=120.0, metavar="S", help="seconds (default 120)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile; pays on a GPU")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
+    )
+
+
+def _command(args: argparse.Namespace) -> int:
+    from mobileiqa.training.recipe import recipe, with_overrides
+
+    chosen = with_overrides(recipe(args.recipe), args.set)
+    if not args.out.exists() or not any(args.out.iterdir()):
+        args.out.mkdir(parents=True, exist_ok=True)
+    elif not (args.out / "recipe.json").exists():
+        raise UserError(
+            f"an empty folder or a training run at {args.out}", "other files", "give another --out"
+        )
+    from mobileiqa.training.run import Request, train
+
+    request = Request(
+        chosen, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
+        tuple(args.init), args.from_scratch, args.teacher, args.cache,
+    )  # fmt: skip
+    result = train(request, _settings(args))
+    if result is not None:  # the first process speaks for all
+        cli.emit(result)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    import torch
+
+    from mobileiqa.training.loop import Settings
+
+    try:
+        device = torch.device(args.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the device {args.device!r}", reason, "correct --device") from error
+    return Settings(
+        args.out,
+        device,
+        args.precision,
+        args.workers,
+        args.save_every,
+        compile=args.compile,
+        stop_after_s=60 * args.minutes,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

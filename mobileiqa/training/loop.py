@@ -1,0 +1,241 @@
+"""The training loop: one for every model and objective.
+
+    batches -> task.loss -> gradients (accumulated, averaged over processes, clipped) -> optimiser -> state
+
+All randomness of a step is seeded with (recipe.seed, step): a run that is killed and resumed ends with the
+weights of an undisturbed one, bit for bit on the same machine.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.training import logs
+from mobileiqa.training import state as states
+from mobileiqa.training.feed import Feed, batches, on_device
+from mobileiqa.training.processes import Processes, average_gradients, gather
+from mobileiqa.training.recipe import Recipe
+from mobileiqa.training.schedule import learning_rate
+from mobileiqa.training.state import State
+from mobileiqa.training.task import Batch, Task
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TIMES = ("data_ms", "step_ms")
+
+Validate = Callable[[Task], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how a run is executed."""
+
+    out: Path
+    device: torch.device
+    precision: str = "fp32"
+    workers: int = 0
+    save_every_s: float = 120.0
+    log_every: int = 20
+    compile: bool = False
+    stop_after_s: float = 0.0  # save and stop; 0: run to the end
+
+
+class Run:
+    """One run: the task, its optimiser, its averaged weights and where it stands."""
+
+    def __init__(self, task: Task, recipe: Recipe, settings: Settings, processes: Processes) -> None:
+        self.task, self.recipe, self.settings, self.processes = task, recipe, settings, processes
+        self.module = task.module.to(settings.device, memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.module, recipe)
+        self.scaler = torch.amp.GradScaler(settings.device.type, enabled=settings.precision == "fp16")
+        self.averaged: dict[str, torch.Tensor] | None = _snapshot(self.module) if recipe.ema else None
+        self.state = states.restore(settings.out, recipe) or State()
+        self.saved = time.monotonic()
+        if self.state.step:
+            self._restore()
+
+    def _restore(self) -> None:
+        tensors = self.state.tensors
+        self.module.load_state_dict(tensors["module"])
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        self.scaler.load_state_dict(tensors["scaler"])
+        if self.averaged is not None:
+            self.averaged = {k: v.to(self.settings.device) for k, v in tensors["averaged"].items()}
+
+    def save(self) -> None:
+        """Writes the state and the logs; only the first process does."""
+        if not self.processes.first:
+            return
+        self.state.tensors = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "averaged": self.averaged,
+        }
+        states.save(self.settings.out, self.state, self.recipe)
+        logs.write(self.settings.out, self.state)
+        self.saved = time.monotonic()
+
+    def step(self, step: int, micro: list[Batch], feed: Feed) -> dict[str, float]:
+        """One optimiser step. Returns the losses, averaged over the micro-batches."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, step, feed.steps_per_epoch)
+        torch.manual_seed((self.recipe.seed << 32) + step * self.processes.world + self.processes.rank)
+        self.module.train()
+        sums: dict[str, float] = defaultdict(float)
+        for batch in micro:
+            with self._autocast():
+                losses = self.task.loss(
+                    on_device(batch, feed.spec, self.settings.device), gather(self.processes)
+                )
+            self.scaler.scale(losses["loss"] / len(micro)).backward()
+            for name, value in losses.items():
+                sums[name] += float(value.detach()) / len(micro)
+        self._update()
+        self.task.after_step(step)
+        self._average()
+        return dict(sums)
+
+    def _update(self) -> None:
+        self.scaler.unscale_(self.optimizer)
+        average_gradients(self.module, self.processes)
+        if self.recipe.clip_norm:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _average(self) -> None:
+        if self.averaged is None:
+            return
+        decay = min(self.recipe.ema, (self.state.step + 1) / (self.state.step + 10))  # short memory at first
+        for name, value in self.module.state_dict().items():
+            if value.is_floating_point():
+                self.averaged[name].lerp_(value, 1 - decay)
+            else:
+                self.averaged[name].copy_(value)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        dtype = PRECISIONS[self.settings.precision]
+        return torch.autocast(self.settings.device.type, dtype) if dtype is not None else nullcontext()
+
+    def with_averaged(self, body: Callable[[], Any]) -> Any:
+        """body() with the averaged weights in the module, eval mode; the trained ones are put back after."""
+        current = _snapshot(self.module) if self.averaged is not None else None
+        if self.averaged is not None:
+            self.module.load_state_dict(self.averaged)
+        self.module.eval()
+        try:
+            return body()
+        finally:
+            if current is not None:
+                self.module.load_state_dict(current)
+
+
+def fit(
+    task: Task, feed: Feed, validate: Validate, recipe: Recipe, settings: Settings, processes: Processes
+) -> State:
+    """Trains to the recipe's end, from `settings.out`'s state where there is one. Returns the final state.
+
+    Validates after every epoch; state.best holds the weights of the best one, by validation SRCC. Raises
+    UserError when there are fewer images than a batch, or when the loss is no longer finite.
+    """
+    if not feed.steps_per_epoch:
+        raise UserError(
+            f"at least {recipe.batch} training images (one batch)", str(len(feed.labels.score)),
+            "give more images, or --set batch=N",
+        )  # fmt: skip
+    run = Run(task, recipe, settings, processes)
+    events = logs.Events(settings.out, run.state.step) if processes.first else None
+    started = time.monotonic()
+    for epoch in range(len(run.state.validation), recipe.epochs):  # an epoch ends with its validation
+        if not _epoch(run, feed, epoch, events, started):
+            break
+        _validated(run, validate, epoch, events)
+    run.save()
+    if events:
+        events.close()
+    return run.state
+
+
+def _epoch(run: Run, feed: Feed, epoch: int, events: logs.Events | None, started: float) -> bool:
+    """The rest of an epoch; False when it is time to stop."""
+    stop = (epoch + 1) * feed.steps_per_epoch
+    log = _Log(run, feed, events)
+    steps = batches(feed, run.state.step, stop, run.processes, run.settings.workers)
+    clock = time.perf_counter()
+    bar = cli.progress(steps, f"epoch {epoch + 1}/{run.recipe.epochs}", stop - run.state.step)
+    for step, micro in bar:
+        read = time.perf_counter()
+        losses = run.step(step, micro, feed)
+        run.state.step = step + 1
+        log.add(losses, 1e3 * (read - clock), 1e3 * (time.perf_counter() - read))
+        settings = run.settings
+        if settings.stop_after_s and time.monotonic() - started > settings.stop_after_s:
+            return False
+        if time.monotonic() - run.saved >= settings.save_every_s:
+            run.save()
+        clock = time.perf_counter()
+    return True
+
+
+class _Log:
+    """Averages over log_every steps, one row each; rows end at multiples of it, wherever a run resumed."""
+
+    def __init__(self, run: Run, feed: Feed, events: logs.Events | None) -> None:
+        self.run, self.feed, self.events = run, feed, events
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, losses: dict[str, float], data_ms: float, step_ms: float) -> None:
+        """One step's losses and times."""
+        step = self.run.state.step
+        if not all(abs(v) < float("inf") for v in losses.values()):  # also false for NaN
+            raise UserError("a finite loss", f"{losses} at step {step}", "lower lr with --set lr=...")
+        self.rows.append({**losses, "data_ms": data_ms, "step_ms": step_ms})
+        if step % self.run.settings.log_every and step % self.feed.steps_per_epoch:
+            return
+        mean = {name: sum(r[name] for r in self.rows) / len(self.rows) for name in self.rows[0]}
+        rate = learning_rate(self.run.recipe, step - 1, self.feed.steps_per_epoch)
+        row = {"step": step, "epoch": step / self.feed.steps_per_epoch, "lr": rate, **mean}
+        self.run.state.training.append(row)
+        if self.events:
+            self.events.add("training", row)
+        self.rows = []
+
+
+def _validated(run: Run, validate: Validate, epoch: int, events: logs.Events | None) -> None:
+    """Validates, keeps the best weights, saves."""
+    metrics = run.with_averaged(lambda: validate(run.task))
+    row = {"epoch": epoch + 1, "step": run.state.step, **metrics}
+    run.state.validation.append(row)
+    if run.state.best is None or metrics["srcc"] > run.state.best["srcc"]:
+        weights = run.averaged if run.averaged is not None else run.module.state_dict()
+        copied = {k: v.detach().cpu().clone() for k, v in weights.items()}
+        run.state.best = {"srcc": metrics["srcc"], "epoch": epoch + 1, "weights": copied}
+    if events:
+        events.add("validation", row)
+    if run.processes.first:
+        cli.note(f"epoch {epoch + 1}: " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
+    run.save()
+
+
+def _snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam as the recipe's paper uses it; AdamW decays weights, not norms and biases."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(module.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    plain = [p for p in module.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay)

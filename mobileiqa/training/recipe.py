@@ -1,0 +1,118 @@
+"""Recipes: the settings that decide a training run's result, one frozen dataclass each, the papers' by name.
+
+What only decides where and how fast it runs (device, workers, folders) is in loop.Settings. Where a paper and
+its public code differ, the paper is followed; the line says so.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from mobileiqa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that changes the weights a run ends with."""
+
+    name: str
+    model: str  # what is exported, a name in zoo.MODELS
+    objective: str  # a name in objectives.OBJECTIVES
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    optimizer: str = "adamw"  # or "adam" (weight decay inside the gradient, as torch's Adam does)
+    warmup_epochs: float = 0.0  # linear from 0
+    cosine_epochs: float = 0.0  # length of the cosine after the warm-up; 0: until the end
+    final_lr: float = 0.0  # of the cosine, as a fraction of lr
+    losses: tuple[tuple[str, float], ...] = (("mse", 1.0),)
+    options: tuple[tuple[str, float], ...] = ()  # of the objective
+    crop_px: int = 0  # random square crop at native scale; 0: the model's own fit
+    window_px: int = 0  # side of the window that a cache keeps of each image; 0: 1.5 crops
+    flip_h: bool = True
+    flip_v: bool = False
+    jnd: bool = False  # JNDMix noise
+    group: int = 1  # samples in a row that share reference and distortion, for ranking pairs
+    accumulate: int = 1  # micro-batches per optimiser step; losses over a batch see one micro-batch
+    ema: float = 0.0  # decay of averaged weights; they are validated and exported when it is not 0
+    clip_norm: float = 0.0  # of the gradient; 0: not clipped
+    seed: int = 3407
+
+    def __post_init__(self) -> None:
+        if self.batch % (self.accumulate * self.group):
+            raise ValueError(f"batch {self.batch} must be a multiple of accumulate x group in {self}")
+
+    def option(self, name: str, default: float = 0.0) -> float:
+        """One of the objective's own settings."""
+        return dict(self.options).get(name, default)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return dataclasses.asdict(self)
+
+
+# MobileIQA: Adam, lr 1e-5, weight decay 1e-5, cosine with T_max 50 (it rises again after 50 epochs, as
+# torch's CosineAnnealingLR does), horizontal and vertical flips. The public code neither shuffles nor keeps
+# the paper's input size: not repeated.
+_MOBILE: dict[str, Any] = {
+    "lr": 1e-5, "weight_decay": 1e-5, "optimizer": "adam", "cosine_epochs": 50.0, "flip_v": True,
+}  # fmt: skip
+# LAR-IQA: MSE + (1 - Pearson), weights 1:1; AdamW, 5 warm-up epochs, then cosine.
+_LAR: dict[str, Any] = {
+    "lr": 5e-5, "weight_decay": 1e-4, "warmup_epochs": 5.0, "losses": (("mse", 1.0), ("plcc", 1.0)),
+}  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {
+    r.name: r
+    for r in (
+        Recipe("mobileiqa-teacher", "mobilevit-iqa", "supervised", 100, 4, **_MOBILE),
+        Recipe("mobileiqa-student", "mobilenet-iqa", "supervised", 300, 8, **_MOBILE),
+        Recipe("mobileiqa-distill", "mobilenet-iqa", "distill", 300, 8, options=(("alpha", 2.0),), **_MOBILE),
+        # The public code's objective: the stacked LDA outputs are matched too.
+        Recipe("mobileiqa-distill-code", "mobilenet-iqa", "distill", 300, 8,
+               options=(("alpha", 2.0), ("levels", 1.0)), **_MOBILE),
+        Recipe("lar-iqa-branch", "lar-iqa-single", "multi-task", 100, 32, **_LAR),
+        Recipe("lar-iqa-kan", "lar-iqa-kan", "supervised", 50, 20, **_LAR),
+        Recipe("lar-iqa-mlp", "lar-iqa-mlp", "supervised", 50, 20, **_LAR),
+        Recipe("reference", "lar-iqa-single", "degradation", 16, 80, lr=2e-3, weight_decay=2e-2,
+               warmup_epochs=0.5, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 1.0), ("rank", 1.0)),
+               options=(("classes", 1.0),), crop_px=160, window_px=336, group=5, ema=0.999, clip_norm=5.0),
+    )
+}  # fmt: skip
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name; UserError lists the names there are."""
+    if name not in RECIPES:
+        raise UserError(f"one of the recipes {', '.join(RECIPES)}", repr(name), "correct --recipe")
+    return RECIPES[name]
+
+
+def with_overrides(base: Recipe, texts: list[str]) -> Recipe:
+    """`base` with `field=value` settings of numbers and booleans; UserError names the fields there are."""
+    changed = {}
+    fields = {
+        f.name: f for f in dataclasses.fields(base) if f.type in (int, float, bool, "int", "float", "bool")
+    }
+    for text in texts:
+        key, _, value = text.partition("=")
+        if key not in fields:
+            raise UserError(f"FIELD=VALUE with one of {', '.join(fields)}", repr(text), "correct --set")
+        changed[key] = _parsed(value, type(getattr(base, key)), text)
+    try:
+        return dataclasses.replace(base, **changed)
+    except ValueError as error:
+        raise UserError("settings that fit together", str(error), "correct --set") from error
+
+
+def _parsed(value: str, kind: type, text: str) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[value.lower()]
+        number = kind(value)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"a {kind.__name__} after '='", repr(text), "correct --set") from error
+    if not 0 <= number < float("inf"):
+        raise UserError("a number of 0 or more", repr(text), "correct --set")
+    return number

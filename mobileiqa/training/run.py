@@ -1,0 +1,188 @@
+"""From a request to a trained checkpoint: data, starting weights, task, loop, export."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mobileiqa import checkpoint, cli
+from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.datasets.table import read
+from mobileiqa.distortions import severity
+from mobileiqa.errors import UserError
+from mobileiqa.spec import Fit, ModelSpec, parse_size
+from mobileiqa.training import processes as groups
+from mobileiqa.training.feed import Feed, labels_of
+from mobileiqa.training.loop import Settings, fit
+from mobileiqa.training.objectives import Setup, build_task
+from mobileiqa.training.recipe import Recipe
+from mobileiqa.training.sources import SYNTHETIC, Source, source, synthetic
+from mobileiqa.training.state import FILE, State
+from mobileiqa.training.task import Task
+from mobileiqa.training.validation import validator
+from mobileiqa.training.weights import initialize
+from mobileiqa.zoo import build, entry
+
+BEST = "best.safetensors"
+PACK_MARGIN = 1.5  # a packed window's side over the crop's: room for other crops in later epochs
+DISTORTED_PX = 512  # KADID-10k's images are 512x384; distortions are made at that scale
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    recipe: Recipe
+    data: tuple[tuple[str, Path], ...]
+    severity: Path | None = None
+    size: str | None = None
+    init: tuple[Path, ...] = ()
+    from_scratch: bool = False
+    teacher: Path | None = None
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several sources as one: (source, index in it) for each index."""
+
+    sources: tuple[Source, ...]
+    places: tuple[tuple[int, int], ...]
+
+    def __call__(self, index: int) -> Any:
+        """The pixels of image `index`."""
+        which, place = self.places[index]
+        return self.sources[which](place)
+
+
+def train(request: Request, settings: Settings) -> dict[str, Any] | None:
+    """Runs the request to its end. The first process returns what was reached and where it is, others None."""
+    joined = groups.join(settings.device)
+    try:
+        return _train(request, settings, joined)
+    finally:
+        groups.leave()
+
+
+def _train(request: Request, settings: Settings, joined: groups.Processes) -> dict[str, Any] | None:
+    recipe = request.recipe
+    if request.cache is not None and not recipe.crop_px:
+        raise UserError(
+            "--cache with a recipe that trains on crops (crop_px)", recipe.name, "leave --cache out"
+        )
+    sets = [_dataset(name, path, request) for name, path in request.data]
+    _check_batch(recipe, joined)
+    resumed = (settings.out / FILE).exists()
+    spec = _spec(request)
+    torch.manual_seed(recipe.seed)
+    model = build(recipe.model)
+    origin = "the run's own state" if resumed else _initial(model, request)
+    spec = dataclasses.replace(spec, trained_on=_description(sets, recipe, origin))
+    if joined.first and not resumed:
+        cli.write_json(settings.out / "recipe.json", {"recipe": recipe.to_json(), "started_from": origin})
+    cli.note(f"{recipe.name}: {recipe.model} from {origin}")
+    model = groups.with_joint_norms(model, joined)
+    task = _compiled(build_task(Setup(recipe, model, spec, len(sets), _teacher(request))), settings)
+    state = fit(
+        task, _feed(sets, spec, request), _validator(sets, spec, request, settings), recipe, settings, joined
+    )
+    return _exported(task, state, recipe, settings) if joined.first else None
+
+
+def _dataset(name: str, path: Path, request: Request) -> Dataset:
+    if name != SYNTHETIC:
+        return read(name, path, request.recipe.seed)
+    if request.severity is None:
+        raise UserError(
+            "--severity CSV beside `--data pristine`", "none",
+            "make one from KADID-10k: python -m mobileiqa.data severity KADID_PATH --out severity.csv",
+        )  # fmt: skip
+    share = request.recipe.option("validation_share", 0.06)
+    return synthetic(path, severity.read(request.severity), request.recipe.seed, share)
+
+
+def _check_batch(recipe: Recipe, joined: groups.Processes) -> None:
+    unit = recipe.accumulate * recipe.group * joined.world
+    if recipe.batch % unit:
+        raise UserError(
+            f"a batch that {joined.world} processes can share: a multiple of {unit}", str(recipe.batch),
+            "correct --set batch=N",
+        )  # fmt: skip
+
+
+def _spec(request: Request) -> ModelSpec:
+    """The model's spec at the wanted size. A model trained on crops at native scale reads a centre crop."""
+    spec = entry(request.recipe.model).spec
+    if request.size is not None:
+        spec = spec.resized(*parse_size(request.size))
+    if request.recipe.crop_px:
+        spec = dataclasses.replace(
+            spec, inputs=tuple(dataclasses.replace(i, fit=Fit.CENTER_CROP) for i in spec.inputs)
+        )
+    return spec
+
+
+def _initial(model: nn.Module, request: Request) -> str:
+    return initialize(model, request.recipe.model, request.init, request.from_scratch)
+
+
+def _teacher(request: Request) -> nn.Module | None:
+    return checkpoint.load(request.teacher)[0] if request.teacher is not None else None
+
+
+def _description(sets: Sequence[Dataset], recipe: Recipe, origin: str) -> str:
+    parts = [f"{d.name} ({len(d.of('train'))} images, {d.score_name})" for d in sets]
+    return f"{', '.join(parts)}; recipe {recipe.name}, from {origin}"
+
+
+def _compiled(task: Task, settings: Settings) -> Task:
+    if settings.compile:
+        task.module.compile()
+    return task
+
+
+def _feed(sets: Sequence[Dataset], spec: ModelSpec, request: Request) -> Feed:
+    recipe = request.recipe
+    parts = [dataset.of("train") for dataset in sets]
+    window = recipe.window_px or round(recipe.crop_px * PACK_MARGIN)
+    if request.cache is not None and not window:
+        raise UserError(
+            "--cache with a recipe that trains on crops (crop_px)", recipe.name, "leave --cache out"
+        )
+    sources = tuple(source(d, p, request.cache, window) for d, p in zip(sets, parts, strict=True))
+    places = tuple((which, i) for which, part in enumerate(parts) for i in range(len(part)))
+    samples = [_named(sample, which) for which, part in enumerate(parts) for sample in part]
+    return Feed(Joined(sources, places), labels_of(samples, [which for which, _ in places]), spec, recipe)
+
+
+def _named(sample: Sample, which: int) -> Sample:
+    """References of different sets are different, whatever their names."""
+    return (
+        dataclasses.replace(sample, reference=f"{which}/{sample.reference}") if sample.reference else sample
+    )
+
+
+def _validator(sets: Sequence[Dataset], spec: ModelSpec, request: Request, settings: Settings) -> Any:
+    """Validates on the first set: the exported model has its head and its scale."""
+    first = sets[0]
+    samples = first.of("validation")
+    if len(samples) < 3:
+        raise UserError(f"three or more validation images in {first.name}", str(len(samples)), "add some")
+    cache = request.cache if first.name == SYNTHETIC else None
+    return validator(source(first, samples, cache, DISTORTED_PX), samples, spec, settings.device)
+
+
+def _exported(task: Task, state: State, recipe: Recipe, settings: Settings) -> dict[str, Any]:
+    """Writes the best checkpoint. Before the first validation there is none."""
+    done = {"recipe": recipe.name, "steps": state.step, "epochs": len(state.validation)}
+    if state.best is None:
+        return {**done, "checkpoint": None}
+    task.module.load_state_dict(state.best["weights"])
+    model, spec = task.export()
+    path = checkpoint.save(settings.out / BEST, model, spec, force=True)
+    best = state.validation[state.best["epoch"] - 1]
+    return {**done, "best": best, "checkpoint": str(path)}

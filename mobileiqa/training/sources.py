@@ -1,0 +1,141 @@
+"""Where training pixels come from: image files, pristine images distorted on the fly, or a pack of either.
+
+A source is a function from an index to uint8 pixels (H, W, 3). A pack holds one window of every image,
+decoded and distorted once, in one memory-mapped file: two cores train faster than they can decode.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileiqa import cli
+from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.errors import UserError
+from mobileiqa.images import find_images, load_image
+
+Pixels = NDArray[np.uint8]
+Source = Callable[[int], Pixels]
+
+LEVELS = (1, 2, 3, 4, 5)
+SEVERITY_RANGE = (1.0, 5.0)  # KADID-10k's rating scale
+SYNTHETIC = "pristine"  # the name of a Dataset whose samples are distorted when they are read
+
+
+def synthetic(folder: Path, severity: dict[tuple[int, int], float], seed: int, share: float = 0.1) -> Dataset:
+    """Every distortion and level of `severity` of every pristine image; `share` of the images validate.
+
+    Scores are transferred KADID scores: the mean human score of that distortion and level on other images.
+    """
+    paths = find_images([folder])
+    order = np.random.default_rng(seed).permutation(len(paths))
+    held_out = {paths[i].stem for i in order[: max(1, round(share * len(paths)))]} if share else set()
+    if len({path.stem for path in paths}) != len(paths):
+        raise UserError(f"different file names in {folder}", "two images of one name", "rename one")
+    low, high = SEVERITY_RANGE
+    samples = tuple(
+        Sample(
+            path=path, score=(score - low) / (high - low), raw_score=score,
+            split="validation" if path.stem in held_out else "train",
+            reference=path.stem, distortion=number, level=level,
+        )
+        for path in paths
+        for (number, level), score in sorted(severity.items())
+    )  # fmt: skip
+    rule = f"{share:.0%} of the pristine images, by seed {seed}, validate"
+    return Dataset(SYNTHETIC, samples, SEVERITY_RANGE, "transferred KADID score", rule)
+
+
+def pixels_of(sample: Sample, distorted: bool, seed: int = 0) -> Pixels:
+    """The sample's image, (H, W, 3); distorted here where the file is the pristine one."""
+    pixels = np.asarray(load_image(sample.path))
+    if not distorted:
+        return pixels
+    from mobileiqa.distortions.apply import distort
+
+    return distort(pixels, sample.distortion, sample.level, seed)
+
+
+@dataclass(frozen=True)
+class FromFiles:
+    """Reads and decodes on every call. Picklable, for loader workers."""
+
+    samples: tuple[Sample, ...]
+    distorted: bool
+
+    def __call__(self, index: int) -> Pixels:
+        """The pixels of samples[index]."""
+        return pixels_of(self.samples[index], self.distorted)
+
+
+@dataclass(frozen=True)
+class FromPack:
+    """Reads from a pack's memory map."""
+
+    path: Path
+
+    def __call__(self, index: int) -> Pixels:
+        """The packed window of samples[index]."""
+        return _map(self.path)[index]
+
+
+_maps: dict[Path, Pixels] = {}  # one memory map per process: workers open their own
+
+
+def _map(path: Path) -> Pixels:
+    if path not in _maps:
+        _maps[path] = np.load(path, mmap_mode="r")
+    return _maps[path]
+
+
+def source(dataset: Dataset, samples: Sequence[Sample], pack_folder: Path | None, window_px: int) -> Source:
+    """The source of `samples`: straight from the files, or from a pack in `pack_folder` (made if missing)."""
+    distorted = dataset.name == SYNTHETIC
+    if pack_folder is None:
+        return FromFiles(tuple(samples), distorted)
+    path = pack_folder / f"{_key(samples, distorted, window_px)}.npy"
+    if not path.exists():
+        _pack(path, samples, distorted, window_px)
+    return FromPack(path)
+
+
+def _key(samples: Sequence[Sample], distorted: bool, window_px: int) -> str:
+    """Changes with the files (name, size, time), what is done to them, and the window."""
+    rows = []
+    for sample in samples:
+        stat = sample.path.stat()
+        rows.append((sample.path.name, stat.st_size, stat.st_mtime_ns, sample.distortion, sample.level))
+    return hashlib.sha256(json.dumps([rows, distorted, window_px]).encode()).hexdigest()[:16]
+
+
+def _pack(path: Path, samples: Sequence[Sample], distorted: bool, window_px: int) -> None:
+    """Writes (N, window_px, window_px, 3) uint8 in a .npy file, atomically."""
+    from numpy.lib.format import open_memmap
+
+    with cli.atomic(path) as temporary, ProcessPoolExecutor() as pool:
+        out = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(samples), window_px, window_px, 3))
+        windows = pool.map(partial(_window, distorted, window_px), enumerate(samples), chunksize=16)
+        for index, window in enumerate(cli.progress(windows, "packing images", len(samples))):
+            out[index] = window
+        out.flush()
+
+
+def _window(distorted: bool, window_px: int, numbered: tuple[int, Sample]) -> Pixels:
+    """A seeded random square window; an image that is too small is mirrored at its edges."""
+    index, sample = numbered
+    return crop(pixels_of(sample, distorted), window_px, np.random.default_rng([window_px, index]))
+
+
+def crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """A random size x size window of (H, W, 3) pixels, mirrored beyond the edges where they are smaller."""
+    short = [max(0, size - n) for n in pixels.shape[:2]]
+    if any(short):
+        pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
+    top, left = (int(rng.integers(n - size + 1)) for n in pixels.shape[:2])
+    return pixels[top : top + size, left : left + size]

@@ -1,0 +1,62 @@
+"""The state of a training run on disk: one file, replaced atomically, that a killed run goes on from.
+
+Randomness is a function of (seed, step), so the state needs no generators: weights, averaged weights,
+optimiser, gradient scaler, the step, what was logged, and the best validation so far.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.training.recipe import Recipe
+
+FILE = "state.pt"
+Rows = list[dict[str, float]]
+
+
+@dataclass
+class State:
+    """Where a run stands after `step` optimiser steps. The only mutable object of a run."""
+
+    step: int = 0
+    tensors: dict[str, Any] = field(default_factory=dict)  # module, averaged, optimizer, scaler
+    training: Rows = field(default_factory=list)  # one row per logging interval
+    validation: Rows = field(default_factory=list)  # one row per epoch
+    best: dict[str, Any] | None = None  # {"srcc", "epoch", "weights"}
+
+
+def save(folder: Path, state: State, recipe: Recipe) -> None:
+    """Writes the state, atomically."""
+    with cli.atomic(folder / FILE) as temporary:
+        torch.save({**vars(state), "recipe": recipe.to_json()}, temporary)
+
+
+def restore(folder: Path, recipe: Recipe) -> State | None:
+    """The state in `folder`, or None where there is none. UserError when another recipe wrote it."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    theirs, ours = found.pop("recipe"), _plain(recipe.to_json())
+    different = [key for key in ours if _plain(theirs.get(key)) != ours[key]]
+    if different:
+        key = different[0]
+        raise UserError(
+            f"a run of the same settings in {folder}",
+            f"{key} {theirs.get(key)!r} there, {ours[key]!r} here",
+            "give another --out, or the same settings to go on",
+        )
+    return State(**found)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, all the way down: what JSON and torch.save make of them differs."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,118 @@
+"""What a training run starts from: timm's pretrained backbone, a file, other checkpoints, or nothing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mobileiqa import checkpoint, cli
+from mobileiqa.errors import UserError
+from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
+from mobileiqa.models.mobile_iqa import MobileIQA
+
+# Of a timm classifier: a model that only reads feature maps has no use for them.
+_CLASSIFIER = ("classifier.", "conv_head.", "norm_head.", "head.", "fc.")
+
+
+def initialize(model: nn.Module, name: str, files: Sequence[Path], from_scratch: bool) -> str:
+    """Gives `model` its starting weights, in place, and says in a few words where they came from.
+
+    No files: timm's pretrained backbone weights, fetched. Files: a checkpoint of the same model; two
+    lar-iqa-single checkpoints (authentic, synthetic) for the merged LAR-IQA; any checkpoint whose backbone is
+    the same; or a timm state dict of the backbone. Raises UserError where none of that fits.
+    """
+    if from_scratch and files:
+        raise UserError("--init or --from-scratch", "both", "leave one out")
+    if from_scratch:
+        return "random weights"
+    if not files:
+        return _fetched(model, name)
+    if isinstance(model, LarIQA) and len(files) == 2:
+        return _merged(model, files)
+    if len(files) != 1:
+        raise UserError(
+            "one --init file, or two branches for a merged LAR-IQA", str(len(files)), "correct --init"
+        )
+    return _from_file(model, name, files[0])
+
+
+def _fetched(model: nn.Module, name: str) -> str:
+    import timm
+
+    kind = model.variant.backbone if isinstance(model, MobileIQA) else BACKBONE
+    try:
+        state = timm.create_model(kind, pretrained=True).state_dict()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"timm's pretrained weights of {kind} for {name}",
+            f"they could not be fetched ({type(error).__name__})",
+            "give them with --init FILE, or start with --from-scratch",
+        ) from error
+    for backbone in _backbones(model):
+        _load_backbone(backbone, state, f"timm's {kind}")
+    return f"timm's pretrained {kind}"
+
+
+def _backbones(model: nn.Module) -> list[nn.Module]:
+    names = ("backbone",) if hasattr(model, "backbone") else ("authentic", "synthetic")
+    return [getattr(model, name) for name in names]
+
+
+def _load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    wanted = backbone.state_dict()
+    problems = [f"missing {k}" for k in wanted if k not in state]
+    problems += [f"unexpected {k}" for k in state if k not in wanted and not k.startswith(_CLASSIFIER)]
+    problems += [f"{k} has shape {tuple(state[k].shape)}" for k in wanted
+                 if k in state and state[k].shape != wanted[k].shape]  # fmt: skip
+    if problems:
+        raise UserError(
+            f"the backbone's {len(wanted)} tensors in {origin}",
+            f"{len(problems)} differences ({'; '.join(problems[:3])})",
+            "check that the file is of the same backbone",
+        )
+    backbone.load_state_dict({k: state[k] for k in wanted})
+
+
+def _merged(model: LarIQA, files: Sequence[Path]) -> str:
+    """The two branches of pretraining under the merged model; its heads start fresh (their widths differ)."""
+    for branch, path in zip(_backbones(model), files, strict=True):
+        source, _ = checkpoint.load(path)
+        if not isinstance(source, LarIQASingle):
+            raise UserError("two lar-iqa-single checkpoints", path.name, "correct --init")
+        _load_backbone(branch, source.backbone.state_dict(), path.name)
+    return f"branches {files[0].name}, {files[1].name}"
+
+
+def _from_file(model: nn.Module, name: str, path: Path) -> str:
+    state = _state_dict(path)
+    if state is not None:
+        for backbone in _backbones(model):
+            _load_backbone(backbone, state, path.name)
+        return f"backbone {path.name}"
+    source, spec = checkpoint.load(path)
+    if spec.name == name:
+        model.load_state_dict(source.state_dict())
+        return f"checkpoint {path.name}"
+    for backbone in _backbones(model):
+        _load_backbone(backbone, _backbones(source)[0].state_dict(), path.name)
+    cli.note(f"{path.name} is {spec.name}: only its backbone is used")
+    return f"backbone of {path.name}"
+
+
+def _state_dict(path: Path) -> dict[str, torch.Tensor] | None:
+    """The tensors of a timm backbone file, or None when the file is a checkpoint of a whole model."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                if checkpoint.HEADER_KEY in (file.metadata() or {}):
+                    return None
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError) as error:
+            raise UserError("a whole safetensors file", f"{path}: {error}", "correct --init") from error
+    if not path.is_file():
+        raise UserError("a file of weights", f"nothing at {path}", "correct --init")
+    state = checkpoint.read_state_dict(path)
+    return state if checkpoint.recognise(state) is None else None

@@ -1,0 +1,109 @@
+"""Test-time augmentation of MSLIQA (arXiv 2408.16879): the mean score over 108 patches of an image.
+
+    3 scales x 2 patch sizes x 3x3 patches, each upright and transposed
+
+The nine patches of a size lie on a uniform grid: corners, edge centres and centre of the scaled image. Where
+the scaled image is too small for the patch, it is enlarged until its short side equals the patch (the paper
+does not say); padding would show the model borders that are no part of the photo.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobileiqa.spec import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from mobileiqa.training.multi_scale import MultiScale, Zoom
+
+SCALES = (0.5, 1.0, 2.0)
+SIZES_PX = (224, 384)
+GRID = 3
+COUNT = len(SCALES) * len(SIZES_PX) * GRID * GRID * 2
+BATCH = 18  # patches at once: one scale and size
+
+Bytes = NDArray[np.uint8]
+# Normalised float32 (n, 3, size, size) -> scores (n,).
+Predict = Callable[[NDArray[np.float32]], NDArray[np.floating]]
+
+
+def patches(image: Image.Image) -> dict[int, Bytes]:
+    """The patches of a mode RGB image by size: uint8 (54, size, size, 3), by scale; nine upright, nine transposed.
+
+    Memory: about that of the image at twice its width and height.
+    """
+    if image.mode != "RGB":
+        raise ValueError(
+            f"expected a mode RGB image (mobileiqa.images.to_rgb makes one); found mode {image.mode}"
+        )
+    found: dict[int, list[Bytes]] = {size: [] for size in SIZES_PX}
+    for scale in SCALES:
+        scaled = image
+        for size in SIZES_PX:
+            target = scaled_size(image.size, scale, size)
+            if scaled.size != target:
+                scaled = image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+            upright = _grid(np.asarray(scaled), size)
+            found[size] += [upright, upright.swapaxes(1, 2)]
+    return {size: np.concatenate(parts) for size, parts in found.items()}
+
+
+def scaled_size(original: tuple[int, int], scale: float, patch_px: int) -> tuple[int, int]:
+    """(width, height) of the image at `scale`, or at the larger scale at which its short side is patch_px."""
+    scale = max(scale, patch_px / min(original))
+    width, height = (max(patch_px, round(n * scale)) for n in original)
+    return width, height
+
+
+def _grid(pixels: Bytes, size: int) -> Bytes:
+    """(9, size, size, 3): row by row, from one corner to the other; the same window again where there is no room."""
+    tops, lefts = ([i * (n - size) // (GRID - 1) for i in range(GRID)] for n in pixels.shape[:2])
+    return np.stack([pixels[top : top + size, left : left + size] for top in tops for left in lefts])
+
+
+def score(
+    image: Image.Image,
+    predictor: Callable[[int], Predict],
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+) -> float:
+    """The mean score of a mode RGB image over its 108 patches; predictor(size) reads the patches of that size."""
+    scores = []
+    for size, pixels in patches(image).items():
+        predict = predictor(size)
+        for start in range(0, len(pixels), BATCH):
+            scores.append(predict(_normalized(pixels[start : start + BATCH], mean, std)))
+    joined = np.concatenate(scores).astype(np.float64)
+    assert joined.shape == (COUNT,), f"{joined.shape} scores for {COUNT} patches"
+    return float(joined.mean())
+
+
+def _normalized(
+    pixels: Bytes, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """uint8 (n, h, w, 3) -> float32 (n, 3, h, w), (pixel / 255 - mean) / std, as mobileiqa.preprocess rounds it."""
+    tables = ((np.arange(256)[:, None] / 255 - mean) / std).astype(np.float32)
+    return np.stack([tables[pixels[..., channel], channel] for channel in range(3)], 1)
+
+
+def heads_by_size(model: "MultiScale", zooms: "tuple[Zoom, ...]") -> Callable[[int], Predict]:
+    """A predictor for `score`: patches of each size go to the head trained closest to it, in eval mode."""
+    import torch
+
+    from mobileiqa.training.multi_scale import head_for
+
+    device = next(model.parameters()).device
+
+    def predictor(size: int) -> Predict:
+        head = head_for(zooms, size)
+
+        def predict(images: NDArray[np.float32]) -> NDArray[np.floating]:
+            with torch.inference_mode():
+                return model.eval().score(torch.from_numpy(images).to(device), head).float().cpu().numpy()
+
+        return predict
+
+    return predictor

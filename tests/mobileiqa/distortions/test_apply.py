@@ -1,0 +1,102 @@
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from mobileiqa.datasets.synthetic import KADID_DISTORTIONS
+from mobileiqa.distortions.apply import MIN_PX, distort
+from mobileiqa.distortions.table import DISTORTIONS, LEVELS
+
+RANDOM = {3, 5, 11, 12, 13, 14, 15, 19, 20, 23}
+UNCHANGED = {(1, 1), (3, 1), (8, 1), (18, 3)}
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(((a.astype(float) - b) ** 2).mean())
+
+
+def test_table_is_kadids():
+    assert tuple(d.name for d in DISTORTIONS.values()) == KADID_DISTORTIONS
+    assert list(DISTORTIONS) == [d.number for d in DISTORTIONS.values()] == list(range(1, 26))
+    assert all(len(d.levels) == len(LEVELS) == 5 for d in DISTORTIONS.values())
+    assert {n for n, d in DISTORTIONS.items() if not d.monotone} == {18, 25}
+
+
+@pytest.mark.parametrize("number", DISTORTIONS)
+def test_same_input_same_output_and_the_input_stays(scene, number):
+    before = scene.copy()
+    first, second = distort(scene, number, 4), distort(scene, number, 4)
+    assert np.array_equal(first, second)
+    assert np.array_equal(scene, before)
+    assert not np.shares_memory(first, scene)
+    other_seed = np.array_equal(distort(scene, number, 4, seed=1), first)
+    assert other_seed == (number not in RANDOM)
+
+
+def test_noise_is_another_one_for_other_pixels_numbers_levels_and_seeds(scene):
+    grey = np.full_like(scene, 128)
+    cases = [(grey, 11, 3, 0), (grey + 1, 11, 3, 0), (grey, 14, 3, 0), (grey, 11, 2, 0), (grey, 11, 3, 1)]
+    noises = [(distort(rgb, *rest).astype(float) - rgb).ravel() for rgb, *rest in cases]
+    assert np.abs(np.corrcoef(noises) - np.eye(len(cases))).max() < 0.02
+
+
+@pytest.mark.parametrize("number", DISTORTIONS)
+def test_every_level_is_farther_from_the_reference_than_the_one_before(scene, number):
+    seeds = range(4 if number in RANDOM - {15} else 1)  # places and directions are averaged over
+    far = [np.mean([distance(distort(scene, number, level, s), scene) for s in seeds]) for level in LEVELS]
+    changed = [level for level in LEVELS if far[level - 1] > 0]
+    assert changed == [level for level in LEVELS if (number, level) not in UNCHANGED]
+    if DISTORTIONS[number].monotone:
+        assert all(a < b for a, b in pairwise(far)), far
+
+
+@pytest.mark.parametrize("size", [(MIN_PX, MIN_PX), (33, 71)])
+def test_smallest_and_odd_sizes(photo, size):
+    """Every distortion but the mildest changes them, and where nothing is random, grey stays grey."""
+    small = np.asarray(photo(8, *size))
+    grey = np.repeat(small[..., :1], 3, axis=-1)
+    colored = {6, 11, 12, 13, 14, 15, 23, 5, 9, 10}
+    for number in DISTORTIONS:
+        out = distort(small, number, 5)
+        assert out.shape == small.shape
+        assert out.dtype == np.uint8
+        assert distance(out, small) > 1, number
+        if number not in colored:
+            assert np.ptp(distort(grey, number, 5).astype(int), axis=-1).max() <= 1, number
+
+
+def test_strided_pixels_give_what_contiguous_ones_give(scene):
+    turned = scene.transpose(1, 0, 2)
+    for number in (1, 10, 11, 21):
+        assert np.array_equal(distort(turned, number, 3), distort(np.ascontiguousarray(turned), number, 3))
+
+
+def test_opencvs_settings_stay(scene):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        for number in DISTORTIONS:
+            distort(scene, number, 2)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"rgb": np.zeros((64, 64), np.uint8)}, r"uint8 \(64, 64\)"),
+        ({"rgb": np.zeros((64, 64, 4), np.uint8)}, r"\(64, 64, 4\)"),
+        ({"rgb": np.zeros((64, 64, 3), np.float32)}, "float32"),
+        ({"rgb": np.zeros((64, 31, 3), np.uint8)}, r"\(64, 31, 3\)"),
+        ({"number": 0}, "found 0"),
+        ({"number": 26}, "found 26"),
+        ({"level": 0}, "found 0"),
+        ({"level": 6}, "found 6"),
+        ({"seed": -1}, "found -1"),
+    ],
+)
+def test_bad_input_says_what_was_expected_and_found(scene, change, found):
+    with pytest.raises(ValueError, match=f"expected .*{found}"):
+        distort(**{"rgb": scene, "number": 1, "level": 1} | change)

@@ -1,0 +1,99 @@
+"""MACs by hand, and the published ones of known models."""
+
+import pytest
+import torch
+from torch import nn
+
+from mobileiqa.counting import count
+
+
+class Products(nn.Module):
+    """One of each matrix product, and one that the counter does not know."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ x.transpose(1, 2)  # (2, 3, 4) -> (2, 3, 3)
+        z = torch.einsum("bij,bjk->bik", y, x)  # (2, 3, 4)
+        return z @ torch.ones(4)  # (2, 3)
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum().item() > 0 else -x
+
+
+def test_layers_by_hand():
+    module = nn.Sequential(
+        nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),  # (1, 4, 8, 10) -> (1, 6, 4, 5)
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(120, 7),
+    )
+    found = count(module, torch.zeros(1, 4, 8, 10))
+    assert found.macs == 6 * 4 * 5 * (2 * 9) + 120 * 7
+    assert found.parameters == 6 * 2 * 9 + 6 + 120 * 7 + 7
+    assert found.uncounted == {"relu": 120}
+    assert count(module, torch.zeros(3, 4, 8, 10)).macs == 3 * found.macs
+
+
+def test_transposed_convolution_counts_by_its_input():
+    assert count(nn.ConvTranspose2d(3, 5, 4, stride=2), torch.zeros(1, 3, 6, 7)).macs == 3 * 5 * 16 * 6 * 7
+
+
+def test_matrix_products_and_what_the_counter_does_not_know():
+    found = count(Products(), torch.zeros(2, 3, 4))
+    assert found.macs == 2 * (3 * 4 * 3) + 2 * (3 * 3 * 4)
+    assert found.uncounted.pop("mv") == 6
+    assert "ones" in found.uncounted or not found.uncounted
+
+
+def test_attention_counts_both_of_its_products():
+    module = nn.MultiheadAttention(8, 2, batch_first=True)
+    found = count(_SelfAttention(module), torch.zeros(3, 5, 8))
+    projections, attention = 4 * 3 * 5 * 8 * 8, 2 * 3 * 2 * 5 * 5 * 4
+    assert found.macs == projections + attention
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+def test_counting_changes_nothing():
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5)).train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    assert count(module, torch.ones(2, 3, 4, 4)).macs == 2 * 16 * 6
+    assert module.training and all(p.requires_grad and p.device.type == "cpu" for p in module.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "message"),
+    [(Branching(), (2, 2), "meta"), (nn.Conv2d(3, 2, 1), (1, 4, 5, 5), "channel")],
+)
+def test_what_cannot_be_counted_is_said(module: nn.Module, shape: tuple[int, ...], message: str):
+    with pytest.raises(ValueError, match=message):
+        count(module, torch.zeros(shape))
+
+
+def test_mobilenet_v3_as_published():
+    import timm
+
+    with torch.device("meta"):
+        module = timm.create_model("mobilenetv3_large_100")
+    found = count(module, torch.zeros(1, 3, 224, 224))
+    assert found.macs == pytest.approx(219e6, rel=0.02)  # arXiv 1905.02244: 219 M MAdds, 5.4 M parameters
+    assert found.parameters == pytest.approx(5.4e6, rel=0.02)
+
+
+def test_mobilenet_iqa_as_published():
+    from mobileiqa.zoo import build
+
+    with torch.device("meta"):
+        module = build("mobilenet-iqa")
+    found = count(module, torch.zeros(1, 3, 2160, 3840, device="meta"))
+    assert found.parameters == pytest.approx(81.5e6, rel=0.001)
+    assert found.macs == pytest.approx(100e9, rel=0.2)  # the paper's "100 GMACs at 3840x2160"

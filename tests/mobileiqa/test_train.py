@@ -1,0 +1,123 @@
+"""python -m mobileiqa.train, as a user runs it."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileiqa.checkpoint import load
+from mobileiqa.preprocess import prepare
+from mobileiqa.train import main
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ("crop_px=64", "batch=8", "group=1", "epochs=12", "warmup_epochs=0", "lr=0.002")
+
+
+@pytest.fixture(scope="module")
+def labelled(photo: Callable[..., Image.Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder set: photos at four brightnesses, the darker the worse."""
+    folder = tmp_path_factory.mktemp("labelled")
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "score", "split"))
+        for seed in range(10):
+            pixels = np.asarray(photo(seed, 80, 72))
+            for level in range(1, 5):
+                name = f"p{seed}_{level}.png"
+                Image.fromarray((pixels * (1 - 0.22 * (level - 1))).astype(np.uint8)).save(folder / name)
+                writer.writerow((name, 1.1 - 0.25 * level, "validation" if seed > 7 else "train"))
+    return folder
+
+
+def run(data: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    arguments = [
+        "--recipe", "reference", "--data", "folder", str(data), "--size", "64x64", "--out", str(out), *more,
+    ]  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "mobileiqa.train", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = run(labelled, out, "--from-scratch", "--set", *QUICK, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_it_learns_what_the_labels_say(trained: tuple[Path, dict[str, Any]], labelled: Path) -> None:
+    _, summary = trained
+    assert summary["best"]["srcc"] > 0.8  # darker is worse: seen in eight photos, validated on two others
+    model, spec = load(summary["checkpoint"])
+    scores = [float(model(_tensor(labelled / f"p9_{level}.png", spec))) for level in (1, 4)]
+    assert scores[0] > scores[1]
+    assert "folder (32 images" in spec.trained_on and "random weights" in spec.trained_on
+    assert spec.inputs[0].fit == "center_crop" and spec.inputs[0].shape == (1, 3, 64, 64)
+
+
+def _tensor(path: Path, spec: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(prepare(path, spec)["image"])
+
+
+def test_it_leaves_logs_and_a_picture(trained: tuple[Path, dict[str, Any]]) -> None:
+    out, summary = trained
+    with (out / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["step"]) for r in rows] == [4 * (i + 1) for i in range(12)]
+    assert all(float(r["data_ms"]) >= 0 and float(r["step_ms"]) > 0 for r in rows)
+    assert float(rows[-1]["mse"]) < float(rows[0]["mse"])
+    with (out / "validation.csv").open() as file:
+        srcc = [float(r["srcc"]) for r in csv.DictReader(file)]
+    assert max(srcc) == pytest.approx(summary["best"]["srcc"]) and len(srcc) == 12
+    with Image.open(out / "learning_curve.png") as picture:
+        assert len(set(picture.convert("L").resize((90, 40)).tobytes())) > 10
+    (events,) = (out / "tensorboard").iterdir()
+    assert b"validation/srcc" in events.read_bytes()
+
+
+def test_a_finished_run_is_not_repeated(trained: tuple[Path, dict[str, Any]], labelled: Path) -> None:
+    out, summary = trained
+    before = (out / "validation.csv").read_text()
+    again = run(labelled, out, "--from-scratch", "--set", *QUICK)
+    assert json.loads(again.stdout.splitlines()[-1]) == summary
+    assert (out / "validation.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--recipe", "best"), "mobileiqa-teacher"),
+        (("--set", "colour=1"), "correct --set"),
+        (("--set", "batch=400", "--from-scratch"), "at least 400 training images"),
+        (("--device", "tpu"), "correct --device"),
+        (("--size", "4"), "--size"),
+        (("--init", "nothing.pth"), "nothing.pth"),
+        (("--data", "pristine", "."), "--severity"),
+        (("--cache", "c", "--set", "crop_px=0", "--from-scratch"), "leave --cache out"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    labelled: Path, tmp_path: Path, more: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    basic = ["--recipe", "reference", "--data", "folder", str(labelled), "--size", "64x64"]
+    assert main([*basic, "--out", str(tmp_path / "run"), *more]) == 2
+    stderr = capsys.readouterr().err
+    assert words in stderr.splitlines()[-1]
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = run(labelled, tmp_path, "--from-scratch", "--set", *QUICK)
+    assert done.returncode == 2 and "another --out" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]

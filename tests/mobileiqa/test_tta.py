@@ -1,0 +1,145 @@
+"""The 108 patches: how many, from where, and what becomes of their scores."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mobileiqa import tta
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import InputSpec, ModelSpec
+from mobileiqa.training.multi_scale import BOTH, MultiScale
+
+
+def coordinates(width: int, height: int) -> Image.Image:
+    """R and G are a pixel's row and column modulo 256, B both of their multiples."""
+    row, col = np.mgrid[0:height, 0:width]
+    return Image.fromarray(
+        np.stack([row % 256, col % 256, row // 256 * 16 + col // 256], -1).astype(np.uint8)
+    )
+
+
+def origin(patch: np.ndarray) -> tuple[int, int]:
+    row, col, high = (int(v) for v in patch[0, 0])
+    return high // 16 * 256 + row, high % 16 * 256 + col
+
+
+def test_there_are_108_patches_in_two_sizes(photo):
+    found = tta.patches(photo(0, 500, 450))
+    assert {size: pixels.shape for size, pixels in found.items()} == {
+        224: (54, 224, 224, 3),
+        384: (54, 384, 384, 3),
+    }
+    assert tta.COUNT == 108
+
+
+@pytest.mark.parametrize("size", [224, 384])
+def test_at_native_scale_nine_windows_lie_on_a_uniform_grid(size: int):
+    image = coordinates(1000, 701)
+    upright = tta.patches(image)[size][18:27]  # the second scale
+    tops, lefts = (0, (701 - size) // 2, 701 - size), (0, (1000 - size) // 2, 1000 - size)
+    expected = [(top, left) for top in tops for left in lefts]
+    assert [origin(p) for p in upright] == expected
+    pixels = np.asarray(image)
+    for patch, (top, left) in zip(upright, expected, strict=True):
+        assert (patch == pixels[top : top + size, left : left + size]).all()
+
+
+def test_the_other_scales_are_the_resized_image(photo):
+    image = photo(1, 900, 800)
+    found = tta.patches(image)[224]
+    for index, size in ((0, (450, 400)), (36, (1800, 1600))):
+        scaled = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+        assert (found[index] == scaled[:224, :224]).all()
+        assert (found[index + 8] == scaled[-224:, -224:]).all()
+
+
+def test_every_patch_is_also_transposed(photo):
+    for pixels in tta.patches(photo(2, 600, 500)).values():
+        by_scale = pixels.reshape(3, 2, 9, *pixels.shape[1:])
+        assert (by_scale[:, 1] == by_scale[:, 0].transpose(0, 1, 3, 2, 4)).all()
+        assert (by_scale[:, 1] != by_scale[:, 0]).any()
+
+
+@pytest.mark.parametrize("size", [(700, 500), (40, 90), (1, 1)])
+def test_a_constant_image_gives_constant_patches(size: tuple[int, int]):
+    for pixels in tta.patches(Image.new("RGB", size, (10, 200, 77))).values():
+        assert (pixels == (10, 200, 77)).all()
+
+
+@pytest.mark.parametrize(
+    ("original", "scale", "patch", "scaled"),
+    [
+        ((1000, 800), 0.5, 224, (500, 400)),
+        ((1000, 800), 2.0, 384, (2000, 1600)),
+        ((1000, 600), 0.5, 384, (640, 384)),  # 300 rows would be too few
+        ((100, 60), 2.0, 224, (373, 224)),
+        ((60, 100), 1.0, 384, (384, 640)),
+        ((448, 448), 0.5, 224, (224, 224)),
+    ],
+)
+def test_a_scaled_image_is_never_smaller_than_the_patch(original, scale, patch, scaled):
+    assert tta.scaled_size(original, scale, patch) == scaled
+
+
+def test_in_a_small_image_windows_share_the_side_without_room(photo):
+    image = photo(3, 100, 60)
+    scaled = np.asarray(image.resize((373, 224), Image.Resampling.BICUBIC))
+    upright = tta.patches(image)[224][:9]
+    lefts = [0, 149 // 2, 149] * 3
+    assert all((p == scaled[:, left : left + 224]).all() for p, left in zip(upright, lefts, strict=True))
+
+
+def test_another_mode_is_refused():
+    with pytest.raises(ValueError, match="mode RGB"):
+        tta.patches(Image.new("L", (300, 300)))
+
+
+def test_the_score_is_the_mean_over_patches_each_by_its_sizes_predictor(photo):
+    seen = []
+
+    def predictor(size: int) -> tta.Predict:
+        def predict(images: np.ndarray) -> np.ndarray:
+            seen.append(images.shape)
+            return images.mean((1, 2, 3), dtype=np.float64) + size
+
+        return predict
+
+    image = photo(4, 420, 400)
+    found = tta.score(image, predictor, mean=(0, 0, 0), std=(1, 1, 1))
+    expected = [patch.mean() / 255 + size for size, p in tta.patches(image).items() for patch in p]
+    assert found == pytest.approx(np.mean(expected), rel=1e-7)
+    assert sum(shape[0] for shape in seen) == 108 and {shape[2:] for shape in seen} == {
+        (224, 224),
+        (384, 384),
+    }
+
+
+def test_patches_are_normalised_as_every_input_is(photo):
+    image = photo(5, 384, 384)
+    batches = []
+    tta.score(image, lambda size: lambda images: batches.append(images) or np.zeros(len(images)))
+    wanted = prepare(image, ModelSpec("any", (InputSpec("image", 384, 384),)))["image"][0]
+    native = next(b for b in batches if b.shape[2] == 384)
+    assert native.dtype == np.float32 and (native[0] == wanted).all()
+
+
+def test_a_multi_scale_model_reads_each_size_with_the_matching_head():
+    torch.manual_seed(0)
+    model = MultiScale(4, "mobilenetv3_small_050")
+    for head, value in zip(model.heads, (1.0, 10.0, 100.0, 1000.0), strict=True):
+        torch.nn.init.zeros_(head[2].weight)
+        torch.nn.init.constant_(head[2].bias, value)
+    predictor, images = tta.heads_by_size(model, BOTH), np.zeros((2, 3, 64, 64), np.float32)
+    assert predictor(224)(images).tolist() == [1, 1] and predictor(384)(images).tolist() == [10, 10]
+    assert not model.training
+
+
+def test_a_real_head_gives_the_mean_of_its_scores():
+    torch.manual_seed(1)
+    model = MultiScale(1, "mobilenetv3_small_050").eval()
+    predict = tta.heads_by_size(model, BOTH[:1])(224)
+    images = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
+    with torch.no_grad():
+        expected = [model.score(torch.from_numpy(i[None]), 0).item() for i in images]
+    assert np.allclose(predict(images), expected, atol=1e-5) and np.ptp(expected) > 0

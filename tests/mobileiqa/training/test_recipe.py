@@ -1,0 +1,50 @@
+"""Recipes: the papers' settings, and what a user may change."""
+
+import pytest
+
+from mobileiqa.errors import UserError
+from mobileiqa.training.objectives import OBJECTIVES, TERMS
+from mobileiqa.training.recipe import RECIPES, recipe, with_overrides
+from mobileiqa.zoo import MODELS
+
+
+def test_every_recipe_names_what_exists() -> None:
+    for found in RECIPES.values():
+        assert found.model in MODELS
+        assert found.objective in OBJECTIVES
+        assert {name for name, _ in found.losses} <= set(TERMS)
+
+
+def test_the_papers_settings() -> None:
+    distill = recipe("mobileiqa-distill")
+    assert (distill.optimizer, distill.lr, distill.weight_decay) == ("adam", 1e-5, 1e-5)
+    assert (distill.epochs, distill.batch, distill.cosine_epochs, distill.seed) == (300, 8, 50, 3407)
+    assert distill.option("alpha") == 2.0 and distill.option("levels") == 0.0
+    assert recipe("mobileiqa-distill-code").option("levels") == 1.0
+    assert (recipe("mobileiqa-teacher").epochs, recipe("mobileiqa-teacher").batch) == (100, 4)
+    lar = recipe("lar-iqa-kan")
+    assert (lar.optimizer, lar.lr, lar.weight_decay, lar.warmup_epochs) == ("adamw", 5e-5, 1e-4, 5)
+    assert lar.losses == (("mse", 1.0), ("plcc", 1.0))
+
+
+def test_overrides_are_typed_and_checked() -> None:
+    changed = with_overrides(recipe("reference"), ["lr=0.01", "epochs=3", "flip_h=false", "batch=40"])
+    assert (changed.lr, changed.epochs, changed.flip_h, changed.batch) == (0.01, 3, False, 40)
+    for wrong in (
+        "lr",
+        "lr=fast",
+        "lr=nan",
+        "lr=-1",
+        "flip_h=1",
+        "colour=3",
+        "batch=41",
+        "model=x",
+        "epochs=1.5",
+    ):
+        with pytest.raises(UserError):
+            with_overrides(recipe("reference"), [wrong])
+
+
+def test_an_unknown_recipe_lists_the_names() -> None:
+    with pytest.raises(UserError, match="mobileiqa-teacher"):
+        recipe("best")

@@ -19,9 +19,11 @@ from torch import nn
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.layers.kan import KANLinear
 from mobileiqa.training import logs
 from mobileiqa.training import state as states
 from mobileiqa.training.feed import Feed, batches, on_device
+from mobileiqa.training.kan import regularization, update_grids
 from mobileiqa.training.processes import Processes, average_gradients, gather
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.schedule import learning_rate
@@ -92,17 +94,36 @@ class Run:
         self.module.train()
         sums: dict[str, float] = defaultdict(float)
         for batch in micro:
+            batch = on_device(batch, feed.spec, self.settings.device)
             with self._autocast():
-                losses = self.task.loss(
-                    on_device(batch, feed.spec, self.settings.device), gather(self.processes)
-                )
+                losses = self.task.loss(batch, gather(self.processes))
+            losses = self._penalized(losses)
             self.scaler.scale(losses["loss"] / len(micro)).backward()
             for name, value in losses.items():
                 sums[name] += float(value.detach()) / len(micro)
         self._update()
-        self.task.after_step(step)
         self._average()
+        if self.recipe.grid_every and (step + 1) % self.recipe.grid_every == 0:
+            self._fit_grids(batch)
         return dict(sums)
+
+    def _penalized(self, losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """With the recipe's share of the KAN layers' regularisation."""
+        if not self.recipe.kan_penalty:
+            return losses
+        layers = [m for m in self.module.modules() if isinstance(m, KANLinear)]
+        penalty = torch.stack([regularization(layer) for layer in layers]).sum()
+        return {**losses, "kan": penalty, "loss": losses["loss"] + self.recipe.kan_penalty * penalty}
+
+    def _fit_grids(self, batch: Batch) -> None:
+        """Fits the KAN layers' grids to a batch. A mean of two grids' coefficients is no function: none is kept."""
+        self.module.eval()
+        update_grids(self.module, lambda: self.task.score(*batch.inputs), gather=gather(self.processes))
+        if self.averaged is not None:
+            for name, layer in self.module.named_modules():
+                if isinstance(layer, KANLinear):
+                    for key, value in layer.state_dict().items():
+                        self.averaged[f"{name}.{key}"].copy_(value)
 
     def _update(self) -> None:
         self.scaler.unscale_(self.optimizer)

@@ -36,6 +36,9 @@ class Recipe:
     group: int = 1  # samples in a row that share reference and distortion, for ranking pairs
     accumulate: int = 1  # micro-batches per optimiser step; losses over a batch see one micro-batch
     ema: float = 0.0  # decay of averaged weights; they are validated and exported when it is not 0
+    kan_penalty: float = 0.0  # weight of the KAN layers' regularisation
+    grid_every: int = 0  # steps between KAN grid updates; convert's spline rewrite needs grids left uniform
+    validation_limit: int = 0  # images that validate each epoch; 0: all of them
     clip_norm: float = 0.0  # of the gradient; 0: not clipped
     seed: int = 3407
 
@@ -75,9 +78,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe("lar-iqa-branch", "lar-iqa-single", "multi-task", 100, 32, **_LAR),
         Recipe("lar-iqa-kan", "lar-iqa-kan", "supervised", 50, 20, **_LAR),
         Recipe("lar-iqa-mlp", "lar-iqa-mlp", "supervised", 50, 20, **_LAR),
-        Recipe("reference", "lar-iqa-single", "degradation", 16, 80, lr=2e-3, weight_decay=2e-2,
+        Recipe("reference", "lar-iqa-single", "degradation", 12, 80, lr=2e-3, weight_decay=2e-2,
                warmup_epochs=0.5, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 1.0), ("rank", 1.0)),
-               options=(("classes", 1.0),), crop_px=160, window_px=336, group=5, ema=0.999, clip_norm=5.0),
+               options=(("classes", 1.0),), crop_px=160, window_px=336, group=5, ema=0.999, clip_norm=5.0,
+               validation_limit=500),
     )
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +19,7 @@ from mobileiqa.spec import Fit, ModelSpec, parse_size
 from mobileiqa.training import processes as groups
 from mobileiqa.training.feed import Feed, labels_of
 from mobileiqa.training.loop import Settings, fit
+from mobileiqa.training.memory import keep_freed_memory
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.sources import SYNTHETIC, Source, source, synthetic
@@ -61,6 +63,7 @@ class Joined:
 
 def train(request: Request, settings: Settings) -> dict[str, Any] | None:
     """Runs the request to its end. The first process returns what was reached and where it is, others None."""
+    keep_freed_memory()
     joined = groups.join(settings.device)
     try:
         return _train(request, settings, joined)
@@ -169,11 +172,20 @@ def _named(sample: Sample, which: int) -> Sample:
 def _validator(sets: Sequence[Dataset], spec: ModelSpec, request: Request, settings: Settings) -> Any:
     """Validates on the first set: the exported model has its head and its scale."""
     first = sets[0]
-    samples = first.of("validation")
+    samples = _some(first.of("validation"), request.recipe)
     if len(samples) < 3:
         raise UserError(f"three or more validation images in {first.name}", str(len(samples)), "add some")
     cache = request.cache if first.name == SYNTHETIC else None
     return validator(source(first, samples, cache, DISTORTED_PX), samples, spec, settings.device)
+
+
+def _some(samples: Sequence[Sample], recipe: Recipe) -> Sequence[Sample]:
+    """All of them, or validation_limit of them drawn by seed."""
+    limit = recipe.validation_limit
+    if not limit or limit >= len(samples):
+        return samples
+    chosen = np.random.default_rng(recipe.seed).permutation(len(samples))[:limit]
+    return [samples[i] for i in sorted(chosen)]
 
 
 def _exported(task: Task, state: State, recipe: Recipe, settings: Settings) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Randomness is a function of (seed, step), so the state needs no generators: weig
 optimiser, gradient scaler, the step, what was logged, and the best validation so far.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def restore(folder: Path, recipe: Recipe) -> State | None:
         return None
     found = torch.load(path, map_location="cpu", weights_only=True)
     theirs, ours = found.pop("recipe"), _plain(recipe.to_json())
-    different = [key for key in ours if _plain(theirs.get(key)) != ours[key]]
+    defaults = {f.name: _plain(f.default) for f in dataclasses.fields(Recipe)}  # fields newer than the run
+    different = [key for key in ours if _plain(theirs.get(key, defaults[key])) != ours[key]]
     if different:
         key = different[0]
         raise UserError(

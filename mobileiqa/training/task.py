@@ -5,7 +5,7 @@ module, the loss and what is exported. Tasks are built by plain functions in obj
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -42,14 +42,12 @@ class Task:
     loss(batch, gather) -> scalars by name; "loss" is what is minimised, the rest is logged.
     score(*inputs) -> (N,) predictions in the label's units, in eval mode (validation).
     export() -> the model and spec of the checkpoint.
-    after_step(step) runs after an optimiser step (KAN grid updates); deterministic in `step` and the weights.
     """
 
     module: nn.Module
     loss: Callable[[Batch, Gather], dict[str, torch.Tensor]]
     score: Callable[..., torch.Tensor]
     export: Callable[[], tuple[nn.Module, ModelSpec]]
-    after_step: Callable[[int], None] = field(default=lambda step: None)
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:

@@ -15,16 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import cli
+from mobileiqa import cli, distortions
 from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
 from mobileiqa.images import find_images, load_image
 
 Pixels = NDArray[np.uint8]
 Source = Callable[[int], Pixels]
 
-LEVELS = (1, 2, 3, 4, 5)
-SEVERITY_RANGE = (1.0, 5.0)  # KADID-10k's rating scale
 SYNTHETIC = "pristine"  # the name of a Dataset whose samples are distorted when they are read
 
 
@@ -38,7 +37,7 @@ def synthetic(folder: Path, severity: dict[tuple[int, int], float], seed: int, s
     held_out = {paths[i].stem for i in order[: max(1, round(share * len(paths)))]} if share else set()
     if len({path.stem for path in paths}) != len(paths):
         raise UserError(f"different file names in {folder}", "two images of one name", "rename one")
-    low, high = SEVERITY_RANGE
+    low, high = SCORE_RANGE
     samples = tuple(
         Sample(
             path=path, score=(score - low) / (high - low), raw_score=score,
@@ -49,7 +48,7 @@ def synthetic(folder: Path, severity: dict[tuple[int, int], float], seed: int, s
         for (number, level), score in sorted(severity.items())
     )  # fmt: skip
     rule = f"{share:.0%} of the pristine images, by seed {seed}, validate"
-    return Dataset(SYNTHETIC, samples, SEVERITY_RANGE, "transferred KADID score", rule)
+    return Dataset(SYNTHETIC, samples, SCORE_RANGE, SCORE_NAME, rule)
 
 
 def pixels_of(sample: Sample, distorted: bool, seed: int = 0) -> Pixels:
@@ -106,12 +105,21 @@ def source(dataset: Dataset, samples: Sequence[Sample], pack_folder: Path | None
 
 
 def _key(samples: Sequence[Sample], distorted: bool, window_px: int) -> str:
-    """Changes with the files (name, size, time), what is done to them, and the window."""
+    """Changes with the files (name, size, time), the window, and the code that distorts them."""
     rows = []
     for sample in samples:
         stat = sample.path.stat()
         rows.append((sample.path.name, stat.st_size, stat.st_mtime_ns, sample.distortion, sample.level))
-    return hashlib.sha256(json.dumps([rows, distorted, window_px]).encode()).hexdigest()[:16]
+    code = _distortion_code() if distorted else ""
+    return hashlib.sha256(json.dumps([rows, code, window_px]).encode()).hexdigest()[:16]
+
+
+def _distortion_code() -> str:
+    """Of every source file of mobileiqa.distortions: a pack of other distortions must not be found."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(distortions.__path__[0]).glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _pack(path: Path, samples: Sequence[Sample], distorted: bool, window_px: int) -> None:

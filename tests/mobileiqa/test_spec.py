@@ -31,9 +31,15 @@ def test_json_keeps_what_is_not_default():
 
 
 def test_strings_become_enums_and_shape_is_nchw():
-    spec = InputSpec("a", 5, 7, fit="center_crop", resample="bilinear", color_space="lab", crops=3)
-    assert (spec.fit, spec.resample, spec.color_space) == (Fit.CENTER_CROP, Resample.BILINEAR, ColorSpace.LAB)
-    assert spec.shape == (3, 3, 5, 7)
+    spec = InputSpec(
+        "a", 5, 7, fit="random_crops", resample="bilinear", color_space="lab", crops=4, resize_px=(5, 7)
+    )
+    assert (spec.fit, spec.resample, spec.color_space) == (
+        Fit.RANDOM_CROPS,
+        Resample.BILINEAR,
+        ColorSpace.LAB,
+    )
+    assert spec.shape == (4, 3, 5, 7)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +55,28 @@ def test_strings_become_enums_and_shape_is_nchw():
         {"resample": "nearest"},
         {"fit": "random_crops"},  # without resize_px
         {"resize_px": (10, 10)},  # without random_crops
+        {"crops": 2},  # without random_crops: the second would be uninitialised memory
+        {"fit": "center_crop", "crops": 2},
+        {"fit": "random_crops", "resize_px": (204, 400)},  # a pixel too low, then a pixel too narrow
+        {"fit": "random_crops", "resize_px": (300, 316)},
     ],
 )
 def test_an_input_that_makes_no_sense_is_refused(fields: dict):
     with pytest.raises(ValueError, match=r"input 'image'|is not a valid"):
         dataclasses.replace(IMAGE, **fields)
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("score_range", [(1.0, 1.0), (1.0, 0.0), (0.0, NAN), (NAN, 1.0), (0.0, INFINITY)])
+def test_a_score_range_needs_a_width(score_range: tuple[float, float]):
+    """Tolerances are in units of high - low: zero or less would let anything pass, or divide by zero."""
+    with pytest.raises(ValueError, match="low < high"):
+        ModelSpec("x", (IMAGE,), score_range)
+    data = ModelSpec("x", (IMAGE,)).to_json()
+    with pytest.raises(UserError, match="low < high"):
+        from_json({**data, "score_range": list(score_range)})
 
 
 @pytest.mark.parametrize("inputs", [(), (IMAGE, IMAGE)])
@@ -90,8 +113,9 @@ def test_json_that_is_no_object_is_the_users_error(data: object):
         from_json(data)
 
 
-def test_resized_changes_the_size_alone():
-    spec = ModelSpec("x", (IMAGE,), origin="here")
+@pytest.mark.parametrize("fit", [Fit.RESIZE, Fit.CENTER_CROP])
+def test_resized_changes_the_size_alone(fit: Fit):
+    spec = ModelSpec("x", (dataclasses.replace(IMAGE, fit=fit),), origin="here")
     small = spec.resized(64, 32)
     assert (small.inputs[0].width_px, small.inputs[0].height_px) == (64, 32)
     assert small.resized(317, 205) == spec
@@ -99,7 +123,7 @@ def test_resized_changes_the_size_alone():
 
 @pytest.mark.parametrize("name", ["lar-iqa-kan", "lar-iqa-mlp", "hyperiqa"])
 def test_models_of_fixed_size_refuse_another(name: str):
-    with pytest.raises(UserError, match="one resized input for --size 64x32"):
+    with pytest.raises(UserError, match="one input, resized or centre cropped, for --size 64x32"):
         MODELS[name].spec.resized(64, 32)
 
 

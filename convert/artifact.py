@@ -2,12 +2,20 @@
 
 Inside: the metadata entry `mobileiqa` (JSON), so that a .tflite file alone is enough to score a photo. The
 sidecar adds what only exists once the file does: its own sha256 and size.
+
+A file gets its name only after parity: it is made and compared in a hidden folder beside it (`staged`), then
+moved, with its sidecar, to the name that it has earned (`place`). One that failed is kept, under a name that
+says so, and what stood at the wanted name before still stands there.
 """
 
 import importlib.metadata
+import os
 import platform
 import shlex
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,3 +91,32 @@ def write_sidecar(path: Path, **fields: Any) -> Artifact:
     )  # fmt: skip
     cli.write_json(sidecar_path(path), asdict(artifact))
     return artifact
+
+
+def failed_path(path: Path) -> Path:
+    """Where a file that failed parity is kept: x.tflite -> x.failed.tflite."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Yields a path of `path`'s name in a hidden folder beside it, which is removed in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        yield Path(folder) / path.name
+
+
+def place(made: Path, path: Path, passed: bool, **fields: Any) -> Path:
+    """Moves the staged file `made`, and a sidecar of `fields`, to `path` or to its `failed_path`; returns which.
+
+    A file that failed earlier is replaced; that one failed is said on stderr.
+    """
+    target = path if passed else failed_path(path)
+    named = made.rename(made.with_name(target.name))
+    write_sidecar(named, **fields)
+    for part in (named, sidecar_path(named)):
+        os.replace(part, target.with_name(part.name))
+    if not passed:
+        before = "; the file that was there is as it was" if path.exists() else ""
+        cli.note(f"failed parity: kept as {target} for inspection, nothing written to {path}{before}")
+    return target

@@ -34,9 +34,9 @@ class Tolerance:
 # In pipeline order, so that the first failing edge names the culprit.
 TOLERANCES: dict[str, Tolerance] = {
     "features": Tolerance(
-        "in standard deviations of each feature; the published modules' own float32 rounding reaches 8e-5"
-        " (softmax of large attention logits), and two modules differ by both of theirs",
-        max_abs=5e-4,
+        "in standard deviations of each feature; the published modules' own float32 rounding reaches"
+        " 2.3e-4 (mobilevit-iqa at 1907x1231), and two modules differ by both of theirs",
+        max_abs=1e-3,
     ),
     "rewrite": Tolerance("equal in real arithmetic: only float32 rounding may differ", max_abs=1e-4),
     "onnx": Tolerance("the same float32 graph: only the order of sums may differ", max_abs=1e-4),

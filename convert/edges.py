@@ -7,9 +7,10 @@ and 6 GB at 1907x1231.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,7 @@ from PIL import Image
 from convert import runners
 from convert.candidate import Candidate, at_size, read_candidate, spec_difference
 from convert.compare import TOLERANCES, Edge, ParityReport, compare
-from convert.runners import Batch, torch_runner
+from convert.runners import Batch, Inputs, torch_runner
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.preprocess import prepare
@@ -32,7 +33,7 @@ Run = Callable[[Batch], list[np.ndarray]]
 PUBLISHED, REWRITTEN = "published module", "rewritten module"
 DEFAULT_RUNTIMES = ("ort", "litert")  # those of this environment
 CHUNK = 8  # images whose arrays are in memory at a time: 28 MB each at 1907x1231
-FEATURE_IMAGES = 2  # images whose features are compared: that runs both modules once more
+FEATURE_IMAGES = 2  # images whose features are kept and compared
 
 
 @dataclass
@@ -52,6 +53,51 @@ class Attempt:
             self.outputs += self.run(batch)
         except (ValueError, RuntimeError) as error:  # UserError is a ValueError
             self.failure = one_line(str(error)) or type(error).__name__
+
+
+@dataclass
+class Recorder:
+    """A module as a Run that keeps the features of the first FEATURE_IMAGES images that it scores.
+
+    The published module takes 5 s for a full-size image, so its features are those that pass by while it scores.
+    """
+
+    module: "nn.Module"
+    spec: ModelSpec
+    features: list[list[np.ndarray]] = field(
+        default_factory=list
+    )  # per image, as forward_features returns them
+
+    def __call__(self, batch: Batch) -> list[np.ndarray]:
+        """The scores of each image, (crops,)."""
+        return [self._score(inputs) for inputs in batch]
+
+    def _score(self, inputs: Inputs) -> np.ndarray:
+        run = torch_runner(self.module, self.spec)
+        if len(self.features) >= FEATURE_IMAGES:
+            return run(inputs)
+        with _passing_features(self.module) as seen:
+            score = run(inputs)
+        self.features.append(seen[0] if seen else features(self.module, self.spec, inputs))
+        return score
+
+
+@contextmanager
+def _passing_features(module: "nn.Module") -> Iterator[list[list[np.ndarray]]]:
+    """What forward_features returns while the block calls `module`; empty where its forward does not call it."""
+    seen: list[list[np.ndarray]] = []
+    original = module.forward_features
+
+    def record(*inputs: Any) -> Any:
+        found = original(*inputs)
+        seen.append([array.copy() for array in _arrays(found)])  # the head may work in place
+        return found
+
+    module.forward_features = record  # on the instance, over the class's method
+    try:
+        yield seen
+    finally:
+        del module.forward_features
 
 
 def check(
@@ -77,8 +123,7 @@ def check(
     for sized in sizes:
         here = [file for file in files if at_size(spec, file.spec) == sized]
         module = rewritten if rewritten is not None and sized == spec else _deployable(model, sized)
-        reports += compare_features(model, module, sized, images[:FEATURE_IMAGES])
-        reports += _compare_scores(model, module, sized, images, list(_attempts(here, sized, runtimes)))
+        reports += _compare(model, module, sized, images, list(_attempts(here, sized, runtimes)))
     order = list(TOLERANCES)
     return sorted(reports, key=lambda report: order.index(report.edge))
 
@@ -116,18 +161,14 @@ def _bound(name: str, path: Path) -> Run:
     return lambda batch: runners.runtime(name)(path, batch)
 
 
-def _in_torch(module: "nn.Module", spec: ModelSpec) -> Run:
-    run = torch_runner(module, spec)
-    return lambda batch: [run(inputs) for inputs in batch]
-
-
-def _compare_scores(
+def _compare(
     model: "nn.Module", rewritten: "nn.Module", spec: ModelSpec, images: Images, files: Sequence[Attempt]
 ) -> list[ParityReport]:
-    """The score edges of one input size, CHUNK images at a time."""
+    """All edges of one input size, CHUNK images at a time."""
     names = [name for name, _ in images]
-    attempts = [Attempt(Edge("rewrite", PUBLISHED, REWRITTEN, "torch"), _in_torch(rewritten, spec)), *files]
-    reference = _in_torch(model, spec)
+    reference, candidate = Recorder(model, spec), Recorder(rewritten, spec)
+    rewrite = Attempt(Edge("rewrite", PUBLISHED, REWRITTEN, "torch"), candidate)
+    attempts = [rewrite, *files]
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
         part = cli.progress(images[start : start + CHUNK], "preparing images")
@@ -137,12 +178,19 @@ def _compare_scores(
         ]
         for attempt in cli.progress(attempts, f"edges, images {start + 1} to {start + len(batch)}"):
             attempt.extend(batch)
+    unit = score_unit(spec, expected)
     return [
-        attempt.edge.failed(attempt.failure, len(names))
-        if attempt.failure
-        else compare(attempt.edge, expected, attempt.outputs, names, score_unit(spec, expected))
-        for attempt in attempts
+        *compare_features(reference.features, candidate.features, names[:FEATURE_IMAGES], rewrite.failure),
+        *(_report(attempt, expected, names, unit) for attempt in attempts),
     ]
+
+
+def _report(
+    attempt: Attempt, expected: Sequence[np.ndarray], names: Sequence[str], unit: float
+) -> ParityReport:
+    if attempt.failure:
+        return attempt.edge.failed(attempt.failure, len(names))
+    return compare(attempt.edge, expected, attempt.outputs, names, unit)
 
 
 def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:
@@ -159,15 +207,19 @@ def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:
 
 
 def compare_features(
-    model: "nn.Module", rewritten: "nn.Module", spec: ModelSpec, images: Images
+    expected: Sequence[Sequence[np.ndarray]],
+    found: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    failure: str = "",
 ) -> list[ParityReport]:
-    """Reports of the two modules' intermediate features, in units of each one's standard deviation."""
-    names = [name for name, _ in images]
-    arrays = [prepare(image, spec) for _, image in images]
-    expected = [_features(model, spec, inputs) for inputs in arrays]
-    found = [_features(rewritten, spec, inputs) for inputs in arrays]
-    if not images or {len(f) for f in expected} != {len(f) for f in found}:
-        reason = "another number of features" if images else "zero images"
+    """Reports of two modules' features (image by image), in units of each feature's standard deviation.
+
+    `failure` says why there are no features of the second module, where there are none.
+    """
+    reason = failure or ("" if names else "zero images")
+    if not reason and {len(f) for f in expected} != {len(f) for f in found}:
+        reason = "another number of features"
+    if reason:
         return [Edge("features", PUBLISHED, REWRITTEN, "torch").failed(reason, len(names))]
     reports = []
     for i in range(len(expected[0])):
@@ -178,11 +230,17 @@ def compare_features(
     return reports
 
 
-def _features(module: "nn.Module", spec: ModelSpec, inputs: runners.Inputs) -> list[np.ndarray]:
-    """What forward_features returns, one tensor or several, as arrays."""
+def features(module: "nn.Module", spec: ModelSpec, inputs: Inputs) -> list[np.ndarray]:
+    """What forward_features returns for one image, as arrays."""
     import torch
 
     with torch.inference_mode():
-        features = module.forward_features(*(torch.from_numpy(inputs[i.name]) for i in spec.inputs))
-    tensors: tuple[torch.Tensor, ...] = (features,) if isinstance(features, torch.Tensor) else tuple(features)
+        return _arrays(module.forward_features(*(torch.from_numpy(inputs[i.name]) for i in spec.inputs)))
+
+
+def _arrays(found: Any) -> list[np.ndarray]:
+    """One tensor or several, as arrays."""
+    import torch
+
+    tensors: tuple[torch.Tensor, ...] = (found,) if isinstance(found, torch.Tensor) else tuple(found)
     return [tensor.numpy() for tensor in tensors]

@@ -8,6 +8,7 @@
 Each works on the object form (schema ModelT) and says how many operators it changed.
 """
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +48,15 @@ def write(model: "Model", path: Path) -> None:
 
 def kind(model: "Model", operator: Any) -> str:
     """The operator's builtin name, such as CONV_2D."""
+    return _kinds()[model.operatorCodes[operator.opcodeIndex].builtinCode]
+
+
+@functools.cache
+def _kinds() -> dict[int, str]:
+    """The schema's builtin operators, code -> name."""
     from ai_edge_litert import schema_py_generated as schema
 
-    code = model.operatorCodes[operator.opcodeIndex].builtinCode
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
 def is_constant(model: "Model", tensor: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobileiqa.preprocess import prepare
-from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +65,7 @@ def choose(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Choi
 
 def _probe_spec(spec: ModelSpec) -> ModelSpec:
     """`spec` at a fixed size that is quick to run, where the size is free."""
-    if len(spec.inputs) > 1 or spec.inputs[0].fit is not Fit.RESIZE:
-        return spec
-    return spec.resized(*PROBE_PX)
+    return spec.resized(*PROBE_PX) if spec.size_is_free else spec
 
 
 def _fan_in(weight: "torch.Tensor") -> int:

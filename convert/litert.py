@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.spec import ModelSpec
 
@@ -31,7 +32,7 @@ def export_tflite(module: "nn.Module", spec: ModelSpec, path: Path) -> Path:
     samples = {i.name: torch.zeros(i.shape) for i in spec.inputs}
     with _quiet() as log:
         try:
-            _convert(module, samples, path)
+            content = _convert(module, samples)
         except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
             reason = one_line(str(error))[:300] or type(error).__name__
             tail = one_line(_tail(log))[-300:]
@@ -40,15 +41,18 @@ def export_tflite(module: "nn.Module", spec: ModelSpec, path: Path) -> Path:
                 f"{reason} [{tail}]",
                 "report this, or try --via onnx2tf",
             ) from error
+    with cli.atomic(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 
-def _convert(module: "nn.Module", samples: "dict[str, torch.Tensor]", path: Path) -> None:
+def _convert(module: "nn.Module", samples: "dict[str, torch.Tensor]") -> bytes:
+    """The file's bytes. The converter's own writer would end the process, in silence, when the disk is full."""
     import litert_torch
     import torch
 
     with torch.no_grad():
-        litert_torch.convert(module.eval(), sample_kwargs=samples).export(str(path))
+        return litert_torch.convert(module.eval(), sample_kwargs=samples).model_content()
 
 
 def _tail(log: IO[bytes]) -> str:

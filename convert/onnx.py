@@ -7,6 +7,7 @@ with paths of the machine) is removed.
 """
 
 import argparse
+import dataclasses
 import json
 import logging
 import warnings
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.artifact import METADATA_ENTRY, inside, write_sidecar
+from convert.artifact import METADATA_ENTRY, inside, place, staged
 from convert.compare import Edge, ParityReport, compare
 from convert.runners import RUNTIMES, torch_runner
 from convert.samples import sample_images
@@ -142,7 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
         "convert.onnx",
-        "Writes a model as one .onnx file (opset 20, fixed size), checked in ONNX Runtime.",
+        "Writes a model as one .onnx file (opset 20, fixed size), checked in ONNX Runtime. Exit 1 when the check"
+        " fails: the file is then kept as NAME.failed.onnx.",
         "python -m convert.onnx --model lar-iqa-single --out lar.onnx",
     )
     source = parser.add_mutually_exclusive_group()
@@ -165,18 +167,22 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UserError("an output ending in .onnx", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
     module, rewrites = deployable(source.model, spec)
-    export_onnx(module, spec, path, source.checkpoint_sha256)
-    write_sidecar(
-        path,
-        precision="fp32",
-        via="torch",
-        spec=spec,
-        checkpoint_sha256=source.checkpoint_sha256,
-        calibration_sha256=None,
-        fp16_arithmetic_allowed=False,
-        rewrites=rewrites.to_json(),
-    )
-    report = parity(module, spec, path)
+    with staged(path) as unproven:
+        export_onnx(module, spec, unproven, source.checkpoint_sha256)
+        report = parity(module, spec, unproven)
+        path = place(
+            unproven,
+            path,
+            report.passed,
+            precision="fp32",
+            via="torch",
+            spec=spec,
+            checkpoint_sha256=source.checkpoint_sha256,
+            calibration_sha256=None,
+            fp16_arithmetic_allowed=False,
+            rewrites=rewrites.to_json(),
+        )
+    report = dataclasses.replace(report, candidate=str(path))
     cli.say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
     cli.say(f"ONNX Runtime against torch, {report.n} generated images: {report.verdict}")
     if spec.untrained:

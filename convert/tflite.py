@@ -4,6 +4,7 @@ checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> F
 """
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import time
@@ -47,6 +48,8 @@ class Converted:
     """A written file, and the published model beside its rewritten form, for parity."""
 
     path: Path
+    precision: Precision
+    via: Via
     source: "Source"
     module: "nn.Module"
     rewrites: "RewriteReport"
@@ -63,7 +66,7 @@ def default_path(spec: ModelSpec, precision: Precision) -> Path:
 
 
 def convert(source: "Source", precision: Precision, via: Via, path: Path) -> Converted:
-    """Writes `path` and its sidecar, atomically. Raises UserError for what the user can mend."""
+    """Writes `path`, atomically, and no sidecar. Raises UserError for what the user can mend."""
     from convert.deploy import deployable
     from convert.half import choose
 
@@ -81,8 +84,7 @@ def convert(source: "Source", precision: Precision, via: Via, path: Path) -> Con
     next(steps, None)
     allowed = half is not None and not obstacles
     seconds = time.perf_counter() - start
-    _write_sidecar(path, source, precision, via, rewrites, allowed)
-    return Converted(path, source, module, rewrites, allowed, tuple(obstacles), half, seconds)
+    return Converted(path, precision, via, source, module, rewrites, allowed, tuple(obstacles), half, seconds)
 
 
 def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Path:
@@ -124,24 +126,35 @@ def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> li
     return obstacles
 
 
-def _write_sidecar(path: Path, source: "Source", precision: Precision, via: Via, rewrites: "RewriteReport",
-                   allowed: bool) -> None:  # fmt: skip
-    from convert.artifact import write_sidecar
+def deliver(done: Converted, reports: "list[ParityReport]", path: Path) -> "tuple[Path, list[ParityReport]]":
+    """Moves the staged file to `path`, or to its failed name; returns that, and the reports that name it."""
+    from convert.artifact import place
+    from convert.edges import culprit
 
-    write_sidecar(path, precision=str(precision), via=str(via), spec=source.spec, calibration_sha256=None,
-                  checkpoint_sha256=source.checkpoint_sha256, fp16_arithmetic_allowed=allowed,
-                  rewrites=rewrites.to_json())  # fmt: skip
+    target = place(
+        done.path, path, culprit(reports) is None,
+        precision=str(done.precision), via=str(done.via), spec=done.source.spec, calibration_sha256=None,
+        checkpoint_sha256=done.source.checkpoint_sha256, rewrites=done.rewrites.to_json(),
+        fp16_arithmetic_allowed=done.fp16_arithmetic_allowed,
+    )  # fmt: skip
+
+    def named(text: str) -> str:
+        return text.replace(str(done.path), str(target))
+
+    return target, [
+        dataclasses.replace(r, candidate=named(r.candidate), reason=named(r.reason)) for r in reports
+    ]
 
 
-def report(done: Converted, reports: "list[ParityReport]", precision: Precision) -> dict[str, Any]:
-    """Prints what was done, for people; returns the same for machines."""
+def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[str, Any]:
+    """Prints what was done and is at `path` now, for people; returns the same for machines."""
     from convert.edges import culprit
     from convert.parity import table
 
-    spec, size_mb = done.source.spec, done.path.stat().st_size / 1e6
+    spec, precision, size_mb = done.source.spec, done.precision, path.stat().st_size / 1e6
     sites = ", ".join(f"{a.name} x{a.sites}" for a in done.rewrites.applied)
     refused = [f"{a.name}: {reason}" for a in done.rewrites.applied for reason in a.refused]
-    cli.say(f"{done.path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
+    cli.say(f"{path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
     if done.half:
         cli.say(
@@ -156,7 +169,7 @@ def report(done: Converted, reports: "list[ParityReport]", precision: Precision)
         cli.say(f"{spec.name} is {UNTRAINED}")
     bad = culprit(reports)
     return {
-        "path": str(done.path), "size_mb": round(size_mb, 2), "precision": str(precision),
+        "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
         "seconds": round(done.seconds, 1), "untrained": spec.untrained, "refused": refused,
         "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
@@ -166,7 +179,8 @@ def report(done: Converted, reports: "list[ParityReport]", precision: Precision)
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "convert.tflite",
-        "Converts a checkpoint to a .tflite file and checks that the score did not move.",
+        "Converts a checkpoint to a .tflite file and checks that the score did not move. Exit 1 when it did:"
+        " the file is then kept as NAME.failed.tflite.",
         "python -m convert.tflite --model mobilenet-iqa --fp16 --size 317x205",
     )
     source = parser.add_mutually_exclusive_group()
@@ -195,6 +209,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from convert.artifact import staged
     from convert.edges import check
     from convert.parity import parity_images
     from convert.source import resolve
@@ -205,9 +220,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
     images = parity_images(arguments.images, PARITY_IMAGES)
-    done = convert(source, arguments.precision, Via(arguments.via), path)
-    reports = check(source.model, source.spec, [path], images, ("litert",), rewritten=done.module)
-    result = report(done, reports, arguments.precision)
+    with staged(path) as unproven:
+        done = convert(source, arguments.precision, Via(arguments.via), unproven)
+        reports = check(source.model, source.spec, [unproven], images, ("litert",), rewritten=done.module)
+        target, reports = deliver(done, reports, path)
+    result = report(done, reports, target)
     cli.emit(result)
     return 0 if result["passed"] else 1
 

@@ -39,9 +39,11 @@ _DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupErr
 def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool = False) -> Path:
     """Writes model and spec as PATH (.safetensors) and PATH.json, atomically. Returns the path.
 
-    Raises UserError for another suffix, an existing file without `force`, or weights that are not finite.
+    Raises UserError for another suffix, an existing file without `force`, or weights that are not finite, and
+    OSError where the file cannot be written, as on a full disk.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -53,7 +55,10 @@ def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool =
     if bad:
         raise UserError("finite weights", f"NaN or infinity in {bad[0]}", "check the training run")
     with cli.atomic(path) as temporary:
-        save_file(state, temporary, metadata={HEADER_KEY: json.dumps(spec.to_json())})
+        try:
+            save_file(state, temporary, metadata={HEADER_KEY: json.dumps(spec.to_json())})
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
     cli.write_json(path.with_name(path.name + ".json"), {"spec": spec.to_json(), "sha256": sha256(path)})
     return path
 

@@ -5,6 +5,7 @@ The spec is part of a model's identity: it is saved with a checkpoint and inside
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -69,6 +70,14 @@ class InputSpec:
             raise ValueError(f"input {self.name!r}: mean and std need three values, std positive")
         if (self.fit is Fit.RANDOM_CROPS) != (self.resize_px is not None):
             raise ValueError(f"input {self.name!r}: resize_px goes with random_crops, and only with it")
+        if self.crops > 1 and self.fit is not Fit.RANDOM_CROPS:
+            raise ValueError(f"input {self.name!r}: {self.crops} crops need random_crops, got {self.fit}")
+        if self.resize_px is not None and not self._crops_fit(*self.resize_px):
+            crop, resized = f"{self.width_px}x{self.height_px}", "{1}x{0}".format(*self.resize_px)
+            raise ValueError(f"input {self.name!r}: crops of {crop} do not fit an image resized to {resized}")
+
+    def _crops_fit(self, height_px: int, width_px: int) -> bool:
+        return height_px >= self.height_px and width_px >= self.width_px
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -92,18 +101,31 @@ class ModelSpec:
         names = [i.name for i in self.inputs]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"model {self.name!r}: input names must be present and distinct, got {names}")
+        low, high = self.score_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(
+                f"model {self.name!r}: score_range must be finite, low < high, got {low}..{high}"
+            )
 
     @property
     def untrained(self) -> bool:
         """True when the weights were never trained: good for latency and parity only."""
         return not self.trained_on
 
+    @property
+    def size_is_free(self) -> bool:
+        """True for one input that is resized or a centre crop: such a model scores images of any size.
+
+        Random crops feed fully connected layers, and the sizes of several inputs belong together.
+        """
+        return len(self.inputs) == 1 and self.inputs[0].fit is not Fit.RANDOM_CROPS
+
     def resized(self, width_px: int, height_px: int) -> "ModelSpec":
-        """The same model at another input size; models of several inputs have fixed sizes."""
-        if len(self.inputs) != 1 or self.inputs[0].fit is not Fit.RESIZE:
+        """The same model at another input size. Raises UserError where the size is not free."""
+        if not self.size_is_free:
             shapes = ", ".join(f"{i.name} {i.width_px}x{i.height_px} ({i.fit})" for i in self.inputs)
             raise UserError(
-                f"a model with one resized input for --size {width_px}x{height_px}",
+                f"a model with one input, resized or centre cropped, for --size {width_px}x{height_px}",
                 f"{self.name} with {shapes}",
                 "leave --size out for this model",
             )

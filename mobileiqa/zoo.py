@@ -150,17 +150,22 @@ def build_seeded(name: str, seed: int = SEED) -> "nn.Module":
     The rule keeps scores varying from image to image, which PyTorch's initial weights do not: under those,
     a parity check could pass without comparing anything.
     """
+    model = build(name)
+    seed_weights(model, entry(name).prefixes(), seed)
+    return model
+
+
+def seed_weights(model: "nn.Module", prefixes: dict[str, str], seed: int = SEED) -> None:
+    """Gives any model, in place, the weights of `build_seeded`; prefixes: own key prefix -> published one."""
     import torch
 
     from mobileiqa.keys import to_published
 
-    model = build(name)
     state = model.state_dict()
-    for own, published in to_published(state, entry(name).prefixes()).items():
+    for own, published in to_published(state, prefixes).items():
         value = seeded_tensor(published, tuple(state[own].shape), seed)
         if value is not None:
             state[own].copy_(torch.from_numpy(value))
-    return model
 
 
 def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | None:

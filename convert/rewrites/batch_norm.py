@@ -3,7 +3,10 @@
     gamma * (W x + b - mean) / sqrt(var + eps) + beta  =  (s W) x + (s (b - mean) + beta),   s = gamma / sqrt(var + eps)
 
 Which convolution feeds which norm is observed in one run, not guessed from names: a norm is folded only when
-its input is the very tensor that a convolution returned and nothing else read that tensor.
+its input is the very tensor object that a convolution returned, and no other norm read that convolution.
+Readers that are no norms (an addition, another convolution) and changes in place between the two are not seen
+here: folding would change what they get. No model here has them, and if one does, the score of the probe in
+`convert.deploy.deployable` moves, which stops the conversion.
 """
 
 import torch
@@ -15,7 +18,10 @@ EQUATION = "bn(W x + b) = (s W) x + s (b - mean) + beta, s = gamma / sqrt(var + 
 
 
 def observe(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, str]:
-    """Batch norm path -> path of the convolution whose output it reads, in one forward pass."""
+    """Batch norm path -> path of the convolution whose output it read, in one forward pass.
+
+    Only nn.Conv2d and nn.BatchNorm2d modules are watched; of one that runs twice, the last run counts.
+    """
     produced: dict[int, str] = {}
     kept: list[torch.Tensor] = []  # keeps outputs alive, so that their ids stay theirs
     pairs: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """MobileIQA for one image in channels-last matrices: the layout that the other rewrites and XNNPACK want.
 
-    NCHW (1, 256, 22, 22)  <->  rows (484, 256): position-major matrices, at most 4-D, Linear stays Linear
+    NCHW (1, 256, G, G)  <->  rows (P, 256), P = G*G: position-major matrices, at most 4-D, Linear stays Linear
 
 Only the layout changes. A level or an opinion is X (P, 256); T^T = [X_1 | ... | X_n] is (P, n*256); the
 feature branch reads T itself, reshaped (row-major, so the flat index is kept) to (256, n*P).
@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv
-from mobileiqa.layers.lda import GRID, POSITIONS
 from mobileiqa.layers.mal import CHANNELS, MAL, ScrambledAttention, SelfAttention
 from mobileiqa.models.mobile_iqa import Features, MobileIQA
 
-EQUATION = "X_nchw[0, c, i, j] = X[22 i + j, c]; T^T = [X_1 | ... | X_n]"
+EQUATION = "X_nchw[0, c, i, j] = X[G i + j, c]; T^T = [X_1 | ... | X_n]"
 
 
 class Scores(nn.Module):
@@ -93,13 +92,20 @@ class FlatMAL(nn.Module):
 
     def forward(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         """(branch + branch)/2 averaged over levels; both residuals are T, so their average is T's mean."""
-        levels = [layer(x) for layer, x in zip(self.self_attention, inputs, strict=True)]
-        residual = levels[0]
-        for level in levels[1:]:
-            residual = residual + level
-        columns = torch.cat(levels, 1)
-        rows = columns.t().reshape(CHANNELS, -1)
+        residual, columns, rows = attended(self.self_attention, inputs)
         return residual / self.n + (self.channel(columns) + self.feature(rows)) / 2
+
+
+def attended(
+    self_attention: nn.ModuleList, inputs: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """n inputs (P, 256) after their self-attentions: their sum (P, 256), T^T (P, n*256) and T as (256, n*P)."""
+    levels = [layer(x) for layer, x in zip(self_attention, inputs, strict=True)]
+    residual = levels[0]
+    for level in levels[1:]:
+        residual = residual + level
+    columns = torch.cat(levels, 1)
+    return residual, columns, columns.t().reshape(CHANNELS, -1)
 
 
 class FlatMobileIQA(nn.Module):
@@ -107,6 +113,7 @@ class FlatMobileIQA(nn.Module):
 
     def __init__(self, source: MobileIQA) -> None:
         super().__init__()
+        self.grid = source.variant.grid
         self.backbone = source.backbone
         self.lda = source.lda
         self.mal = nn.ModuleList(FlatMAL(mal) for mal in source.mal)
@@ -121,21 +128,21 @@ class FlatMobileIQA(nn.Module):
     def forward_features(self, image: torch.Tensor) -> Features:
         """As MobileIQA.forward_features, for parity."""
         levels, opinions = self.opinions(image)
-        return Features(*(torch.stack([_planes(x) for x in xs]) for xs in (levels, opinions)))
+        return Features(*(torch.stack([_planes(x, self.grid) for x in xs]) for xs in (levels, opinions)))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        return self.head(_planes(self.fusion(self.opinions(image)[1])))
+        return self.head(_planes(self.fusion(self.opinions(image)[1]), self.grid))
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
-    """(1, 256, 22, 22) -> (484, 256)."""
-    return x.permute(0, 2, 3, 1).reshape(POSITIONS, CHANNELS)
+    """(1, 256, G, G) -> (P, 256)."""
+    return x.permute(0, 2, 3, 1).reshape(-1, CHANNELS)
 
 
-def _planes(x: torch.Tensor) -> torch.Tensor:
-    """(484, 256) -> (1, 256, 22, 22)."""
-    return x.reshape(1, GRID, GRID, CHANNELS).permute(0, 3, 1, 2)
+def _planes(x: torch.Tensor, grid: int) -> torch.Tensor:
+    """(P, 256) -> (1, 256, G, G)."""
+    return x.reshape(1, grid, grid, CHANNELS).permute(0, 3, 1, 2)
 
 
 def apply(model: nn.Module) -> tuple[nn.Module, Sites]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, linear, replace_modules
-from convert.rewrites.flat import ChannelBranch, FeatureBranch, FlatMAL
+from convert.rewrites.flat import ChannelBranch, FeatureBranch, FlatMAL, attended
 from mobileiqa.layers.mal import CHANNELS
 
 EQUATION = "mean_l (a v)[d0 + P l] = a v', W'[d0] = mean_l Wv[d0 + P l]; (u + w)/2 = u' + w'"
@@ -53,12 +53,7 @@ class FoldedMAL(nn.Module):
 
     def forward(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         """See FlatMAL.forward."""
-        levels = [layer(x) for layer, x in zip(self.self_attention, inputs, strict=True)]
-        residual = levels[0]
-        for level in levels[1:]:
-            residual = residual + level
-        columns = torch.cat(levels, 1)
-        rows = columns.t().reshape(CHANNELS, -1)
+        residual, columns, rows = attended(self.self_attention, inputs)
         return residual * (1 / self.n) + self.channel(columns) + self.feature(rows)
 
 

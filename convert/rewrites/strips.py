@@ -1,12 +1,12 @@
 """LDA without adaptive pooling and without its 512-channel map.
 
-    pool(Y) = A_h Y A_w^T,  bin i averages rows floor(i H/22) .. ceil((i+1) H/22) - 1  (columns likewise)
+    pool(Y) = A_h Y A_w^T,  bin i averages rows floor(i H/G) .. ceil((i+1) H/G) - 1  (columns likewise)
 
-Adaptive pooling is linear and separable, so rows and columns are pooled one after the other. The rows are
-taken in 22 strips: 1x1 conv, GELU and the sum over the strip's rows run strip by strip, so the map that they
-pass through (1.2 GB at 1907x1231) never exists. Neighbouring bins share at most one row when H >= 22; that row
-is computed once, with the strip above, and handed down. The columns of each row sum are then one product with
-the constant A_w / (number of rows).
+G is the grid, 22 as published. Adaptive pooling is linear and separable, so rows and columns are pooled one
+after the other. The rows are taken in G strips: 1x1 conv, GELU and the sum over the strip's rows run strip by
+strip, so the map that they pass through (1.2 GB at 1907x1231) never exists. Neighbouring bins share at most one
+row when H >= G; that row is computed once, with the strip above, and handed down. The columns of each row sum
+are then one product with the constant A_w / (number of rows).
 
 A_w stands on the right, as a FULLY_CONNECTED's weight: with a constant on the left of a BATCH_MATMUL, a file
 marked for FP16 arithmetic fails to load on ARM cores that have FP16 ("failed to delegate BATCH_MATMUL").
@@ -19,35 +19,36 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
-from mobileiqa.layers.lda import GRID, LDA
+from mobileiqa.layers.lda import LDA
 
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
 
 
-def bins(size: int) -> list[tuple[int, int]]:
-    """First and last+1 index of each of the 22 bins over `size` cells (PyTorch's adaptive pooling)."""
-    return [(i * size // GRID, -(-(i + 1) * size // GRID)) for i in range(GRID)]
+def bins(size: int, grid: int) -> list[tuple[int, int]]:
+    """First and last+1 index of each of `grid` bins over `size` cells (PyTorch's adaptive pooling)."""
+    return [(i * size // grid, -(-(i + 1) * size // grid)) for i in range(grid)]
 
 
 class StripLDA(nn.Module):
-    """Equal to LDA: (1, C, H, W) -> (1, 256, 22, 22), channels last inside."""
+    """Equal to LDA: (1, C, H, W) -> (1, 256, G, G), channels last inside."""
 
     def __init__(self, source: LDA) -> None:
         super().__init__()
+        self.grid = source.grid
         self.expand = from_conv(source.expand)
         self.reduce = from_conv(source.reduce)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         x = x.permute(0, 2, 3, 1)
-        edges = bins(x.shape[1])
-        columns = column_pools(x, {end - start for start, end in edges})
-        sums = self.strips(x, edges) if x.shape[1] >= 2 * GRID else self.whole(x, edges)
+        edges = bins(x.shape[1], self.grid)
+        columns = column_pools(x, {end - start for start, end in edges}, self.grid)
+        sums = self.strips(x, edges) if x.shape[1] >= 2 * self.grid else self.whole(x, edges)
         cells = torch.cat([
             nn.functional.linear(row.reshape(row.shape[2], -1).t(), columns[end - start]).t()
             for row, (start, end) in zip(sums, edges, strict=True)
         ])  # fmt: skip
-        return self.reduce(cells).reshape(1, GRID, GRID, -1).permute(0, 3, 1, 2)
+        return self.reduce(cells).reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
 
     def strips(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """The sum over each bin's rows, (1, 1, W, 512), of (1, H, W, C), a strip at a time.
@@ -69,11 +70,11 @@ class StripLDA(nn.Module):
             yield values[:, start:end].sum(1, keepdim=True)
 
 
-def column_pools(x: torch.Tensor, heights: set[int]) -> dict[int, torch.Tensor]:
-    """For each number of rows n: A_w / n, (22, W), for channels-last x (1, H, W, C), in its dtype."""
+def column_pools(x: torch.Tensor, heights: set[int], grid: int) -> dict[int, torch.Tensor]:
+    """For each number of rows n: A_w / n, (grid, W), for channels-last x (1, H, W, C), in its dtype."""
     width = x.shape[2]
-    pool = np.zeros((GRID, width))  # NumPy: a constant of the exported program, not operations in it
-    for i, (start, end) in enumerate(bins(width)):
+    pool = np.zeros((grid, width))  # NumPy: a constant of the exported program, not operations in it
+    for i, (start, end) in enumerate(bins(width, grid)):
         pool[i, start:end] = 1 / (end - start)
     precise = np.float64 if x.dtype == torch.float64 else np.float32
     return {n: torch.from_numpy((pool / n).astype(precise)) for n in heights}

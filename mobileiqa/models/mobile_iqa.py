@@ -11,21 +11,29 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mobileiqa.layers.lda import LDA, POSITIONS
+from mobileiqa.layers.lda import GRID, LDA
 from mobileiqa.layers.mal import CHANNELS, MAL
 
 LEVELS = 5
 OPINIONS = 3
+HEAD_KERNEL = 3
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs between student and teacher."""
+    """What differs between student and teacher. ValueError for a grid on which the head's convolution has no room."""
 
     backbone: str
     channels: tuple[int, ...]  # of the five levels
     head_pool: int  # average pooling in the head
     bounded: bool  # ends in a sigmoid
+    grid: int = GRID  # bins per side of LDA's pooling; the weights' shapes depend on it
+
+    def __post_init__(self) -> None:
+        if self.grid // self.head_pool < HEAD_KERNEL:
+            raise ValueError(
+                f"expected a grid of at least {HEAD_KERNEL} x head_pool ({self.head_pool}); found {self.grid}"
+            )
 
 
 #                    backbone                 channels of the five levels    pool  sigmoid
@@ -34,20 +42,20 @@ TEACHER = Variant("mobilevitv2_200", (128, 256, 512, 768, 1024), 4, False)
 
 
 class Features(NamedTuple):
-    """What distillation reads: levels (5, B, 256, 22, 22) and opinions (3, B, 256, 22, 22)."""
+    """What distillation reads: levels (5, B, 256, grid, grid) and opinions (3, B, 256, grid, grid)."""
 
     levels: torch.Tensor
     opinions: torch.Tensor
 
 
 class Head(nn.Module):
-    """(B, 256, 22, 22) -> (B,)."""
+    """(B, 256, grid, grid) -> (B,)."""
 
     def __init__(self, pool: int, bounded: bool) -> None:
         super().__init__()
         self.pool, self.bounded = pool, bounded
         self.conv1 = nn.Conv2d(CHANNELS, 128, 1)
-        self.conv2 = nn.Conv2d(128, 128, 3)
+        self.conv2 = nn.Conv2d(128, 128, HEAD_KERNEL)
         self.fc1 = nn.Linear(128, 64)
         self.dropout = nn.Dropout(0.1)
         self.fc2 = nn.Linear(64, 1)
@@ -71,9 +79,10 @@ class MobileIQA(nn.Module):
         self.backbone = timm.create_model(
             variant.backbone, pretrained=False, features_only=True, out_indices=tuple(range(LEVELS))
         )
-        self.lda = nn.ModuleList(LDA(channels) for channels in variant.channels)
-        self.mal = nn.ModuleList(MAL(LEVELS, POSITIONS) for _ in range(OPINIONS))
-        self.fusion = MAL(OPINIONS, POSITIONS)
+        self.lda = nn.ModuleList(LDA(channels, grid=variant.grid) for channels in variant.channels)
+        positions = variant.grid**2
+        self.mal = nn.ModuleList(MAL(LEVELS, positions) for _ in range(OPINIONS))
+        self.fusion = MAL(OPINIONS, positions)
         self.head = Head(variant.head_pool, variant.bounded)
 
     def forward_features(self, image: torch.Tensor) -> Features:

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mobileiqa.spec import ModelSpec
 from mobileiqa.training import losses
+from mobileiqa.training.task import Batch, Gather, Task
 
 BACKBONE = "mobilenetv3_large_100"
 HIDDEN = 512
@@ -121,6 +123,32 @@ def loss(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """scores (N, heads), target (N,) -> MSE + (1 - PLCC), summed over the heads."""
     terms = [losses.mse(score, target) + losses.plcc_loss(score, target) for score in scores.unbind(1)]
     return torch.stack(terms).sum()
+
+
+def multi_scale_task(model: MultiScale, zooms: tuple[Zoom, ...], spec: ModelSpec) -> Task:
+    """Each training image's view of every zoom level against its label, by that level's head; `loss` above.
+
+    The views of a step follow torch's global seed, which the loop sets. In validation every head reads the
+    whole image and their mean counts: which of them is best (`best_head`) is only known after training.
+    Raises ValueError where the model does not have one head per zoom level.
+    """
+    if len(model.heads) != len(zooms):
+        raise ValueError(f"expected {len(zooms)} heads, one per zoom level; found {len(model.heads)}")
+
+    def of_views(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
+        scores = gather(model(views(batch.inputs[0], zooms)))
+        return {"loss": loss(scores, gather(batch.score))}
+
+    def mean(image: torch.Tensor) -> torch.Tensor:
+        return whole(model, image).mean(1)
+
+    return Task(model, of_views, mean, lambda: (model, spec))
+
+
+def whole(model: MultiScale, image: torch.Tensor) -> torch.Tensor:
+    """Normalised images (N, 3, H, W) -> (N, heads): the whole image by every head."""
+    features = model.forward_features(image)
+    return torch.stack([model.forward_head(features, head) for head in range(len(model.heads))], 1)
 
 
 def best_head(scores: NDArray[np.floating], mos: NDArray[np.floating]) -> int:

@@ -97,6 +97,7 @@ class JointBatchNorm(nn.BatchNorm2d):
 
     def __init__(self, like: nn.BatchNorm2d) -> None:
         super().__init__(like.num_features, like.eps, like.momentum)
+        self.to(like.weight)  # its device and dtype
         self.load_state_dict(like.state_dict())
         self.act = getattr(like, "act", nn.Identity())  # timm's BatchNormAct2d holds its activation
 
@@ -104,7 +105,7 @@ class JointBatchNorm(nn.BatchNorm2d):
         """(N, C, H, W) -> the same shape."""
         if not self.training:
             return self.act(super().forward(input))
-        x = input.float()
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.numel() // x.shape[1] * dist.get_world_size()
         mean = _Sum.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]

@@ -15,28 +15,25 @@ from convert.tflite import Precision, Via, convert
 from mobileiqa import litert
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, build_seeded
+from mobileiqa.zoo import MODELS, build_seeded, seed_weights
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason="no ARM root: run `make arm`"),
 ]
-SIDE = 6  # of the small MobileIQA's pooling grid, instead of 22
+SMALL = {"grid": 6, "head_pool": 2}  # of MobileIQA, instead of a grid of 22
 
 
-def small(name: str, monkeypatch: pytest.MonkeyPatch) -> Source:
+def small(name: str) -> Source:
     """The model at an input size, grid and number of crops that emulation runs in seconds."""
-    if name in ("mobilenet-iqa", "mobilevit-iqa"):
-        from convert.rewrites import flat, strips
-        from mobileiqa.layers import lda
-        from mobileiqa.models import mobile_iqa
+    from mobileiqa.models.mobile_iqa import STUDENT, TEACHER, MobileIQA
 
-        for module, value in ((lda, SIDE), (flat, SIDE), (strips, SIDE)):
-            monkeypatch.setattr(module, "GRID", value)
-        for module in (mobile_iqa, flat):
-            monkeypatch.setattr(module, "POSITIONS", SIDE * SIDE)
-        monkeypatch.setattr(mobile_iqa, "TEACHER", dataclasses.replace(mobile_iqa.TEACHER, head_pool=2))
-    return Source(build_seeded(name), _small_spec(MODELS[name].spec), None)
+    variants = {"mobilenet-iqa": STUDENT, "mobilevit-iqa": TEACHER}
+    if name not in variants:
+        return Source(build_seeded(name), _small_spec(MODELS[name].spec), None)
+    model = MobileIQA(dataclasses.replace(variants[name], **SMALL)).eval()
+    seed_weights(model, MODELS[name].prefixes())
+    return Source(model, _small_spec(MODELS[name].spec), None)
 
 
 def _small_spec(spec: ModelSpec) -> ModelSpec:
@@ -51,10 +48,8 @@ def _small_spec(spec: ModelSpec) -> ModelSpec:
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "lar-iqa-mlp"])
-def test_fp16_file_computes_in_fp16_on_cortex_a76(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = small(name, monkeypatch)
+def test_fp16_file_computes_in_fp16_on_cortex_a76(name: str, tmp_path: Path) -> None:
+    source = small(name)
     path = tmp_path / "model.tflite"
     done = convert(source, Precision.FP16, Via.LITERT, path)
     assert done.fp16_arithmetic_allowed, done.obstacles

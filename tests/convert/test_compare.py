@@ -153,7 +153,7 @@ def test_reports_are_json_without_nan():
 def test_the_table_of_tolerances_is_the_documented_one():
     limits = {kind: t.max_abs for kind, t in TOLERANCES.items() if t.max_abs}
     assert limits == {
-        "features": 5e-4, "rewrite": 1e-4, "onnx": 1e-4, "fp32": 1e-4, "fp16": 2e-3, "fp16-arithmetic": 5e-3,
+        "features": 1e-3, "rewrite": 1e-4, "onnx": 1e-4, "fp32": 1e-4, "fp16": 2e-3, "fp16-arithmetic": 5e-3,
     }  # fmt: skip
     assert (TOLERANCES["int8"].min_srcc, TOLERANCES["int8"].mean_abs) == (0.99, 1e-2)
     assert all(t.reason for t in TOLERANCES.values())

@@ -11,6 +11,7 @@ from torch import nn
 from convert import deploy
 from convert.deploy import deployable, probe_inputs
 from convert.rewrites.core import Rewrite, Sites, linear
+from convert.rewrites.strips import bins
 from mobileiqa.zoo import MODELS
 
 # How many sites each rewrite has in each model; a rewrite that is not named has none.
@@ -117,6 +118,11 @@ def _off(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     return linear(weight * 1.01, bias)
 
 
+def _late(size: int, grid: int) -> list[tuple[int, int]]:
+    """PyTorch's bins less the first cell of those that have two or more."""
+    return [(min(start + 1, end - 1), end) for start, end in bins(size, grid)]
+
+
 @pytest.mark.parametrize(
     ("module", "attribute", "wrong", "name"),
     [
@@ -125,13 +131,13 @@ def _off(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
         pytest.param("level_mean", "linear", _off, "mobilenet-iqa", marks=pytest.mark.slow),
         pytest.param("linear_attention", "linear", _off, "mobilevit-iqa", marks=pytest.mark.slow),
         pytest.param("gate", "scaled", lambda layer, factor: layer, "mobilenet-iqa", marks=pytest.mark.slow),
-        pytest.param("strips", "GRID", 21, "mobilenet-iqa", marks=pytest.mark.slow),
+        pytest.param("strips", "bins", _late, "mobilenet-iqa", marks=pytest.mark.slow),
     ],
 )
 def test_a_perturbed_equation_is_a_bug(
     module: str, attribute: str, wrong: Any, name: str, seeded: Any, monkeypatch
 ):
-    """Weights off by a percent, a gate left out, a bin too few."""
+    """Weights off by a percent, a gate left out, bins that start late."""
     monkeypatch.setattr(f"convert.rewrites.{module}.{attribute}", wrong)
     with pytest.raises(
         (AssertionError, RuntimeError)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from convert import edges, runners
-from convert.edges import check, compare_features, culprit
+from convert.edges import check, culprit
 from convert.onnx import export_onnx
 from convert.samples import sample_images
 from mobileiqa.errors import UserError
@@ -183,8 +183,56 @@ def test_another_number_of_features_fails(model, spec, images):
         def forward_features(self, *inputs: torch.Tensor) -> torch.Tensor:
             return super().forward_features(*inputs)[0]
 
-    (report,) = compare_features(model, One(model.toy), spec, images[:1])
+    report, rewrite = check(model, spec, [], images[:2], rewritten=One(model.toy).eval())
     assert (report.passed, report.reason) == (False, "another number of features")
+    assert rewrite.passed
+
+
+class Staged(Featured):
+    """A forward that passes through forward_features, as published modules' do, and counts its runs."""
+
+    runs = 0
+    shift = 0.0
+
+    def forward_features(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.runs += 1
+        return tuple(feature + self.shift for feature in super().forward_features(*inputs))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        first, second = (feature.relu_() for feature in self.forward_features(*inputs))  # in place
+        return torch.sigmoid(first.mean((1, 2, 3)) - second.mean((1, 2, 3)))
+
+
+def test_the_published_module_runs_once_an_image(model, spec, images):
+    published = Staged(model.toy).eval()
+    reports = check(published, spec, [], images, rewritten=model)
+    assert [(r.edge, r.passed, r.n) for r in reports] == [
+        *[("features", True, edges.FEATURE_IMAGES)] * 2,
+        ("rewrite", True, len(images)),
+    ]
+    assert published.runs == len(images)
+    assert "forward_features" not in vars(published)
+
+
+def test_features_that_pass_by_are_compared(model, spec, images):
+    """The failing case of the test above."""
+    published = Staged(model.toy).eval()
+    other = Staged(model.toy).eval()
+    other.shift = 1e-3
+    failed = [r.edge for r in check(published, spec, [], images, rewritten=other) if not r.passed]
+    assert failed[:2] == ["features", "features"]
+
+
+def test_a_rewritten_module_that_breaks_down_is_a_report(model, spec, images):
+    class Broken(Featured):
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("sizes do not\nmatch")
+
+    reports = check(model, spec, [], images, rewritten=Broken(model.toy).eval())
+    assert [(r.edge, r.passed, r.reason) for r in reports] == [
+        ("features", False, "sizes do not match"),
+        ("rewrite", False, "sizes do not match"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from torch import nn
 
 from convert import half
 from convert.half import choose
-from mobileiqa.spec import InputSpec, ModelSpec
+from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
 SPEC = ModelSpec("toy", (InputSpec("image", 64, 64),))
 
@@ -54,5 +54,7 @@ def test_puts_weights_back():
         np.testing.assert_array_equal(was.numpy(), now.detach().numpy())
 
 
-def test_does_not_depend_on_the_input_size():
-    assert choose(Toy(10.0), SPEC) == choose(Toy(10.0), SPEC.resized(640, 480))
+@pytest.mark.parametrize("fit", [Fit.RESIZE, Fit.CENTER_CROP])
+def test_does_not_depend_on_the_input_size(fit: Fit):
+    spec = ModelSpec("toy", (InputSpec("image", 64, 64, fit=fit),))
+    assert choose(Toy(10.0), spec) == choose(Toy(10.0), spec.resized(640, 480))

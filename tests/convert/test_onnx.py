@@ -1,5 +1,6 @@
 """ONNX export: the file's interface, its operators, its metadata and its scores."""
 
+import copy
 import hashlib
 import json
 import subprocess
@@ -102,6 +103,29 @@ def test_the_command_writes_checks_and_says_untrained(tmp_path: Path, capsys: py
     assert (sidecar["format"], sidecar["precision"], sidecar["checkpoint_sha256"]) == ("onnx", "fp32", None)
     assert main(["--model", "lar-iqa-single", "--out", str(out)]) == 2
     assert "--force" in capsys.readouterr().err
+
+
+def test_a_file_that_fails_its_check_never_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Weights a percent off, as an exporter's bug might leave them; a good file stands there already."""
+
+    def export_other(module: torch.nn.Module, *arguments: Any) -> Path:
+        other = copy.deepcopy(module)
+        with torch.no_grad():
+            next(p for p in other.parameters() if p.dim() == 4).mul_(1.01)
+        return export_onnx(other, *arguments)
+
+    monkeypatch.setattr("convert.onnx.export_onnx", export_other)
+    out, kept = tmp_path / "lar.onnx", tmp_path / "lar.failed.onnx"
+    out.write_bytes(b"good")
+    arguments = ["--model", "lar-iqa-single", "--size", "64x96", "--out", str(out), "--force"]
+    assert main(arguments) == 1
+    streams = capsys.readouterr()
+    result = json.loads(streams.out.strip().splitlines()[-1])
+    assert (result["path"], result["parity"]["candidate"]) == (str(kept), str(kept))
+    assert f"kept as {kept}" in streams.err and out.read_bytes() == b"good"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept.name, f"{kept.name}.json", out.name])
 
 
 @pytest.mark.parametrize(

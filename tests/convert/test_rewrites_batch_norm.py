@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from convert.deploy import deployable
 from convert.rewrites.batch_norm import apply, fold, observe
+from mobileiqa.spec import InputSpec, ModelSpec
 
 
 def normed(channels: int) -> nn.BatchNorm2d:
@@ -78,6 +80,35 @@ class TwoNorms(nn.Module):
 
 def test_a_convolution_of_two_norms_is_refused(x: torch.Tensor):
     assert len(check(TwoNorms(), x, 0)) == 2
+
+
+class Shortcut(nn.Module):
+    """One convolution read by a norm, and by an addition that the rewrite does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 6, 1), normed(6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return (self.norm(y) + y).mean((1, 2, 3))
+
+
+class InPlace(Shortcut):
+    """What the norm reads is the convolution's own tensor, changed on the way."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x).relu_()).mean((1, 2, 3))
+
+
+@pytest.mark.parametrize("kind", [Shortcut, InPlace])
+def test_what_is_not_seen_here_is_stopped_by_the_probe(kind: type[Shortcut]):
+    model = kind().eval()
+    _, sites = apply(copy.deepcopy(model), (torch.randn(1, 3, 8, 8),))
+    assert (sites.replaced, sites.refused) == (1, [])  # wrongly
+    with pytest.raises(AssertionError):
+        deployable(model, ModelSpec("toy", (InputSpec("image", 8, 8),)))
 
 
 def test_pairs_are_observed_not_guessed(x: torch.Tensor):

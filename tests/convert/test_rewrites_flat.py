@@ -5,10 +5,12 @@ import copy
 import torch
 from torch import nn
 
-from convert.rewrites import flat
+from convert.rewrites import flat, strips
 from convert.rewrites.flat import FlatMAL, FlatMobileIQA, FlatSelfAttention
 from mobileiqa.layers.lda import GRID
 from mobileiqa.layers.mal import CHANNELS, MAL
+from mobileiqa.models.mobile_iqa import MobileIQA, Variant, published_prefixes
+from mobileiqa.zoo import seed_weights
 
 
 def planes(x: torch.Tensor) -> torch.Tensor:
@@ -32,7 +34,7 @@ def test_a_self_attention_is_equal(mal: MAL, matrices):
 
 def test_rows_and_planes_reverse_each_other(matrices):
     x = matrices(1)[0]
-    assert torch.equal(flat._planes(x), planes(x)) and torch.equal(flat._rows(planes(x)), x)
+    assert torch.equal(flat._planes(x, GRID), planes(x)) and torch.equal(flat._rows(planes(x)), x)
 
 
 def test_mobile_iqa_has_four_sites(seeded):
@@ -40,6 +42,21 @@ def test_mobile_iqa_has_four_sites(seeded):
     assert isinstance(model, FlatMobileIQA) and not model.training
     assert (sites.replaced, sites.refused) == (4, [])
     assert not any(isinstance(m, MAL) for m in model.modules())
+
+
+def test_a_small_grid_gives_the_same_score_and_features():
+    torch.manual_seed(0)
+    variant = Variant("mobilenetv3_small_050", (16, 8, 16, 24, 288), 1, True, grid=4)
+    model, image = MobileIQA(variant), torch.randn(1, 3, 70, 90, dtype=torch.float64)
+    seed_weights(model, published_prefixes(variant))
+    model = model.double().eval()
+    with torch.no_grad():
+        features = model.forward_features(image)
+        expected = model.forward_head(features)
+        rewritten = flat.apply(strips.apply(model)[0])[0]
+        assert (rewritten(image) - expected).abs().max() < 1e-12
+        for found, wanted in zip(rewritten.forward_features(image), features, strict=True):
+            assert wanted.shape[2:] == (256, 4, 4) and (found - wanted).abs().max() < 1e-10
 
 
 def test_other_models_are_left_alone():

@@ -7,8 +7,10 @@ import torch
 from convert.rewrites import level_mean
 from convert.rewrites.flat import FeatureBranch, FlatMAL
 from convert.rewrites.level_mean import FoldedMAL, fold, scaled
-from mobileiqa.layers.lda import POSITIONS
+from mobileiqa.layers.lda import GRID
 from mobileiqa.layers.mal import CHANNELS, MAL
+
+POSITIONS = GRID * GRID
 
 
 def test_a_seeded_mal_is_equal(mal: MAL, matrices):

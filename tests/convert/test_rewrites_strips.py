@@ -2,14 +2,15 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
 from convert.rewrites import strips
-from convert.rewrites.strips import GRID, StripLDA, bins
-from mobileiqa.layers.lda import LDA
+from convert.rewrites.strips import StripLDA, bins
+from mobileiqa.layers.lda import GRID, LDA
 from mobileiqa.models.mobile_iqa import STUDENT
 
 # Sizes of the paper's tables, width x height; the backbone's five levels have strides 2, 4, 8, 16, 32.
@@ -31,18 +32,25 @@ def small() -> LDA:
     return LDA(3, hidden=4, out_channels=5).double()
 
 
-def test_bins_are_pytorchs():
-    for size in range(1, 700):
-        weights = torch.zeros(GRID, size, dtype=torch.float64)
-        for i, (start, end) in enumerate(bins(size)):
+@pytest.mark.parametrize("grid", [GRID, 4, 7])
+def test_bins_are_pytorchs(grid: int):
+    for size in range(1, 700 if grid == GRID else 60):
+        weights = torch.zeros(grid, size, dtype=torch.float64)
+        for i, (start, end) in enumerate(bins(size, grid)):
             weights[i, start:end] = 1 / (end - start)
-        pooled = nn.functional.adaptive_avg_pool1d(torch.eye(size, dtype=torch.float64)[None], GRID)[0].t()
+        pooled = nn.functional.adaptive_avg_pool1d(torch.eye(size, dtype=torch.float64)[None], grid)[0].t()
         assert torch.allclose(weights, pooled, atol=1e-15), size
 
 
 @pytest.mark.parametrize(("height", "width"), LEVELS + ODD, ids=lambda n: str(n))
 def test_exact_at_the_papers_sizes_and_odd_ones(small: LDA, height: int, width: int):
     assert error(small, height, width) < 1e-12
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 9), (6, 7), (13, 30), (14, 5), (50, 41)])
+def test_exact_on_the_ldas_own_grid(height: int, width: int):
+    torch.manual_seed(1)
+    assert error(LDA(3, 4, 5, grid=7).double(), height, width) < 1e-12
 
 
 @pytest.mark.parametrize("level", range(5))
@@ -53,8 +61,8 @@ def test_exact_on_the_seeded_weights(seeded, level: int):
 
 
 def test_a_wrong_bin_would_be_noticed(small: LDA, monkeypatch):
-    shifted = [(max(start - 1, 0), end) for start, end in bins(50)]
-    monkeypatch.setattr(strips, "bins", lambda size: shifted)
+    shifted = [(max(start - 1, 0), end) for start, end in bins(50, GRID)]
+    monkeypatch.setattr(strips, "bins", lambda size, grid: shifted)
     assert error(small, 50, 50) > 1e-3
 
 
@@ -84,7 +92,7 @@ def test_the_exported_graph_pools_by_sums(exported, operators, height: int, stri
         "TRANSPOSE",
     }
     # One expansion per strip, one pooled row per bin, one reduction; a bin adds the row that it shares.
-    shared = sum(start < end for (start, _), (_, end) in zip(bins(height)[1:], bins(height), strict=False))
+    shared = sum(start < end for (_, end), (start, _) in pairwise(bins(height, GRID)))
     assert found["FULLY_CONNECTED"] == strips_run + GRID + 1
     assert (found["GELU"], found["SUM"]) == (strips_run, GRID)
     assert found["ADD"] == (shared if strips_run > 1 else 0)

@@ -182,9 +182,8 @@ def test_another_size_shares_its_weights_bit_for_bit(
 # A gate that fails, and an interruption.
 
 
-def test_a_file_that_moved_the_score_exits_1(
-    checkpoint: Path, exported_before: None, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
-):
+@pytest.fixture
+def spoiled(exported_before: None, monkeypatch) -> None:
     """Weights a percent off, as a converter's bug might leave them."""
     original = fb.batch_matmuls
 
@@ -194,13 +193,56 @@ def test_a_file_that_moved_the_score_exits_1(
         return original(model)
 
     monkeypatch.setattr(fb, "batch_matmuls", spoil)
+
+
+def test_a_file_that_moved_the_score_exits_1_and_never_gets_its_name(
+    checkpoint: Path, spoiled: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     assert main([str(checkpoint), "--fp32", "--out", str(tmp_path / "x.tflite")]) == 1
-    *lines, last = capsys.readouterr().out.strip().splitlines()
-    assert json.loads(last)["passed"] is False
-    assert sum("FAIL: max_abs" in line for line in lines) == 1
+    streams = capsys.readouterr()
+    *lines, last = streams.out.strip().splitlines()
+    result, kept = json.loads(last), tmp_path / "x.failed.tflite"
+    assert (result["passed"], result["path"]) == (False, str(kept))
+    (failure,) = [line for line in lines if "FAIL: max_abs" in line]
+    assert str(kept) in failure and result["parity"][-1]["candidate"] == str(kept)
+    assert len(streams.err.strip().splitlines()) == 1 and f"kept as {kept} for inspection" in streams.err
+    assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
+    sidecar = json.loads((tmp_path / f"{kept.name}.json").read_text())
+    assert (sidecar["path"], sidecar["sha256"]) == (kept.name, sha256(kept))
 
 
-@pytest.mark.parametrize("stage", ["convert.litert.export_tflite", "convert.flatbuffer.write"])
+def test_a_good_file_survives_a_conversion_that_fails(
+    checkpoint: Path, spoiled: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    old = {"x.tflite": b"good", "x.tflite.json": b"{}", "x.failed.tflite": b"failed before"}
+    for name, content in old.items():
+        (tmp_path / name).write_bytes(content)
+    assert main([str(checkpoint), "--fp32", "--force", "--out", str(tmp_path / "x.tflite")]) == 1
+    assert "the file that was there is as it was" in capsys.readouterr().err
+    assert (tmp_path / "x.tflite").read_bytes() == b"good"
+    assert (tmp_path / "x.tflite.json").read_bytes() == b"{}"
+    assert sorted(os.listdir(tmp_path)) == sorted([*old, "x.failed.tflite.json"])
+    assert (tmp_path / "x.failed.tflite").stat().st_size > 1_000_000
+
+
+def test_force_replaces_the_file_once_the_new_one_passed(
+    checkpoint: Path, exported_before: None, tmp_path: Path
+):
+    (tmp_path / "out.tflite").write_bytes(b"old")
+    run = convert(tmp_path, str(checkpoint), "--fp32", "--force")
+    assert (run.code, run.sidecar["sha256"]) == (0, sha256(run.path))
+    assert run.path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    assert sorted(os.listdir(tmp_path)) == ["out.tflite", "out.tflite.json"]
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
+
+
+@pytest.mark.parametrize(
+    "stage", ["convert.litert.export_tflite", "convert.flatbuffer.write", "convert.edges.compare"]
+)
 def test_an_interruption_leaves_no_file(
     stage: str,
     checkpoint: Path,

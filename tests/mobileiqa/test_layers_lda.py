@@ -14,16 +14,16 @@ def gelu(x: float) -> float:
 
 
 def reference(x: np.ndarray, lda: LDA) -> np.ndarray:
-    """(C, H, W) -> (out, 22, 22)."""
+    """(C, H, W) -> (out, grid, grid)."""
     state = {name: value.detach().numpy() for name, value in lda.state_dict().items()}
-    _, height, width = x.shape
+    (_, height, width), grid = x.shape, lda.grid
     mapped = np.einsum("oc,chw->ohw", state["expand.weight"][:, :, 0, 0], x)
     mapped = np.vectorize(gelu)(mapped + state["expand.bias"][:, None, None])
-    pooled = np.empty((mapped.shape[0], GRID, GRID))
-    for i in range(GRID):
-        for j in range(GRID):
-            rows = slice(math.floor(i * height / GRID), math.ceil((i + 1) * height / GRID))
-            columns = slice(math.floor(j * width / GRID), math.ceil((j + 1) * width / GRID))
+    pooled = np.empty((mapped.shape[0], grid, grid))
+    for i in range(grid):
+        for j in range(grid):
+            rows = slice(math.floor(i * height / grid), math.ceil((i + 1) * height / grid))
+            columns = slice(math.floor(j * width / grid), math.ceil((j + 1) * width / grid))
             pooled[:, i, j] = mapped[:, rows, columns].mean((1, 2))
     return (
         np.einsum("oc,chw->ohw", state["reduce.weight"][:, :, 0, 0], pooled)
@@ -31,10 +31,12 @@ def reference(x: np.ndarray, lda: LDA) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize(("height", "width"), [(44, 22), (27, 61), (7, 5)])
-def test_lda_equals_loops(height: int, width: int):
+@pytest.mark.parametrize(
+    ("height", "width", "grid"), [(44, 22, GRID), (27, 61, GRID), (7, 5, GRID), (27, 61, 4)]
+)
+def test_lda_equals_loops(height: int, width: int, grid: int):
     torch.manual_seed(0)
-    lda = LDA(4, hidden=6, out_channels=3).double()
+    lda = LDA(4, hidden=6, out_channels=3, grid=grid).double()
     x = np.random.default_rng(0).standard_normal((4, height, width)) * 3
     found = lda(torch.from_numpy(x)[None])[0].detach().numpy()
     assert np.abs(found - reference(x, lda)).max() < 1e-12

@@ -5,6 +5,7 @@ outputs of these very models, small images, written while they matched the publi
 """
 
 import copy
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from mobileiqa.keys import to_published
+from mobileiqa.models.mobile_iqa import STUDENT
 from mobileiqa.zoo import MODELS, entry
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
@@ -129,6 +131,13 @@ def test_images_of_a_batch_do_not_mix(name: str, seeded: Any):
     assert both.shape == (2,)
     assert both == pytest.approx([run(model, [x])[1][0] for x in (first, second)], rel=1e-12)
     assert abs(both[0] - both[1]) > 1e-6
+
+
+def test_a_grid_needs_room_for_the_heads_convolution():
+    assert dataclasses.replace(STUDENT, grid=6).grid == 6
+    for changed in ({"grid": 5}, {"grid": 11, "head_pool": 4}):
+        with pytest.raises(ValueError, match="grid of at least 3 x head_pool"):
+            dataclasses.replace(STUDENT, **changed)
 
 
 def test_forward_is_features_then_head(seeded: Any):

@@ -14,10 +14,15 @@ from mobileiqa.training.multi_scale import (
     Zoom,
     best_head,
     head_for,
+    multi_scale_task,
     views,
+    whole,
 )
+from mobileiqa.training.task import Batch, alone
+from mobileiqa.zoo import MODELS
 
 SMALL = "mobilenetv3_small_050"
+SPEC = MODELS["lar-iqa-single"].spec
 
 
 def coordinates(count: int, height: int, width: int) -> torch.Tensor:
@@ -169,6 +174,31 @@ def test_training_learns_brightness_with_every_head():
     assert np.mean(history[-4:]) < 0.4 * history[0]
     scores = model(views(images, zooms)).detach()
     assert min(np.corrcoef(s, target)[0, 1] for s in scores.T.numpy()) > 0.6
+
+
+def test_the_task_gives_each_head_its_own_view_of_each_image(model: MultiScale):
+    images, target = torch.rand(6, 3, 80, 80, generator=generator()), torch.rand(6, generator=generator(1))
+    rest = (torch.zeros(6, dtype=torch.int64),) * 4
+    zooms = (Zoom(crop=32), Zoom(resize=48))
+    task = multi_scale_task(model, zooms, SPEC)
+    with torch.no_grad():
+        torch.manual_seed(4)
+        found = task.loss(Batch((images,), target, *rest), alone)["loss"]
+        torch.manual_seed(4)
+        crop, small = views(images, zooms)
+        scores = torch.stack([model.score(crop, 0), model.score(small, 1)], 1)
+        assert found.item() == pytest.approx(multi_scale.loss(scores, target).item(), rel=1e-5)
+        swapped = torch.stack([model.score(small, 0), model.score(crop, 1)], 1)
+        assert found.item() != pytest.approx(multi_scale.loss(swapped, target).item(), rel=1e-4)
+        both = torch.stack([model.score(images, 0), model.score(images, 1)], 1)
+        assert torch.allclose(whole(model, images), both, atol=1e-6)
+        assert torch.allclose(task.score(images), both.mean(1), atol=1e-6)
+    assert task.export() == (model, SPEC) and task.module is model
+
+
+def test_a_task_needs_a_head_for_every_zoom_level(model: MultiScale):
+    with pytest.raises(ValueError, match=r"expected 4 heads.*found 2"):
+        multi_scale_task(model, BOTH, SPEC)
 
 
 def test_the_best_head_is_the_one_that_ranks_best():

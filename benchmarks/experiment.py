@@ -1,0 +1,73 @@
+"""What the training comparisons share: their arguments, and how a comparison ends or stops on the way."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.training.experiments import OutOfTime, deadline
+from mobileiqa.training.memory import keep_freed_memory
+
+ROOT = Path(__file__).resolve().parents[1]
+LABELS = (
+    "Correlations are with transferred KADID scores (the mean human score of that distortion and level on other "
+    "images), never with a MOS of these images."
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A finished comparison: the page that is committed, and its JSON."""
+
+    page: str
+    content: dict[str, Any]
+
+
+def parser(prog: str, summary: str, name: str, more: str = "") -> argparse.ArgumentParser:
+    """The arguments of a comparison `name`; `more` are those of its own in the example."""
+    example = f"python benchmarks/{name}.py --pristine PRISTINE/ {more}--severity severity.csv --minutes 30"
+    found = cli.parser(prog, summary, example)
+    found.add_argument("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
+    found.add_argument("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
+    found.add_argument("--seeds", type=int, default=3, metavar="N", help="runs per arm (default %(default)s)")
+    found.add_argument(
+        "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
+    )
+    found.add_argument(
+        "--cache", type=Path, default=ROOT / ".cache" / name, metavar="DIR", help="packs and runs"
+    )
+    out = ROOT / "benchmarks" / f"{name}.json"
+    found.add_argument("--out", type=Path, default=out, help=f"JSON; {page_of(out).name} goes beside it")
+    found.add_argument("--force", action="store_true", help="replace existing results")
+    return found
+
+
+def page_of(out: Path) -> Path:
+    """The Markdown page beside a JSON file: distillation.json, DISTILLATION.md."""
+    return out.with_name(f"{out.stem.upper()}.md")
+
+
+def conclude(args: argparse.Namespace, body: Callable[[float], Findings]) -> int:
+    """Runs body(until), prints and writes what it found. Out of time: exit 0, and the last line says so."""
+    if args.seeds < 1 or args.minutes < 0:
+        found = f"{args.seeds} seeds, {args.minutes:g} minutes"
+        raise UserError("one seed or more, and no negative time", found, "correct --seeds or --minutes")
+    page = page_of(args.out)
+    for path in (args.out, page):
+        cli.refuse_existing(path, args.force)
+    keep_freed_memory()
+    try:
+        findings = body(deadline(args.minutes))
+    except OutOfTime:
+        cli.note("out of time: the same command goes on from here")
+        cli.emit({"finished": False})
+        return 0
+    cli.write_json(args.out, findings.content)
+    with cli.atomic(page) as temporary:
+        temporary.write_text(findings.page, encoding="utf-8")
+    cli.say(findings.page)
+    cli.emit({"finished": True, "json": str(args.out), "report": str(page), **findings.content["figures"]})
+    return 0

@@ -1,0 +1,142 @@
+"""Comparing ways to train: the same references for all, runs that go on where they stopped, figures over seeds.
+
+A comparison has arms (ways to train) and seeds. Runs of one seed start from the same weights and see the same
+images in the same order wherever their models allow it, so that arms are compared seed by seed: the spread of
+the differences is much smaller than that of the figures.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mobileiqa import cli
+from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.errors import UserError
+from mobileiqa.training.feed import Feed
+from mobileiqa.training.loop import Settings, Validate, fit
+from mobileiqa.training.processes import Processes
+from mobileiqa.training.task import Task
+
+CPU = torch.device("cpu")
+METRICS = ("srcc", "plcc")
+
+
+class OutOfTime(Exception):
+    """The time that a comparison was given is over; what it reached is on disk, and the next start goes on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained arm on the test images. Correlations in -1..1; rmse and mae in label units (0..1)."""
+
+    arm: str
+    seed: int
+    srcc: float
+    plcc: float
+    krcc: float
+    rmse: float
+    mae: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over n seeds; std is None for one seed."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The Spread of one or more values."""
+    return Spread(
+        float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values)
+    )
+
+
+def figures(results: Sequence[Result], baseline: str) -> dict[str, dict[str, Any]]:
+    """By arm, in order: the Spread of each of METRICS, and "gain", of SRCC over the baseline's, seed by seed.
+
+    Raises ValueError where an arm lacks one of the baseline's seeds: they could not be paired.
+    """
+    by_arm: dict[str, dict[int, Result]] = {}
+    for result in results:
+        by_arm.setdefault(result.arm, {})[result.seed] = result
+    base, found = by_arm[baseline], {}
+    for arm, by_seed in by_arm.items():
+        if by_seed.keys() != base.keys():
+            raise ValueError(f"expected the seeds {sorted(base)} of arm {arm!r}; found {sorted(by_seed)}")
+        found[arm] = {name: spread([getattr(r, name) for r in by_seed.values()]) for name in METRICS}
+        found[arm]["gain"] = spread([r.srcc - base[seed].srcc for seed, r in by_seed.items()])
+    return found
+
+
+def figures_json(found: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
+    """`figures` as plain JSON."""
+    return {arm: {name: asdict(value) for name, value in row.items()} for arm, row in found.items()}
+
+
+def by_reference(dataset: Dataset, counts: Mapping[str, int], seed: int) -> dict[str, tuple[Sample, ...]]:
+    """Disjoint parts of a set, each with all samples of `counts[part]` references, drawn by seed.
+
+    The samples keep the set's order. Raises UserError when there are fewer references than are wanted.
+    """
+    names = sorted({sample.reference for sample in dataset.samples})
+    wanted = sum(counts.values())
+    if len(names) < wanted:
+        raise UserError(
+            f"{wanted} pristine images ({', '.join(f'{n} {part}' for part, n in counts.items())})",
+            str(len(names)),
+            "give a folder with more",
+        )
+    order = iter(np.random.default_rng(seed).permutation(names).tolist())
+    parts = {}
+    for part, count in counts.items():
+        chosen = {next(order) for _ in range(count)}
+        parts[part] = tuple(s for s in dataset.samples if s.reference in chosen)
+    return parts
+
+
+def key(*settings: Any) -> str:
+    """A short name for a folder of runs that changes with anything they depend on (JSON-ready values)."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def deadline(minutes: float) -> float:
+    """time.monotonic() at which to stop; 0 minutes: never."""
+    return time.monotonic() + 60 * minutes if minutes else float("inf")
+
+
+def finish(task: Task, feed: Feed, validate: Validate, out: Path, until: float) -> None:
+    """Trains to the recipe's end, from where `out` stands, and leaves the best weights by validation in the task.
+
+    Raises OutOfTime when `until` comes first; the run is saved then.
+    """
+    left = until - time.monotonic()
+    if left <= 0:
+        raise OutOfTime(str(out))
+    out.mkdir(parents=True, exist_ok=True)
+    settings = Settings(out, CPU, stop_after_s=0.0 if left == float("inf") else left)
+    state = fit(task, feed, validate, feed.recipe, settings, Processes())
+    if len(state.validation) < feed.recipe.epochs:
+        raise OutOfTime(str(out))
+    assert state.best is not None, "every epoch ends with a validation"
+    task.module.load_state_dict(state.best["weights"])
+    task.module.eval()
+
+
+def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The JSON object at `path`, computed and written where there is none yet."""
+    if not path.exists():
+        cli.write_json(path, compute())
+    return json.loads(path.read_text(encoding="utf-8"))

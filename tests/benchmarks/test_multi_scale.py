@@ -1,0 +1,125 @@
+"""The zoom comparison: unseen distortions, both readings, and a whole small one on generated pictures."""
+
+import json
+import shutil
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import multi_scale
+from benchmarks.multi_scale import (
+    BASELINE,
+    Part,
+    Plan,
+    by_best_head,
+    by_heads,
+    data_of,
+    main,
+    recipe_of,
+    spec_of,
+)
+from mobileiqa.datasets.core import Sample
+from mobileiqa.training.experiments import Result, figures
+from mobileiqa.training.multi_scale import MultiScale
+
+TINY = Plan(
+    zooms=("single", "both"), train_references=1, validation_references=1, test_references=1, test_images=4,
+    epochs=1, batch=32, window_px=48,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def inputs(
+    photo: Callable[..., Image.Image], severity: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Pictures that train, others that test, and a severity table."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for part, seeds in (("train", (0, 1)), ("val", (2, 3))):
+        (folder / part).mkdir()
+        for seed in seeds:
+            photo(seed, 96, 80).save(folder / part / f"p{seed}.png")
+    shutil.copy(severity, folder)
+    return folder
+
+
+def arguments(inputs: Path, out: Path) -> list[str]:
+    return [
+        "--pristine", str(inputs / "train"), "--test-pristine", str(inputs / "val"),
+        "--severity", str(inputs / "severity.csv"), "--seeds", "1",
+        "--cache", str(out / "cache"), "--out", str(out / "multi_scale.json"),
+    ]  # fmt: skip
+
+
+def test_distortions_and_references_of_the_test_are_unseen(inputs: Path, tmp_path: Path):
+    given = Namespace(
+        pristine=inputs / "train",
+        test_pristine=inputs / "val",
+        severity=inputs / "severity.csv",
+        cache=tmp_path,
+    )
+    data = data_of(TINY, given)
+    seen = [*data.train.samples, *data.validation.samples]
+    assert {s.distortion for s in seen} == set(range(1, 26, 2))
+    assert {s.distortion % 2 for s in data.test.samples} == {0} and len(data.test.samples) == 4
+    assert not {s.reference for s in seen} & {s.reference for s in data.test.samples}
+    assert not {s.reference for s in data.train.samples} & {s.reference for s in data.validation.samples}
+
+
+def part_of(seed: int, count: int) -> Part:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 48, 48, 3)).astype(np.uint8)
+    samples = tuple(Sample(Path(f"{i}.png"), i / count, 0.0, "train") for i in range(count))
+    return Part(samples, lambda i: pixels[i])
+
+
+def test_the_head_that_validates_best_reads_the_test():
+    torch.manual_seed(0)
+    model, spec = MultiScale(3, TINY.backbone), spec_of(TINY)
+    validation, test = part_of(0, 12), part_of(1, 5)
+    heads = by_heads(model, validation, spec)
+    order = np.argsort(np.argsort(heads[:, 1]))  # labels that the second head ranks without a mistake
+    samples = tuple(Sample(Path(f"{i}.png"), float(rank), 0.0, "validation") for i, rank in enumerate(order))
+    data = multi_scale.Data(test, Part(samples, validation.pixels), test, Path())
+    found = by_best_head(model, data, spec)
+    assert np.array_equal(found, by_heads(model, test, spec)[:, 1])
+    assert not np.array_equal(found, by_heads(model, test, spec)[:, 0])
+
+
+def test_arms_differ_in_their_zooms_alone():
+    one, other = (recipe_of(TINY, zoom, 1).to_json() for zoom in TINY.zooms)
+    assert one.pop("name") != other.pop("name") and one == other
+
+
+def test_the_page_shows_gains_over_one_zoom_without_patches():
+    rows = [
+        Result(f"{zoom}, {how}", seed, 0.3 + 0.1 * (how == "patches"), 0.5, 0, 0, 0)
+        for seed in (1, 2) for zoom in TINY.zooms for how in ("whole", "patches")
+    ]  # fmt: skip
+    text = multi_scale.report(TINY, figures(rows, BASELINE))
+    assert "| `single`: 224 px crops | whole | 0.300 ± 0.000 | 0.500 ± 0.000 | – |" in text
+    assert text.count("| patches | 0.400 ± 0.000 | 0.500 ± 0.000 | 0.100 ± 0.000 |") == 2
+
+
+@pytest.mark.slow
+def test_a_whole_comparison_and_its_second_start(
+    inputs: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    assert main(arguments(inputs, tmp_path), TINY) == 0
+    found = json.loads((tmp_path / "multi_scale.json").read_text())
+    arms = [row["arm"] for row in found["results"]]
+    assert arms == ["single, whole", "single, patches", "both, whole", "both, patches"]
+    assert len({row["mae"] for row in found["results"]}) == 4, "every way of reading gives other scores"
+    assert str(tmp_path) not in (tmp_path / "multi_scale.json").read_text()
+    capsys.readouterr()
+
+    def never(*args):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(multi_scale, "finish", never)
+    first = (tmp_path / "multi_scale.json").read_text()
+    assert main([*arguments(inputs, tmp_path), "--force"], TINY) == 0
+    assert (tmp_path / "multi_scale.json").read_text() == first

@@ -6,17 +6,15 @@ Exit 0: measured. 1: the runtime refused a file, crashed, or left runs out; noth
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from android_bench.config import BenchConfig, BenchResult, to_json
 from android_bench.emulate import CPUS, run_arm_random
 from android_bench.errors import InputError, RunError
+from android_bench.files import refuse_existing, write_whole
 from android_bench.host import measure
 from android_bench.tflite_file import read
 
@@ -41,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         if args.out:
-            _refuse_existing(args.out, args.force)
+            refuse_existing(args.out, args.force)
         report = _emulate(args) if args.emulate else _measure(args)
         if args.out:
-            _write(args.out, report)
+            text = json.dumps(report, indent=2, allow_nan=False)
+            write_whole(args.out, f"{text}\n".encode())
         _say(json.dumps(_brief(report), separators=(",", ":"), allow_nan=False))
     except (InputError, RunError, OSError) as error:
         print(f"android_bench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
@@ -161,26 +160,6 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
     ]
     first = report["results"][0]
     return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}
-
-
-def _refuse_existing(path: Path, force: bool) -> None:
-    if path.is_dir() or (path.exists() and not force):
-        raise InputError(f"no file at {path}", "one that exists", "pass --force, or another --out")
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    """Indented JSON, renamed into place when whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=2, allow_nan=False)
-            file.write("\n")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
 
 
 def _progress() -> Any:

@@ -85,7 +85,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """A complete measurement of one file; making one with missing or impossible runs raises RunError."""
+    """A complete measurement of one file; making one with missing or impossible runs raises RunError.
+
+    `input_shapes` and `file_precision` are what `tflite_file` reads; empty in results from before they were kept.
+    """
 
     file: str
     artifact_sha256: str
@@ -95,6 +98,8 @@ class BenchResult:
     device: Device
     runtime: str
     launches: tuple[Launch, ...]
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    file_precision: str = ""
 
     def __post_init__(self) -> None:
         counts = [("launches", self.config.launches, len(self.launches))]
@@ -180,6 +185,7 @@ def _result(entry: dict[str, Any]) -> BenchResult:
     fields["config"] = BenchConfig(**fields["config"])
     fields["device"] = Device(**fields["device"])
     fields["launches"] = tuple(launch_from_json(value) for value in fields["launches"])
+    fields["input_shapes"] = tuple(tuple(shape) for shape in fields.get("input_shapes", ()))
     return BenchResult(**fields)
 
 

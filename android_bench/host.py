@@ -50,7 +50,18 @@ def measure(
             launches[index].append(launch)
     device = this_machine()
     return [
-        BenchResult(str(a.path), a.sha256, a.size_bytes, a.fp16_capable, config, device, runtime, tuple(done))
+        BenchResult(
+            str(a.path),
+            a.sha256,
+            a.size_bytes,
+            a.fp16_capable,
+            config,
+            device,
+            runtime,
+            tuple(done),
+            input_shapes=a.input_shapes,
+            file_precision=a.precision,
+        )
         for a, runtime, done in zip(artifacts, runtimes, launches, strict=True)
     ]
 

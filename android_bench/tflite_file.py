@@ -1,11 +1,13 @@
 """What a benchmark needs to know of a .tflite file, read without any runtime.
 
-A flatbuffer is a few offsets: a reader for the three tables needed here is shorter than a dependency, and it
+A flatbuffer is a few offsets: a reader for the five tables needed here is shorter than a dependency, and it
 tells a truncated file from a good one before a process is started for it. Field numbers are those of
-schema.fbs (Model: buffers 4, metadata 6; Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1).
+schema.fbs (Model: subgraphs 2, buffers 4, metadata 6; SubGraph: tensors 0, inputs 1; Tensor: shape 0;
+Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1).
 """
 
 import hashlib
+import json
 import mmap
 import struct
 from collections.abc import Iterator
@@ -16,19 +18,27 @@ from android_bench.errors import InputError
 
 IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
-_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
+CONVERTED_AS = "mobileiqa"  # where `convert.tflite` writes the model's spec and the file's precision
+_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
+_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE = 0, 1, 0
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 
 
 @dataclass(frozen=True)
 class TfliteFile:
-    """A .tflite file that was read to its end. `fp16_capable`: its metadata allows FP16 arithmetic."""
+    """A .tflite file that was read to its end. `fp16_capable`: its metadata allows FP16 arithmetic.
+
+    `input_shapes`: of the first subgraph, in its order. `precision`: fp32, fp16, int8 as our converter wrote it
+    into the file, "" in files of other converters.
+    """
 
     path: Path
     sha256: str
     size_bytes: int
     fp16_capable: bool
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    precision: str = ""
 
 
 def read(path: Path | str) -> TfliteFile:
@@ -49,14 +59,44 @@ def read(path: Path | str) -> TfliteFile:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                marks = _metadata(data)
+                marks, shapes = _metadata(data), _input_shapes(data)
             except (struct.error, UnicodeDecodeError) as error:
                 raise InputError(
                     f"a whole TFLite model in {path}",
                     f"{len(data)} damaged bytes: {error}",
                     "copy or convert the file again",
                 ) from error
-            return TfliteFile(path, sha256, len(data), b"fp16" in marks.get(REDUCED_PRECISION, b""))
+            capable = b"fp16" in marks.get(REDUCED_PRECISION, b"")
+            return TfliteFile(path, sha256, len(data), capable, shapes, _precision(marks))
+
+
+def _precision(marks: dict[str, bytes]) -> str:
+    """What our converter says of the file; "" when it says nothing."""
+    try:
+        content = json.loads(marks.get(CONVERTED_AS, b"{}"))
+    except (ValueError, RecursionError):  # another tool's entry of that name
+        return ""
+    precision = content.get("precision") if isinstance(content, dict) else None
+    return precision if isinstance(precision, str) else ""
+
+
+def _input_shapes(data: mmap.mmap) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the first subgraph's inputs; () in a file without a graph."""
+    graph = next(_tables(data, _follow(data, 0), _MODEL_SUBGRAPHS), None)
+    if graph is None:
+        return ()
+    tensors = list(_tables(data, graph, _SUBGRAPH_TENSORS))
+    inputs = [index for index in _integers(data, graph, _SUBGRAPH_INPUTS) if 0 <= index < len(tensors)]
+    return tuple(_integers(data, tensors[index], _TENSOR_SHAPE) for index in inputs)
+
+
+def _integers(data: mmap.mmap, table: int, field: int) -> tuple[int, ...]:
+    """The 32-bit numbers of a vector field; () when it is absent."""
+    at = _field(data, table, field)
+    if not at:
+        return ()
+    start, count = _vector(data, at, item=4)
+    return struct.unpack_from(f"<{count}i", data, start)
 
 
 def _metadata(data: mmap.mmap) -> dict[str, bytes]:
@@ -70,7 +110,7 @@ def _metadata(data: mmap.mmap) -> dict[str, bytes]:
         if name_at and index < len(buffers):
             start, size = _vector(data, name_at)
             begin, length = buffers[index]
-            entries[data[start : start + size].decode()] = data[begin : begin + min(length, 1024)]
+            entries[data[start : start + size].decode()] = data[begin : begin + min(length, 1 << 20)]
     return entries
 
 

@@ -134,3 +134,79 @@ def not_finite(tiny, tmp_path) -> Path:
         model.buffers[bias].data = np.frombuffer(np.float32(np.nan).tobytes(), dtype=np.uint8)
 
     return edited(tiny.path, tmp_path / "not_finite.tflite", edit)
+
+
+@pytest.fixture(scope="session")
+def measured(tiny, large) -> dict:
+    """The JSON of a real run of the host runner: two sizes of one network, 2 launches of 6 runs, in turns."""
+    import json
+
+    from android_bench import host
+    from android_bench.config import BenchConfig, to_json
+
+    results = host.measure([tiny.path, large.path], BenchConfig(runs=6, launches=2))
+    return json.loads(json.dumps(to_json(results), allow_nan=False))
+
+
+@pytest.fixture
+def write_bench(tmp_path) -> Callable:
+    """write_bench(name, results): a benchmark file of those results, their summaries computed again."""
+    import copy
+    import json
+
+    from android_bench.config import from_json
+
+    def write(name: str, results: list[dict]) -> Path:
+        results = copy.deepcopy(results)
+        for result in results:
+            if "launches" in result:
+                result["summary"] = from_json({"schema": 1, "results": [result]})[0].summary()
+        path = tmp_path / name
+        path.write_text(json.dumps({"schema": 1, "results": results}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def steady(measured) -> list[dict]:
+    """The real results with calm runs in the place of this machine's: 100 ms and 400 ms, 0.5 % of noise."""
+    import copy
+
+    generator, results = np.random.default_rng(0), copy.deepcopy(measured["results"])
+    for result, typical in zip(results, (100.0, 400.0), strict=True):
+        for launch in result["launches"]:
+            launch["run_ms"] = (typical * generator.normal(1, 0.005, len(launch["run_ms"]))).tolist()
+    return results
+
+
+BY_HAND = {
+    "source": "by hand",
+    "model": "mobilenet-iqa",
+    "size": "317x205",
+    "precision": "fp16",
+    "device": "Xiaomi 10S",
+    "mean_ms": 1522,
+    "runs": 10,
+    "note": "AI Benchmark, one CPU",
+}
+
+
+@pytest.fixture
+def by_hand() -> Callable[..., dict]:
+    """by_hand(**changes): a figure read off a phone's screen."""
+    return lambda **changes: {**BY_HAND, **changes}
+
+
+@pytest.fixture
+def scaled() -> Callable[[dict, float], dict]:
+    """scaled(result, factor): the same measurement with every run that many times as long."""
+    import copy
+
+    def scale(result: dict, factor: float) -> dict:
+        result = copy.deepcopy(result)
+        for launch in result["launches"]:
+            launch["run_ms"] = [ms * factor for ms in launch["run_ms"]]
+        return result
+
+    return scale

@@ -51,3 +51,24 @@ def test_damaged_bytes_never_end_in_another_error(tiny, tmp_path):
         except InputError:
             refused += 1
     assert refused > 30
+
+
+def test_reads_input_shapes_in_the_graphs_order(tiny, large):
+    assert read(tiny.path).input_shapes == ((1, 3, 32, 48),)
+    assert read(large.path).input_shapes == ((1, 3, 768, 768),)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"precision": "int8", "spec": {"name": "' + b"x" * 2000 + b'"}}', "int8"),
+        (b'{"precision": 8}', ""),
+        (b"[]", ""),
+        (b"\xff\xfe", ""),
+    ],
+)
+def test_reads_the_precision_that_our_converter_wrote(tiny, tmp_path, with_metadata, content, expected):
+    path = tmp_path / "marked.tflite"
+    path.write_bytes(with_metadata(tiny.path.read_bytes(), "mobileiqa", content))
+    assert read(path).precision == expected
+    assert read(tiny.path).precision == ""

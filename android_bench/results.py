@@ -1,0 +1,202 @@
+"""Benchmark results as rows that can be laid side by side, read from any number of JSON files and validated.
+
+A row is either a complete measurement of ours or a figure that somebody read off a phone's screen and typed in
+("by hand"): the latter has a mean and nothing else, and stays marked in every output.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from android_bench.config import SCHEMA, BenchResult, Precision, from_json
+from android_bench.errors import InputError, RunError
+from android_bench.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
+
+MEASURED = "measured"
+# What `convert.tflite` appends to a model's name.
+FILE_NAME = re.compile(r"(?:_\d+x\d+)?(?:_(?:fp32|fp16|int8))?$")
+ABSENT = "unknown"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row. `identity` says what was measured, `setting` how: only equal settings are compared.
+
+    size: "317x205" (width first), "25x224x224" with a batch, "unknown" where the result does not say.
+    pixels: of all inputs together, batch included; None when the size is unknown.
+    launches_ms: measured runs by launch; empty for figures entered by hand.
+    """
+
+    json: str
+    source: str  # MEASURED or BY_HAND
+    model: str
+    size: str
+    pixels: int | None
+    precision: str
+    device: str
+    setting: tuple[tuple[str, str], ...]
+    runs: int
+    mean_ms: float
+    launches_ms: tuple[tuple[float, ...], ...] = ()
+    measured: BenchResult | None = None
+    note: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Model and size: what a baseline's row is found by."""
+        return self.model, self.size
+
+    @property
+    def by_hand(self) -> bool:
+        """True for a figure without samples."""
+        return self.source == BY_HAND
+
+    @property
+    def central_ms(self) -> float:
+        """The median where there are samples, else the only figure there is, the mean."""
+        return self.measured.run_ms.median if self.measured else self.mean_ms
+
+
+def read_all(paths: Sequence[Path]) -> list[Entry]:
+    """The rows of several files, in order. Raises InputError, naming file and field, at the first bad one."""
+    return [entry for path in paths for entry in read(path)]
+
+
+def read(path: Path) -> list[Entry]:
+    """The rows of one file. Raises InputError when it is missing, of another schema, malformed or incomplete."""
+    data = _load(path)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA or type(data["schema"]) is not int:
+        found = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
+        raise InputError(
+            f"a benchmark of schema {SCHEMA} in {path}",
+            found,
+            "measure again with this version, or correct the file",
+        )
+    if "emulated" in data:
+        raise InputError(
+            f"times in {path}", "an emulated run, which has none", "measure on a host or a phone"
+        )
+    results = data.get("results")
+    if not isinstance(results, list) or not results or data.keys() != {"schema", "results"}:
+        raise InputError(
+            f"'schema' and a non-empty array 'results' in {path}",
+            f"{sorted(data)}",
+            "measure again, or correct the file",
+        )
+    return [_entry(value, path, f"{path}: results[{index}]") for index, value in enumerate(results)]
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError(
+            f"a readable JSON file at {path}", error.strerror or "an error", "check the path"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"JSON in {path}", str(error), "measure again, or correct the file") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"the number {name}, which is not finite")
+
+
+def _entry(value: Any, path: Path, where: str) -> Entry:
+    if isinstance(value, dict) and "source" in value:
+        check(value, BY_HAND_RESULT, where)
+        return _by_hand(value, path)
+    check(value, MEASURED_RESULT, where)
+    try:
+        (result,) = from_json({"schema": SCHEMA, "results": [value]})
+    except (InputError, RunError) as error:  # a config that cannot be, missing runs
+        found = error.found if isinstance(error, InputError) else str(error)
+        raise InputError(f"a complete measurement at {where}", found, "measure again") from error
+    _check_summary(value["summary"], result, where)
+    return _from_result(result, path)
+
+
+def _check_summary(written: dict[str, Any], result: BenchResult, where: str) -> None:
+    """A summary that its own runs contradict was edited: such a file is not believed."""
+    for name, figure in result.summary().items():
+        if not math.isclose(written[name], figure, rel_tol=1e-6, abs_tol=1e-3):
+            raise InputError(
+                f"at {where}.summary.{name} what the runs give, {figure}", f"{written[name]}", "measure again"
+            )
+
+
+def _by_hand(value: dict[str, Any], path: Path) -> Entry:
+    parts = SIZE.fullmatch(value["size"])
+    assert parts, "checked by the schema"
+    return Entry(
+        json=str(path),
+        source=BY_HAND,
+        model=value["model"],
+        size=value["size"],
+        pixels=math.prod(int(part) for part in parts.groups() if part),
+        precision=value["precision"],
+        device=value["device"],
+        setting=(("source", BY_HAND), ("device", value["device"]), ("precision", value["precision"])),
+        runs=value["runs"],
+        mean_ms=value["mean_ms"],
+        note=value.get("note", ""),
+    )
+
+
+def _from_result(result: BenchResult, path: Path) -> Entry:
+    config, device = result.config, result.device
+    pixels, size = image_size(result.input_shapes)
+    setting = {
+        "source": MEASURED,
+        "device": f"{device.kind} {device.cpu}",
+        "precision": precision(result),
+        "threads": str(config.threads),
+        "CPU mask": f"{config.cpu_mask:#x}",
+        "XNNPACK": "on" if config.use_xnnpack else "off",
+        "warm-up runs": str(config.warmup_runs),
+        "cool-down s": f"{config.cooldown_s:g}",
+    }
+    return Entry(
+        json=str(path),
+        source=MEASURED,
+        model=FILE_NAME.sub("", Path(result.file).stem) or Path(result.file).stem,
+        size=size,
+        pixels=pixels,
+        precision=precision(result),
+        device=device.cpu,
+        setting=tuple(setting.items()),
+        runs=config.runs * config.launches,
+        mean_ms=result.run_ms.mean,
+        launches_ms=tuple(launch.run_ms for launch in result.launches),
+        measured=result,
+    )
+
+
+def precision(result: BenchResult) -> str:
+    """What was computed in: FP16 runs where it is forced, or where the file allows it and the CPU has it."""
+    if result.config.precision is Precision.FP16:
+        return "fp16, forced"
+    if result.file_precision == "int8":
+        return "int8"
+    if result.fp16_capable:
+        runs_fp16 = result.device.fp16_hardware and result.config.use_xnnpack
+        return "fp16" if runs_fp16 else "fp16 file, fp32 run"
+    return result.file_precision or ABSENT
+
+
+def image_size(shapes: Sequence[Sequence[int]]) -> tuple[int | None, str]:
+    """(pixels of all image inputs, size of the largest), such as (64975, "317x205"); (None, "unknown").
+
+    An image is a shape (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels.
+    """
+    images = []
+    for shape in shapes:
+        if len(shape) == 4 and (shape[1] in (1, 3, 4) or shape[3] in (1, 3, 4)):
+            batch, height, width = (shape[0], *(shape[2:] if shape[1] in (1, 3, 4) else shape[1:3]))
+            images.append((batch * height * width, f"{batch}x" * (batch > 1) + f"{width}x{height}"))
+    if not images:
+        return None, ABSENT
+    return sum(pixels for pixels, _ in images), max(images)[1]

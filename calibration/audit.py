@@ -1,0 +1,166 @@
+"""Are these images fit to calibrate INT8? python -m calibration.audit CALIBRATION_DIR. Exit 1: a gate failed.
+
+Looks at the images themselves, not only at what the manifest says: are they those that were selected, are they
+prepared as inference prepares them, are they different, unknown to the test split, of every kind and not
+saturated.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from calibration import checks, strata
+from calibration.checks import Finding, Status
+from calibration.inference import at_size_of, resolve_spec
+from calibration.leaks import read_test_split
+from calibration.photos import Photo, refuse_unreadable
+from calibration.sets import MANIFEST, CalibrationSet, read_json, read_manifest
+from calibration.tables import coverage_lines
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import MODELS
+
+PROG = "python -m calibration.audit"
+WORST = 10  # images in the saturation table
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A set, what it was chosen from, and what the gates say."""
+
+    chosen: CalibrationSet
+    candidates: strata.Coverage
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The gates that failed."""
+        return tuple(found.gate for found in self.findings if found.status is Status.FAIL)
+
+    @property
+    def passed(self) -> bool:
+        """True when no gate failed; warnings do not count."""
+        return not self.failed
+
+
+def audit(
+    chosen: CalibrationSet,
+    wanted: ModelSpec | None,
+    test: Sequence[Photo] | None = None,
+    candidates: strata.Coverage | None = None,
+) -> Audit:
+    """Every gate on a set. wanted: the model's spec; test: the test split; candidates: their coverage."""
+    photos, offered = chosen.images, candidates or {}
+    findings = (
+        checks.check_origin(chosen),
+        checks.check_count(photos),
+        checks.check_files(chosen),
+        checks.check_inputs(chosen, wanted),
+        checks.check_prepared(chosen),
+        *checks.check_duplicates(photos),
+        checks.check_leakage(photos, test),
+        checks.check_brightness(photos),
+        checks.check_saturation(photos),
+        checks.check_color(photos),
+        checks.check_enlarged(photos, chosen.spec),
+        checks.check_coverage(photos, offered),
+    )
+    return Audit(chosen, offered, findings)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    parser = cli.parser(PROG, __doc__ or "", "python -m calibration.audit calib --test-split test/labels.csv")
+    add = parser.add_argument
+    add("set", type=Path, metavar="CALIBRATION_DIR", help=f"a folder with {MANIFEST}")
+    add("--images", type=Path, metavar="DIR", help="where the images lie now, if they moved")
+    add("--model", metavar="MODEL", help="a name or .tflite file; default: the model it was selected for")
+    add("--test-split", type=Path, metavar="PATH", help="folder or label CSV of the test images")
+    add("--json", type=Path, metavar="PATH", help="write the figures here")
+    add("--skip-unreadable", action="store_true", help="leave out, and list, test images that cannot be read")
+    add("--force", action="store_true", help="replace --json's file")
+    args = parser.parse_args(argv)
+    return cli.run(PROG, lambda: _command(args))
+
+
+def _command(args: argparse.Namespace) -> int:
+    if args.json is not None:
+        cli.refuse_existing(args.json, args.force)
+    chosen = read_manifest(args.set, args.images)
+    if args.images is not None and (chosen.generated or not args.images.is_dir()):
+        found = "a generated set" if chosen.generated else f"no folder at {args.images}"
+        raise UserError("the folder of a set's images", found, "correct --images")
+    test = None
+    if args.test_split is not None:
+        test, broken = read_test_split(args.test_split)
+        refuse_unreadable(broken, len(test) + len(broken), args.skip_unreadable, PROG)
+    manifest = read_json(args.set / MANIFEST if args.set.is_dir() else args.set)
+    found = audit(chosen, _wanted(args.model, chosen.spec), test, manifest.get("candidate_coverage"))
+    for line in _lines(found):
+        cli.say(line)
+    if args.json is not None:
+        cli.write_json(args.json, as_json(found))
+    cli.emit(_summary(found))
+    return 0 if found.passed else 1
+
+
+def _wanted(model: str | None, stored: ModelSpec) -> ModelSpec | None:
+    """What inference expects. A model's name leaves the size open where it is free; a file does not."""
+    name = model or stored.name
+    if model is None and name not in MODELS:
+        return None
+    spec = resolve_spec(name)
+    return at_size_of(spec, stored) if name in MODELS else spec
+
+
+def _lines(found: Audit) -> list[str]:
+    width = max(len(finding.gate) for finding in found.findings)
+    lines = coverage_lines(found.chosen.coverage, found.candidates)
+    lines += ["", "most saturated               at 0  at 255  luminance"]
+    lines += [
+        f"  {photo.id:<24} {photo.black:>6.1%}  {photo.white:>6.1%}  {photo.luminance:>9.2f}"
+        for photo in _most_saturated(found.chosen.images)[:WORST]
+    ]
+    gates = [f"{f.gate:<{width}}  {f.status:<11}  {f.detail}" for f in found.findings]
+    verdict = f"FAIL: {', '.join(found.failed)}" if found.failed else "passed"
+    return [*lines, "", *gates, "", verdict]
+
+
+def _most_saturated(photos: Sequence[Photo]) -> list[Photo]:
+    return sorted(photos, key=lambda photo: (-(photo.black + photo.white), photo.id))
+
+
+def _summary(found: Audit) -> dict[str, Any]:
+    return {
+        "model": found.chosen.spec_name,
+        "images": len(found.chosen.images),
+        "sha256": found.chosen.sha256,
+        "generated": found.chosen.generated,
+        "warning": found.chosen.warning,
+        "failed": list(found.failed),
+        "warned": [f.gate for f in found.findings if f.status is Status.WARN],
+        "not_checked": [f.gate for f in found.findings if f.status is Status.NOT_CHECKED],
+        "passed": found.passed,
+    }
+
+
+def as_json(found: Audit) -> dict[str, Any]:
+    """Everything: the summary, every gate, coverage beside the candidates', and every image's figures."""
+    return {
+        **_summary(found),
+        "findings": [asdict(finding) for finding in found.findings],
+        "coverage": found.chosen.coverage,
+        "candidate_coverage": found.candidates,
+        "saturation": [
+            {"image": p.id, "black": p.black, "white": p.white, "luminance": p.luminance}
+            for p in _most_saturated(found.chosen.images)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""The audit's gates: each looks at a set from one side and returns what it found.
+
+A gate that had nothing to look at says so ("not checked"); it never passes in silence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from calibration import leaks, strata
+from calibration.inference import differences, prepared_sha256
+from calibration.limits import ADVISED, CLIPPED_IMAGE, CLIPPED_SET, FEWEST, ONE_SIDED, RARE_BIN
+from calibration.photos import Photo, measure
+from calibration.sets import CalibrationSet, changed
+from mobileiqa import cli
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import Fit, InputSpec, ModelSpec
+
+SHOWN = 3  # examples named in a finding
+
+
+class Status(StrEnum):
+    """What a gate says; `fail` makes the audit's exit code 1."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One gate's result."""
+
+    gate: str
+    status: Status
+    detail: str
+
+
+def check_count(photos: Sequence[Photo]) -> Finding:
+    """FEWEST images or more, better ADVISED."""
+    n = len(photos)
+    status = Status.FAIL if n < FEWEST else Status.WARN if n < ADVISED else Status.OK
+    return Finding("count", status, f"{n} images; {ADVISED} or more are advised, {FEWEST} are needed")
+
+
+def check_files(chosen: CalibrationSet) -> Finding:
+    """Every image is there, readable, and the one that was selected."""
+    return _fail_if("files", list(changed(chosen)), f"all {len(chosen.images)} images are those selected")
+
+
+def check_inputs(chosen: CalibrationSet, wanted: ModelSpec | None) -> Finding:
+    """The stored preprocessing is the model's."""
+    if wanted is None:
+        detail = f"{chosen.spec_name} is no model known by name; give its .tflite file with --model"
+        return Finding("preprocessing", Status.NOT_CHECKED, detail)
+    return _fail_if(
+        "preprocessing", differences(chosen.spec, wanted), f"the inputs are those of {wanted.name}"
+    )
+
+
+def check_prepared(chosen: CalibrationSet) -> Finding:
+    """Prepared now, every image gives the values recorded when it was selected, and measures the same."""
+    problems = []
+    for index, photo in enumerate(cli.progress(chosen.images, "preparing", len(chosen.images))):
+        try:
+            picture = chosen.picture(index)
+        except UserError as error:
+            problems.append(one_line(str(error)))
+            continue
+        now = measure(picture, photo.id)
+        if now.pixels_sha256 != photo.pixels_sha256:
+            problems.append(f"{photo.id} decodes to other pixels than when it was selected")
+        elif prepared_sha256(prepare(picture, chosen.spec)) != photo.prepared_sha256:
+            problems.append(f"{photo.id} is prepared otherwise than when it was selected")
+    return _fail_if("prepared inputs", problems, "every image is prepared as it was when selected")
+
+
+def check_duplicates(photos: Sequence[Photo]) -> list[Finding]:
+    """No picture twice; almost the same picture is worth a look."""
+    copies = [str(match) for match in leaks.without_duplicates(photos)[1]]
+    near = [str(match) for match in leaks.near_duplicates(photos) if not _same(match, photos)]
+    status = Status.WARN if near else Status.OK
+    detail = _some(near) if near else "no two pictures look alike"
+    return [
+        _fail_if("duplicates", copies, "every picture is there once"),
+        Finding("near duplicates", status, detail),
+    ]
+
+
+def check_leakage(photos: Sequence[Photo], test: Sequence[Photo] | None) -> Finding:
+    """Nothing of the test split calibrates."""
+    if test is None:
+        return Finding("leakage", Status.NOT_CHECKED, "give the test images with --test-split")
+    found = [str(match) for match in leaks.leaks(photos, test)]
+    return _fail_if("leakage", found, f"nothing in common with {len(test)} test images")
+
+
+def check_brightness(photos: Sequence[Photo]) -> Finding:
+    """Not all dark, not all bright."""
+    bins = [strata.bin_of(photo.luminance, strata.LUMINANCE) for photo in photos]
+    shares = {name: bins.count(name) / len(bins) for name in ("dark", "bright")}
+    problems = [
+        f"{share:.0%} of the images are {name}" for name, share in shares.items() if share >= ONE_SIDED
+    ]
+    return _fail_if("brightness", problems, f"dark {shares['dark']:.0%}, bright {shares['bright']:.0%}")
+
+
+def check_saturation(photos: Sequence[Photo]) -> Finding:
+    """Few images with many samples at 0 or 255."""
+    clipped = sorted(photos, key=lambda p: -(p.black + p.white))
+    clipped = [p for p in clipped if p.black + p.white > CLIPPED_IMAGE]
+    share = len(clipped) / len(photos)
+    status = Status.FAIL if share >= CLIPPED_SET else Status.WARN if clipped else Status.OK
+    names = [f"{p.id} ({p.black:.0%} at 0, {p.white:.0%} at 255)" for p in clipped]
+    detail = (
+        f"{len(clipped)} of {len(photos)} images have more than {CLIPPED_IMAGE:.0%} of samples at 0 or 255"
+    )
+    return Finding("saturation", status, f"{detail}: {_some(names)}" if names else detail)
+
+
+def check_color(photos: Sequence[Photo]) -> Finding:
+    """Not all grey: the first layers of a network that saw no colour would clip it."""
+    share = sum(photo.grey for photo in photos) / len(photos)
+    problems = [f"{share:.0%} of the images are grey"] if share >= ONE_SIDED else []
+    return _fail_if("colour", problems, f"{share:.0%} of the images are grey")
+
+
+def check_coverage(photos: Sequence[Photo], candidates: strata.Coverage) -> Finding:
+    """The set has every kind of image of which the candidates had RARE_BIN or more, and more than one kind."""
+    found = strata.coverage(photos)
+    problems = []
+    for name, bins in found.items():
+        offered = candidates.get(name, {})
+        total = sum(offered.values()) or 1
+        missing = [b for b, n in offered.items() if b not in bins and n / total >= RARE_BIN]
+        problems += [f"no {name} {b}, {offered[b]} of {total} candidates are" for b in missing]
+        if len(bins) == 1 and len(photos) > 1:
+            problems.append(f"one {name} only: {next(iter(bins))}")
+    status = Status.WARN if problems else Status.OK
+    return Finding("coverage", status, "; ".join(problems) or f"{', '.join(found)} are covered")
+
+
+def check_enlarged(photos: Sequence[Photo], spec: ModelSpec) -> Finding:
+    """Images at least as large as the inputs: smaller ones are blurred by enlargement, or padded with black."""
+    smaller = [photo for photo in photos if any(_smaller(photo, wanted) for wanted in spec.inputs)]
+    sizes = " and ".join(f"{i.width_px}x{i.height_px} ({i.fit})" for i in spec.inputs)
+    detail = f"{len(smaller)} of {len(photos)} images must be enlarged or padded for {sizes}"
+    return Finding("image size", Status.WARN if smaller else Status.OK, detail)
+
+
+def _smaller(photo: Photo, wanted: InputSpec) -> bool:
+    """A crop is padded where one side is too short; resizing enlarges where there are too few pixels."""
+    if wanted.fit is Fit.CENTER_CROP:
+        return photo.width_px < wanted.width_px or photo.height_px < wanted.height_px
+    height_px, width_px = wanted.resize_px or (wanted.height_px, wanted.width_px)
+    return photo.width_px * photo.height_px < width_px * height_px
+
+
+def check_origin(chosen: CalibrationSet) -> Finding:
+    """Photos, not generated pictures."""
+    return Finding("origin", Status.WARN if chosen.generated else Status.OK, chosen.warning or "image files")
+
+
+def _fail_if(gate: str, problems: Sequence[str], fine: str) -> Finding:
+    return Finding(gate, Status.FAIL, _some(problems)) if problems else Finding(gate, Status.OK, fine)
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return "; ".join(items[:SHOWN]) + more
+
+
+def _same(match: leaks.Match, photos: Sequence[Photo]) -> bool:
+    pixels = {photo.id: photo.pixels_sha256 for photo in photos}
+    return pixels[match.image] == pixels[match.other]

@@ -1,0 +1,71 @@
+"""Is calibration prepared as inference is? Which spec a model has, and where two specs differ."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileiqa import litert
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import MODELS, entry
+
+
+def resolve_spec(model: str, size: tuple[int, int] | None = None) -> ModelSpec:
+    """The spec of a model's name or of a .tflite file, at another (width, height) where `size` says so.
+
+    Raises UserError for an unknown name, a file without a spec, and a size that the model cannot take.
+    """
+    if Path(model).suffix == ".tflite":
+        spec = litert.load_spec(model)
+    elif model in MODELS:
+        spec = entry(model).spec
+    else:
+        raise UserError(f"a .tflite file or one of {', '.join(MODELS)}", repr(model), "correct --model")
+    return spec.resized(*size) if size else spec
+
+
+def at_size_of(spec: ModelSpec, stored: ModelSpec) -> ModelSpec:
+    """`spec` at the input size of `stored`, where both have one input of a size that is free."""
+    if not (spec.size_is_free and stored.size_is_free):
+        return spec
+    return spec.resized(stored.inputs[0].width_px, stored.inputs[0].height_px)
+
+
+def differences(stored: ModelSpec, wanted: ModelSpec) -> list[str]:
+    """Every field in which the inputs differ, such as "image.height_px: 1231 stored, 224 wanted".
+
+    Only inputs count: a set serves every model that prepares images the same way.
+    """
+    names = [[spec.name for spec in side.inputs] for side in (stored, wanted)]
+    if names[0] != names[1]:
+        return [f"inputs: {', '.join(names[0])} stored, {', '.join(names[1])} wanted"]
+    found = []
+    for old, new in zip(stored.inputs, wanted.inputs, strict=True):
+        for field in dataclasses.fields(old):
+            before, after = getattr(old, field.name), getattr(new, field.name)
+            if before != after:
+                found.append(f"{old.name}.{field.name}: {before} stored, {after} wanted")
+    return found
+
+
+def check_same(stored: ModelSpec, wanted: ModelSpec) -> None:
+    """Raises UserError, naming the fields, where the inputs differ."""
+    if found := differences(stored, wanted):
+        raise UserError(
+            f"a calibration set for the inputs of {wanted.name}",
+            "; ".join(found),
+            "select again for this model with python -m calibration.select (and --size)",
+        )
+
+
+def prepared_sha256(inputs: Mapping[str, NDArray[np.float32]]) -> str:
+    """SHA-256 in hex of a model's named inputs: names in order, shapes, little-endian float32 values."""
+    digest = hashlib.sha256()
+    for name, array in inputs.items():
+        digest.update(f"{name} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,250 @@
+"""Chooses the images that calibrate an INT8 model: python -m calibration.select --images DIR --model NAME.
+
+Seeded and stratified by resolution, luminance and, where they are known, score and distortion. Left out: copies
+of another image, what the test split knows, and what the labels hold out for testing or do not list. Writes
+OUT/manifest.json, which refers to the images by hash. Without --images the set is generated, which every output
+says: good for a first look, not for a phone.
+"""
+
+import argparse
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from calibration import leaks, strata
+from calibration.generated import generated
+from calibration.inference import prepared_sha256, resolve_spec
+from calibration.labels import Labelled, with_labels, with_scores
+from calibration.leaks import Match
+from calibration.limits import ADVISED, FEWEST
+from calibration.photos import Photo, Unreadable, read_photos, refuse_unreadable
+from calibration.sets import MANIFEST, CalibrationSet, save
+from calibration.tables import coverage_lines
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.images import find_images
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec, parse_size
+
+PROG = "python -m calibration.select"
+SHOWN = 10  # of the images that were left out
+COPIES = "images"  # where --copy puts them, inside --out
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where candidates come from and what is known of them."""
+
+    images: Path
+    scores: Path | None = None
+    labels: Path | None = None
+    test_split: Path | None = None
+    skip_unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen, from what, and what was left out."""
+
+    chosen: CalibrationSet
+    candidates: strata.Coverage  # of all that could have been chosen
+    count: int  # of candidates
+    unreadable: tuple[Unreadable, ...] = ()
+    left_out: tuple[Match, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def report(self) -> dict[str, Any]:
+        """What the manifest says about the choice, beside the set itself."""
+        return {
+            "notes": list(self.notes),
+            "candidates": self.count,
+            "candidate_coverage": self.candidates,
+            "unreadable": [asdict(image) for image in self.unreadable],
+            "left_out": [asdict(match) for match in self.left_out],
+            "near_duplicates": [asdict(match) for match in leaks.near_duplicates(self.chosen.images)],
+        }
+
+
+def select(sources: Sources, spec: ModelSpec, count: int, seed: int) -> Selection:
+    """`count` images for `spec`. Raises UserError where too few remain, and for every kind of bad input."""
+    folder = sources.images
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise UserError("a folder of images", f"{found} at {folder}", "correct --images")
+    paths = find_images([folder])
+    photos, broken = read_photos(paths, folder, "measuring")
+    refuse_unreadable(broken, len(paths), sources.skip_unreadable, PROG)
+    described = _described(photos, sources)
+    listed = [p for p in described.photos if p.id not in described.unlisted]
+    held = [p for p in listed if p.id in described.held_out]
+    photos = [p for p in listed if p.id not in described.held_out]
+    test, out = _test_images(sources)
+    known = leaks.leaks(photos, [*held, *test])
+    kept, copies = leaks.without_duplicates(_without(photos, known))
+    left_out = [*_told(described, sources), *known, *copies]
+    broken += out
+    _check_enough(kept, count, left_out, broken)
+    candidates = strata.assign(kept)
+    chosen = [_prepared(photo, folder, spec) for photo in _progress(strata.choose(candidates, count, seed))]
+    found = CalibrationSet(spec, seed, tuple(chosen), folder)
+    return Selection(
+        found, strata.coverage(candidates), len(candidates), tuple(broken), tuple(left_out), described.notes
+    )
+
+
+def _described(photos: Sequence[Photo], sources: Sources) -> Labelled:
+    """The photos with labels, then with scores: --scores' scores win."""
+    found = Labelled(tuple(photos))
+    if sources.labels is not None:
+        found = with_labels(photos, sources.images, sources.labels)
+    if sources.scores is not None:
+        scored = with_scores(found.photos, sources.images, sources.scores)
+        found = replace(found, photos=scored.photos, notes=scored.notes)
+    return found
+
+
+def _told(described: Labelled, sources: Sources) -> list[Match]:
+    """What the labels themselves leave out."""
+    kinds = {"unlisted": described.unlisted, "split": described.held_out}
+    return [Match(name, str(sources.labels), kind) for kind, names in kinds.items() for name in sorted(names)]
+
+
+def _test_images(sources: Sources) -> tuple[list[Photo], list[Unreadable]]:
+    if sources.test_split is None:
+        return [], []
+    test, broken = leaks.read_test_split(sources.test_split)
+    refuse_unreadable(broken, len(test) + len(broken), sources.skip_unreadable, PROG)
+    return test, broken
+
+
+def _without(photos: Sequence[Photo], matches: Sequence[Match]) -> list[Photo]:
+    gone = {match.image for match in matches}
+    return [photo for photo in photos if photo.id not in gone]
+
+
+def _check_enough(
+    kept: Sequence[Photo], count: int, left_out: Sequence[Match], broken: Sequence[Unreadable]
+) -> None:
+    if count <= len(kept):
+        return
+    reasons = [f"{n} left out: {kind}" for kind, n in _kinds(left_out).items()]
+    reasons += [f"{len(broken)} unreadable"] if broken else []
+    found = f"{len(kept)} ({', '.join(reasons)})" if reasons else f"{len(kept)}"
+    raise UserError(f"{count} images to choose from", found, "add images, or lower --count")
+
+
+def _kinds(matches: Sequence[Match]) -> dict[str, int]:
+    return dict(sorted(Counter(match.kind for match in matches).items()))
+
+
+def _prepared(photo: Photo, folder: Path, spec: ModelSpec) -> Photo:
+    return replace(photo, prepared_sha256=prepared_sha256(prepare(folder / photo.id, spec)))
+
+
+def _progress(photos: Sequence[Photo]) -> list[Photo]:
+    return list(cli.progress(photos, "preparing", len(photos)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    parser = cli.parser(
+        PROG,
+        __doc__ or "",
+        "python -m calibration.select --images photos/ --model mobilenet-iqa --count 64 --seed 0 --out calib",
+    )
+    add = parser.add_argument
+    add("--images", type=Path, metavar="DIR", help="choose from the images below; none: generated ones")
+    add("--model", required=True, metavar="MODEL", help="a model's name, or a .tflite file with its spec")
+    add("--size", metavar="WxH", help="the model's input size, if not its own")
+    add("--count", type=int, default=64, metavar="N", help="images to choose (default 64)")
+    add("--seed", type=int, default=0, metavar="S", help="default 0")
+    add("--out", type=Path, required=True, metavar="DIR", help=f"write {MANIFEST} here")
+    add("--scores", type=Path, metavar="CSV", help="image,score as python -m mobileiqa.score writes them")
+    add("--labels", type=Path, metavar="CSV", help="image,score[,split,reference,distortion,distortion_name]")
+    add("--test-split", type=Path, metavar="PATH", help="folder or label CSV: choose nothing that is in it")
+    add("--copy", action="store_true", help=f"copy the chosen images to OUT/{COPIES}")
+    add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
+    add("--force", action="store_true", help="replace an earlier selection in --out")
+    args = parser.parse_args(argv)
+    return cli.run(PROG, lambda: _command(args))
+
+
+def _command(args: argparse.Namespace) -> int:
+    _check(args)
+    spec = resolve_spec(args.model, parse_size(args.size) if args.size else None)
+    if args.images is None:
+        chosen = generated(args.count, args.seed, spec)
+        selection = Selection(chosen, chosen.coverage, len(chosen.images))
+    else:
+        sources = Sources(args.images, args.scores, args.labels, args.test_split, args.skip_unreadable)
+        selection = select(sources, spec, args.count, args.seed)
+    if args.copy:
+        selection = replace(selection, chosen=_copied(selection.chosen, args.out / COPIES))
+    save(selection.chosen, args.out, selection.report())
+    _show(selection, args.out)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.count < 1 or args.seed < 0:
+        found = f"--count {args.count} --seed {args.seed}"
+        raise UserError("--count of 1 or more and --seed of 0 or more", found, "correct them")
+    needing = [name for name in ("scores", "labels", "test_split", "copy") if getattr(args, name)]
+    if args.images is None and needing:
+        flag = "--" + needing[0].replace("_", "-")
+        raise UserError(f"--images with {flag}", f"{flag} alone", "name the folder of images")
+    for path in (args.out / MANIFEST, *([args.out / COPIES] if args.copy else [])):
+        cli.refuse_existing(path, args.force)
+    if args.copy and args.out.resolve().is_relative_to(args.images.resolve()):
+        raise UserError("--out outside --images with --copy", str(args.out), "copies would become candidates")
+
+
+def _copied(chosen: CalibrationSet, folder: Path) -> CalibrationSet:
+    """The set with its images copied; the manifest that makes them a set is written later."""
+    assert chosen.folder is not None
+    for photo in chosen.images:
+        with cli.atomic(folder / photo.id) as temporary:
+            shutil.copyfile(chosen.folder / photo.id, temporary)
+    return replace(chosen, folder=folder)
+
+
+def _show(selection: Selection, out: Path) -> None:
+    chosen, near = selection.chosen, leaks.near_duplicates(selection.chosen.images)
+    warnings = [chosen.warning] if chosen.warning else []
+    warnings += [f"note: {note}" for note in selection.notes]
+    warnings += _first([f"chosen, but {match}" for match in near])
+    if len(chosen.images) < ADVISED:
+        warnings.append(
+            f"{len(chosen.images)} images are few: {ADVISED} or more are advised, {FEWEST} are needed"
+        )
+    for line in coverage_lines(chosen.coverage, selection.candidates):
+        cli.say(line)
+    for line in _first([f"left out: {match}" for match in selection.left_out]) + warnings:
+        cli.say(line)
+    cli.emit(
+        {
+            "out": str(out / MANIFEST),
+            "model": chosen.spec_name,
+            "images": len(chosen.images),
+            "candidates": selection.count,
+            "unreadable": len(selection.unreadable),
+            "left_out": _kinds(selection.left_out),
+            "near_duplicates": len(near),
+            "generated": chosen.generated,
+            "warning": chosen.warning,
+            "sha256": chosen.sha256,
+        }
+    )
+
+
+def _first(lines: list[str]) -> list[str]:
+    rest = [f"... and {len(lines) - SHOWN} more, see {MANIFEST}"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + rest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

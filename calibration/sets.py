@@ -1,0 +1,211 @@
+"""CalibrationSet: which images calibrate a model, on disk as manifest.json; images are referenced by hash.
+
+The set's sha256 covers what decides the quantized file: the inputs' preprocessing, the seed, and every image's
+record. It does not cover where the folder lies, so that a set that moved with its images is still the same.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from calibration import drawing, strata
+from calibration.inference import check_same
+from calibration.photos import Photo, file_sha256, pixels_sha256
+from mobileiqa import cli
+from mobileiqa import spec as specs
+from mobileiqa.errors import UserError
+from mobileiqa.images import load_image
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+GENERATED = (
+    "WARNING: calibrated on GENERATED images, not photos: the ranges do not fit real pictures, and the INT8 "
+    "scores cannot be trusted; select photos with python -m calibration.select --images DIR"
+)
+_SELECT_AGAIN = "select again with python -m calibration.select"
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Images that calibrate a model, in the order in which they were chosen.
+
+    `folder`: where their files are; None: they are generated from `seed`.
+    """
+
+    spec: ModelSpec
+    seed: int
+    images: tuple[Photo, ...]
+    folder: Path | None
+
+    @property
+    def spec_name(self) -> str:
+        """The model that the set was selected for."""
+        return self.spec.name
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The images' ids, in order."""
+        return tuple(photo.id for photo in self.images)
+
+    @property
+    def coverage(self) -> strata.Coverage:
+        """Images per bin of each property."""
+        return strata.coverage(self.images)
+
+    @property
+    def generated(self) -> bool:
+        """True where the images are not photos."""
+        return self.folder is None
+
+    @property
+    def warning(self) -> str:
+        """What every output must say about a generated set; empty for photos."""
+        return GENERATED if self.generated else ""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 in hex of preprocessing, seed and image records."""
+        text = json.dumps(_identity(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def picture(self, index: int) -> Image.Image:
+        """The index-th image, upright mode RGB. Raises UserError when its file cannot be read."""
+        if self.folder is None:
+            return drawing.draw(index, self.seed)
+        return load_image(self.folder / self.images[index].id)
+
+    def prepared(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Every image as the model's named inputs, by the one `prepare` that inference uses; one at a time."""
+        for index in range(len(self.images)):
+            yield prepare(self.picture(index), self.spec)
+
+
+def _identity(chosen: CalibrationSet) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "spec_name": chosen.spec.name,
+        "inputs": [asdict(spec) for spec in chosen.spec.inputs],
+        "seed": chosen.seed,
+        "generated": chosen.generated,
+        "images": [_record(photo) for photo in chosen.images],
+    }
+
+
+def _record(photo: Photo) -> dict[str, Any]:
+    return {**asdict(photo), "stratum": dict(photo.stratum)}
+
+
+def load(path: str | os.PathLike[str], spec: ModelSpec, images: Path | None = None) -> CalibrationSet:
+    """The set in a folder or manifest, its images proved to be those that were chosen.
+
+    images: where they lie now, if not where the manifest says. Raises UserError for a malformed or edited
+    manifest, inputs other than `spec`'s (naming the field), and images that are missing or have changed.
+    """
+    chosen = read_manifest(path, images)
+    check_same(chosen.spec, spec)
+    if problems := list(changed(chosen)):
+        raise UserError(
+            f"the {len(chosen.images)} images of {path} as they were selected",
+            f"{len(problems)} problems: {problems[0]}",
+            f"restore them, say where they lie now, or {_SELECT_AGAIN}",
+        )
+    return chosen
+
+
+def changed(chosen: CalibrationSet) -> Iterator[str]:
+    """A line for every image that is missing, or is not the one that was selected."""
+    for index, photo in enumerate(cli.progress(chosen.images, "verifying", len(chosen.images))):
+        if chosen.folder is None:
+            if pixels_sha256(chosen.picture(index)) != photo.sha256:
+                yield f"{photo.id} is drawn otherwise by this version"
+        elif not (chosen.folder / photo.id).is_file():
+            yield f"no file at {chosen.folder / photo.id}"
+        elif file_sha256(chosen.folder / photo.id) != photo.sha256:
+            yield f"{photo.id} has changed since it was selected"
+
+
+def save(chosen: CalibrationSet, out: Path, report: dict[str, Any]) -> None:
+    """Writes OUT/manifest.json, atomically: the set, and `report` about how it was chosen."""
+    folder = chosen.folder
+    manifest = {
+        "schema": SCHEMA,
+        "warning": chosen.warning,
+        "sha256": chosen.sha256,
+        "spec_name": chosen.spec_name,
+        "spec": chosen.spec.to_json(),
+        "seed": chosen.seed,
+        "generated": chosen.generated,
+        "images_folder": None if folder is None else Path(os.path.relpath(folder, out)).as_posix(),
+        "coverage": chosen.coverage,
+        **report,
+        "tool_versions": tool_versions(),
+        "images": [_record(photo) for photo in chosen.images],
+    }
+    cli.write_json(out / MANIFEST, manifest)
+
+
+def tool_versions() -> dict[str, str]:
+    """What decoding and resizing depend on."""
+    jpeg = str(features.version("jpg") or "none")
+    return {
+        "python": platform.python_version(), "numpy": np.__version__, "Pillow": PIL.__version__, "jpeg": jpeg,
+    }  # fmt: skip
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A manifest's JSON object. Raises UserError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("a calibration manifest", f"nothing at {path}", _SELECT_AGAIN) from error
+    except ValueError as error:
+        raise UserError(f"JSON in {path}", str(error), _SELECT_AGAIN) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"a calibration manifest of schema {SCHEMA} in {path}", f"{found}", _SELECT_AGAIN)
+    return content
+
+
+def read_manifest(path: str | os.PathLike[str], images: Path | None = None) -> CalibrationSet:
+    """The set as its manifest describes it, images not looked at. Raises UserError as `load` does."""
+    file = Path(path) / MANIFEST if Path(path).is_dir() else Path(path)
+    content = read_json(file)
+    try:
+        generated = content["generated"] is True
+        folder = None if generated else images or file.parent / content["images_folder"]
+        photos = tuple(_photo(entry) for entry in content["images"])
+        chosen = CalibrationSet(specs.from_json(content["spec"]), content["seed"], photos, folder)
+        recorded = content["sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"a calibration manifest as it was written in {file}", found, _SELECT_AGAIN
+        ) from error
+    if not photos or chosen.sha256 != recorded:
+        raise UserError(
+            f"contents of {file} that match its sha256 {recorded}",
+            chosen.sha256 if photos else "no images",
+            f"do not edit manifests: {_SELECT_AGAIN}",
+        )
+    return chosen
+
+
+def _photo(record: dict[str, Any]) -> Photo:
+    names = {field.name for field in fields(Photo)}
+    if set(record) != names:
+        raise ValueError(f"image fields {sorted(set(record) ^ names)}")
+    if ".." in PurePosixPath(record["id"]).parts or PurePosixPath(record["id"]).is_absolute():
+        raise ValueError(f"an image outside the folder: {record['id']}")
+    return Photo(**{**record, "stratum": tuple(record["stratum"].items())})

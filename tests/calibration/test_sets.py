@@ -1,0 +1,129 @@
+"""The manifest: it reloads as it was, notices every change, and prepares as inference does."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration.inference import at_size_of, check_same, differences, resolve_spec
+from calibration.sets import MANIFEST, load, read_manifest, save
+from mobileiqa import preprocess
+from mobileiqa.errors import UserError
+from mobileiqa.spec import Fit
+from mobileiqa.zoo import MODELS
+
+
+@pytest.fixture
+def saved(make_photos, set_of, tmp_path):
+    """(set, folder of its manifest), the images beside it in photos/."""
+    chosen = set_of(make_photos(tmp_path / "photos", 4))
+    save(chosen, tmp_path / "calib", {"notes": []})
+    return chosen, tmp_path / "calib"
+
+
+def edit(path, change) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_set_reloads_as_it_was(saved, spec):
+    chosen, out = saved
+    again = load(out, spec)
+    assert again.images == chosen.images and again.sha256 == chosen.sha256
+    assert again.ids == ("p00.png", "p01.png", "p02.png", "p03.png")
+    assert again.spec_name == "mobilenet-iqa" and sum(again.coverage["luminance"].values()) == 4
+    content = json.loads((out / MANIFEST).read_text())
+    assert content["images_folder"] == "../photos" and content["warning"] == ""
+    assert str(out.parent) not in (out / MANIFEST).read_text()
+
+
+def test_prepared_is_what_inference_reads(saved, spec):
+    chosen, out = saved
+    inputs = list(load(out, spec).prepared())
+    assert len(inputs) == 4 and set(inputs[0]) == {"image"}
+    for name, found in zip(chosen.ids, inputs, strict=True):
+        assert np.array_equal(found["image"], preprocess.prepare(chosen.folder / name, spec)["image"])
+
+
+def test_the_hash_covers_what_matters_and_not_the_place(saved, tmp_path, spec):
+    chosen, out = saved
+    moved = replace(chosen, folder=tmp_path / "elsewhere")
+    assert moved.sha256 == chosen.sha256
+    others = (
+        replace(chosen, seed=1),
+        replace(chosen, images=chosen.images[::-1]),
+        replace(chosen, images=chosen.images[:3]),
+        replace(chosen, spec=spec.resized(64, 64)),
+        replace(chosen, images=(replace(chosen.images[0], luminance=0.0), *chosen.images[1:])),
+    )
+    assert len({other.sha256 for other in others} | {chosen.sha256}) == 6
+    shutil.move(chosen.folder, tmp_path / "moved")
+    with pytest.raises(UserError, match="4 problems: no file at"):
+        load(out, spec)
+    assert load(out, spec, tmp_path / "moved").sha256 == chosen.sha256
+
+
+def test_another_spec_is_refused_and_the_field_named(saved, spec):
+    _, out = saved
+    with pytest.raises(UserError, match=r"image\.height_px: 48 stored, 64 wanted"):
+        load(out, spec.resized(64, 64))
+    (image,) = spec.inputs
+    other = replace(spec, inputs=(replace(image, fit=Fit.CENTER_CROP, mean=(0, 0, 0)),))
+    assert differences(spec, other) == [
+        "image.fit: resize stored, center_crop wanted",
+        "image.mean: (0.485, 0.456, 0.406) stored, (0.0, 0.0, 0.0) wanted",
+    ]
+    with pytest.raises(UserError, match="inputs: image stored, authentic, synthetic wanted"):
+        check_same(spec, MODELS["lar-iqa-kan"].spec)
+    check_same(spec, replace(spec, name="another", trained_on="photos"))  # prepared the same way
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_images_that_are_not_those_selected_are_refused(saved, spec, photo, damage: str):
+    chosen, out = saved
+    victim = chosen.folder / "p02.png"
+    victim.unlink() if damage == "missing" else photo(99, 30, 30).save(victim)
+    with pytest.raises(UserError, match=r"1 problems: (no file at .*p02|p02.png has changed)"):
+        load(out, spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["images"][0].update(luminance=0.9), "match its sha256"),
+        (lambda c: c["images"].pop(), "match its sha256"),
+        (lambda c: c.update(seed=7), "match its sha256"),
+        (lambda c: c["spec"]["inputs"][0].update(height_px=99), "match its sha256"),
+        (lambda c: c.update(schema=2), "schema 1"),
+        (lambda c: c.pop("spec"), "as it was written"),
+        (lambda c: c["images"][0].pop("sha256"), "image fields"),
+        (lambda c: c["images"][0].update(id="../../secret.png"), "outside the folder"),
+        (lambda c: c["images"].clear(), "no images"),
+    ],
+)
+def test_edited_manifests_are_refused(saved, change, words: str):
+    edit(saved[1] / MANIFEST, change)
+    with pytest.raises(UserError, match=words):
+        read_manifest(saved[1])
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "JSON in"), ("[]", "found list"), (None, "nothing at")])
+def test_what_is_no_manifest_is_refused(tmp_path, text, words: str):
+    if text is not None:
+        (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_manifest(tmp_path)
+
+
+def test_specs_come_from_names_and_tflite_files(tiny, spec):
+    assert resolve_spec("mobilenet-iqa", (64, 48)) == spec
+    assert resolve_spec(str(tiny[2])) == tiny[1]
+    with pytest.raises(UserError, match=r"a \.tflite file or one of mobilenet-iqa"):
+        resolve_spec("resnet")
+    with pytest.raises(UserError, match="--size"):
+        resolve_spec("lar-iqa-kan", (64, 48))
+    assert at_size_of(MODELS["mobilenet-iqa"].spec, spec) == spec
+    assert at_size_of(MODELS["lar-iqa-kan"].spec, spec) == MODELS["lar-iqa-kan"].spec

@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.images import find_images, load_image
+from mobileiqa.workers import process_pool
 
 PROG = "python -m mobileiqa.distort"
 CONTENT = IMAGES, LABELS, ABOUT, SHEET = "images", "labels.csv", "dataset.json", "contact_sheet.png"
@@ -170,7 +170,7 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
     if workers == 1:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+    pool = process_pool(workers, _start_worker)
     try:
         yield pool.map
     finally:

@@ -7,7 +7,6 @@ decoded and distorted once, in one memory-mapped file: two cores train faster th
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
 from mobileiqa.images import find_images, load_image
+from mobileiqa.workers import process_pool
 
 Pixels = NDArray[np.uint8]
 Source = Callable[[int], Pixels]
@@ -126,7 +126,7 @@ def _pack(path: Path, samples: Sequence[Sample], distorted: bool, window_px: int
     """Writes (N, window_px, window_px, 3) uint8 in a .npy file, atomically."""
     from numpy.lib.format import open_memmap
 
-    with cli.atomic(path) as temporary, ProcessPoolExecutor() as pool:
+    with cli.atomic(path) as temporary, process_pool() as pool:
         out = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(samples), window_px, window_px, 3))
         windows = pool.map(partial(_window, distorted, window_px), enumerate(samples), chunksize=16)
         for index, window in enumerate(cli.progress(windows, "packing images", len(samples))):

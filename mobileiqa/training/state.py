@@ -33,7 +33,11 @@ class State:
 def save(folder: Path, state: State, recipe: Recipe) -> None:
     """Writes the state, atomically."""
     with cli.atomic(folder / FILE) as temporary:
-        torch.save({**vars(state), "recipe": recipe.to_json()}, temporary)
+        try:
+            torch.save({**vars(state), "recipe": recipe.to_json()}, temporary)
+        except RuntimeError as error:  # torch's writer: a full disk is no OSError there
+            reason = str(error).splitlines()[0]
+            raise OSError(f"the state of the run could not be written to {folder}: {reason}") from error
 
 
 def restore(folder: Path, recipe: Recipe) -> State | None:

@@ -137,3 +137,29 @@ def test_the_best_epoch_by_validation_is_kept_not_the_last(tmp_path: Path) -> No
     assert state.best["epoch"] == 2
     assert torch.equal(state.best["weights"]["head.weight"], seen[1])
     assert not torch.equal(seen[1], seen[2])
+
+
+def finished(out: Path, of: Recipe, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    task = build_task(Setup(of, Network(), SPEC))
+    return fit(task, feed(of), lambda task: {"srcc": 0.0, "plcc": 0.0}, of, Settings(out, CPU, **settings), ALONE)
+
+
+def test_a_run_stopped_after_every_step_ends_with_the_same_weights(tmp_path: Path) -> None:
+    of = dataclasses.replace(BASE, ema=0.9, kan_penalty=0.1)
+    calm = finished(tmp_path / "calm", of)
+    for step in range(1, 9):
+        assert finished(tmp_path / "stopped", of, stop_after_s=1e-9).step == step
+    resumed = finished(tmp_path / "stopped", of)
+    assert resumed.step == calm.step == 9
+    for kind in ("module", "averaged"):
+        for name, value in calm.tensors[kind].items():
+            assert torch.equal(value, resumed.tensors[kind][name]), name
+
+
+def test_other_settings_do_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
+    finished(tmp_path, BASE, stop_after_s=1e-9)
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(UserError, match="another --out"):
+        finished(tmp_path, dataclasses.replace(BASE, lr=0.5))
+    assert (tmp_path / "state.pt").read_bytes() == before

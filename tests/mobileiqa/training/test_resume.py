@@ -57,6 +57,7 @@ def test_killed_ten_times_at_random_moments(
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed(labelled: Path, tmp_path: Path, train: Callable[..., Any]) -> None:
     assert train(labelled, tmp_path / "calm").returncode == 0
     stopped = train(labelled, tmp_path / "stopped", "--minutes", "1e-9")
@@ -66,6 +67,7 @@ def test_stopped_and_resumed(labelled: Path, tmp_path: Path, train: Callable[...
     assert same_weights(tmp_path / "calm", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_same_folder_are_refused(
     labelled: Path, tmp_path: Path, train: Callable[..., Any]
 ) -> None:

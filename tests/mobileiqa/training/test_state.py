@@ -1,0 +1,37 @@
+"""The state file: a full disk ends a run in one line and leaves the last state whole."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from mobileiqa.training.recipe import recipe
+from mobileiqa.training.state import FILE, State, restore, save
+
+ROOT = Path(__file__).resolve().parents[3]
+FULL = """
+import resource, sys
+from pathlib import Path
+import torch
+from mobileiqa import cli
+from mobileiqa.training.recipe import recipe
+from mobileiqa.training.state import State, save
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+big = State(step=2, tensors={"module": {"weight": torch.zeros(1_000_000)}})
+sys.exit(cli.run("train", lambda: save(Path(sys.argv[1]), big, recipe("reference")) or 0))
+"""
+
+
+def test_a_full_disk_is_one_line_and_the_last_state_stays(tmp_path: Path) -> None:
+    save(tmp_path, State(step=1, tensors={"module": {"weight": torch.ones(3)}}), recipe("reference"))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "could not be written" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [FILE]
+    found = restore(tmp_path, recipe("reference"))
+    assert found is not None and found.step == 1
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000  # the limit was the child's alone

@@ -142,7 +142,9 @@ def test_the_best_epoch_by_validation_is_kept_not_the_last(tmp_path: Path) -> No
 def finished(out: Path, of: Recipe, **settings: Any) -> Any:
     torch.manual_seed(0)
     task = build_task(Setup(of, Network(), SPEC))
-    return fit(task, feed(of), lambda task: {"srcc": 0.0, "plcc": 0.0}, of, Settings(out, CPU, **settings), ALONE)
+    return fit(
+        task, feed(of), lambda task: {"srcc": 0.0, "plcc": 0.0}, of, Settings(out, CPU, **settings), ALONE
+    )
 
 
 def test_a_run_stopped_after_every_step_ends_with_the_same_weights(tmp_path: Path) -> None:

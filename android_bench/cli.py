@@ -1,4 +1,4 @@
-"""`python -m android_bench`: times .tflite files on this machine, or runs them on an emulated phone CPU.
+"""`python -m android_bench`: times .tflite files on this machine or on phones, or runs them on an emulated CPU.
 
 Exit 0: measured. 1: the runtime refused a file, crashed, or left runs out; nothing is reported then.
 2: the user's input was wrong. Errors are one line on stderr; the last line on stdout is compact JSON.
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from android_bench.config import BenchConfig, BenchResult, to_json
+from android_bench import adb_run, disturbance
+from android_bench.config import BenchConfig, BenchResult, Precision, from_json, to_json
+from android_bench.disturbance import IfDisturbed
 from android_bench.emulate import CPUS, run_arm_random
 from android_bench.errors import InputError, RunError
 from android_bench.files import refuse_existing, write_whole
@@ -40,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.out:
             refuse_existing(args.out, args.force)
-        report = _emulate(args) if args.emulate else _measure(args)
+        mode = (
+            _emulate if args.emulate else _measure_phones if args.benchmark_model or args.serial else _measure
+        )
+        report = mode(args)
         if args.out:
             text = json.dumps(report, indent=2, allow_nan=False)
             write_whole(args.out, f"{text}\n".encode())
@@ -70,7 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--launches", type=int, metavar="N", help=f"fresh processes per file ({default.launches})")
     add("--cpu-mask", type=hex_mask, metavar="HEX", help="CPUs to pin to, such as 0x2 (the last ones)")
     add("--no-xnnpack", action="store_true", help="run the built-in kernels, without the XNNPACK delegate")
+    add(
+        "--if-disturbed",
+        choices=list(IfDisturbed),
+        help="host: report nothing (stop), measure that turn again (repeat), or report and mark it (keep)",
+    )
     add("--emulate", metavar="CPU", help=f"instead run once, untimed, on an emulated {', '.join(CPUS)}")
+    add("--benchmark-model", type=Path, metavar="PATH", help="measure on phones over adb, with this program")
+    add(
+        "--serial",
+        action="append",
+        metavar="ID",
+        help="which phone; repeat, or `all`, for several (the only one)",
+    )
+    add("--side-by-side", action="store_true", help="several phones at the same time, not in turn")
+    add("--force-fp16", action="store_true", help="phones: compute in FP16, as AI Benchmark's FP16 mode does")
     add("--out", type=Path, metavar="BENCH.json", help="also write every figure here")
     add("--force", action="store_true", help="replace an existing --out file")
     return parser
@@ -83,8 +102,11 @@ def hex_mask(text: str) -> int:
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     """Host benchmark: prints the table and returns the report."""
+    for_phones = [name for name in ("force_fp16", "side_by_side") if getattr(args, name)]
+    if for_phones:
+        raise InputError("no options for phones on the host", ", ".join(for_phones), "leave them out")
     config = BenchConfig(**_given(args), use_xnnpack=not args.no_xnnpack)
-    results = measure(args.files, config, _progress())
+    results = measure(args.files, config, _progress(), IfDisturbed(args.if_disturbed or IfDisturbed.STOP))
     _say(table(results))
     device = results[0].device
     _say(
@@ -95,12 +117,41 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     for result in results:
         if not all(launch.delegate_kernels for launch in result.launches):
             _say(f"{result.file}: ran without XNNPACK, on the built-in kernels")
+        for words in disturbance.of_result(result):
+            _say(f"{result.file}: DISTURBED, {words}")
+    if results[0].repeated:
+        _say(f"{results[0].repeated} disturbed turn(s) were measured again")
+    return to_json(results)
+
+
+def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
+    """Benchmark on phones: prints a table for each and returns the report."""
+    if not args.benchmark_model:
+        raise InputError(
+            "--benchmark-model beside --serial", "none", "name TFLite's benchmark_model for the phone"
+        )
+    if args.if_disturbed:
+        raise InputError("no --if-disturbed for phones", args.if_disturbed, "leave it out")
+    precision = Precision.FP16 if args.force_fp16 else Precision.FILE
+    asked = {**adb_run.PROTOCOL, **_given(args), "precision": precision, "use_xnnpack": not args.no_xnnpack}
+    results = adb_run.measure(
+        args.files,
+        BenchConfig(**asked),
+        args.benchmark_model,
+        args.serial or (),
+        side_by_side=args.side_by_side,
+        progress=_progress(),
+    )
+    for start in range(0, len(results), len(args.files)):
+        group = results[start : start + len(args.files)]
+        _say(f"{adb_run.headline(group[0])}\n{table(group)}")
     return to_json(results)
 
 
 def _emulate(args: argparse.Namespace) -> dict[str, Any]:
     """One untimed run per file on an emulated CPU."""
-    ignored = [*_given(args), *(["no_xnnpack"] if args.no_xnnpack else [])]
+    others = ("no_xnnpack", "if_disturbed", "benchmark_model", "serial", "side_by_side", "force_fp16")
+    ignored = [*_given(args), *(name for name in others if getattr(args, name))]
     if ignored:
         raise InputError(
             "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
@@ -155,8 +206,8 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
     if "results" not in report:
         return report
     rows = [
-        {"file": row["file"], "fp16_capable": row["fp16_capable"], **row["summary"]}
-        for row in report["results"]
+        {"file": row["file"], "fp16_capable": row["fp16_capable"], **row["summary"], "disturbed": bool(words)}
+        for row, words in zip(report["results"], map(disturbance.of_result, from_json(report)), strict=True)
     ]
     first = report["results"][0]
     return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}

@@ -14,6 +14,13 @@ from android_bench.errors import InputError, RunError
 from android_bench.stats import Summary, summarize
 
 SCHEMA = 1
+OPTIONAL = (
+    "evidence",
+    "wait_ms",
+    "init_wait_ms",
+    "steal_ms",
+    "phone",
+)  # left out of the JSON where they are None
 
 
 class Precision(StrEnum):
@@ -58,11 +65,51 @@ class BenchConfig:
 class Device:
     """What ran the file. `fp16_hardware`: the CPU has FP16 vector arithmetic."""
 
-    kind: str  # "host"
+    kind: str  # "host" or "phone"
     cpu: str
     cores: int
     platform: str
     fp16_hardware: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What else happened on a launch's CPUs while it was measured; disturbance.py judges it.
+
+    wait_ms: its threads could have run and did not, summed over them; init_wait_ms: the same while the file was
+    loaded. steal_ms: the hypervisor ran something else on its CPUs, in steps of 10 ms. These are None where the
+    kernel does not count them. pace_*_ms: one fixed computation, before the file was loaded and after the last
+    run. workers: threads that the runtime started.
+    """
+
+    preemptions: int
+    pace_before_ms: float
+    pace_after_ms: float
+    workers: int
+    wait_ms: float | None = None
+    init_wait_ms: float | None = None
+    steal_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a phone was at a moment; None where it does not say. Degrees Celsius, and percent of its charge."""
+
+    battery_percent: int | None
+    battery_c: float | None
+    skin_c: float | None
+    thermal_status: str | None  # Android's name: "none", "light", "moderate"...
+
+
+@dataclass(frozen=True)
+class PhoneRecord:
+    """What only a phone has. `governor`: of the cores measured on, "" when unknown."""
+
+    soc: str
+    android: str
+    governor: str
+    before: Condition
+    after: Condition
 
 
 @dataclass(frozen=True)
@@ -76,6 +123,7 @@ class Launch:
     rss_after_import_mb: float
     peak_rss_mb: float
     delegate_kernels: int  # partitions that XNNPACK took; 0 means that none of the graph was delegated
+    evidence: Evidence | None = None  # None on a phone, and in results from before it was kept
 
     @property
     def peak_memory_mb(self) -> float:
@@ -88,6 +136,7 @@ class BenchResult:
     """A complete measurement of one file; making one with missing or impossible runs raises RunError.
 
     `input_shapes` and `file_precision` are what `tflite_file` reads; empty in results from before they were kept.
+    `repeated`: launches of it that were thrown away, because they or one beside them were disturbed.
     """
 
     file: str
@@ -100,6 +149,8 @@ class BenchResult:
     launches: tuple[Launch, ...]
     input_shapes: tuple[tuple[int, ...], ...] = ()
     file_precision: str = ""
+    repeated: int = 0
+    phone: PhoneRecord | None = None
 
     def __post_init__(self) -> None:
         counts = [("launches", self.config.launches, len(self.launches))]
@@ -158,8 +209,16 @@ def to_json(results: Sequence[BenchResult]) -> dict[str, Any]:
     """A JSON-ready dict of a benchmark, summaries written out for readers; `from_json` reverses it."""
     return {
         "schema": SCHEMA,
-        "results": [{**dataclasses.asdict(result), "summary": result.summary()} for result in results],
+        "results": [
+            {**dataclasses.asdict(result, dict_factory=_known), "summary": result.summary()}
+            for result in results
+        ],
     }
+
+
+def _known(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a dataclass, less the optional ones that it does not have."""
+    return {name: value for name, value in pairs if value is not None or name not in OPTIONAL}
 
 
 def from_json(data: dict[str, Any]) -> list[BenchResult]:
@@ -186,9 +245,15 @@ def _result(entry: dict[str, Any]) -> BenchResult:
     fields["device"] = Device(**fields["device"])
     fields["launches"] = tuple(launch_from_json(value) for value in fields["launches"])
     fields["input_shapes"] = tuple(tuple(shape) for shape in fields.get("input_shapes", ()))
+    if phone := fields.get("phone"):
+        moments = {name: Condition(**phone[name]) for name in ("before", "after")}
+        fields["phone"] = PhoneRecord(**{**phone, **moments})
     return BenchResult(**fields)
 
 
 def launch_from_json(value: dict[str, Any]) -> Launch:
     """A Launch from JSON, where tuples are lists."""
-    return Launch(**{**value, "cpus": tuple(value["cpus"]), "run_ms": tuple(value["run_ms"])})
+    fields = {**value, "cpus": tuple(value["cpus"]), "run_ms": tuple(value["run_ms"])}
+    if "evidence" in value:
+        fields["evidence"] = Evidence(**value["evidence"])
+    return Launch(**fields)

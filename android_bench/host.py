@@ -2,7 +2,8 @@
 
 A fresh process per launch keeps one file's allocator, caches and packed weights out of another's figures, and
 files take turns (launch k of each before launch k + 1), so that a machine that slows down slows all of them.
-Left out: dropping the page cache (needs root) and fixing the clock; `launches` and the spread show the noise.
+A turn that was disturbed is no measurement: it stops the benchmark, is measured again, or is kept and marked.
+Left out: dropping the page cache (needs root) and fixing the clock; disturbance.py notices when it moves.
 """
 
 import os
@@ -12,22 +13,31 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from android_bench import disturbance
 from android_bench.config import BenchConfig, BenchResult, Device, Launch, Precision, launch_from_json
-from android_bench.errors import InputError
+from android_bench.disturbance import IfDisturbed
+from android_bench.errors import InputError, RunError
 from android_bench.process import ask
 from android_bench.tflite_file import TfliteFile, read
 
 # How Linux names FP16 vector arithmetic in /proc/cpuinfo on x86 and on ARM.
 FP16_FLAGS = frozenset({"avx512_fp16", "asimdhp"})
 
+Progress = Callable[[str], None]
+Turn = list[tuple[Launch, str]]  # a launch of every file, and the runtime that made it
+
 
 def measure(
-    files: Sequence[Path | str], config: BenchConfig, progress: Callable[[str], None] = lambda text: None
+    files: Sequence[Path | str],
+    config: BenchConfig,
+    progress: Progress = lambda text: None,
+    if_disturbed: IfDisturbed = IfDisturbed.STOP,
 ) -> list[BenchResult]:
     """Benchmarks each file on random normal float32 inputs; results in the order of `files`.
 
     Raises InputError before anything runs (missing, foreign or truncated file, too many threads, forced FP16)
-    and RunError when the runtime refuses a file, crashes or leaves runs out. `progress` hears of each launch.
+    and RunError when the runtime refuses a file, crashes, leaves runs out, does not apply a flag, or when the
+    machine was disturbed and `if_disturbed` is not KEEP. `progress` hears of each launch.
     """
     if not files:
         raise InputError("at least one .tflite file", "none", "name the files to measure")
@@ -39,31 +49,75 @@ def measure(
         )
     cpus = choose_cpus(config)
     artifacts = [read(path) for path in files]
-    launches: list[list[Launch]] = [[] for _ in artifacts]
-    runtimes = [""] * len(artifacts)
-    for turn in range(config.launches):
-        for index, artifact in enumerate(artifacts):
-            progress(f"launch {turn + 1}/{config.launches} of {artifact.path.name}")
-            if config.cooldown_s and (turn or index):
-                time.sleep(config.cooldown_s)
-            launch, runtimes[index] = _launch(artifact, config, cpus)
-            launches[index].append(launch)
-    device = this_machine()
-    return [
-        BenchResult(
-            str(a.path),
-            a.sha256,
-            a.size_bytes,
-            a.fp16_capable,
-            config,
-            device,
-            runtime,
-            tuple(done),
-            input_shapes=a.input_shapes,
-            file_precision=a.precision,
-        )
-        for a, runtime, done in zip(artifacts, runtimes, launches, strict=True)
-    ]
+    turns, repeated = [], 0
+    for number in range(1, config.launches + 1):
+        name = f"{number}/{config.launches}"
+        taken, again = _calm_turn(artifacts, config, cpus, name, progress, if_disturbed)
+        turns.append(taken)
+        repeated += again
+    by_file = list(zip(*turns, strict=True))
+    results = [_result(*pair, config, repeated) for pair in zip(artifacts, by_file, strict=True)]
+    if if_disturbed is not IfDisturbed.KEEP:
+        _refuse_disturbed(results)
+    return results
+
+
+def _result(
+    artifact: TfliteFile, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
+) -> BenchResult:
+    return BenchResult(
+        str(artifact.path),
+        artifact.sha256,
+        artifact.size_bytes,
+        artifact.fp16_capable,
+        config,
+        this_machine(),
+        taken[0][1],
+        tuple(launch for launch, _ in taken),
+        input_shapes=artifact.input_shapes,
+        file_precision=artifact.precision,
+        repeated=repeated,
+    )
+
+
+def _calm_turn(
+    artifacts: Sequence[TfliteFile],
+    config: BenchConfig,
+    cpus: tuple[int, ...],
+    name: str,
+    progress: Progress,
+    if_disturbed: IfDisturbed,
+) -> tuple[Turn, int]:
+    """One launch of every file, and how often the turn was thrown away before; RunError when it stays disturbed.
+
+    The whole turn is repeated, not the disturbed file alone: what is compared stays side by side in time.
+    """
+    tries = 1 + disturbance.REPEATS * (if_disturbed is IfDisturbed.REPEAT)
+    for again in range(tries):
+        taken: Turn = []
+        for artifact in artifacts:
+            progress(f"launch {name} of {artifact.path.name}{', again' * (again > 0)}")
+            time.sleep(config.cooldown_s)
+            taken.append(_launch(artifact, config, cpus))
+        found = [disturbance.of_launch(launch, config) for launch, _ in taken]
+        if if_disturbed is IfDisturbed.KEEP or not any(found):
+            return taken, again
+    artifact, words = next(pair for pair in zip(artifacts, found, strict=True) if pair[1])
+    times = "" if tries == 1 else f"{tries} times in a row, "
+    raise RunError(
+        f"{artifact.path}: launch {name} was disturbed, {times}so nothing is reported: {words}; {disturbance.ADVICE}"
+    )
+
+
+def _refuse_disturbed(results: Sequence[BenchResult]) -> None:
+    """What only shows when launches lie beside each other."""
+    for result in results:
+        if words := disturbance.of_result(result):
+            raise RunError(
+                f"{result.file}: the machine did not stay the same, so nothing is reported: {'; '.join(words)}; "
+                f"measure more launches, of which one may be odd (--launches {max(5, 2 * result.config.launches)}), "
+                "or keep these, marked (--if-disturbed keep)"
+            )
 
 
 def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
@@ -117,4 +171,24 @@ def _launch(artifact: TfliteFile, config: BenchConfig, cpus: tuple[int, ...]) ->
         },
     )
     runtime = answer.pop("runtime")
-    return launch_from_json(answer), runtime
+    launch = launch_from_json(answer)
+    _check_applied(artifact, launch, config, cpus)
+    return launch, runtime
+
+
+def _check_applied(artifact: TfliteFile, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
+    """Raises RunError when the process did not do what it was told to: such times answer another question."""
+    workers = launch.evidence.workers if launch.evidence else 0
+    found = ""
+    if config.use_xnnpack and not launch.delegate_kernels:
+        found = (
+            "XNNPACK was asked for and took no part of the graph; measure the built-in kernels (--no-xnnpack)"
+        )
+    elif not config.use_xnnpack and launch.delegate_kernels:
+        found = f"XNNPACK was to be left out and took {launch.delegate_kernels} partition(s) of the graph"
+    elif set(launch.cpus) != set(cpus):
+        found = f"it was to run on the CPUs {list(cpus)} and ran on {list(launch.cpus)}"
+    elif workers < config.threads - 1 or (workers and config.threads == 1):
+        found = f"{config.threads} thread(s) were asked for, the runtime ran with {workers + 1}"
+    if found:
+        raise RunError(f"{artifact.path}: {found}")

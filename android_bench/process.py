@@ -1,4 +1,4 @@
-"""Starts child.py, natively or under emulation, and turns whatever goes wrong in it into one RunError."""
+"""Starts child.py or its like, natively or emulated, and turns whatever goes wrong in it into one RunError."""
 
 import json
 import os
@@ -16,14 +16,17 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONNOUSE
 
 
 def ask(
-    python: Sequence[str], request: Mapping[str, Any], env: Mapping[str, str] | None = None
+    python: Sequence[str],
+    request: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+    script: Path = CHILD,
 ) -> dict[str, Any]:
-    """One request to a fresh child run by `python`; RunError when it crashes, refuses, or answers nothing.
+    """One request to a fresh `script` run by `python`; RunError when it crashes, refuses, or answers nothing.
 
     The runtime's own error text is kept: it names the operator that a delegate could not take.
     """
     child = subprocess.run(
-        [*python, "-P", str(CHILD)],  # -P: the script's folder stays out of the import path
+        [*python, "-P", str(script)],  # -P: the script's folder stays out of the import path
         input=json.dumps(dict(request)),
         env={**os.environ, **ENVIRONMENT, **(env or {})},
         capture_output=True,

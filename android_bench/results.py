@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from android_bench import disturbance
 from android_bench.config import SCHEMA, BenchResult, Precision, from_json
 from android_bench.errors import InputError, RunError
 from android_bench.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
@@ -172,6 +173,7 @@ def _from_result(result: BenchResult, path: Path) -> Entry:
         mean_ms=result.run_ms.mean,
         launches_ms=tuple(launch.run_ms for launch in result.launches),
         measured=result,
+        note=f"disturbed: {'; '.join(found)}" if (found := disturbance.of_result(result)) else "",
     )
 
 

@@ -61,7 +61,22 @@ PIXELS = Kind(
     lambda value: isinstance(value, str) and bool(SIZE.fullmatch(value)),
 )
 
+MAYBE_NUMBER = Kind("a finite number or null", lambda value: value is None or _number(value))
+MAYBE_PERCENT = Kind(
+    "a whole number to 100, or null", lambda value: value is None or (_whole(value, 0) and value <= 100)
+)
+MAYBE_WORD = Kind("a printable text or null", lambda value: value is None or _text(value))
+
 # A dict lists the fields of an object, "?" behind the optional ones; a list of one is an array of that.
+EVIDENCE = {
+    "preemptions": WHOLE,
+    "pace_before_ms": POSITIVE,
+    "pace_after_ms": POSITIVE,
+    "workers": WHOLE,
+    "wait_ms?": AMOUNT,
+    "init_wait_ms?": AMOUNT,
+    "steal_ms?": AMOUNT,
+}
 LAUNCH = {
     "cpus": [WHOLE],
     "init_ms": POSITIVE,
@@ -70,6 +85,7 @@ LAUNCH = {
     "rss_after_import_mb": AMOUNT,
     "peak_rss_mb": AMOUNT,
     "delegate_kernels": WHOLE,
+    "evidence?": EVIDENCE,
 }
 CONFIG = {
     "threads": COUNT,
@@ -83,6 +99,13 @@ CONFIG = {
     "seed": WHOLE,
 }
 DEVICE = {"kind": TEXT, "cpu": TEXT, "cores": COUNT, "platform": TEXT, "fp16_hardware": FLAG}
+CONDITION = {
+    "battery_percent": MAYBE_PERCENT,
+    "battery_c": MAYBE_NUMBER,
+    "skin_c": MAYBE_NUMBER,
+    "thermal_status": MAYBE_WORD,
+}
+PHONE = {"soc": TEXT, "android": TEXT, "governor": MAYBE_TEXT, "before": CONDITION, "after": CONDITION}
 _TIMES = ("init", "first", "mean", "median", "p5", "p95", "min", "max")
 SUMMARY = {
     "size_mb": AMOUNT,
@@ -102,6 +125,8 @@ MEASURED_RESULT = {
     "launches": [LAUNCH],
     "input_shapes?": [[COUNT]],
     "file_precision?": MAYBE_TEXT,
+    "phone?": PHONE,
+    "repeated?": WHOLE,
     "summary": SUMMARY,
 }
 BY_HAND_RESULT = {

@@ -36,3 +36,9 @@ def summarize(values: Sequence[float]) -> Summary:
         min=float(array.min()),
         max=float(array.max()),
     )
+
+
+def middle_half(values: Sequence[float]) -> float:
+    """Distance from the first to the third quartile, in the values' unit: scatter that outliers do not move."""
+    low, high = np.percentile(np.asarray(values, dtype=np.float64), (25, 75))
+    return float(high - low)

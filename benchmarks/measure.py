@@ -13,6 +13,7 @@ import numpy as np
 
 from android_bench import host
 from android_bench.config import BenchConfig, Launch, launch_from_json
+from android_bench.disturbance import IfDisturbed
 from android_bench.errors import RunError
 from android_bench.process import ENVIRONMENT, ask
 from benchmarks.routes import essence
@@ -21,17 +22,19 @@ from convert.environments import python_of
 PTE_CHILD = Path(__file__).with_name("pte_child.py")
 
 
-def launch(path: Path, config: BenchConfig) -> tuple[Launch, str]:
+def launch(
+    path: Path, config: BenchConfig, if_disturbed: IfDisturbed = IfDisturbed.REPEAT
+) -> tuple[Launch, str]:
     """Times one launch of `path`; (the launch, the runtime's name and version).
 
-    Raises RunError when the runtime refuses the file or runs it on other threads than asked for. A .pte
-    does not tell its partitions: they are 0.
+    Raises RunError when the runtime refuses the file or runs it on other threads than asked for, and when the
+    machine stays disturbed. A .pte does not tell its partitions: they are 0.
     """
     if path.suffix == ".pte":
         answer = _ask_pte(path, config)
         fields = {name: answer[name] for name in Launch.__dataclass_fields__ if name in answer}
         return launch_from_json({**fields, "delegate_kernels": 0}), answer["runtime"]
-    result = host.measure([path], replace(config, launches=1))[0]
+    result = host.measure([path], replace(config, launches=1), if_disturbed=if_disturbed)[0]
     return result.launches[0], result.runtime
 
 

@@ -67,6 +67,24 @@ def constant_left_net():
     return ConstantLeft()
 
 
+def split_net():
+    import torch
+    from torch import nn
+
+    class Split(nn.Module):
+        """Two convolutions with a CUMSUM between them, which XNNPACK does not take."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.body = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 2, 1)
+
+        def forward(self, image):
+            return self.body(torch.cumsum(self.stem(image), dim=3)).mean((1, 2, 3))
+
+    torch.manual_seed(0)
+    return Split()
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("tflite")
@@ -88,6 +106,11 @@ def constant_left(folder) -> Example:
     return export(constant_left_net(), (1, 3, 32, 48), folder / "constant_left.tflite")
 
 
+@pytest.fixture(scope="session")
+def split(folder) -> Example:
+    return export(split_net(), (1, 3, 128, 128), folder / "split.tflite")
+
+
 def edited(source: Path, target: Path, edit: Callable) -> Path:
     """A copy of a .tflite file after `edit(model)` on LiteRT's own object API of the schema."""
     import flatbuffers
@@ -99,6 +122,18 @@ def edited(source: Path, target: Path, edit: Callable) -> Path:
     builder.Finish(model.Pack(builder), b"TFL3")
     target.write_bytes(builder.Output())
     return target
+
+
+@pytest.fixture
+def unknown_operator(tiny, tmp_path) -> Path:
+    """The tiny network with an operator that no runtime knows."""
+
+    def edit(model) -> None:
+        code = model.operatorCodes[0]
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = 32, 32, 1  # CUSTOM
+        code.customCode = b"Unheard"
+
+    return edited(tiny.path, tmp_path / "unknown.tflite", edit)
 
 
 @pytest.fixture
@@ -143,8 +178,10 @@ def measured(tiny, large) -> dict:
 
     from android_bench import host
     from android_bench.config import BenchConfig, to_json
+    from android_bench.disturbance import IfDisturbed
 
-    results = host.measure([tiny.path, large.path], BenchConfig(runs=6, launches=2))
+    config = BenchConfig(runs=6, launches=2)
+    results = host.measure([tiny.path, large.path], config, if_disturbed=IfDisturbed.KEEP)
     return json.loads(json.dumps(to_json(results), allow_nan=False))
 
 
@@ -177,6 +214,12 @@ def steady(measured) -> list[dict]:
     for result, typical in zip(results, (100.0, 400.0), strict=True):
         for launch in result["launches"]:
             launch["run_ms"] = (typical * generator.normal(1, 0.005, len(launch["run_ms"]))).tolist()
+            launch["evidence"] = {
+                "preemptions": 0,
+                "pace_before_ms": 0.29,
+                "pace_after_ms": 0.3,
+                "workers": 0,
+            }
     return results
 
 

@@ -7,10 +7,13 @@ import pytest
 from android_bench.cli import main
 from android_bench.config import from_json
 
+KEEP = ["--if-disturbed", "keep"]  # other tests run beside these
+
 
 def test_prints_a_table_and_ends_in_json(tiny, tmp_path, capsys):
     out = tmp_path / "deep" / "bench.json"
-    assert main([str(tiny.path), str(tiny.path), "--runs", "3", "--launches", "2", "--out", str(out)]) == 0
+    options = ["--runs", "3", "--launches", "2", "--out", str(out), *KEEP]
+    assert main([str(tiny.path), str(tiny.path), *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "  ".join(lines[0].split()[3:-2]) == "init  first  median  mean  p5  p95  std  min  max"
     assert [line.split()[0] for line in lines[1:3]] == [str(tiny.path)] * 2
@@ -26,7 +29,7 @@ def test_prints_a_table_and_ends_in_json(tiny, tmp_path, capsys):
 def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
     out = tmp_path / "bench.json"
     out.write_text("precious")
-    command = [str(tiny.path), "--runs", "1", "--out", str(out)]
+    command = [str(tiny.path), "--runs", "1", "--out", str(out), *KEEP]
     assert main(command) == 2
     assert out.read_text() == "precious"
     assert "--force" in capsys.readouterr().err
@@ -46,6 +49,7 @@ def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
         ["--emulate", "pentium"],
         ["--emulate", "cortex-a76", "--runs", "3"],
         ["--emulate", "cortex-a76", "--no-xnnpack"],
+        ["--emulate", "cortex-a76", "--if-disturbed", "keep"],
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, capsys, options):
@@ -65,7 +69,7 @@ def test_a_file_that_does_not_run_is_exit_1_and_writes_nothing(not_finite, tmp_p
 
 
 def test_says_when_nothing_was_delegated(tiny, capsys):
-    assert main([str(tiny.path), "--runs", "1", "--no-xnnpack"]) == 0
+    assert main([str(tiny.path), "--runs", "1", "--no-xnnpack", *KEEP]) == 0
     assert "without XNNPACK" in capsys.readouterr().out
 
 

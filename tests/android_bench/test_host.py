@@ -1,18 +1,26 @@
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 
-from android_bench import host
+from android_bench import disturbance, host
 from android_bench.config import BenchConfig, Precision
+from android_bench.disturbance import IfDisturbed
 from android_bench.errors import InputError, RunError
 from android_bench.process import ask
+
+# Other tests run beside these: what they test must not depend on a calm machine.
+measure = partial(host.measure, if_disturbed=IfDisturbed.KEEP)
 
 
 def test_measures_every_run_on_one_cpu_in_turns(tiny, large):
     heard = []
-    small, big = host.measure([tiny.path, large.path], BenchConfig(runs=4, launches=2), heard.append)
+    small, big = measure([tiny.path, large.path], BenchConfig(runs=4, launches=2), heard.append)
     assert heard == [
         "launch 1/2 of tiny.tflite",
         "launch 1/2 of large.tflite",
@@ -28,19 +36,19 @@ def test_measures_every_run_on_one_cpu_in_turns(tiny, large):
 
 
 def test_peak_memory_is_the_models_own(tiny, large):
-    small, big = host.measure([tiny.path, large.path], BenchConfig(runs=1))
+    small, big = measure([tiny.path, large.path], BenchConfig(runs=1))
     assert 0 < small.peak_memory_mb < 20  # the imported runtime, over 40 MB, is not in it
     assert 15 < big.peak_memory_mb - small.peak_memory_mb < 60  # 7 MB of input, 9 MB after one convolution
     assert big.launches[0].peak_rss_mb > big.launches[0].rss_after_import_mb > 20
 
 
 def test_without_warm_up_the_first_inference_is_a_run(tiny):
-    (result,) = host.measure([tiny.path], BenchConfig(runs=3, warmup_runs=0))
+    (result,) = measure([tiny.path], BenchConfig(runs=3, warmup_runs=0))
     assert result.launches[0].first_ms == result.launches[0].run_ms[0]
 
 
 def test_without_xnnpack_nothing_is_delegated(tiny):
-    (result,) = host.measure([tiny.path], BenchConfig(runs=1, use_xnnpack=False))
+    (result,) = measure([tiny.path], BenchConfig(runs=1, use_xnnpack=False))
     assert result.launches[0].delegate_kernels == 0
 
 
@@ -51,6 +59,98 @@ def test_missing_runs_are_no_result(tiny, monkeypatch):
     monkeypatch.setattr(host, "ask", forgetful)
     with pytest.raises(RunError, match="3 runs were asked for, 2 reported"):
         host.measure([tiny.path], BenchConfig(runs=3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"use_xnnpack": False}, "XNNPACK was asked for and took no part of the graph; .*--no-xnnpack"),
+        ({"threads": 2}, r"1 thread\(s\) were asked for, the runtime ran with 2"),
+        ({"cpus": sorted(os.sched_getaffinity(0))[:1]}, "it was to run on the CPUs .* and ran on"),
+    ],
+)
+def test_a_flag_that_was_not_applied_is_no_result(tiny, monkeypatch, changes, words):
+    if "cpus" in changes and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU: there is no other one to run on")
+    monkeypatch.setattr(host, "ask", lambda python, request: ask(python, {**request, **changes}))
+    with pytest.raises(RunError, match=words):
+        measure([tiny.path], BenchConfig(runs=1))
+
+
+@pytest.mark.slow
+def test_xnnpack_that_was_to_be_left_out_is_no_result(tiny, monkeypatch):
+    monkeypatch.setattr(host, "ask", lambda python, request: ask(python, {**request, "use_xnnpack": True}))
+    with pytest.raises(RunError, match="XNNPACK was to be left out and took 1 partition"):
+        measure([tiny.path], BenchConfig(runs=1, use_xnnpack=False))
+
+
+@contextmanager
+def busy(cpu: int) -> Iterator[None]:
+    """Another process that computes on `cpu` all the time."""
+    code = f"import os\nos.sched_setaffinity(0, [{cpu}])\nprint('ready', flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def cpu() -> int:
+    return host.choose_cpus(BenchConfig())[0]
+
+
+@pytest.mark.slow
+def test_another_process_on_the_cpu_is_noticed_and_nothing_is_reported(large, cpu):
+    heard = []
+    with (
+        busy(cpu),
+        pytest.raises(RunError, match=r"another process ran there.*--if-disturbed repeat") as caught,
+    ):
+        host.measure([large.path], BenchConfig(launches=2), heard.append)
+    assert "large.tflite: launch 1/2 was disturbed, so nothing is reported: it waited" in str(caught.value)
+    assert heard == ["launch 1/2 of large.tflite"]  # a second launch would have been for nothing
+
+
+@pytest.mark.slow
+def test_a_disturbed_turn_is_measured_again_and_then_given_up(tiny, large, cpu):
+    heard = []
+    with busy(cpu), pytest.raises(RunError, match="disturbed, 4 times in a row"):
+        host.measure([tiny.path, large.path], BenchConfig(), heard.append, IfDisturbed.REPEAT)
+    assert heard[:3] == [
+        f"launch 1/1 of {text}" for text in ("tiny.tflite", "large.tflite", "tiny.tflite, again")
+    ]
+    assert len(heard) == 8
+
+
+@pytest.mark.slow
+def test_the_evidence_of_a_kept_launch_says_how_much_was_lost(large, cpu):
+    config = BenchConfig(runs=20)
+    with busy(cpu):
+        (result,) = measure([large.path], config)
+    evidence, measured_ms = result.launches[0].evidence, sum(result.launches[0].run_ms)
+    # A fair scheduler gives each of two equal processes half, and less where others want the CPU too.
+    assert evidence.wait_ms > 0.25 * measured_ms
+    assert evidence.preemptions >= 3
+    assert any("another process" in words for words in disturbance.of_result(result))
+
+
+@pytest.mark.slow
+def test_a_calm_launch_is_reported(tiny):
+    """A calm stretch of 2 ms is found within a few tries even on a machine with other work to do."""
+    config = BenchConfig(runs=100)
+    for _ in range(3):
+        try:
+            (result,) = host.measure([tiny.path], config, if_disturbed=IfDisturbed.REPEAT)
+        except RunError as error:
+            said = str(error)
+            continue
+        assert disturbance.of_result(result) == []
+        assert result.launches[0].evidence.wait_ms <= 0.03 * sum(result.launches[0].run_ms)
+        return
+    pytest.skip(f"this machine was busy 12 times in a row: {said}")
 
 
 def test_an_output_that_is_not_finite_is_no_result(not_finite):

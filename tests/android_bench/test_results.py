@@ -6,6 +6,8 @@ import pytest
 from android_bench.errors import InputError
 from android_bench.results import image_size, read, read_all
 
+OPTIONAL = ("input_shapes", "file_precision", "repeated", "evidence", "wait_ms", "init_wait_ms", "steal_ms")
+
 
 def leaves(value, path=()):
     """The path of every field that is no object and no array, first elements standing for their arrays."""
@@ -51,7 +53,7 @@ def test_reads_what_the_host_runner_measured(measured, write_bench, tiny):
 
 def test_every_field_is_checked_by_name(measured, tmp_path):
     paths = list(leaves(measured["results"][:1], ("results",)))
-    assert len(paths) == 40
+    assert len(paths) == 48
     for path in paths:
         for wrong in (None, [1], {}, float("nan")):
             data = copy.deepcopy(measured)
@@ -66,7 +68,7 @@ def test_every_field_must_be_there(measured, tmp_path):
         where = path[: len(path) - path[::-1].index(name)]
         data = copy.deepcopy(measured)
         del holder(data, where)[name]
-        if name not in ("input_shapes", "file_precision"):
+        if name not in OPTIONAL:
             assert f"{words(where)} this field; found nothing" in refused(tmp_path, data)
 
 
@@ -134,9 +136,11 @@ def test_refuses_a_missing_file(tmp_path):
 
 
 def test_a_result_from_before_sizes_were_kept_has_an_unknown_one(measured, write_bench):
-    old = {k: v for k, v in measured["results"][0].items() if k not in ("input_shapes", "file_precision")}
+    old = {k: v for k, v in measured["results"][0].items() if k not in OPTIONAL}
+    old["launches"] = [{k: v for k, v in run.items() if k not in OPTIONAL} for run in old["launches"]]
     (entry,) = read(write_bench("old.json", [old]))
     assert (entry.size, entry.pixels, entry.precision) == ("unknown", None, "unknown")
+    assert entry.measured.launches[0].evidence is None and entry.measured.repeated == 0
 
 
 def test_reads_figures_entered_by_hand(write_bench, by_hand):

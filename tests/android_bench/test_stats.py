@@ -3,7 +3,7 @@ import statistics
 import numpy as np
 import pytest
 
-from android_bench.stats import summarize
+from android_bench.stats import middle_half, summarize
 
 
 def test_agrees_with_the_standard_library_and_numpy():
@@ -29,3 +29,9 @@ def test_one_value_has_no_spread():
 def test_refuses_what_has_no_statistics(values):
     with pytest.raises(ValueError, match="at least one value and only finite ones"):
         summarize(values)
+
+
+def test_the_middle_half_ignores_outliers():
+    values = [1.0, 2.0, 3.0, 4.0, 1000.0]
+    assert middle_half(values) == 2.0
+    assert middle_half([7.0]) == 0.0

@@ -1,0 +1,192 @@
+"""Measures .tflite files on phones: push, run, read, clean up; several phones in turn or side by side.
+
+The same protocol as on the host: a fresh process per launch, pinned to the fastest cores, files in turns. All of
+a phone's files lie in one folder that goes away with the run, also when the cable is pulled or this process dies.
+"""
+
+import hashlib
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_bench import benchmark_model
+from android_bench.adb import Device, choose, folder_on, last_words, push, shell
+from android_bench.config import BenchConfig, BenchResult, Condition, Launch, PhoneRecord
+from android_bench.config import Device as MeasuredOn
+from android_bench.errors import InputError, RunError
+from android_bench.phone import Phone, condition, describe, require_cool
+from android_bench.tflite_file import TfliteFile, read
+
+LAUNCH_TIMEOUT_S = 600.0
+CANNOT_EXECUTE = 126  # what shells and their tools exit with
+PROGRAM = "benchmark_model"
+# Ten runs after warm-up, their mean: AI Benchmark's protocol, in processes whose every run is known.
+PROTOCOL = {"runs": benchmark_model.MOST_RUNS, "launches": 5}
+# The process writes to a file, read afterwards: nothing travels over the cable while it is timed. Its number is
+# what the folder's holder stops it by.
+LAUNCH = """cd {folder} && sh -c 'echo $$ > {program}.pid; exec taskset {mask:x} ./{program} {flags}' > said 2>&1
+code=$?; cat said; rm -f said {program}.pid; exit $code"""
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What is the same on every phone."""
+
+    artifacts: Sequence[TfliteFile]
+    config: BenchConfig
+    program: Path
+    program_sha256: str
+    timeout_s: float
+    progress: Progress
+
+
+def measure(
+    files: Sequence[Path | str],
+    config: BenchConfig,
+    program: Path,
+    serials: Sequence[str] = (),
+    *,
+    side_by_side: bool = False,
+    timeout_s: float = LAUNCH_TIMEOUT_S,
+    progress: Progress = lambda text: None,
+) -> list[BenchResult]:
+    """Benchmarks each file on each phone with the `benchmark_model` at `program`; results phone by phone.
+
+    `serials` names the phones: ("all",) every attached one, () the only one. `timeout_s` is for one launch.
+    Raises InputError for what can be seen before anything is copied (files, flags, phones, heat) and RunError
+    when a phone goes away, has no room, cannot start the program, or leaves runs out.
+    """
+    if not files:
+        raise InputError("at least one .tflite file", "none", "name the files to measure")
+    benchmark_model.check(config)
+    abi = benchmark_model.instruction_set(program)
+    artifacts = [read(path) for path in files]
+    phones = [(device, describe(device)) for device in choose(serials)]
+    for device, phone in phones:
+        choose_cpus(device, phone, config)
+        if abi not in phone.abis:
+            raise InputError(
+                f"a benchmark_model for {' or '.join(phone.abis)}, which {device.serial} runs",
+                f"one for {abi}",
+                "name the build for that instruction set",
+            )
+        require_cool(device, condition(device))
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    bench = _Bench(artifacts, config, program, digest, timeout_s, progress)
+    with ThreadPoolExecutor(len(phones) if side_by_side else 1) as pool:
+        jobs = [pool.submit(_measure_on, bench, device, phone) for device, phone in phones]
+        try:
+            return [result for job in jobs for result in job.result()]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # where one phone failed, no other one is begun
+
+
+def headline(result: BenchResult) -> str:
+    """One line for people: which phone, how it was pinned, and how warm it was."""
+    phone, config = result.phone, result.config
+    assert phone, "a result of this runner"
+    cpus = ",".join(map(str, result.launches[0].cpus))
+    return (
+        f"{result.device.cpu}, {phone.android}: {config.threads} thread(s) on CPU {cpus}, governor "
+        f"{phone.governor or 'unknown'}, {config.warmup_runs} + {config.runs} runs x {config.launches} launch(es), "
+        f"{_degrees(phone.before)} before, {_degrees(phone.after)} after"
+    )
+
+
+def _degrees(moment: Condition) -> str:
+    return "temperature unknown" if moment.battery_c is None else f"{moment.battery_c:g} C"
+
+
+def choose_cpus(device: Device, phone: Phone, config: BenchConfig) -> tuple[int, ...]:
+    """The CPUs to pin to: those of the mask, or the fastest `threads`. Raises InputError for absent ones."""
+    there = [core.index for core in phone.cores]
+    wanted = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
+    if not set(wanted) <= set(there) or config.threads > len(there):
+        raise InputError(
+            f"at most the CPUs {there} of {device.serial}",
+            f"{config.threads} threads, mask {config.cpu_mask:#x}",
+            "use fewer threads, or leave absent CPUs out of the mask",
+        )
+    return tuple(wanted) or phone.big_cores(config.threads)
+
+
+def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult]:
+    """All files on one phone."""
+    config, cpus = bench.config, choose_cpus(device, phone, bench.config)
+    launches: list[list[Launch]] = [[] for _ in bench.artifacts]
+    before = condition(device)
+    require_cool(device, before)
+    with folder_on(device) as folder:
+        bench.progress(f"{device.serial}: copying {len(bench.artifacts)} file(s)")
+        push(device, bench.program, f"{folder}/{PROGRAM}")
+        for index, artifact in enumerate(bench.artifacts):
+            push(device, artifact.path, f"{folder}/{index}.tflite")
+        for turn in range(config.launches):
+            for index, artifact in enumerate(bench.artifacts):
+                bench.progress(
+                    f"{device.serial}: launch {turn + 1}/{config.launches} of {artifact.path.name}"
+                )
+                if config.cooldown_s and (turn or index):
+                    time.sleep(config.cooldown_s)
+                launches[index].append(_launch(bench, device, folder, index, cpus))
+    after = condition(device)
+    _require_unthrottled(device, after)
+    governors = sorted({core.governor for core in phone.cores if core.index in cpus})
+    record = PhoneRecord(phone.soc, phone.android, ", ".join(governors), before, after)
+    return [
+        BenchResult(
+            str(artifact.path),
+            artifact.sha256,
+            artifact.size_bytes,
+            artifact.fp16_capable,
+            config,
+            _measured_on(phone),
+            f"{PROGRAM} {bench.program_sha256[:12]}",
+            tuple(done),
+            input_shapes=artifact.input_shapes,
+            file_precision=artifact.precision,
+            phone=record,
+        )
+        for artifact, done in zip(bench.artifacts, launches, strict=True)
+    ]
+
+
+def _launch(bench: _Bench, device: Device, folder: str, index: int, cpus: tuple[int, ...]) -> Launch:
+    """One process on the phone."""
+    mask, words = sum(1 << cpu for cpu in cpus), benchmark_model.flags(bench.config, f"{index}.tflite")
+    script = LAUNCH.format(folder=folder, program=PROGRAM, mask=mask, flags=shlex.join(words))
+    where = f"{device.serial}: {bench.artifacts[index].path}"
+    code, said = shell(device, script, bench.timeout_s)
+    if "No space left" in said:
+        raise RunError(f"{where}: no space left on the phone: free some, and run again")
+    if code == CANNOT_EXECUTE:
+        raise RunError(
+            f"{device.serial}: the phone runs no program from {folder} (mounted noexec, or without its run bit): "
+            f"{last_words(said)}; use another phone"
+        )
+    try:
+        return benchmark_model.launch(benchmark_model.parse(said, code), bench.config, cpus)
+    except RunError as error:
+        raise RunError(f"{where}: {error}") from error
+
+
+def _require_unthrottled(device: Device, after: Condition) -> None:
+    if after.thermal_status not in (None, "none"):
+        raise RunError(
+            f"{device.serial}: the phone began to throttle ({after.thermal_status}) while it was measured: let it "
+            "cool down, and use fewer launches or a cool-down between them"
+        )
+
+
+def _measured_on(phone: Phone) -> MeasuredOn:
+    return MeasuredOn(
+        kind="phone",
+        cpu=f"{phone.name}, {phone.soc}",
+        cores=len(phone.cores),
+        platform=f"{phone.android}, {phone.abis[0]}",
+        fp16_hardware=phone.fp16_hardware,
+    )

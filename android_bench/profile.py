@@ -1,0 +1,227 @@
+"""`python -m android_bench.profile`: what each operator of a .tflite file costs on this machine, by LiteRT's profiler.
+
+Where XNNPACK took the graph the operators are XNNPACK's own, fused as it fused them, and their names tell the
+arithmetic (F32, F16, QS8); elsewhere they are LiteRT's built-in ones, and a picture shows them hatched. Times are
+whole microseconds, so operators below some 10 us are a sum to be trusted rather than figures. Left out: which
+operator of the file became which one of XNNPACK's, which the runtime does not tell.
+
+Exit 0: profiled. 1: the runtime refused the file or crashed. 2: the user's input was wrong.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from android_bench import disturbance
+from android_bench.config import BenchConfig, Device
+from android_bench.errors import InputError, RunError
+from android_bench.files import refuse_existing, write_whole
+from android_bench.host import choose_cpus, this_machine
+from android_bench.process import ask
+from android_bench.stats import summarize
+from android_bench.tflite_file import read
+
+CHILD = Path(__file__).with_name("profile_child.py")
+SCHEMA = 1
+EXAMPLE = "python -m android_bench.profile model.tflite --runs 10 --plot profile.svg --out profile.json"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: its time in every profiled run. `partition`: of XNNPACK's, None when it was not delegated."""
+
+    name: str
+    partition: int | None
+    run_ms: tuple[float, ...]
+
+    @property
+    def ms(self) -> float:
+        """Median over the runs."""
+        return summarize(self.run_ms).median
+
+    @property
+    def by(self) -> str:
+        """Whose kernel ran it."""
+        return "LiteRT" if self.partition is None else "XNNPACK"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """All operators of one name by one kernel library. `share`: of the operators' time, 0..1."""
+
+    name: str
+    by: str
+    count: int
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profiled file. `plain_ms`: runs without the profiler; `profiled_ms`: those of the operators, which are in
+    the order in which they ran.
+    """
+
+    file: str
+    artifact_sha256: str
+    size_bytes: int
+    fp16_capable: bool
+    config: BenchConfig
+    device: Device
+    runtime: str
+    cpus: tuple[int, ...]
+    plain_ms: tuple[float, ...]
+    profiled_ms: tuple[float, ...]
+    operators: tuple[Operator, ...]
+
+    @property
+    def operators_ms(self) -> float:
+        """All operators together."""
+        return sum(operator.ms for operator in self.operators)
+
+    @property
+    def partitions(self) -> int:
+        """Parts of the graph that XNNPACK took."""
+        return len({operator.partition for operator in self.operators} - {None})
+
+    def kinds(self) -> list[Kind]:
+        """Operators by name, the most expensive first."""
+        groups: dict[tuple[str, str], list[float]] = {}
+        for operator in self.operators:
+            groups.setdefault((operator.name, operator.by), []).append(operator.ms)
+        whole = self.operators_ms or 1.0  # below the profiler's microsecond altogether
+        found = [Kind(*key, len(times), sum(times), sum(times) / whole) for key, times in groups.items()]
+        return sorted(found, key=lambda kind: -kind.ms)
+
+    def summary(self) -> dict[str, Any]:
+        """Times in ms, counts, and `delegated_share`: of the operators' time, 0..1, in XNNPACK."""
+        delegated = [operator.ms for operator in self.operators if operator.partition is not None]
+        return {
+            "plain_median_ms": round(summarize(self.plain_ms).median, 4),
+            "profiled_median_ms": round(summarize(self.profiled_ms).median, 4),
+            "operators_ms": round(self.operators_ms, 4),
+            "operators": len(self.operators),
+            "not_delegated": len(self.operators) - len(delegated),
+            "partitions": self.partitions,
+            "delegated_share": round(sum(delegated) / (self.operators_ms or 1.0), 4),
+        }
+
+
+def profile(path: Path | str, config: BenchConfig) -> Profile:
+    """Profiles one file in a fresh, pinned process, on random normal inputs; `launches` and `cooldown_s` are not used.
+
+    Raises InputError for a file that is missing or no TFLite model and for too many threads, and RunError when
+    the runtime refuses it, lists other operators from run to run, or did not delegate as it was told to.
+    """
+    artifact, cpus = read(path), choose_cpus(config)
+    asked = {
+        name: getattr(config, name) for name in ("threads", "seed", "use_xnnpack", "warmup_runs", "runs")
+    }
+    request = {"mode": "profile", "model": str(artifact.path), "cpus": cpus, **asked}
+    answer = ask([sys.executable], request, script=CHILD)
+    operators = _operators(str(path), answer["events"])
+    if config.use_xnnpack != any(operator.partition is not None for operator in operators):
+        words = "took no part of it; profile the built-in kernels (--no-xnnpack)"
+        raise RunError(f"{path}: XNNPACK {words if config.use_xnnpack else 'was to be left out and was not'}")
+    return Profile(
+        str(path),
+        artifact.sha256,
+        artifact.size_bytes,
+        artifact.fp16_capable,
+        config,
+        this_machine(),
+        answer["runtime"],
+        tuple(answer["cpus"]),
+        tuple(answer["plain_ms"]),
+        tuple(answer["profiled_ms"]),
+        operators,
+    )
+
+
+def _operators(file: str, runs: Sequence[Sequence[Sequence[Any]]]) -> tuple[Operator, ...]:
+    """Each operator's times over the runs; RunError when there are none, or others in another run."""
+    listed = {tuple((name, partition) for name, partition, _ in run) for run in runs}
+    if len(listed) != 1 or not runs[0]:
+        counts = sorted({len(run) for run in runs})
+        raise RunError(f"{file}: the profiler listed {counts} operators, not the same ones in every run")
+    times = zip(*([event[2] / 1e3 for event in run] for run in runs), strict=True)
+    return tuple(
+        Operator(name, partition, ms) for (name, partition, _), ms in zip(runs[0], times, strict=True)
+    )
+
+
+def to_json(found: Profile) -> dict[str, Any]:
+    """Everything, JSON-ready; `kinds` and `summary` follow from the rest."""
+    content = {**dataclasses.asdict(found), "kinds": [dataclasses.asdict(kind) for kind in found.kinds()]}
+    return {"schema": SCHEMA, "profile": {**content, "summary": found.summary()}}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return _run(args)
+    except (InputError, RunError, OSError) as error:
+        print(f"android_bench.profile: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print("android_bench.profile: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m android_bench.profile",
+        description="Shows what each operator of a .tflite file costs on this machine, delegated or not.",
+        epilog=f"example:\n  {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default, add = BenchConfig(), parser.add_argument
+    add("file", type=Path, metavar="FILE.tflite")
+    add("--runs", type=int, default=default.runs, metavar="N", help="profiled runs (%(default)s)")
+    add("--warmup", type=int, default=default.warmup_runs, metavar="N", help="before them (%(default)s)")
+    add("--threads", type=int, default=default.threads, metavar="N", help="default %(default)s")
+    add("--no-xnnpack", action="store_true", help="run the built-in kernels, without the XNNPACK delegate")
+    add("--top", type=int, default=10, metavar="N", help="most expensive single operators (%(default)s)")
+    add("--plot", type=Path, metavar="PATH.svg", help="a picture: by kind, and in running order")
+    add("--out", type=Path, metavar="PROFILE.json", help="every operator")
+    add("--force", action="store_true", help="replace existing outputs")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Profiles, shows, writes."""
+    from android_bench.profile_report import svg, tables
+
+    if args.top < 0:
+        raise InputError("--top of at least 0", f"{args.top}", "correct --top")
+    if args.plot and args.plot.suffix.lower() != ".svg":
+        raise InputError("a --plot that ends in .svg", str(args.plot), "rename it")
+    if args.plot and args.out and args.plot.resolve() == args.out.resolve():
+        raise InputError("a file of its own for each output", f"{args.out} twice", "change one of the names")
+    for path in filter(None, (args.plot, args.out)):
+        refuse_existing(path, args.force)
+    config = BenchConfig(
+        threads=args.threads, warmup_runs=args.warmup, runs=args.runs, use_xnnpack=not args.no_xnnpack
+    )
+    found = profile(args.file, config)
+    print(tables(found, args.top))  # noqa: T201
+    for words in disturbance.of_runs(found.profiled_ms):
+        print(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")  # noqa: T201
+    if args.plot:
+        write_whole(args.plot, svg(found).encode())
+    if args.out:
+        write_whole(args.out, f"{json.dumps(to_json(found), indent=2, allow_nan=False)}\n".encode())
+    brief = {"file": found.file, "runtime": found.runtime, **found.summary()}
+    brief["written"] = [str(path) for path in (args.plot, args.out) if path]
+    print(json.dumps(brief, separators=(",", ":"), allow_nan=False), flush=True)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

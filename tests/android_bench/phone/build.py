@@ -1,0 +1,123 @@
+"""`python -m tests.android_bench.phone.build`: what the small phone is made of, in .cache/phone (or $MOBILEIQA_PHONE).
+
+As in `make arm`, nothing on the system changes and root is not needed: Debian's adb, adbd and busybox are fetched
+through apt into private folders and unpacked, and the ARM program that stands in for benchmark_model is compiled
+by the zig of the PyPI package ziglang. `make arm` must have run: the ARM libraries are from there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from android_bench.emulate import MANIFEST, arm_root, missing
+from tools.make_arm import BACKPORTS, BuildError, choose_archive, debian_archives, fetch_debs
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+DEBS = ("-t", BACKPORTS, "adb", "adbd", "busybox-static")
+ZIG = "ziglang==0.15.1"
+TARGET = "aarch64-linux-gnu.2.34"
+# Program -> what it is compiled with: the older build does not know --xnnpack_force_fp16.
+PROGRAMS = {"benchmark_model": (), "benchmark_model_old": ("-DOLD_BUILD",)}
+SOURCES = (HERE / "benchmark_model.c", HERE / "session.h")
+LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-aarch64.so.1")
+
+
+def main() -> int:
+    """Builds the folder unless it is already there."""
+    root = phone_root().resolve()
+    try:
+        if recipe_of(root) != recipe():
+            build(root)
+    except (BuildError, OSError, subprocess.CalledProcessError) as error:
+        print(f"the small phone cannot be built: {error}", file=sys.stderr)
+        return 1
+    print(f"the small phone at {root} is ready", file=sys.stderr)
+    return 0
+
+
+def build(root: Path) -> None:
+    """Downloads, unpacks and compiles beside `root`, then puts it in place."""
+    if missing():
+        raise BuildError(f"{missing()}: run `make arm` first")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as name:
+        work, new = Path(name), Path(name, "root")
+        unpack_debs(work / "apt", new / "packages")
+        gather_arm(new / "arm")
+        compile_programs(work, new)
+        (new / MANIFEST).write_text(json.dumps({"recipe": recipe()}) + "\n")
+        shutil.rmtree(root, ignore_errors=True)
+        new.rename(root)
+
+
+def phone_root() -> Path:
+    """The folder that this file fills."""
+    return Path(os.environ.get("MOBILEIQA_PHONE") or ROOT / ".cache" / "phone")
+
+
+def recipe() -> str:
+    """Identity of what is built here; another one means another phone."""
+    parts = [json.dumps((DEBS, ZIG, TARGET, PROGRAMS, LIBRARIES)), *(file.read_text() for file in SOURCES)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def recipe_of(root: Path) -> str:
+    """The recipe that `root` was built by; empty when there is none."""
+    try:
+        return json.loads((root / MANIFEST).read_text())["recipe"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return ""
+
+
+def unpack_debs(apt: Path, target: Path) -> None:
+    """adb, adbd, busybox and their libraries, for this machine."""
+    here = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    target.mkdir(parents=True)
+    choose_archive(apt, here, debian_archives())
+    for deb in fetch_debs(apt, here, *DEBS):
+        subprocess.run(["dpkg-deb", "-x", deb, target], check=True)
+
+
+def gather_arm(target: Path) -> None:
+    """The phone's ARM libraries, LiteRT's among them."""
+    target.mkdir(parents=True)
+    rootfs = arm_root() / "rootfs"
+    for name in LIBRARIES:
+        shutil.copy(rootfs / "lib/aarch64-linux-gnu" / name, target)
+    shutil.copy(rootfs / "usr/lib/aarch64-linux-gnu/libstdc++.so.6", target)
+    shutil.copy(arm_root() / "site/ai_edge_litert/libLiteRt.so", target)
+
+
+def compile_programs(work: Path, new: Path) -> None:
+    """The stand-ins for benchmark_model, compiled for ARM64 against LiteRT."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={work}", ZIG]
+    subprocess.run(pip, check=True)
+    (wheel,) = work.glob("ziglang-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(work)
+    zig = work / "ziglang" / "zig"
+    zig.chmod(0o755)
+    env = {
+        **os.environ,
+        "ZIG_GLOBAL_CACHE_DIR": str(work / "cache"),
+        "ZIG_LOCAL_CACHE_DIR": str(work / "cache"),
+    }
+    for program, options in PROGRAMS.items():
+        command = [
+            *(zig, "cc", "-target", TARGET, "-O2", "-s", *options, "-o", new / program, SOURCES[0]),
+            *(new / "arm" / "libLiteRt.so", "-Wl,--allow-shlib-undefined"),
+            # Android's loader is elsewhere; the small phone's is where its other libraries are.
+            "-Wl,--dynamic-linker=/system/lib64/ld-linux-aarch64.so.1",
+        ]
+        subprocess.run(command, check=True, env=env)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

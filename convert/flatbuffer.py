@@ -272,12 +272,16 @@ def set_metadata(model: "Model", name: str, content: bytes) -> None:
 def shorten_names(model: "Model") -> None:
     """Tensor names without module paths: "a.b.Net/c.Block_1/d.Linear_fc;2" -> "Block_1/Linear_fc;2".
 
-    Thousands of operators repeat them; in full they are a megabyte of the file.
+    Thousands of operators repeat them; in full they are a megabyte of the file. Names that are equal then get
+    a number: quantization addresses tensors by name.
     """
     for graph in model.subgraphs:
+        taken: dict[str, int] = {}
         for tensor in graph.tensors:
             scopes = tensor.name.decode(errors="replace").split(";;")[-1].split("/")
-            tensor.name = "/".join(scope.rpartition(".")[2] for scope in scopes[1:] or scopes).encode()
+            name = "/".join(scope.rpartition(".")[2] for scope in scopes[1:] or scopes)
+            taken[name] = taken.get(name, 0) + 1
+            tensor.name = (name if taken[name] == 1 else f"{name}#{taken[name]}").encode()
 
 
 def fp16_obstacles(model: "Model") -> list[str]:

@@ -59,9 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(
         "convert.parity",
         "Compares converted files with the published model over images; exit 1 when a tolerance is broken.",
-        "python -m convert.parity mobilenet-iqa mobilenet-iqa-fp16.tflite --images photos/",
+        "python -m convert.parity reference reference_fp16.tflite --images photos/",
     )
-    parser.add_argument("checkpoint", help="checkpoint file, or a model's name for its untrained weights")
+    parser.add_argument(
+        "checkpoint", help="checkpoint file, `reference`, or a model's name for its untrained weights"
+    )
     parser.add_argument(
         "candidates", nargs="+", type=Path, metavar="candidate", help=".tflite and .onnx files"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec, parse_size
-from mobileiqa.zoo import DEFAULT, MODELS, build_seeded
+from mobileiqa.zoo import MODELS, build_seeded, named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,12 +30,12 @@ class Source:
 
 
 def resolve(text: str | None, size: str | None = None) -> Source:
-    """The model that `text` means: a name in MODELS, a checkpoint's path, or None for the default model.
+    """The model that `text` means: a name, a checkpoint's path, or None or "reference" for the one that ships.
 
     `size` is WxH, or None for the checkpoint's own. A name means seeded, untrained weights. Raises UserError
     when there is no such file or name, or the model has no free size.
     """
-    source = _source(text or DEFAULT)
+    source = _source(named(text))
     if size is None:
         return source
     return dataclasses.replace(source, spec=source.spec.resized(*parse_size(size)))
@@ -46,7 +46,9 @@ def _source(text: str) -> Source:
         return Source(build_seeded(text), MODELS[text].spec, None)
     path = Path(text)
     if not path.suffix and not path.exists():
-        raise UserError(f"a checkpoint file, or one of {', '.join(MODELS)}", repr(text), "correct the name")
+        raise UserError(
+            f"a checkpoint file, reference, or one of {', '.join(MODELS)}", repr(text), "correct the name"
+        )
     from mobileiqa.checkpoint import load
 
     model, spec = load(path)

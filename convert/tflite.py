@@ -1,11 +1,10 @@
 """`python -m convert.tflite`: from a checkpoint to a parity-checked .tflite file.
 
-checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> FP16 weights -> parity
+checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> FP16 weights or INT8 -> parity
 """
 
 import argparse
 import dataclasses
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convert.finish import Precision, finish, quantize
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
     from convert.compare import ParityReport
     from convert.deploy import RewriteReport
     from convert.half import Choice
+    from convert.int8.quantize import Quantized
+    from convert.int8.request import Request
     from convert.source import Source
 
-PARITY_IMAGES = 4  # generated, when --images is not given
-
-
-class Precision(StrEnum):
-    """How weights are stored."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"  # and FP16 arithmetic is allowed where the processor has it
+# Generated ones when --images is not given; INT8 is judged by how it ranks them.
+PARITY_IMAGES = {"fp32": 4, "fp16": 4, "int8": 24}
 
 
 class Via(StrEnum):
@@ -57,6 +53,8 @@ class Converted:
     obstacles: tuple[str, ...]  # why FP16 arithmetic is not allowed, if it is not
     half: "Choice | None"  # which weights an FP16 file keeps in float32
     seconds: float
+    quantized: "Quantized | None" = None
+    calibration_sha256: str | None = None
 
 
 def default_path(spec: ModelSpec, precision: Precision) -> Path:
@@ -65,8 +63,10 @@ def default_path(spec: ModelSpec, precision: Precision) -> Path:
     return Path(f"{spec.name}{size}_{precision}.tflite")
 
 
-def convert(source: "Source", precision: Precision, via: Via, path: Path) -> Converted:
-    """Writes `path`, atomically, and no sidecar. Raises UserError for what the user can mend."""
+def convert(
+    source: "Source", precision: Precision, via: Via, path: Path, int8: "Request | None" = None
+) -> Converted:
+    """Writes `path`, atomically, and no sidecar. INT8 needs `int8`. UserError for what the user can mend."""
     from convert.deploy import deployable
     from convert.half import choose
 
@@ -81,10 +81,12 @@ def convert(source: "Source", precision: Precision, via: Via, path: Path) -> Con
         next(steps)
         with cli.atomic(path) as temporary:
             obstacles = finish(raw, temporary, source, half)
+            quantized = quantize(temporary, source, int8) if int8 else None
     next(steps, None)
-    allowed = half is not None and not obstacles
-    seconds = time.perf_counter() - start
-    return Converted(path, precision, via, source, module, rewrites, allowed, tuple(obstacles), half, seconds)
+    return Converted(
+        path, precision, via, source, module, rewrites, half is not None and not obstacles, tuple(obstacles),
+        half, time.perf_counter() - start, quantized, int8.calibration_sha256 if int8 else None,
+    )  # fmt: skip
 
 
 def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Path:
@@ -99,33 +101,6 @@ def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Pat
     return onnx2tf.export_tflite(exported, raw)
 
 
-def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
-    """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
-    from convert import flatbuffer as fb
-    from convert.artifact import METADATA_ENTRY, inside
-    from convert.tiling import tile_strips
-
-    model = fb.read(raw)
-    fb.shorten_names(model)
-    fb.batch_matmuls(model)
-    fb.narrow_concatenations(model)
-    tile_strips(model)
-    fb.name_signature(model, [i.name for i in source.spec.inputs])
-    obstacles: list[str] = []
-    precision = Precision.FP16 if half else Precision.FP32
-    if half:
-        fb.half_weights(model, half.fan_in)
-        obstacles = fb.fp16_obstacles(model)
-        if not obstacles:
-            fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
-    fb.drop_unused_buffers(model)
-    model.description = f"{source.spec.name} {precision}".encode()
-    content = inside(source.spec, precision, source.checkpoint_sha256)
-    fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
-    fb.write(model, path)
-    return obstacles
-
-
 def deliver(done: Converted, reports: "list[ParityReport]", path: Path) -> "tuple[Path, list[ParityReport]]":
     """Moves the staged file to `path`, or to its failed name; returns that, and the reports that name it."""
     from convert.artifact import place
@@ -133,7 +108,8 @@ def deliver(done: Converted, reports: "list[ParityReport]", path: Path) -> "tupl
 
     target = place(
         done.path, path, culprit(reports) is None,
-        precision=str(done.precision), via=str(done.via), spec=done.source.spec, calibration_sha256=None,
+        precision=str(done.precision), via=str(done.via), spec=done.source.spec,
+        calibration_sha256=done.calibration_sha256,
         checkpoint_sha256=done.source.checkpoint_sha256, rewrites=done.rewrites.to_json(),
         fp16_arithmetic_allowed=done.fp16_arithmetic_allowed,
     )  # fmt: skip
@@ -159,6 +135,12 @@ def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[s
     if done.half:
         cli.say(
             f"FP16 weights: {done.half.rounded:,}; kept FP32: {done.half.kept:,} (fan-in <= {done.half.fan_in})"
+        )
+    if q := done.quantized:
+        images = f", ranges ({q.recipe.ranges}) of {q.images} images" if q.images else ""
+        cli.say(
+            f"INT8 {q.recipe.mode}: {q.static} operators in 8 bits, {q.dynamic} with 8-bit weights and inputs "
+            f"quantized at run time, {q.weights} with 8-bit weights alone{images}"
         )
     for line in [*(f"not rewritten: {r}" for r in refused),
                  *(f"FP16 arithmetic not allowed: {o}" for o in done.obstacles)]:  # fmt: skip
@@ -190,6 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     precision.add_argument("--fp32", dest="precision", action="store_const", const=Precision.FP32)
     precision.add_argument("--fp16", dest="precision", action="store_const", const=Precision.FP16,
                            help="FP16 weights, FP16 arithmetic allowed (default)")  # fmt: skip
+    precision.add_argument("--int8", nargs="*", metavar="WHAT",
+                           help="static (default), dynamic, weights or a recipe's JSON, and a folder that "
+                           "calibration.select wrote")  # fmt: skip
     parser.add_argument("--size", metavar="WxH", help="input size; default: the checkpoint's")
     parser.add_argument("--via", choices=[str(v) for v in Via], default=str(Via.LITERT),
                         help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
@@ -215,18 +200,26 @@ def _run(arguments: argparse.Namespace) -> int:
     from convert.source import resolve
 
     source = resolve(arguments.checkpoint or arguments.model, arguments.size)
-    path = arguments.out or default_path(source.spec, arguments.precision)
+    precision = arguments.precision if arguments.int8 is None else Precision.INT8
+    path = arguments.out or default_path(source.spec, precision)
     if path.suffix != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    images = parity_images(arguments.images, PARITY_IMAGES)
+    int8 = _int8(arguments.int8, source.spec)
+    images = parity_images(arguments.images, PARITY_IMAGES[precision])
     with staged(path) as unproven:
-        done = convert(source, arguments.precision, Via(arguments.via), unproven)
+        done = convert(source, precision, Via(arguments.via), unproven, int8)
         reports = check(source.model, source.spec, [unproven], images, ("litert",), rewritten=done.module)
         target, reports = deliver(done, reports, path)
     result = report(done, reports, target)
     cli.emit(result)
     return 0 if result["passed"] else 1
+
+
+def _int8(words: list[str] | None, spec: ModelSpec) -> "Request | None":
+    from convert.int8.request import request
+
+    return None if words is None else request(words, spec)
 
 
 if __name__ == "__main__":

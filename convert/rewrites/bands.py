@@ -1,4 +1,4 @@
-"""The first blocks of a MobileNetV3 in bands of rows, so that their large maps never exist.
+"""The first blocks of a MobileNetV3 or an EfficientNet in bands of rows, so that their large maps never exist.
 
     y[a:b] = conv(x[a s - p : (b - 1) s - p + k])        (k kernel, s stride, p zero rows outside the image)
 
@@ -11,6 +11,7 @@ import itertools
 from dataclasses import dataclass
 
 import torch
+from timm.layers import Conv2dSame
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import nn
 
@@ -29,6 +30,15 @@ class Rows:
     stop: int
     above: int
     below: int
+
+
+def padding(conv: nn.Conv2d, size: int, axis: int) -> tuple[int, int]:
+    """Zeros before and after a map of `size` rows (axis 0) or columns (axis 1); Conv2dSame has them by size."""
+    if not isinstance(conv, Conv2dSame):
+        return conv.padding[axis], conv.padding[axis]
+    stride = conv.stride[axis]
+    total = max((-(-size // stride) - 1) * stride + conv.kernel_size[axis] - size, 0)
+    return total // 2, total - total // 2
 
 
 class Banded(nn.Module):
@@ -68,9 +78,9 @@ class Banded(nn.Module):
         """
         x = x[:, reads[0].start : reads[0].stop]
         for conv, act, rows in zip(self.convs, self.acts, reads, strict=True):
-            side = conv.padding[1]
-            if side or rows.above or rows.below:
-                x = nn.functional.pad(x, (0, 0, side, side, rows.above, rows.below))
+            left, right = padding(conv, x.shape[2], 1)
+            if left or right or rows.above or rows.below:
+                x = nn.functional.pad(x, (0, 0, left, right, rows.above, rows.below))
             planes = x.permute(0, 3, 1, 2)
             y = nn.functional.conv2d(
                 planes, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
@@ -83,7 +93,7 @@ class Banded(nn.Module):
         sizes = [(height, width)]
         for conv in self.convs:
             padded = [
-                n + 2 * p - k for n, p, k in zip(sizes[-1], conv.padding, conv.kernel_size, strict=True)
+                n + sum(padding(conv, n, axis)) - conv.kernel_size[axis] for axis, n in enumerate(sizes[-1])
             ]
             sizes.append((padded[0] // conv.stride[0] + 1, padded[1] // conv.stride[1] + 1))
         return sizes
@@ -92,8 +102,9 @@ class Banded(nn.Module):
         """The rows that each convolution reads, of `heights` rows, for output rows start..stop of the chain."""
         reads: list[Rows] = []
         for conv, height in zip(reversed(self.convs), reversed(heights), strict=True):
-            first = start * conv.stride[0] - conv.padding[0]
-            last = (stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel_size[0]
+            above, _ = padding(conv, height, 0)
+            first = start * conv.stride[0] - above
+            last = (stop - 1) * conv.stride[0] - above + conv.kernel_size[0]
             start, stop = max(first, 0), min(last, height)
             reads.append(Rows(start, stop, start - first, last - stop))
         return reads[::-1]
@@ -103,8 +114,8 @@ def _obstacle(block: Block, convs: list[nn.Module], norms: list[nn.Module]) -> s
     """Why the block cannot be a chain of convolutions, or None."""
     if block.conv_s2d is not None or not isinstance(block.aa, nn.Identity):
         return "it has a space-to-depth or antialiasing step"
-    if any(type(conv) is not nn.Conv2d or conv.dilation != (1, 1) for conv in convs):
-        return "its convolutions are not plain (padding computed at run time, or dilation)"
+    if any(type(conv) not in (nn.Conv2d, Conv2dSame) or conv.dilation != (1, 1) for conv in convs):
+        return "its convolutions are not plain, or dilated"
     if any(isinstance(norm, nn.BatchNorm2d) for norm in norms):
         return "its batch norms are not folded"
     return None

@@ -9,6 +9,8 @@ here: folding would change what they get. No model here has them, and if one doe
 `convert.deploy.deployable` moves, which stops the conversion.
 """
 
+import copy
+
 import torch
 from torch import nn
 
@@ -49,12 +51,14 @@ def observe(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, str
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """The convolution that does both; computed in float64, stored in the convolution's dtype."""
+    """The convolution that does both; computed in float64, stored in the convolution's dtype.
+
+    A copy of the convolution, not a new one: timm's Conv2dSame pads by its input's size.
+    """
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     bias = 0.0 if conv.bias is None else conv.bias.double()
-    folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-                       conv.dilation, conv.groups, bias=True)  # fmt: skip
+    folded = copy.deepcopy(conv)
     dtype = conv.weight.dtype
     weight = conv.weight.double() * scale[:, None, None, None]
     shift = scale * (bias - norm.running_mean.double()) + norm.bias.double()

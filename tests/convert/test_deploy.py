@@ -28,6 +28,7 @@ SITES = {
     "lar-iqa-kan": {"fold_batch_norm": 92, "band_blocks": 14, "spline_without_comparisons": 3},
     "lar-iqa-mlp": {"fold_batch_norm": 92, "band_blocks": 14},
     "lar-iqa-single": {"fold_batch_norm": 46, "band_blocks": 7, "spline_without_comparisons": 2},
+    "lar-iqa-lite": {"fold_batch_norm": 49, "band_blocks": 16, "spline_without_comparisons": 2},
     "hyperiqa": {"fold_batch_norm": 53, "pad_pools_with_zeros": 1},
 }
 SLOW = ("mobilevit-iqa",)

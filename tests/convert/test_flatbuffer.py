@@ -276,6 +276,17 @@ def test_tensor_names_lose_their_module_paths(exported):
     assert np.array_equal(run(new, x), run(path, x))
 
 
+def test_equal_tensor_names_get_numbers(mixed):
+    def alike(model) -> None:
+        for tensor in model.subgraphs[0].tensors[1:4]:
+            tensor.name = b"body/Linear;"
+        fb.shorten_names(model)
+
+    names = [tensor.name for tensor in read_graph(edited(mixed[1], alike)).tensors]
+    assert names[1:4] == ["Linear;", "Linear;#2", "Linear;#3"]
+    assert len(set(names)) == len(names)
+
+
 def test_unused_buffers_are_emptied_and_used_ones_kept(mixed):
     model = fb.read(mixed[1])
     fb.drop_unused_buffers(model)

@@ -51,6 +51,15 @@ def test_every_kind_of_convolution_folds(x: torch.Tensor, bias: bool, fields: di
     assert check(nn.Sequential(conv, normed(conv.out_channels), nn.ReLU()), x, 1) == []
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padding_by_size_stays(x: torch.Tensor, stride: int):
+    """A new nn.Conv2d in its place would not pad: the score moved by a fifth before this was tested."""
+    from timm.layers import Conv2dSame
+
+    conv = Conv2dSame(4, 6, 3, stride)
+    assert check(nn.Sequential(conv, normed(6), nn.ReLU()), x, 1) == []
+
+
 def test_the_norms_own_activation_stays(x: torch.Tensor):
     from timm.layers import BatchNormAct2d
 

@@ -322,6 +322,7 @@ def test_default_names_carry_model_size_and_precision():
         ("mobilenet-iqa", "317x205"),
         ("mobilevit-iqa", "256x256"),
         ("lar-iqa-single", "224x224"),
+        ("lar-iqa-lite", None),
         ("lar-iqa-kan", None),
         ("lar-iqa-mlp", None),
         ("hyperiqa", None),

@@ -1,0 +1,115 @@
+"""Which values each activation takes over calibration images, and the range that INT8 should cover.
+
+    min-max   every value that was seen
+    mse       the range whose rounding and clipping errors together are least, over a sample of the values
+
+ai-edge-quantizer's own calibration averages each image's extremes, which narrows the ranges: on a MobileNetV3 the
+ranking falls from SRCC 0.96 to 0.83 (against its own FP32). Here extremes are extremes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileiqa.litert import SIGNATURE
+
+Inputs = Mapping[str, NDArray[np.float32]]
+Range = tuple[float, float]
+
+PER_IMAGE = 1024  # values kept of each activation and image: enough for its distribution over a set
+STEPS = 255
+SHARES = np.linspace(1.0, 0.3, 36)  # of the extremes, tried as clipping points
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One activation over all images: its extremes, and a sample of its values (float32)."""
+
+    low: float
+    high: float
+    values: NDArray[np.float32]
+
+
+def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str, Observed]:
+    """Runs a float32 .tflite file on prepared images: tensor name -> what was seen of it.
+
+    Constants are left out. Raises ValueError where an activation is not finite, or there are no images.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        model_path=str(path), num_threads=threads, experimental_preserve_all_tensors=True
+    )
+    interpreter.allocate_tensors()
+    runner = interpreter.get_signature_runner(SIGNATURE)
+    names = _activations(interpreter)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[tuple[float, float, NDArray[np.float32]]]] = {name: [] for name in names.values()}
+    for inputs in images:
+        runner(**inputs)
+        for index, name in names.items():
+            found[name].append(_summary(interpreter.get_tensor(index), name, rng))
+    if not all(found.values()):
+        raise ValueError("expected at least one calibration image; found none")
+    return {name: _joined(parts) for name, parts in found.items()}
+
+
+def _activations(interpreter: "object") -> dict[int, str]:
+    """Index -> name of every float32 tensor that an operator writes, and of the inputs."""
+    operators = interpreter._get_ops_details()  # no public API lists which tensors are computed
+    details = {d["index"]: d for d in interpreter.get_tensor_details()}
+    indices = {int(i) for op in operators for i in op["outputs"]}
+    indices |= {d["index"] for d in interpreter.get_input_details()}
+    return {
+        i: details[i]["name"] for i in sorted(indices) if i in details and details[i]["dtype"] == np.float32
+    }
+
+
+def _summary(
+    tensor: NDArray[np.float32], name: str, rng: np.random.Generator
+) -> tuple[float, float, NDArray[np.float32]]:
+    values = tensor.ravel()
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"expected finite activations; found {low}..{high} in {name}")
+    if values.size > PER_IMAGE:
+        values = values[rng.integers(0, values.size, PER_IMAGE)]
+    return low, high, values.copy()
+
+
+def _joined(parts: list[tuple[float, float, NDArray[np.float32]]]) -> Observed:
+    lows, highs, values = zip(*parts, strict=True)
+    return Observed(min(lows), max(highs), np.concatenate(values))
+
+
+def min_max(seen: Observed) -> Range:
+    """Every value that was seen."""
+    return seen.low, seen.high
+
+
+def least_error(seen: Observed) -> Range:
+    """The range of least mean squared error: first the upper end, then the lower, clipped by a share.
+
+    The extremes stand for themselves beside the sample, once each: a range that clips them pays for it.
+    """
+    values = np.concatenate([seen.values, np.float32([seen.low, seen.high])]).astype(np.float64)
+    high = min((seen.high * share for share in SHARES), key=lambda end: _error(values, seen.low, end))
+    low = min((seen.low * share for share in SHARES), key=lambda end: _error(values, end, high))
+    return low, high
+
+
+def _error(values: NDArray[np.float64], low: float, high: float) -> float:
+    """The mean squared error of 8-bit rounding within low..high."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / STEPS
+    if scale == 0:
+        return float(np.square(values).mean())
+    zero = round(-low / scale)
+    rounded = (np.clip(np.rint(values / scale) + zero, 0, STEPS) - zero) * scale
+    return float(np.square(rounded - values).mean())
+
+
+METHODS = {"min-max": min_max, "mse": least_error}

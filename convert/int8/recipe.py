@@ -1,0 +1,141 @@
+"""Which operators become INT8, and how: a Recipe, and what it means for a given file.
+
+    static    weights and activations are 8-bit from the image on, as far as XNNPACK has 8-bit kernels and there
+              are convolutions or means; convolutions and fully connected layers after that as in `dynamic`
+    dynamic   convolutions and fully connected layers get 8-bit weights, and quantize their input at run time
+    weights   the same weights in 8 bits, computed in float
+
+Depthwise convolutions stay in float outside `static`: quantized at run time they are slower than float. The last
+regressor, whose output is the score, always stays in float: 255 steps are too few for a ranking.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convert import flatbuffer as fb
+from convert.int8.ranges import METHODS
+from mobileiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from convert.flatbuffer import Model
+
+MODES = ("static", "dynamic", "weights")
+_WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
+_SPATIAL = ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN")  # what marks the part of a network that looks at pixels
+# With 8-bit kernels in XNNPACK. GELU, SOFTMAX, BATCH_MATMUL and AVERAGE_POOL_2D have none: the graph would split.
+_INT8 = (*_SPATIAL, "ADD", "SUB", "MUL", "PAD", "RESHAPE", "TRANSPOSE", "CONCATENATION", "SLICE", "STRIDED_SLICE",
+         "MAX_POOL_2D", "FULLY_CONNECTED", "LOGISTIC")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a file is quantized. `keep_float`: regular expressions for names of operators' outputs."""
+
+    mode: str = "static"
+    ranges: str = "mse"  # a name in ranges.METHODS
+    keep_float: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES or self.ranges not in METHODS:
+            raise UserError(
+                f"a recipe with a mode of {', '.join(MODES)} and ranges of {', '.join(METHODS)}", str(self),
+                "correct the recipe",
+            )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; `read` reverses it."""
+        return asdict(self)
+
+
+def read(path: Path) -> Recipe:
+    """The recipe in a JSON file. UserError names what is malformed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Recipe(**{**content, "keep_float": tuple(content.get("keep_float", ()))})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"a recipe as JSON in {path}", str(error), "write one as --int8 does") from error
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Names of operators' outputs by what is done to the operators."""
+
+    static: tuple[str, ...]
+    dynamic: tuple[str, ...]
+    weights: tuple[str, ...]
+
+
+def plan(model: "Model", recipe: Recipe) -> Plan:
+    """What the recipe does to this file. UserError for an expression that matches no operator."""
+    graph = model.subgraphs[0]
+    kinds = [fb.kind(model, operator) for operator in graph.operators]
+    names = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
+    kept = _kept(names, recipe.keep_float) | set(_last_regressors(graph, kinds))
+    weighted = [i for i, kind in enumerate(kinds) if kind in _WEIGHTED and i not in kept]
+    static: list[int] = []
+    if recipe.mode == "static":
+        static = _first_part(model, kinds, kept)
+        weighted = [i for i in weighted if i not in set(static)]
+    chosen = tuple(names[i] for i in weighted)
+    return Plan(
+        tuple(names[i] for i in static),
+        () if recipe.mode == "weights" else chosen,
+        chosen if recipe.mode == "weights" else (),
+    )
+
+
+def _first_part(model: "Model", kinds: list[str], kept: set[int]) -> list[int]:
+    """The operators that can be 8-bit from the image on, without what leads to no convolution or mean."""
+    graph = model.subgraphs[0]
+    constants = {i for i, tensor in enumerate(graph.tensors) if fb.is_constant(model, tensor)}
+    ready = {int(t) for t in graph.inputs}
+    found: list[int] = []
+    for i, operator in enumerate(graph.operators):
+        read = {int(t) for t in operator.inputs if int(t) >= 0} - constants
+        if read <= ready and (kinds[i] in _INT8 or i in kept):
+            ready |= {int(t) for t in operator.outputs}
+            found.append(i)
+    wanted = set(_upstream(graph, [i for i in found if kinds[i] in _SPATIAL]))
+    return [i for i in found if i in wanted and i not in kept]
+
+
+def _kept(names: list[str], expressions: tuple[str, ...]) -> set[int]:
+    kept: set[int] = set()
+    for expression in expressions:
+        found = {i for i, name in enumerate(names) if re.search(expression, name)}
+        if not found:
+            raise UserError(
+                f"keep_float expressions that match operators of the file, such as {names[0]!r}",
+                repr(expression),
+                "correct the recipe; python -m convert.inspect lists the file's tensors",
+            )
+        kept |= found
+    return kept
+
+
+def _producers(graph: Any) -> dict[int, int]:
+    """Tensor index -> index of the operator that writes it."""
+    return {int(t): i for i, operator in enumerate(graph.operators) for t in operator.outputs}
+
+
+def _upstream(graph: Any, starts: list[int]) -> list[int]:
+    """The operators on whose outputs `starts` depend, and `starts`, in order."""
+    producers, seen, waiting = _producers(graph), set(), list(starts)
+    while waiting:
+        index = waiting.pop()
+        if index not in seen:
+            seen.add(index)
+            waiting += [producers[int(t)] for t in graph.operators[index].inputs if int(t) in producers]
+    return sorted(seen)
+
+
+def _last_regressors(graph: Any, kinds: list[str]) -> list[int]:
+    """The fully connected layers and convolutions after which there is no other one."""
+    weighted = [i for i, kind in enumerate(kinds) if kind in _WEIGHTED]
+    followed = {before for i in weighted for before in _upstream(graph, [i]) if before != i}
+    return [i for i in weighted if i not in followed]

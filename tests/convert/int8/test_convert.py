@@ -1,0 +1,87 @@
+"""`convert.tflite --int8` from end to end: the reference checkpoint, on photos; and a gate that fails."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calibration import select
+from convert.delegation import runtime_delegation
+from convert.graph import read_graph
+from convert.int8 import quantize as quantizing
+from convert.tflite import main
+from mobileiqa.litert import load_spec
+
+SIZE = "256x256"  # of the reference model: quick, and enough of a photo
+
+
+def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main([*arguments])
+    return code, json.loads(out.getvalue().strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen photos, sharp to blurred and clean to noisy: a model must have something to rank."""
+    import numpy as np
+    from PIL import Image, ImageFilter
+
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(16):
+        image = photo(i, 300, 280).filter(ImageFilter.GaussianBlur((i % 4) * 0.8))
+        noise = np.random.default_rng(i).normal(0, 6 * (i // 4), (280, 300, 3))
+        Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8)).save(folder / f"p{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibration(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("calibration") / "set"
+    assert select.main(["--images", str(pictures), "--size", SIZE, "--count", "8", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_the_reference_model_in_int8(pictures: Path, calibration: Path, tmp_path: Path) -> None:
+    path = tmp_path / "int8.tflite"
+    code, result = run(
+        "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
+    )
+    assert code == 0 and result["precision"] == "int8"
+    (edge,) = [r for r in result["parity"] if r["edge"] == "int8"]
+    assert edge["n"] == 16 and edge["srcc"] >= 0.99 and edge["mean_abs"] <= 0.01
+    found = runtime_delegation(path)
+    assert (found["partitions"], found["nodes_delegated"]) == (1, found["nodes_total"])
+    sidecar = json.loads(path.with_name("int8.tflite.json").read_text())
+    assert sidecar["precision"] == "int8" and len(sidecar["calibration_sha256"]) == 64
+    assert load_spec(path).inputs[0].width_px == 256
+    convolutions = [o for o in read_graph(path).operators if o.name == "CONV_2D"]
+    assert all(read_graph(path).tensors[o.inputs[1]].dtype == "int8" for o in convolutions)
+
+
+@pytest.mark.slow
+def test_ranges_that_are_wrong_fail_the_gate(
+    pictures: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the calibration images had been nearly grey: every activation is clipped at a fifth of its range."""
+    observe = quantizing.observe
+
+    def narrowed(path: Path, images: Any, threads: int = 1) -> Any:
+        import dataclasses
+
+        return {
+            name: dataclasses.replace(seen, low=seen.low / 5, high=seen.high / 5, values=seen.values / 5)
+            for name, seen in observe(path, images, threads).items()
+        }
+
+    monkeypatch.setattr(quantizing, "observe", narrowed)
+    path = tmp_path / "int8.tflite"
+    code, result = run(
+        "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
+    )
+    assert code == 1 and not result["passed"]
+    assert not path.exists() and path.with_name("int8.failed.tflite").exists()

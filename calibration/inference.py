@@ -8,23 +8,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import litert
+from mobileiqa import checkpoint, litert
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, entry
+from mobileiqa.zoo import MODELS, entry, named
 
 
-def resolve_spec(model: str, size: tuple[int, int] | None = None) -> ModelSpec:
-    """The spec of a model's name or of a .tflite file, at another (width, height) where `size` says so.
+def resolve_spec(model: str | None, size: tuple[int, int] | None = None) -> ModelSpec:
+    """The spec of a model's name, a .tflite file or a checkpoint, at another (width, height) if `size` says so.
 
-    Raises UserError for an unknown name, a file without a spec, and a size that the model cannot take.
+    None: the reference checkpoint. Raises UserError for an unknown name, a file without a spec, and a size
+    that the model cannot take.
     """
+    model = named(model)
     if Path(model).suffix == ".tflite":
         spec = litert.load_spec(model)
+    elif Path(model).suffix == ".safetensors":
+        spec = checkpoint.load_spec(model)
     elif model in MODELS:
         spec = entry(model).spec
     else:
-        raise UserError(f"a .tflite file or one of {', '.join(MODELS)}", repr(model), "correct --model")
+        raise UserError(
+            f"a .tflite file, a .safetensors checkpoint or one of {', '.join(MODELS)}", repr(model),
+            "correct --model",
+        )  # fmt: skip
     return spec.resized(*size) if size else spec
 
 

@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--images", type=Path, metavar="DIR", help="choose from the images below; none: generated ones")
-    add("--model", required=True, metavar="MODEL", help="a model's name, or a .tflite file with its spec")
+    add("--model", metavar="MODEL", help="a name, .tflite file or checkpoint; default: the reference model")
     add("--size", metavar="WxH", help="the model's input size, if not its own")
     add("--count", type=int, default=64, metavar="N", help="images to choose (default 64)")
     add("--seed", type=int, default=0, metavar="S", help="default 0")

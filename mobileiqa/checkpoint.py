@@ -90,6 +90,21 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def load_spec(path: Path | str) -> ModelSpec:
+    """The ModelSpec of a .safetensors checkpoint of ours; reads no tensors and imports no torch.
+
+    Raises UserError for another file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            return _spec(file.metadata() or {}, path)
+    except (SafetensorError, OSError) as error:
+        raise UserError("a whole safetensors file", f"{path}: {error}", "correct the path") from error
+
+
 def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
     from safetensors import SafetensorError, safe_open
 
@@ -99,16 +114,21 @@ def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise UserError("a whole safetensors file", f"{path.name}: {error}", "copy the file again") from error
+    spec = _spec(header, path)
+    model = build(spec.name)
+    _load_strictly(model, state, path)
+    return model, spec
+
+
+def _spec(header: Mapping[str, str], path: Path) -> ModelSpec:
+    """The spec in a safetensors header."""
     if HEADER_KEY not in header:
         raise UserError(
             f"a {HEADER_KEY!r} entry in the header of {path.name}",
             f"header keys {sorted(header)}",
             "save it with mobileiqa.checkpoint.save, or load the published .pt file",
         )
-    spec = specs.from_json(_json(header[HEADER_KEY], path))
-    model = build(spec.name)
-    _load_strictly(model, state, path)
-    return model, spec
+    return specs.from_json(_json(header[HEADER_KEY], path))
 
 
 def _json(text: str, path: Path) -> dict[str, Any]:
@@ -124,7 +144,7 @@ def _load_published(path: Path) -> "tuple[nn.Module, ModelSpec]":
     state = read_state_dict(path)
     name = recognise(state)
     if name is None:
-        wanted = "; ".join(f"{n}: {', '.join(e.markers)}" for n, e in MODELS.items())
+        wanted = "; ".join(f"{n}: {', '.join(e.markers)}" for n, e in MODELS.items() if e.markers)
         found = ", ".join(sorted(state)[:4]) or "no tensors"
         raise UserError(
             f"the keys of one published model ({wanted})",
@@ -188,7 +208,8 @@ def _unwrap(content: Any, path: Path) -> "dict[str, torch.Tensor]":
 
 def recognise(keys: "Mapping[str, Any]") -> str | None:
     """The name of the model whose published marker keys are all there, or None."""
-    return next((name for name, e in MODELS.items() if all(marker in keys for marker in e.markers)), None)
+    published = ((name, e.markers) for name, e in MODELS.items() if e.markers)
+    return next((name for name, markers in published if all(m in keys for m in markers)), None)
 
 
 def _load_strictly(

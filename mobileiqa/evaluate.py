@@ -28,6 +28,7 @@ from mobileiqa.images import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.score import load_scorer
 from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import named
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add(
-        "models", nargs="*", metavar="MODEL", help="checkpoint, .tflite file or name; none: the default model"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="checkpoint, .tflite file or name; none: the reference model",
     )
     add("--data", nargs=2, required=True, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
     add("--split", choices=SPLITS, default="test", help="default: %(default)s")
@@ -127,9 +131,9 @@ def load_models(names: Sequence[str], threads: int) -> tuple[Model, ...]:
     models = []
     for name in names or [None]:
         scorer = load_scorer(name, threads)
-        path = Path(name) if name is not None and Path(name).is_file() else None
-        label = scorer.spec.name if name is None else Path(name).name if files[Path(name).name] == 1 else name
-        models.append(Model(label, path, scorer))
+        path = Path(named(name))
+        label = "reference" if name is None else Path(name).name if files[Path(name).name] == 1 else name
+        models.append(Model(label, path if path.is_file() else None, scorer))
     return tuple(models)
 
 

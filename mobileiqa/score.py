@@ -25,7 +25,7 @@ from mobileiqa.errors import UserError, one_line
 from mobileiqa.images import find_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, UNTRAINED
+from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,14 +58,15 @@ class Row:
 
 
 def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
-    """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the default model.
+    """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the reference model.
 
     Raises UserError for anything else, and where PyTorch is needed but not installed.
     """
-    if model is not None and Path(model).suffix == ".tflite":
+    model = named(model)
+    if Path(model).suffix == ".tflite":
         spec = litert.load_spec(model)
         return Scorer(litert.runner(model, threads), spec, "litert")
-    if model is not None and model not in MODELS and not Path(model).exists():
+    if model not in MODELS and not Path(model).exists():
         raise UserError(
             f"a .tflite file, a checkpoint or one of {', '.join(MODELS)}",
             f"nothing at {model}",
@@ -94,13 +95,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(
         PROG,
         __doc__ or "",
-        "python -m mobileiqa.score holiday/ --model mobilenet-iqa-fp16.tflite --out scores.csv",
+        "python -m mobileiqa.score holiday/ --model reference_fp16.tflite --out scores.csv",
     )
     parser.add_argument("images", nargs="+", metavar="PHOTO_OR_FOLDER", help="images, folders of images")
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help=f".tflite file, checkpoint, or untrained weights by name: {', '.join(MODELS)}",
+        help=f".tflite file, checkpoint, or untrained weights by name: {', '.join(MODELS)}; "
+        "default: the trained reference model, which needs PyTorch",
     )
     parser.add_argument(
         "--format",
@@ -198,7 +200,7 @@ def _compact(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _torch_scorer(model: str | None, threads: int) -> Scorer:
+def _torch_scorer(model: str, threads: int) -> Scorer:
     missing = [name for name in ("torch", "timm", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -219,13 +221,11 @@ def _torch_scorer(model: str | None, threads: int) -> Scorer:
     return Scorer(run, spec, "torch")
 
 
-def _load_module(model: str | None) -> "tuple[nn.Module, ModelSpec]":
-    from mobileiqa import checkpoint, zoo
+def _load_module(model: str) -> "tuple[nn.Module, ModelSpec]":
+    from mobileiqa import checkpoint
 
-    if model is None:
-        return zoo.default_model()
     if model in MODELS:
-        return zoo.build_seeded(model), MODELS[model].spec
+        return build_seeded(model), MODELS[model].spec
     return checkpoint.load(model)
 
 

@@ -40,6 +40,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "again for multi-task training",
     )  # fmt: skip
     parser.add_argument("--severity", type=Path, metavar="CSV", help="scores of distortions, for `pristine`")
+    parser.add_argument(
+        "--exclude", nargs="+", default=[], metavar="NAME", help="`pristine` images to leave out"
+    )
     parser.add_argument("--size", metavar="WxH", help="input size of the model (default: the model's own)")
     parser.add_argument(
         "--init", type=Path, nargs="+", default=[], metavar="FILE",
@@ -82,6 +85,7 @@ def _command(args: argparse.Namespace) -> int:
     request = Request(
         chosen, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
         tuple(args.init), args.from_scratch, args.teacher, args.cache,
+        tuple(args.exclude),
     )  # fmt: skip
     result = train(request, _settings(args))
     if result is not None:  # the first process speaks for all

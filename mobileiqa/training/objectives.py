@@ -5,6 +5,7 @@ degradation  the same, and each distorted image's distortion and level as a clas
              little data, knowing what was done to an image is learnt much sooner than how bad it looks
 multi-task   LAR-IQA's branch with one head per dataset (their scales differ); the first one is exported
 distill      MobileIQA's student against a teacher's opinion features
+imitate      a LAR-IQA branch against a trained one of another backbone (imitation.py)
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ from torch import nn
 
 from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear
-from mobileiqa.models.lar_iqa import LOGITS, SINGLE_WIDTH, LarIQASingle
+from mobileiqa.models.lar_iqa import SINGLE_WIDTH, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
 from mobileiqa.spec import ModelSpec
-from mobileiqa.training import losses
+from mobileiqa.training import imitation, losses
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.task import Batch, Gather, Task
 
@@ -36,6 +37,7 @@ class Setup:
     spec: ModelSpec
     datasets: int = 1  # how many sets the training images come from
     teacher: nn.Module | None = None
+    teacher_spec: ModelSpec | None = None
 
 
 def build_task(setup: Setup) -> Task:
@@ -53,12 +55,12 @@ def supervised(setup: Setup) -> Task:
 
 
 class Degradations(nn.Module):
-    """A model and, on its features (N, 1000), a classifier of 25 distortions x 5 levels."""
+    """A model and, on its features (N, width), a classifier of 25 distortions x 5 levels."""
 
     def __init__(self, model: LarIQASingle) -> None:
         super().__init__()
         self.model = model
-        self.classify = nn.Linear(LOGITS, DISTORTIONS * LEVELS)
+        self.classify = nn.Linear(model.width, DISTORTIONS * LEVELS)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised images (N, 3, H, W) -> scores (N,), logits (N, 125)."""
@@ -157,6 +159,28 @@ def distill(setup: Setup) -> Task:
     return Task(student, loss, student, lambda: (student, setup.spec))
 
 
+def imitate(setup: Setup) -> Task:
+    """The student's maps and features against the teacher's, and its scores against labels."""
+    module = imitation.prepare_pair(setup.model, setup.teacher, setup.spec)
+    teacher, stages, features = setup.teacher, setup.recipe.option("stages"), setup.recipe.option("features")
+    wanted_spec = (setup.teacher_spec or setup.spec).inputs[0]
+
+    def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
+        image = batch.inputs[0]
+        with torch.no_grad():
+            seen = imitation.same_images(image, setup.spec.inputs[0], wanted_spec)
+            maps, features_wanted = imitation.stages(teacher.to(image.device), seen)
+        found_maps, found, score = module(image)
+        parts = _scored(setup.recipe, score, batch, gather)
+        errors = [imitation.relative_error(a, b) for a, b in zip(found_maps, maps, strict=True)]
+        parts["stages"] = _mean(torch.stack(errors).mean(), gather)
+        parts["features"] = _mean(imitation.relative_error(found, features_wanted), gather)
+        parts["loss"] = parts["loss"] + stages * parts["stages"] + features * parts["features"]
+        return parts
+
+    return Task(module, loss, setup.model, lambda: (setup.model, setup.spec))
+
+
 def _mean(value: torch.Tensor, gather: Gather) -> torch.Tensor:
     return gather(value.reshape(1)).mean()
 
@@ -193,4 +217,5 @@ OBJECTIVES: dict[str, Callable[[Setup], Task]] = {
     "degradation": degradation,
     "multi-task": multi_task,
     "distill": distill,
+    "imitate": imitate,
 }

@@ -43,8 +43,11 @@ class Recipe:
     seed: int = 3407
 
     def __post_init__(self) -> None:
-        if self.batch % (self.accumulate * self.group):
-            raise ValueError(f"batch {self.batch} must be a multiple of accumulate x group in {self}")
+        unit = self.accumulate * self.group
+        if min(self.batch, unit) < 1 or self.batch % unit:
+            raise ValueError(
+                f"batch {self.batch} must be a multiple of accumulate x group, {unit}, in {self}"
+            )
 
     def option(self, name: str, default: float = 0.0) -> float:
         """One of the objective's own settings."""
@@ -78,10 +81,20 @@ RECIPES: dict[str, Recipe] = {
         Recipe("lar-iqa-branch", "lar-iqa-single", "multi-task", 100, 32, **_LAR),
         Recipe("lar-iqa-kan", "lar-iqa-kan", "supervised", 50, 20, **_LAR),
         Recipe("lar-iqa-mlp", "lar-iqa-mlp", "supervised", 50, 20, **_LAR),
-        Recipe("reference", "lar-iqa-single", "degradation", 12, 80, lr=2e-3, weight_decay=2e-2,
-               warmup_epochs=0.5, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 1.0), ("rank", 1.0)),
-               options=(("classes", 1.0),), crop_px=160, window_px=336, group=5, ema=0.999, clip_norm=5.0,
+        Recipe("reference", "lar-iqa-lite", "degradation", 5, 40, lr=1e-3, weight_decay=2e-2,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 10.0), ("plcc", 1.0)),
+               options=(("classes", 1.0),), crop_px=160, window_px=336, ema=0.999, clip_norm=5.0,
                validation_limit=500),
+        # The second half of it: larger crops, closer to the 512 pixels that are scored.
+        Recipe("reference-fine", "lar-iqa-lite", "degradation", 2, 40, lr=6e-4, weight_decay=2e-2,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)),
+               options=(("classes", 1.0),), crop_px=224, window_px=336, ema=0.998, clip_norm=5.0,
+               validation_limit=500),
+        # MobileNetV3 from random weights, with `reference` as the teacher: the branches of lar-iqa-kan.
+        Recipe("reference-branch", "lar-iqa-single", "imitate", 8, 64, lr=3e-3, weight_decay=2e-2,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 5.0), ("plcc", 0.5)),
+               options=(("stages", 1.0), ("features", 2.0)), crop_px=160, window_px=336, ema=0.999,
+               clip_norm=5.0, validation_limit=500),
     )
 }  # fmt: skip
 

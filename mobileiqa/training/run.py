@@ -46,6 +46,7 @@ class Request:
     from_scratch: bool = False
     teacher: Path | None = None
     cache: Path | None = None
+    exclude: tuple[str, ...] = ()  # names of pristine images to leave out
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
         cli.write_json(settings.out / "recipe.json", {"recipe": recipe.to_json(), "started_from": origin})
     cli.note(f"{recipe.name}: {recipe.model} from {origin}")
     model = groups.with_joint_norms(model, joined)
-    task = _compiled(build_task(Setup(recipe, model, spec, len(sets), _teacher(request))), settings)
+    task = _compiled(build_task(Setup(recipe, model, spec, len(sets), *_teacher(request))), settings)
     state = fit(
         task, _feed(sets, spec, request), _validator(sets, spec, request, settings), recipe, settings, joined
     )
@@ -105,7 +106,8 @@ def _dataset(name: str, path: Path, request: Request) -> Dataset:
             "make one from KADID-10k: python -m mobileiqa.data severity KADID_PATH --out severity.csv",
         )  # fmt: skip
     share = request.recipe.option("validation_share", 0.06)
-    return synthetic(path, severity.read(request.severity), request.recipe.seed, share)
+    table = severity.read(request.severity)
+    return synthetic(path, table, request.recipe.seed, share, request.exclude)
 
 
 def _check_batch(recipe: Recipe, joined: groups.Processes) -> None:
@@ -133,8 +135,8 @@ def _initial(model: nn.Module, request: Request) -> str:
     return initialize(model, request.recipe.model, request.init, request.from_scratch)
 
 
-def _teacher(request: Request) -> nn.Module | None:
-    return checkpoint.load(request.teacher)[0] if request.teacher is not None else None
+def _teacher(request: Request) -> tuple[nn.Module, ModelSpec] | tuple[None, None]:
+    return checkpoint.load(request.teacher) if request.teacher is not None else (None, None)
 
 
 def _description(sets: Sequence[Dataset], recipe: Recipe, origin: str) -> str:

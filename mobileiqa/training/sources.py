@@ -27,8 +27,16 @@ Source = Callable[[int], Pixels]
 SYNTHETIC = "pristine"  # the name of a Dataset whose samples are distorted when they are read
 
 
-def synthetic(folder: Path, severity: dict[tuple[int, int], float], seed: int, share: float = 0.1) -> Dataset:
+def synthetic(
+    folder: Path,
+    severity: dict[tuple[int, int], float],
+    seed: int,
+    share: float = 0.1,
+    exclude: Sequence[str] = (),
+) -> Dataset:
     """Every distortion and level of `severity` of every pristine image; `share` of the images validate.
+
+    Images whose names are in `exclude` are left out; who validates does not depend on it.
 
     Scores are transferred KADID scores: the mean human score of that distortion and level on other images.
     """
@@ -37,6 +45,10 @@ def synthetic(folder: Path, severity: dict[tuple[int, int], float], seed: int, s
     held_out = {paths[i].stem for i in order[: max(1, round(share * len(paths)))]} if share else set()
     if len({path.stem for path in paths}) != len(paths):
         raise UserError(f"different file names in {folder}", "two images of one name", "rename one")
+    unknown = set(exclude) - {path.name for path in paths}
+    if unknown:
+        raise UserError(f"images of {folder} to leave out", ", ".join(sorted(unknown)), "correct --exclude")
+    paths = [path for path in paths if path.name not in exclude]
     low, high = SCORE_RANGE
     samples = tuple(
         Sample(

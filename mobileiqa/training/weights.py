@@ -10,6 +10,7 @@ from mobileiqa import checkpoint, cli
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
+from mobileiqa.training import efficientnet
 
 # Of a timm classifier: a model that only reads feature maps has no use for them.
 _CLASSIFIER = ("classifier.", "conv_head.", "norm_head.", "head.", "fc.")
@@ -40,7 +41,7 @@ def initialize(model: nn.Module, name: str, files: Sequence[Path], from_scratch:
 def _fetched(model: nn.Module, name: str) -> str:
     import timm
 
-    kind = model.variant.backbone if isinstance(model, MobileIQA) else BACKBONE
+    kind = _kind(model)
     try:
         state = timm.create_model(kind, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
@@ -52,6 +53,13 @@ def _fetched(model: nn.Module, name: str) -> str:
     for backbone in _backbones(model):
         _load_backbone(backbone, state, f"timm's {kind}")
     return f"timm's pretrained {kind}"
+
+
+def _kind(model: nn.Module) -> str:
+    """timm's name of the backbone."""
+    if isinstance(model, MobileIQA):
+        return model.variant.backbone
+    return model.kind if isinstance(model, LarIQASingle) else BACKBONE
 
 
 def _backbones(model: nn.Module) -> list[nn.Module]:
@@ -88,7 +96,7 @@ def _from_file(model: nn.Module, name: str, path: Path) -> str:
     state = _state_dict(path)
     if state is not None:
         for backbone in _backbones(model):
-            _load_backbone(backbone, state, path.name)
+            _load_backbone(backbone, efficientnet.renamed(state, backbone.state_dict()), path.name)
         return f"backbone {path.name}"
     source, spec = checkpoint.load(path)
     if spec.name == name:

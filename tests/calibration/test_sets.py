@@ -10,9 +10,10 @@ import pytest
 from calibration.inference import at_size_of, check_same, differences, resolve_spec
 from calibration.sets import MANIFEST, load, read_manifest, save
 from mobileiqa import preprocess
+from mobileiqa.checkpoint import load_spec
 from mobileiqa.errors import UserError
 from mobileiqa.spec import Fit
-from mobileiqa.zoo import MODELS
+from mobileiqa.zoo import MODELS, REFERENCE
 
 
 @pytest.fixture
@@ -121,7 +122,10 @@ def test_what_is_no_manifest_is_refused(tmp_path, text, words: str):
 def test_specs_come_from_names_and_tflite_files(tiny, spec):
     assert resolve_spec("mobilenet-iqa", (64, 48)) == spec
     assert resolve_spec(str(tiny[2])) == tiny[1]
-    with pytest.raises(UserError, match=r"a \.tflite file or one of mobilenet-iqa"):
+    assert resolve_spec(None) == resolve_spec(str(REFERENCE)) == load_spec(REFERENCE)
+    with pytest.raises(
+        UserError, match=r"a \.tflite file, a \.safetensors checkpoint or one of mobilenet-iqa"
+    ):
         resolve_spec("resnet")
     with pytest.raises(UserError, match="--size"):
         resolve_spec("lar-iqa-kan", (64, 48))

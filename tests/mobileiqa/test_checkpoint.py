@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from mobileiqa import checkpoint, cli
-from mobileiqa.checkpoint import load, recognise, save, sha256
+from mobileiqa.checkpoint import load, load_spec, recognise, save, sha256
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published
 from mobileiqa.zoo import MODELS, entry
@@ -86,6 +86,15 @@ def test_weights_that_are_not_finite_are_not_saved(small: torch.nn.Module, tmp_p
     with pytest.raises(UserError, match=r"head\.base_weight"):
         save(tmp_path / "model.safetensors", small, SPEC)
     assert os.listdir(tmp_path) == []
+
+
+def test_the_spec_can_be_read_alone(small: torch.nn.Module, tmp_path: Path):
+    path = save(tmp_path / "model.safetensors", small, SPEC)
+    assert load_spec(path) == SPEC
+    path.write_bytes(path.read_bytes()[:100])
+    for wrong in (path, tmp_path / "missing.safetensors"):
+        with pytest.raises(UserError, match=f"a whole safetensors file.*{wrong.name}"):
+            load_spec(wrong)
 
 
 def test_another_suffix_is_refused(small: torch.nn.Module, tmp_path: Path):
@@ -303,7 +312,7 @@ def test_something_else_than_tensors_by_name_is_refused(tmp_path: Path, value: A
 def test_another_model_lists_what_was_looked_for_and_found(tmp_path: Path, value: State):
     torch.save(value, tmp_path / "model.pt")
     message = refusal(tmp_path / "model.pt")
-    assert all(f"{name}: {', '.join(e.markers)}" in message for name, e in MODELS.items())
+    assert all(f"{name}: {', '.join(e.markers)}" in message for name, e in MODELS.items() if e.markers)
     assert ("fc.weight" if value else "no tensors") in message
 
 

@@ -10,13 +10,13 @@ import torch
 from mobileiqa.checkpoint import recognise
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published
-from mobileiqa.zoo import DEFAULT, MODELS, SEED, build, build_seeded, default_model, entry, seeded_tensor
+from mobileiqa.zoo import MODELS, REFERENCE, SEED, build, build_seeded, entry, named, seeded_tensor
 
+PUBLISHED = [name for name, found in MODELS.items() if found.markers]
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 
 
 def test_specs_carry_the_names_that_they_are_found_under():
-    assert DEFAULT in MODELS
     for name, found in MODELS.items():
         assert found.spec.name == name and found.spec.untrained
 
@@ -26,12 +26,12 @@ def test_an_unknown_name_lists_the_known_ones():
         entry("vgg")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_markers_tell_the_models_apart(name: str):
     with torch.device("meta"):
         keys = to_published(build(name).state_dict(), entry(name).prefixes()).values()
     assert recognise(dict.fromkeys(keys)) == name
-    others = [other for other, e in MODELS.items() if other != name and set(e.markers) <= set(keys)]
+    others = [other for other in PUBLISHED if other != name and set(entry(other).markers) <= set(keys)]
     assert others == []
 
 
@@ -84,7 +84,7 @@ def test_the_rule_is_the_golden_one():
     module_spec = importlib.util.spec_from_file_location("seeded_weights", path)
     golden = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(golden)
-    for name in MODELS:
+    for name in PUBLISHED:
         with torch.device("meta"):
             state = build(name).state_dict()
         for own, key in to_published(state, entry(name).prefixes()).items():
@@ -93,6 +93,6 @@ def test_the_rule_is_the_golden_one():
                 assert np.array_equal(seeded_tensor(key, tuple(state[own].shape), SEED), expected), key
 
 
-def test_the_default_model_says_that_it_is_untrained():
-    model, spec = default_model()
-    assert spec.name == DEFAULT and spec.untrained and not model.training
+def test_names_of_the_reference_model():
+    assert named(None) == named("reference") == str(REFERENCE)
+    assert named("lar-iqa-kan") == "lar-iqa-kan" and named("a/b.pth") == "a/b.pth"

@@ -1,5 +1,6 @@
 """Objectives against their definitions, computed apart."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import LarIQASingle
 from mobileiqa.models.mobile_iqa import Features, MobileIQA
+from mobileiqa.training.imitation import same_images
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
 from mobileiqa.training.task import Batch, alone
@@ -100,7 +102,51 @@ def test_distillation_is_the_papers_sum(name: str, levels: float) -> None:
     assert student.opinion.grad is not None and teacher.opinion.grad is None
 
 
+def test_a_branch_that_is_its_teacher_has_nothing_left_to_learn() -> None:
+    given = setup(recipe("reference-branch"), "lar-iqa-lite", teacher=build_seeded("lar-iqa-lite"))
+    task, batch = build_task(given), batch_of(4)
+    for adapter in task.module.adapters:  # the same channels: nothing to adapt
+        nn.init.dirac_(adapter.weight)
+        nn.init.zeros_(adapter.bias)
+    nn.init.eye_(task.module.adapt.weight)
+    nn.init.zeros_(task.module.adapt.bias)
+    with torch.no_grad():
+        task.module.eval()
+        parts = task.loss(batch, alone)
+    assert float(parts["stages"]) < 1e-10 and float(parts["features"]) < 1e-10
+    assert float(parts["loss"]) == pytest.approx(float(5 * parts["mse"] + 0.5 * parts["plcc"]), rel=1e-5)
+
+
+def test_a_branch_of_another_backbone_learns_its_teachers_maps() -> None:
+    """The teacher reads the same photo, though the two normalise it differently."""
+    teacher, spec = build_seeded("lar-iqa-lite"), MODELS["lar-iqa-lite"].spec
+    given = setup(recipe("reference-branch"), "lar-iqa-single", teacher=teacher, teacher_spec=spec)
+    before = copy.deepcopy(teacher.state_dict())
+    task, batch = build_task(given), batch_of(4)
+    optimizer = torch.optim.AdamW(task.module.parameters(), 3e-3)
+    task.module.train()
+    errors = []
+    for _ in range(10):
+        parts = task.loss(batch, alone)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+        errors.append(float(parts["stages"]))
+    assert errors[-1] < 0.8 * errors[0]
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+    assert all(b.grad is not None for b in given.model.parameters())
+
+
+def test_images_are_normalised_anew_for_the_teacher() -> None:
+    own, other = (MODELS[name].spec.inputs[0] for name in ("lar-iqa-single", "lar-iqa-lite"))
+    pixels = torch.rand(2, 3, 5, 4)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (own.mean, own.std))
+    assert torch.allclose(same_images((pixels - mean) / std, own, other), (pixels - 0.5) / 0.5, atol=1e-6)
+
+
 def test_models_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match="single LAR-IQA branches"):
+        build_task(setup(recipe("reference-branch"), "lar-iqa-single", teacher=Student(0.0, 0.0)))
     with pytest.raises(UserError, match="lar-iqa-single"):
         build_task(Setup(recipe("reference"), nn.Identity(), MODELS["mobilenet-iqa"].spec))
     with pytest.raises(UserError, match="--teacher"):

@@ -47,6 +47,7 @@ def test_two_gloo_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -
         torch.testing.assert_close(two["weights"][name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_joint_norms_it_would_not(tmp_path: Path) -> None:
     one, two = trained(tmp_path / "one"), trained(tmp_path / "two", *LAUNCHER, norms="apart")
     assert one["losses"][0]["loss"] != pytest.approx(two["losses"][0]["loss"], rel=1e-4)

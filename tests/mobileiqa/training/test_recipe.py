@@ -37,7 +37,9 @@ def test_overrides_are_typed_and_checked() -> None:
         "lr=-1",
         "flip_h=1",
         "colour=3",
-        "batch=41",
+        "batch=0",
+        "group=3",
+        "group=0",
         "model=x",
         "epochs=1.5",
     ):

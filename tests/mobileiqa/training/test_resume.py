@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mobileiqa.checkpoint import load
+from mobileiqa.training.state import FILE
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -30,28 +31,38 @@ def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
+def saved_at(run: Path) -> int:
+    state = run / FILE
+    return state.stat().st_mtime_ns if state.exists() else 0
+
+
+def kill(process: subprocess.Popen[bytes], run: Path, moment: float, early: bool) -> bool:
+    """Kills `moment` seconds after the start, or after the first state it saves; False when it ended first."""
+    before = saved_at(run)
+    while not early and saved_at(run) == before and process.poll() is None:
+        time.sleep(0.01)
+    try:
+        process.wait(timeout=moment)
+        return False
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+
+
 @pytest.mark.slow
 def test_killed_ten_times_at_random_moments(
     labelled: Path, tmp_path: Path, command: Callable[..., list[str]]
 ) -> None:
     settings = ("crop_px=64", "batch=8", "group=1", "epochs=40", "warmup_epochs=0", "lr=0.001")
-    more = ("--save-every", "1")
-    calm = start(command(labelled, tmp_path / "calm", *more, settings=settings))
-    began = time.monotonic()
-    assert calm.wait() == 0
-    whole = time.monotonic() - began
-    moments, kills = random.Random(5), 0
-    while kills < 10:
-        process = start(command(labelled, tmp_path / "killed", *more, settings=settings))
-        try:
-            process.wait(timeout=moments.uniform(0.2, 0.6) * whole)
-            break  # it got to its end between kills
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    assert kills >= 3
-    assert start(command(labelled, tmp_path / "killed", *more, settings=settings)).wait() == 0
+    killed = command(labelled, tmp_path / "killed", settings=settings)
+    assert start(command(labelled, tmp_path / "calm", settings=settings)).wait() == 0
+    moments = random.Random(5)
+    for attempt in range(10):
+        early = attempt % 5 == 1  # before it has done anything
+        moment = moments.uniform(0.0, 4.0 if early else 0.4)
+        assert kill(start(killed), tmp_path / "killed", moment, early), f"it ended after {attempt} kills"
+    assert start(killed).wait() == 0
     assert same_weights(tmp_path / "calm", tmp_path / "killed")
     ours, theirs = ((tmp_path / run / "validation.csv").read_text() for run in ("calm", "killed"))
     assert ours == theirs

@@ -34,6 +34,14 @@ def test_every_distortion_of_every_image_with_its_transferred_score(pristine: Pa
     assert found.score_name == "transferred KADID score"
 
 
+def test_excluded_images_are_in_no_split_and_the_rest_stays_where_it_was(pristine: Path) -> None:
+    whole = synthetic(pristine, SEVERITY, seed=1, share=0.2)
+    less = synthetic(pristine, SEVERITY, seed=1, share=0.2, exclude=["p3.png", "p7.png"])
+    assert [s for s in whole.samples if s.reference not in ("p3", "p7")] == list(less.samples)
+    with pytest.raises(UserError, match=r"leave out.*p99\.png.*--exclude"):
+        synthetic(pristine, SEVERITY, seed=1, exclude=["p3.png", "p99.png"])
+
+
 def test_pixels_are_distorted_when_read(pristine: Path) -> None:
     found = synthetic(pristine, SEVERITY, seed=1)
     train = found.of("train")

@@ -1,0 +1,80 @@
+"""The reference checkpoint that ships: trained, small, and on the right side of what blur, JPEG and noise do."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from mobileiqa.checkpoint import load, load_spec, sha256
+from mobileiqa.images import load_image
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import REFERENCE
+
+Score = Callable[[Image.Image], float]
+
+
+@pytest.fixture(scope="module")
+def reference() -> tuple[torch.nn.Module, ModelSpec]:
+    return load(REFERENCE)
+
+
+def scored(model: torch.nn.Module, spec: ModelSpec, image: Image.Image) -> float:
+    with torch.inference_mode():
+        return float(model(torch.from_numpy(prepare(image, spec)[spec.inputs[0].name])))
+
+
+def degraded(image: Image.Image) -> dict[str, Image.Image]:
+    """What anyone would call worse: blurred, JPEG at quality 10, noisy."""
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", quality=10)
+    noise = np.random.default_rng(0).normal(0, 25, (*image.size[::-1], 3))
+    noisy = Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+    blurred = image.filter(ImageFilter.GaussianBlur(3))
+    return {"blurred": blurred, "JPEG 10": Image.open(buffer), "noisy": noisy}
+
+
+def shortfall(model: torch.nn.Module, spec: ModelSpec, image: Image.Image) -> dict[str, float]:
+    """How much higher than the photo the degraded versions score; empty where none does."""
+    clean = scored(model, spec, image)
+    worse = {name: scored(model, spec, changed) - clean for name, changed in degraded(image).items()}
+    return {name: gap for name, gap in worse.items() if gap >= 0}
+
+
+def test_it_is_trained_and_loads_ready_to_use(reference) -> None:
+    model, spec = reference
+    assert not spec.untrained and not model.training
+    assert all(not m.training for m in model.modules())
+
+
+def test_a_generated_photo_scores_higher_than_its_degraded_versions(reference, photo) -> None:
+    assert shortfall(*reference, photo(3, 640, 560)) == {}
+
+
+@pytest.mark.slow
+def test_photos_score_higher_than_their_degraded_versions(reference, real_photos: list[Path]) -> None:
+    """Of the centre crop. One photo may fail: a macro whose centre is a red surface out of focus."""
+    found = {path.name: shortfall(*reference, load_image(path)) for path in real_photos}
+    failed = {name: gaps for name, gaps in found.items() if gaps}
+    assert len(failed) <= 1 and len(found) >= 10, failed
+
+
+@pytest.mark.slow
+def test_whole_photos_score_higher_than_their_degraded_versions(reference, real_photos: list[Path]) -> None:
+    """Every pixel of the photo is read: the model's size is the photo's (those up to 3 MP, for memory)."""
+    model, spec = reference
+    images = [image for image in map(load_image, real_photos) if image.width * image.height < 3e6]
+    assert len(images) >= 4
+    for image in images:
+        assert shortfall(model, spec.resized(*image.size), image) == {}
+
+
+def test_it_is_small_and_says_what_it_is() -> None:
+    assert REFERENCE.stat().st_size < 16e6
+    spec = load_spec(REFERENCE)
+    assert "transferred" in spec.trained_on and spec.license
+    assert sha256(REFERENCE) in REFERENCE.with_name("README.md").read_text()

@@ -93,6 +93,10 @@ def _report(found: dict[str, Any], model: dict[str, Any]) -> list[str]:
         f"Pairs of one photo and distortion, levels two or more apart, in the right order: {model['pair_accuracy']:.2%}"
         f" of {model['pairs']:,} (distortions that get worse with every level).",
         "",
+        "![scores against labels](reference_scatter.png)",
+        "",
+        "The two halves of its training: [crops of 160 pixels](reference_curve_1.png), [of 224](reference_curve_2.png).",
+        "",
         "| distortion | images | SRCC |",
         "|---|--:|--:|",
         *rows,

@@ -95,7 +95,8 @@ def _report(found: dict[str, Any], model: dict[str, Any]) -> list[str]:
         "",
         "![scores against labels](reference_scatter.png)",
         "",
-        "The two halves of its training: [crops of 160 pixels](reference_curve_1.png), [of 224](reference_curve_2.png).",
+        "The two halves of its training: [crops of 160 pixels](reference_curve_1.png),"
+        " [of 224](reference_curve_2.png).",
         "",
         "| distortion | images | SRCC |",
         "|---|--:|--:|",

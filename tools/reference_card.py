@@ -39,7 +39,7 @@ def _command(path: Path) -> int:
     card = CARD.read_text(encoding="utf-8")
     figures = "\n".join([BEGIN, *_figures(found, model), END])
     card = re.sub(f"{BEGIN}.*{END}", lambda _: figures, card, flags=re.DOTALL)
-    card = re.sub(r"(SHA-256 \\| `)[^`]*", lambda m: m[1] + sha256(REFERENCE), card)
+    card = re.sub(r"(SHA-256 \| `)[^`]*", lambda m: m[1] + sha256(REFERENCE), card)
     for target, text in ((CARD, card), (REPORT, "\n".join(_report(found, model)) + "\n")):
         with cli.atomic(target) as temporary:
             temporary.write_text(text, encoding="utf-8")

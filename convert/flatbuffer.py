@@ -31,10 +31,19 @@ WEIGHT_INPUT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}  # o
 
 
 def read(path: Path) -> "Model":
-    """The model in object form. The file must be one that a converter just wrote."""
+    """The model in object form. The file must be one that a converter just wrote.
+
+    Buffers that lie behind the flatbuffer, where ai-edge-quantizer puts them, are brought into it.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    content = path.read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 say that there is none
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def write(model: "Model", path: Path) -> None:

@@ -16,6 +16,8 @@ from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from mobileiqa.errors import UserError
 
+EVERYTHING = Recipe(float_first=0)
+
 
 def spread(values: np.ndarray) -> float:
     return float(values.std())
@@ -24,8 +26,8 @@ def spread(values: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("recipe", "limit"),
     [
-        (Recipe("static", "min-max"), 0.3),
-        (Recipe("static", "mse"), 0.3),
+        (Recipe("static", "min-max", float_first=0), 0.3),
+        (Recipe("static", "mse", float_first=0), 0.3),
         (Recipe("dynamic"), 0.1),
         (Recipe("weights"), 0.1),
     ],
@@ -47,7 +49,7 @@ def test_scores_stay_close_and_the_file_shrinks(small, images, score, tmp_path, 
 def test_hard_swish_stays_in_one_partition(small, images, tmp_path, operators) -> None:
     """Left as HARD_SWISH it has no INT8 kernel in XNNPACK, and the graph splits at each."""
     out = tmp_path / "int8.tflite"
-    quantize(small, Recipe(), images, out)
+    quantize(small, EVERYTHING, images, out)
     assert operators(small)["HARD_SWISH"] == 2 and operators(out)["HARD_SWISH"] == 0
     found = runtime_delegation(out)
     assert (
@@ -58,7 +60,7 @@ def test_hard_swish_stays_in_one_partition(small, images, tmp_path, operators) -
 def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch) -> None:
     """Stored in any wider range the factor is not clipped, and hard-swish is wrong."""
     right, wrong = tmp_path / "right.tflite", tmp_path / "wrong.tflite"
-    quantize(small, Recipe(ranges="min-max"), images, right)
+    quantize(small, Recipe(ranges="min-max", float_first=0), images, right)
     gates = [t for t in read_graph(right).tensors if t.name.endswith("/gate")]
     assert [(t.scales[0], t.zero_points[0]) for t in gates] == [(pytest.approx(1 / 255), -128)] * 2
 
@@ -68,17 +70,37 @@ def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch
 
     hard_swish_as_products = quantizing.hard_swish_as_products
     monkeypatch.setattr(quantizing, "hard_swish_as_products", unclipped)
-    quantize(small, Recipe(ranges="min-max"), images, wrong)
+    quantize(small, Recipe(ranges="min-max", float_first=0), images, wrong)
     expected = score(small, images)
     errors = [np.abs(score(path, images) - expected).max() for path in (right, wrong)]
     assert errors[1] > 5 * errors[0], errors
 
 
+def test_a_quantized_file_can_be_edited_and_still_runs(small, images, score, tmp_path) -> None:
+    """The quantizer puts buffers behind the flatbuffer: copied without them, the file does not load."""
+    out, edited = tmp_path / "int8.tflite", tmp_path / "edited.tflite"
+    quantize(small, EVERYTHING, images, out)
+    model = fb.read(out)
+    fb.set_metadata(model, "note", b"edited")
+    fb.write(model, edited)
+    assert np.array_equal(score(edited, images), score(out, images))
+
+
 def test_the_last_regressor_stays_in_float(small, images, tmp_path) -> None:
-    quantize(small, Recipe(), images, tmp_path / "int8.tflite")
+    quantize(small, EVERYTHING, images, tmp_path / "int8.tflite")
     graph = read_graph(tmp_path / "int8.tflite")
     weights = [graph.tensors[o.inputs[1]].dtype for o in graph.operators if o.name == "FULLY_CONNECTED"]
     assert weights == ["int8", "float32"]
+
+
+def test_the_first_convolutions_stay_in_float(small, images, tmp_path) -> None:
+    out = tmp_path / "int8.tflite"
+    for count, expected in ((0, ["int8", "int8"]), (1, ["float32", "int8"]), (2, ["float32", "float32"])):
+        quantize(small, Recipe(float_first=count), images, out)
+        graph = read_graph(out)
+        convolutions = [o for o in graph.operators if o.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+        assert [graph.tensors[o.inputs[1]].dtype for o in convolutions] == expected
+        assert runtime_delegation(out)["partitions"] == 1
 
 
 def test_a_kept_layer_stays_in_float_and_an_unknown_one_is_refused(small, images, tmp_path) -> None:
@@ -89,8 +111,8 @@ def test_a_kept_layer_stays_in_float_and_an_unknown_one_is_refused(small, images
         if fb.kind(model, o) == "DEPTHWISE_CONV_2D"
     ]
     out = tmp_path / "int8.tflite"
-    every = quantize(small, Recipe(), images, out)
-    less = quantize(small, dataclasses.replace(Recipe(), keep_float=(f"^{names[0]}",)), images, out)
+    every = quantize(small, EVERYTHING, images, out)
+    less = quantize(small, dataclasses.replace(EVERYTHING, keep_float=(f"^{names[0]}",)), images, out)
     assert less.static == every.static - 1
     graph = read_graph(out)
     (depthwise,) = [o for o in graph.operators if o.name == "DEPTHWISE_CONV_2D"]
@@ -118,7 +140,7 @@ def test_eight_bits_end_where_a_kernel_is_missing(exported, images, tmp_path) ->
     model = fb.read(path)
     fb.shorten_names(model)
     fb.write(model, path)
-    done = quantize(path, Recipe(), images, out)
+    done = quantize(path, EVERYTHING, images, out)
     assert done.dynamic == 1
     graph = read_graph(out)
     first, second = (o for o in graph.operators if o.name == "CONV_2D")
@@ -132,11 +154,11 @@ def test_a_recipe_reads_back(tmp_path: Path) -> None:
 
     from convert.int8.recipe import read
 
-    recipe = Recipe("static", "min-max", ("^a", "b;2$"))
+    recipe = Recipe("static", "min-max", ("^a", "b;2$"), 2)
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe.to_json()))
     assert read(path) == recipe
-    for text in ("[]", "{", '{"mode": "int4"}', '{"colour": 1}'):
+    for text in ("[]", "{", '{"mode": "int4"}', '{"colour": 1}', '{"float_first": -1}'):
         path.write_text(text)
         with pytest.raises(UserError, match="recipe"):
             read(path)

@@ -197,14 +197,15 @@ def test_an_interrupted_run_leaves_what_was_there_and_nothing_else(pristine, sev
     out = tmp_path / "set"
     assert run(pristine, severity, out, "--distortions", "1", "--workers", "1") == 0
     old = (out / "labels.csv").read_bytes()
-    photo(5, 700, 700).save(pristine / "large.png")
+    for name in ("a", "aa", "aaa"):  # first in order, so that most of the work is still to come
+        photo(5, 900, 900).save(pristine / f"{name}.png")
     command = [
         sys.executable, "-m", "mobileiqa.distort", str(pristine), "--severity", str(severity),
         "--out", str(out), "--workers", "2", "--force",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".set.*/new/images/large_*")):
+    while not list(tmp_path.glob(".set.*/new/images/a_*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

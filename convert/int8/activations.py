@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convert import flatbuffer as fb
+from convert.builder import Builder
 from convert.int8.ranges import Range
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def hard_swish_as_products(model: "Model", ranges: Mapping[str, Range]) -> dict[
     """
     added: dict[str, Range] = {}
     for graph in model.subgraphs:
-        operators: list[Any] = []
+        builder, operators = Builder(model, graph), []
         for operator in graph.operators:
             if fb.kind(model, operator) != "HARD_SWISH":
                 operators.append(operator)
                 continue
-            new, found = _products(model, graph, operator, ranges)
+            new, found = _products(builder, operator, ranges)
             operators += new
             added |= found
         graph.operators = operators
@@ -39,50 +40,21 @@ def hard_swish_as_products(model: "Model", ranges: Mapping[str, Range]) -> dict[
 
 
 def _products(
-    model: "Model", graph: Any, operator: Any, ranges: Mapping[str, Range]
+    builder: Builder, operator: Any, ranges: Mapping[str, Range]
 ) -> tuple[list[Any], dict[str, Range]]:
     """The three operators in the place of one, and the ranges of the two tensors between them."""
+    tensors = builder.graph.tensors
     x, y = int(operator.inputs[0]), int(operator.outputs[0])
-    name = graph.tensors[y].name.decode()
-    low, high = ranges[graph.tensors[x].name.decode()]
-    sixth = _like(graph, x, f"{name}/sixth")
-    gate = _like(graph, x, f"{name}/gate")
+    shape, name = tensors[x].shape, tensors[y].name.decode()
+    low, high = ranges[tensors[x].name.decode()]
+    sixth, gate = (builder.tensor(shape, x, f"{name}/{part}") for part in ("sixth", "gate"))
+    by_six, half = (
+        builder.constant(np.float32([v]), f"hard-swish/{part}")
+        for v, part in ((1 / 6, "sixth"), (0.5, "half"))
+    )
     operators = [
-        _binary(model, "MUL", (x, _constant(model, graph, f"{name}/6", 1 / 6)), sixth),
-        _binary(model, "ADD", (sixth, _constant(model, graph, f"{name}/half", 0.5)), gate),
-        _binary(model, "MUL", (x, gate), y),
+        builder.operator("MUL", "MulOptions", [x, by_six], sixth),
+        builder.operator("ADD", "AddOptions", [sixth, half], gate),
+        builder.operator("MUL", "MulOptions", [x, gate], y),
     ]
     return operators, {f"{name}/sixth": (low / 6, high / 6), f"{name}/gate": GATE}
-
-
-def _like(graph: Any, index: int, name: str) -> int:
-    """A new activation of the shape and type of tensor `index`."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, tensor = graph.tensors[index], schema.TensorT()
-    tensor.shape, tensor.shapeSignature, tensor.type = model.shape, model.shapeSignature, model.type
-    tensor.name, tensor.buffer = name.encode(), 0
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _constant(model: "Model", graph: Any, name: str, value: float) -> int:
-    from ai_edge_litert import schema_py_generated as schema
-
-    tensor = schema.TensorT()
-    tensor.shape, tensor.type = np.array([1], np.int32), schema.TensorType.FLOAT32
-    tensor.name, tensor.buffer = name.encode(), fb.add_buffer(model, np.float32([value]).tobytes())
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _binary(model: "Model", kind: str, inputs: tuple[int, int], output: int) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    operator = schema.OperatorT()
-    operator.opcodeIndex = fb.opcode(model, kind)
-    operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-    options = {"MUL": ("MulOptions", schema.MulOptionsT), "ADD": ("AddOptions", schema.AddOptionsT)}[kind]
-    operator.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
-    operator.builtinOptions = options[1]()
-    return operator

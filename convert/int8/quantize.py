@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +33,16 @@ def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) ->
     """
     ranges: dict[str, Range] = {}
     count = 0
+
+    def counted() -> Iterator[Inputs]:
+        """One image at a time: a full-size one is 28 MB."""
+        nonlocal count
+        for inputs in images:
+            count += 1
+            yield inputs
+
     if recipe.mode == "static":
-        images = list(images)
-        count = len(images)
-        ranges = {name: METHODS[recipe.ranges](seen) for name, seen in observe(path, images).items()}
+        ranges = {name: METHODS[recipe.ranges](seen) for name, seen in observe(path, counted()).items()}
     with tempfile.TemporaryDirectory() as folder:
         edited = Path(folder) / "edited.tflite"
         model = fb.read(path)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODES = ("static", "dynamic", "weights")
 _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-_SPATIAL = ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN")  # what marks the part of a network that looks at pixels
+_SPATIAL = (*_CONVOLUTIONS, "MEAN")  # what marks the part of a network that looks at pixels
 # With 8-bit kernels in XNNPACK. GELU, SOFTMAX, BATCH_MATMUL and AVERAGE_POOL_2D have none: the graph would split.
 _INT8 = (*_SPATIAL, "ADD", "SUB", "MUL", "PAD", "RESHAPE", "TRANSPOSE", "CONCATENATION", "SLICE", "STRIDED_SLICE",
          "MAX_POOL_2D", "FULLY_CONNECTED", "LOGISTIC")  # fmt: skip

@@ -171,7 +171,13 @@ def on_device(batch: Batch, spec: ModelSpec, device: torch.device) -> Batch:
     return Batch(inputs, *(getattr(batch, name).to(device) for name in _LABELS))
 
 
+def moments(wanted: InputSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The input's mean and deviation, each (3, 1, 1)."""
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (wanted.mean, wanted.std))
+    return mean, std
+
+
 def _normalized(pixels: torch.Tensor, wanted: InputSpec) -> torch.Tensor:
-    mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (wanted.mean, wanted.std))
+    mean, std = moments(wanted, pixels.device)
     values = (pixels.float() / 255 - mean) / std
     return values.contiguous(memory_format=torch.channels_last)

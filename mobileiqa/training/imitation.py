@@ -15,6 +15,7 @@ from torch import nn
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import LarIQASingle
 from mobileiqa.spec import InputSpec, ModelSpec
+from mobileiqa.training.feed import moments
 
 Maps = list[torch.Tensor]
 
@@ -60,11 +61,9 @@ def channels(student: LarIQASingle, teacher: LarIQASingle) -> list[tuple[int, in
 
 def same_images(image: torch.Tensor, prepared: InputSpec, wanted: InputSpec) -> torch.Tensor:
     """Images normalised as `prepared` says, normalised as `wanted` says."""
-    own, other = (
-        [torch.tensor(v, device=image.device)[:, None, None] for v in (spec.mean, spec.std)]
-        for spec in (prepared, wanted)
-    )
-    return (image * own[1] + own[0] - other[0]) / other[1]
+    mean, std = moments(prepared, image.device)
+    wanted_mean, wanted_std = moments(wanted, image.device)
+    return (image * std + mean - wanted_mean) / wanted_std
 
 
 def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -154,10 +154,6 @@ def _feed(sets: Sequence[Dataset], spec: ModelSpec, request: Request) -> Feed:
     recipe = request.recipe
     parts = [dataset.of("train") for dataset in sets]
     window = recipe.window_px or round(recipe.crop_px * PACK_MARGIN)
-    if request.cache is not None and not window:
-        raise UserError(
-            "--cache with a recipe that trains on crops (crop_px)", recipe.name, "leave --cache out"
-        )
     sources = tuple(source(d, p, request.cache, window) for d, p in zip(sets, parts, strict=True))
     places = tuple((which, i) for which, part in enumerate(parts) for i in range(len(part)))
     samples = [_named(sample, which) for which, part in enumerate(parts) for sample in part]

@@ -12,7 +12,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow lint onnx2tf legacy-runtime arm phone executorch backbone reference peers clean
+.PHONY: setup convert test test-slow lint onnx2tf legacy-runtime arm phone executorch backbone reference subjects peers clean
 
 setup: $(STAMP)
 
@@ -64,6 +64,14 @@ reference: backbone
 	$(TRAIN) --recipe reference --init $(LITE0) --out runs/reference --set seed=1
 	$(TRAIN) --recipe reference-fine --init runs/reference/best.safetensors --out runs/reference-fine --set seed=1
 	$(BIN)/python -m tools.ship_reference runs/reference-fine/best.safetensors
+
+# Trained models for INT8 to be judged on: MobileNetV3 learns from the reference, then its branch serves in both.
+BRANCH := runs/reference-branch/best.safetensors
+subjects: $(STAMP)
+	$(TRAIN) --recipe reference-branch --teacher mobileiqa/reference/reference.safetensors --from-scratch \
+		--out runs/reference-branch --set seed=1
+	$(TRAIN) --recipe reference-kan --init $(BRANCH) $(BRANCH) --size 384x384,512x512 --out runs/reference-kan --set seed=1
+	$(TRAIN) --recipe reference-mobile --init $(BRANCH) --out runs/reference-mobile --set seed=1
 
 peers: $(STAMP) onnx2tf executorch
 	$(BIN)/python benchmarks/peers.py

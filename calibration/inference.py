@@ -14,8 +14,8 @@ from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, entry, named
 
 
-def resolve_spec(model: str | None, size: tuple[int, int] | None = None) -> ModelSpec:
-    """The spec of a model's name, a .tflite file or a checkpoint, at another (width, height) if `size` says so.
+def resolve_spec(model: str | None, size: str | None = None) -> ModelSpec:
+    """The spec of a model's name, a .tflite file or a checkpoint, at another `size` (WxH, or WxH,WxH).
 
     None: the reference checkpoint. Raises UserError for an unknown name, a file without a spec, and a size
     that the model cannot take.
@@ -32,7 +32,7 @@ def resolve_spec(model: str | None, size: tuple[int, int] | None = None) -> Mode
             f"a .tflite file, a .safetensors checkpoint or one of {', '.join(MODELS)}", repr(model),
             "correct --model",
         )  # fmt: skip
-    return spec.resized(*size) if size else spec
+    return spec.sized(size) if size else spec
 
 
 def at_size_of(spec: ModelSpec, stored: ModelSpec) -> ModelSpec:

@@ -28,7 +28,7 @@ from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.images import find_images
 from mobileiqa.preprocess import prepare
-from mobileiqa.spec import ModelSpec, parse_size
+from mobileiqa.spec import ModelSpec
 
 PROG = "python -m calibration.select"
 SHOWN = 10  # of the images that were left out
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--images", type=Path, metavar="DIR", help="choose from the images below; none: generated ones")
     add("--model", metavar="MODEL", help="a name, .tflite file or checkpoint; default: the reference model")
-    add("--size", metavar="WxH", help="the model's input size, if not its own")
+    add("--size", metavar="WxH", help="the model's input size, if not its own; WxH,WxH for two inputs")
     add("--count", type=int, default=64, metavar="N", help="images to choose (default 64)")
     add("--seed", type=int, default=0, metavar="S", help="default 0")
     add("--out", type=Path, required=True, metavar="DIR", help=f"write {MANIFEST} here")
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     _check(args)
-    spec = resolve_spec(args.model, parse_size(args.size) if args.size else None)
+    spec = resolve_spec(args.model, args.size)
     if args.images is None:
         chosen = generated(args.count, args.seed, spec)
         selection = Selection(chosen, chosen.coverage, len(chosen.images))

@@ -150,7 +150,9 @@ def main(argv: list[str] | None = None) -> int:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("checkpoint", nargs="?", help="checkpoint file; default: the reference model")
     source.add_argument("--model", choices=MODELS, help="a model by name, with untrained weights")
-    parser.add_argument("--size", metavar="WxH", help="input size; default: the checkpoint's")
+    parser.add_argument(
+        "--size", metavar="WxH", help="input size, WxH,WxH for two inputs; default: the checkpoint's"
+    )
     parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH.onnx here")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     arguments = parser.parse_args(argv)

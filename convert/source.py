@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
-from mobileiqa.spec import ModelSpec, parse_size
+from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, build_seeded, named
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class Source:
 def resolve(text: str | None, size: str | None = None) -> Source:
     """The model that `text` means: a name, a checkpoint's path, or None or "reference" for the one that ships.
 
-    `size` is WxH, or None for the checkpoint's own. A name means seeded, untrained weights. Raises UserError
+    `size` is WxH, or WxH,WxH for several inputs, or None for the checkpoint's own. A name means seeded, untrained weights. Raises UserError
     when there is no such file or name, or the model has no free size.
     """
     source = _source(named(text))
     if size is None:
         return source
-    return dataclasses.replace(source, spec=source.spec.resized(*parse_size(size)))
+    return dataclasses.replace(source, spec=source.spec.sized(size))
 
 
 def _source(text: str) -> Source:

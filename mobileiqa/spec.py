@@ -127,11 +127,29 @@ class ModelSpec:
             raise UserError(
                 f"a model with one input, resized or centre cropped, for --size {width_px}x{height_px}",
                 f"{self.name} with {shapes}",
-                "leave --size out for this model",
+                "leave --size out, or give each of several inputs a size, such as 64x64,64x64",
             )
-        return dataclasses.replace(
-            self, inputs=(dataclasses.replace(self.inputs[0], width_px=width_px, height_px=height_px),)
+        return self._with((width_px, height_px))
+
+    def sized(self, text: str) -> "ModelSpec":
+        """The same model at the size `WxH`, or at one for each input, `WxH,WxH`. UserError where that does not fit."""
+        sizes = [parse_size(each) for each in text.split(",")]
+        if len(sizes) == 1:
+            return self.resized(*sizes[0])
+        if len(sizes) != len(self.inputs) or any(i.fit is Fit.RANDOM_CROPS for i in self.inputs):
+            names = ", ".join(f"{i.name} ({i.fit})" for i in self.inputs)
+            raise UserError(
+                f"a size for each input of {self.name}: {names}", f"{len(sizes)} sizes", "correct --size"
+            )
+        return self._with(*sizes)
+
+    def _with(self, *sizes: tuple[int, int]) -> "ModelSpec":
+        """Every input at its (width_px, height_px)."""
+        inputs = (
+            dataclasses.replace(wanted, width_px=width, height_px=height)
+            for wanted, (width, height) in zip(self.inputs, sizes, strict=True)
         )
+        return dataclasses.replace(self, inputs=tuple(inputs))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` reverses it."""

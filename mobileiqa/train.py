@@ -43,7 +43,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", nargs="+", default=[], metavar="NAME", help="`pristine` images to leave out"
     )
-    parser.add_argument("--size", metavar="WxH", help="input size of the model (default: the model's own)")
+    parser.add_argument(
+        "--size", metavar="WxH", help="the model's input size, WxH,WxH for two inputs (default: its own)"
+    )
     parser.add_argument(
         "--init", type=Path, nargs="+", default=[], metavar="FILE",
         help="start from a checkpoint, a timm backbone, or two branches (default: timm's pretrained weights)",

@@ -25,6 +25,12 @@ def _student() -> "nn.Module":
     return MobileIQA(STUDENT)
 
 
+def _small_student() -> "nn.Module":
+    from mobileiqa.models.mobile_iqa import SMALL, MobileIQA
+
+    return MobileIQA(SMALL)
+
+
 def _teacher() -> "nn.Module":
     from mobileiqa.models.mobile_iqa import TEACHER, MobileIQA
 
@@ -90,6 +96,7 @@ def _hyper_prefixes() -> dict[str, str]:
 
 
 _PAPER_SIZE = InputSpec("image", height_px=1231, width_px=1907)
+_CROP_512 = InputSpec("image", 512, 512, fit=Fit.CENTER_CROP)
 _AUTHENTIC = InputSpec("authentic", 384, 384, resample=Resample.BILINEAR)
 _SYNTHETIC = InputSpec("synthetic", 1280, 1280, fit=Fit.CENTER_CROP)
 _SINGLE = InputSpec("image", 384, 384, resample=Resample.BILINEAR)
@@ -107,6 +114,12 @@ MODELS: dict[str, Entry] = {
         _student,
         lambda: _mobile_prefixes(teacher=False),
         ("local_cnn.conv_stem.weight", "fusion_mal.channel_attention.c_q.weight"),
+    ),
+    "mobilenet-iqa-small": Entry(
+        ModelSpec("mobilenet-iqa-small", (_CROP_512,), origin=f"{_MOBILE}, on a grid of 8x8"),
+        _small_student,
+        lambda: {"": ""},  # never published: own keys
+        (),
     ),
     "mobilevit-iqa": Entry(
         ModelSpec("mobilevit-iqa", (_PAPER_SIZE,), origin=_MOBILE),

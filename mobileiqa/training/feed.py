@@ -1,5 +1,6 @@
 """Batches in an order that depends on nothing but seed, epoch and step, so that any step can be resumed."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,19 @@ class Feed:
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in an epoch; the rest of the images waits for the next one's order."""
-        return len(self.labels.score) // self.recipe.batch
+        count = len(self.labels.score)
+        return min(count, self.recipe.epoch_images or count) // self.recipe.batch
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The model's inputs at the size that training gives them."""
+        sides = self.recipe.input_px
+        if not sides:
+            return self.spec.inputs
+        return tuple(
+            dataclasses.replace(wanted, height_px=side, width_px=side)
+            for wanted, side in zip(self.spec.inputs, sides, strict=True)
+        )
 
 
 def epoch_order(labels: Labels, recipe: Recipe, epoch: int) -> NDArray[np.int64]:
@@ -95,7 +108,7 @@ class _Images(Dataset[Any]):
         step, index = key
         rng = np.random.default_rng([self.feed.recipe.seed, step, index])
         pixels = augmented(self.feed.source(index), self.feed.recipe, rng)
-        inputs = [view(pixels, wanted, self.feed.recipe, rng) for wanted in self.feed.spec.inputs]
+        inputs = [view(pixels, wanted, self.feed.recipe, rng) for wanted in self.feed.inputs]
         return inputs, index
 
 

@@ -28,7 +28,11 @@ class Recipe:
     final_lr: float = 0.0  # of the cosine, as a fraction of lr
     losses: tuple[tuple[str, float], ...] = (("mse", 1.0),)
     options: tuple[tuple[str, float], ...] = ()  # of the objective
+    epoch_images: int = 0  # of an epoch, drawn anew for each; 0: all
     crop_px: int = 0  # random square crop at native scale; 0: the model's own fit
+    input_px: tuple[
+        int, ...
+    ] = ()  # side of each input while training, its fit unchanged; (): the spec's size
     window_px: int = 0  # side of the window that a cache keeps of each image; 0: 1.5 crops
     flip_h: bool = True
     flip_v: bool = False
@@ -90,11 +94,19 @@ RECIPES: dict[str, Recipe] = {
                warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)),
                options=(("classes", 1.0),), crop_px=224, window_px=336, ema=0.998, clip_norm=5.0,
                validation_limit=500),
-        # MobileNetV3 from random weights, with `reference` as the teacher: the branches of lar-iqa-kan.
-        Recipe("reference-branch", "lar-iqa-single", "imitate", 8, 64, lr=3e-3, weight_decay=2e-2,
+        # MobileNetV3 from random weights, with `reference` as the teacher: the backbone of the two after it.
+        Recipe("reference-branch", "lar-iqa-single", "imitate", 4, 64, lr=3e-3, weight_decay=2e-2,
                warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 5.0), ("plcc", 0.5)),
-               options=(("stages", 1.0), ("features", 2.0)), crop_px=160, window_px=336, ema=0.999,
+               options=(("stages", 1.0), ("features", 2.0)), crop_px=144, window_px=336, ema=0.999,
                clip_norm=5.0, validation_limit=500),
+        # Trained, so that INT8 can be judged on them. 336 px windows as the photo: at 252 px its scale is that of
+        # a 512 px photo at 384.
+        Recipe("reference-kan", "lar-iqa-kan", "supervised", 2, 32, lr=5e-4, weight_decay=2e-2,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=4000,
+               input_px=(252, 224), window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
+        Recipe("reference-mobile", "mobilenet-iqa-small", "supervised", 2, 32, lr=1e-3, weight_decay=2e-2,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=6000,
+               crop_px=224, window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
     )
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.datasets.table import read
 from mobileiqa.distortions import severity
 from mobileiqa.errors import UserError
-from mobileiqa.spec import Fit, ModelSpec, parse_size
+from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.training import processes as groups
 from mobileiqa.training.feed import Feed, labels_of
 from mobileiqa.training.loop import Settings, fit
@@ -74,14 +74,19 @@ def train(request: Request, settings: Settings) -> dict[str, Any] | None:
 
 def _train(request: Request, settings: Settings, joined: groups.Processes) -> dict[str, Any] | None:
     recipe = request.recipe
-    if request.cache is not None and not recipe.crop_px:
+    if request.cache is not None and not (recipe.crop_px or recipe.window_px):
         raise UserError(
-            "--cache with a recipe that trains on crops (crop_px)", recipe.name, "leave --cache out"
+            "--cache with a recipe that trains on crops (crop_px, window_px)",
+            recipe.name,
+            "leave --cache out",
         )
     sets = [_dataset(name, path, request) for name, path in request.data]
     _check_batch(recipe, joined)
     resumed = (settings.out / FILE).exists()
     spec = _spec(request)
+    if len(recipe.input_px) not in (0, len(spec.inputs)):
+        sides = f"{len(spec.inputs)} inputs of {spec.name}"
+        raise UserError(f"a recipe with input_px for {sides}", str(recipe.input_px), "choose another recipe")
     torch.manual_seed(recipe.seed)
     model = build(recipe.model)
     origin = "the run's own state" if resumed else _initial(model, request)
@@ -123,7 +128,7 @@ def _spec(request: Request) -> ModelSpec:
     """The model's spec at the wanted size. A model trained on crops at native scale reads a centre crop."""
     spec = entry(request.recipe.model).spec
     if request.size is not None:
-        spec = spec.resized(*parse_size(request.size))
+        spec = spec.sized(request.size)
     if request.recipe.crop_px:
         spec = dataclasses.replace(
             spec, inputs=tuple(dataclasses.replace(i, fit=Fit.CENTER_CROP) for i in spec.inputs)

@@ -120,7 +120,7 @@ def test_what_is_no_manifest_is_refused(tmp_path, text, words: str):
 
 
 def test_specs_come_from_names_and_tflite_files(tiny, spec):
-    assert resolve_spec("mobilenet-iqa", (64, 48)) == spec
+    assert resolve_spec("mobilenet-iqa", "64x48") == spec
     assert resolve_spec(str(tiny[2])) == tiny[1]
     assert resolve_spec(None) == resolve_spec(str(REFERENCE)) == load_spec(REFERENCE)
     with pytest.raises(

@@ -24,6 +24,7 @@ MOBILE = {
 }
 SITES = {
     "mobilenet-iqa": {"fold_batch_norm": 46, "band_blocks": 7, **MOBILE},
+    "mobilenet-iqa-small": {"fold_batch_norm": 46, "band_blocks": 7, **MOBILE},
     "mobilevit-iqa": {"fold_batch_norm": 25, "flatten_linear_attention": 3, **MOBILE},
     "lar-iqa-kan": {"fold_batch_norm": 92, "band_blocks": 14, "spline_without_comparisons": 3},
     "lar-iqa-mlp": {"fold_batch_norm": 92, "band_blocks": 14},

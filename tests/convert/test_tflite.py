@@ -320,6 +320,7 @@ def test_default_names_carry_model_size_and_precision():
     [
         ("mobilenet-iqa", "224x224"),
         ("mobilenet-iqa", "317x205"),
+        ("mobilenet-iqa-small", "256x256"),
         ("mobilevit-iqa", "256x256"),
         ("lar-iqa-single", "224x224"),
         ("lar-iqa-lite", None),

@@ -127,6 +127,24 @@ def test_models_of_fixed_size_refuse_another(name: str):
         MODELS[name].spec.resized(64, 32)
 
 
+def test_several_inputs_have_a_size_each():
+    spec = MODELS["lar-iqa-kan"].spec
+    found = spec.sized("96x64,128x160")
+    assert [(i.width_px, i.height_px) for i in found.inputs] == [(96, 64), (128, 160)]
+    assert found.sized("384x384,1280x1280") == spec
+    assert MODELS["lar-iqa-single"].spec.sized("64x32") == MODELS["lar-iqa-single"].spec.resized(64, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("lar-iqa-kan", "64x64"), ("lar-iqa-kan", "64x64,64x64,64x64"), ("lar-iqa-kan", "64x64,"),
+     ("lar-iqa-single", "64x64,64x64"), ("hyperiqa", "224x224,224x224")],
+)  # fmt: skip
+def test_sizes_that_do_not_fit_the_inputs_are_refused(name: str, text: str):
+    with pytest.raises(UserError, match="size"):
+        MODELS[name].spec.sized(text)
+
+
 @pytest.mark.parametrize(("text", "size"), [("1271x820", (1271, 820)), ("32X8192", (32, 8192))])
 def test_sizes_are_width_by_height(text: str, size: tuple[int, int]):
     assert parse_size(text) == size

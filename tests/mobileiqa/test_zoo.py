@@ -22,7 +22,7 @@ def test_specs_carry_the_names_that_they_are_found_under():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"mobilenet-iqa, mobilevit-iqa.*'vgg'"):
+    with pytest.raises(UserError, match=r"mobilenet-iqa, mobilenet-iqa-small, mobilevit-iqa.*'vgg'"):
         entry("vgg")
 
 

@@ -82,6 +82,30 @@ def test_training_inputs_are_what_prepare_makes() -> None:
         np.testing.assert_allclose(row.numpy(), wanted, atol=1e-6)
 
 
+def test_a_shorter_epoch_draws_other_images_each_time() -> None:
+    short = feed(dataclasses.replace(BASE, group=1, epoch_images=25))
+    assert short.steps_per_epoch == 2
+    drawn = [{int(i) for s in (2 * e, 2 * e + 1) for i in step_indices(short, s, ALONE)[0]} for e in range(3)]
+    assert [len(d) for d in drawn] == [20, 20, 20] and len(set.union(*drawn)) > 40
+
+
+def test_inputs_may_be_smaller_in_training_at_the_fit_of_each() -> None:
+    from PIL import Image
+
+    spec = MODELS["lar-iqa-kan"].spec.sized("80x80,64x64")
+    given = dataclasses.replace(
+        feed(dataclasses.replace(BASE, crop_px=0, input_px=(24, 16), flip_h=False)), spec=spec
+    )
+    _, micro = next(batches(given, 0, 1, ALONE, 0))
+    authentic, synthetic = micro[0].inputs
+    for row, crop, index in zip(authentic, synthetic, step_indices(given, 0, ALONE)[0], strict=True):
+        whole = given.source(int(index))
+        resized = Image.fromarray(whole).resize((24, 24), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(row.permute(1, 2, 0).numpy(), np.asarray(resized))
+        windows = np.lib.stride_tricks.sliding_window_view(whole, (16, 16, 3)).reshape(-1, 16, 16, 3)
+        assert (windows == crop.permute(1, 2, 0).numpy()).all((1, 2, 3)).any()
+
+
 def test_unknown_labels_are_minus_one_and_images_without_reference_stand_alone() -> None:
     found = labels_of([Sample(Path(f"{i}.png"), 0.5, 0.5, "train") for i in range(3)])
     assert list(found.group) == [0, 1, 2]

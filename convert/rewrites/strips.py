@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
+from convert.rewrites.sparse import SparseLDA, step, thinned
 from mobileiqa.layers.lda import LDA
 
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
@@ -30,17 +31,20 @@ def bins(size: int, grid: int) -> list[tuple[int, int]]:
 
 
 class StripLDA(nn.Module):
-    """Equal to LDA: (1, C, H, W) -> (1, 256, G, G), channels last inside."""
+    """Equal to LDA, or to SparseLDA: (1, C, H, W) -> (1, 256, G, G), channels last inside."""
 
     def __init__(self, source: LDA) -> None:
         super().__init__()
         self.grid = source.grid
+        self.sparse = isinstance(source, SparseLDA)
         self.expand = from_conv(source.expand)
         self.reduce = from_conv(source.reduce)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         x = x.permute(0, 2, 3, 1)
+        if self.sparse:
+            x = thinned(x, step(x.shape[1], x.shape[2], self.grid))
         edges = bins(x.shape[1], self.grid)
         columns = column_pools(x, {end - start for start, end in edges}, self.grid)
         sums = self.strips(x, edges) if x.shape[1] >= 2 * self.grid else self.whole(x, edges)

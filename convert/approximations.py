@@ -1,0 +1,70 @@
+"""Changes of a model that are not exact, each off by default: they cost accuracy, which INT8's budget must cover.
+
+    sparse-pooling   LDA averages its large levels over every 2nd, 4th, ... pixel of each row and column
+
+At 1907x1231, LDA's GELU runs over 400 million values, to average them to 22 x 22 bins: 53 x 28 pixels of the
+first level a bin. Neighbours there are much alike. What is left is at least MIN_BIN pixels a bin in each direction.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobileiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MIN_BIN = 4  # pixels a bin and direction: below that, which pixel is taken begins to matter
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """`apply(model)` changes it in place and returns how many sites it found."""
+
+    name: str
+    meaning: str
+    apply: "Callable[[nn.Module], int]"
+
+
+def _sparse_pooling(model: "nn.Module") -> int:
+    from convert.rewrites.core import replace_modules
+    from convert.rewrites.sparse import SparseLDA
+    from mobileiqa.layers.lda import LDA
+
+    return replace_modules(model, LDA, SparseLDA).replaced
+
+
+APPROXIMATIONS = {
+    a.name: a
+    for a in (
+        Approximation(
+            "sparse-pooling",
+            f"LDA averages over every 2nd, 4th, ... pixel, {MIN_BIN} x {MIN_BIN} or more a bin",
+            _sparse_pooling,
+        ),
+    )
+}
+
+
+def checked(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once. UserError for one that is not in APPROXIMATIONS."""
+    found = tuple(dict.fromkeys(names))
+    if strange := [name for name in found if name not in APPROXIMATIONS]:
+        raise UserError(
+            f"approximations among {', '.join(APPROXIMATIONS)}", ", ".join(strange), "correct the name"
+        )
+    return found
+
+
+def approximated(model: "nn.Module", names: Iterable[str]) -> "nn.Module":
+    """A copy of `model` with these approximations. UserError for one that is unknown or changes nothing."""
+    work = copy.deepcopy(model)
+    for name in checked(names):
+        if not APPROXIMATIONS[name].apply(work):
+            raise UserError(
+                f"a model with what {name} changes ({APPROXIMATIONS[name].meaning})",
+                f"none of it in {type(model).__name__}", "leave it out",
+            )  # fmt: skip
+    return work

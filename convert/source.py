@@ -32,9 +32,8 @@ class Source:
 def resolve(text: str | None, size: str | None = None) -> Source:
     """The model that `text` means: a name, a checkpoint's path, or None or "reference" for the one that ships.
 
-    `size` is WxH, or WxH,WxH for several inputs, or None for the checkpoint's own. A name means seeded,
-    untrained weights. Raises UserError
-    when there is no such file or name, or the model has no free size.
+    `size` is WxH, or WxH,WxH for several inputs, or None for the checkpoint's own. A name means
+    seeded, untrained weights. Raises UserError when there is no such file or name, or the size does not fit.
     """
     source = _source(named(text))
     if size is None:

@@ -314,3 +314,25 @@ def test_reading_and_writing_changes_no_value(mixed):
     before, after = read_graph(mixed[1]), read_graph(mixed[1].with_name("edited.tflite"))
     for old, new in itertools.zip_longest(before.operators, after.operators):
         assert (old.name, old.inputs, old.outputs) == (new.name, new.inputs, new.outputs)
+
+
+def test_equal_zero_points_are_stored_once(mixed):
+    """What is shared reads back as its own for each tensor, and the file still runs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    _, plain = mixed
+
+    def with_zero_points(count: int) -> Path:
+        model = fb.read(plain)
+        for tensor in [t for t in model.subgraphs[0].tensors if fb.is_constant(model, t)][:count]:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.zeroPoint = np.zeros(5000, np.int64)
+        path = plain.with_name(f"zeros{count}.tflite")
+        fb.write(model, path)
+        return path
+
+    one, three = with_zero_points(1), with_zero_points(3)
+    assert one.stat().st_size > plain.stat().st_size + 40_000 - 2000
+    assert three.stat().st_size < one.stat().st_size + 1000
+    found = [t.quantization for t in fb.read(three).subgraphs[0].tensors if t.quantization is not None]
+    assert sum(q.zeroPoint is not None and len(q.zeroPoint) == 5000 for q in found) == 3

@@ -2,7 +2,7 @@
 
 A file written by convert.tflite explains itself: its flatbuffer holds a metadata entry, JSON, with the
 ModelSpec that says how an image becomes its inputs. A file of another converter can have such JSON beside it,
-in FILE.tflite.json.
+in FILE.tflite.json. A file of convert.delivery prepares images itself: it takes their bytes (`inputs_of`).
 """
 
 import json
@@ -15,16 +15,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from mobileiqa import preprocess
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
+from mobileiqa.images import load_image, to_rgb
 from mobileiqa.spec import ModelSpec
 
 METADATA_NAME = "mobileiqa"
 SIGNATURE = "serving_default"
 OUTPUT = "score"
 
-Runner = Callable[[Mapping[str, NDArray[np.float32]]], NDArray[np.float64]]
+Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a file of convert.delivery
+Runner = Callable[[Inputs], NDArray[np.float64]]
+Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any]]]
 
 _IDENTIFIER = b"TFL3"  # bytes 4..7 of every TFLite file
 _MAX_ENTRIES = 1024  # more metadata entries than this: the table is damaged, and would be read for minutes
@@ -62,13 +67,50 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
     return specs.from_json(found["spec"])
 
 
+def inputs_of(path: str | os.PathLike[str]) -> Prepare:
+    """How an image becomes the inputs of this very file: a function for `runner`'s.
+
+    A file of convert.delivery takes the upright photo's bytes, uint8 (1, H, W, 3), where it was made for the
+    camera's size; where it was made for the model's own, the photo is resized or cropped first. Any other
+    file gets preprocess.prepare's arrays. The function raises UserError for a photo that cannot be read or
+    has another size than the camera's.
+    """
+    spec, found = load_spec(path), _embedded(Path(path)) or {}
+    delivery = found.get("delivery")
+    if delivery is None:
+        return lambda image: preprocess.prepare(image, spec)
+    try:
+        name, size = delivery["input"], (int(delivery["width_px"]), int(delivery["height_px"]))
+        fitted = bool(delivery["fitted"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f'"input", "width_px", "height_px" and "fitted" in the delivery metadata of {path}',
+            f"{type(error).__name__}: {error}",
+            "deliver the model again",
+        ) from error
+
+    def prepare(image: Image.Image | str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+        rgb = to_rgb(image) if isinstance(image, Image.Image) else load_image(image)
+        if fitted:
+            (rgb,) = preprocess.fit_pixels(rgb, spec.inputs[0])
+        if rgb.size != size:
+            raise UserError(
+                f"a photo of {size[0]}x{size[1]}, which {Path(path).name} was made for",
+                f"{rgb.width}x{rgb.height}",
+                "deliver the model for this size too, or score with the float file",
+            )
+        return {name: np.asarray(rgb)[None]}
+
+    return prepare
+
+
 def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
     """Loads a .tflite file and returns a function from named inputs to scores.
 
-    The function takes float32 NCHW arrays by input name and returns float64 scores (N,). N is a multiple of
-    the file's own batch: more is run in turn. Scores are passed on as they are, NaN included. Raises
-    UserError when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape
-    or type.
+    The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns float64
+    scores (N,). N is a multiple of the file's own batch: more is run in turn. Scores are passed on as they
+    are, NaN included. Raises UserError when the file cannot be loaded or a delegate refuses it, and for
+    inputs of another name, shape or type.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -89,10 +131,11 @@ def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
         raise UserError(f"one output named {OUTPUT!r} in {path}", f"{outputs}", _CONVERT)
     details = signature.get_input_details()
     shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
+    dtype = np.dtype(next(iter(details.values()))["dtype"])
     batch = next(iter(shapes.values()))[0]
 
-    def score(inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-        count = _check_inputs(inputs, shapes)
+    def score(inputs: Inputs) -> NDArray[np.float64]:
+        count = _check_inputs(inputs, shapes, dtype)
         parts = []
         for start in range(0, count, batch):
             window = slice(start, start + batch)
@@ -106,7 +149,7 @@ def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
     return score
 
 
-def _check_inputs(inputs: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]) -> int:
+def _check_inputs(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: Any = np.float32) -> int:
     """How many images or crops `inputs` holds; UserError unless names, types and shapes are the file's."""
     todo = "prepare the image with the file's own spec"
     if set(inputs) != set(shapes):
@@ -114,9 +157,9 @@ def _check_inputs(inputs: Mapping[str, NDArray[np.float32]], shapes: Mapping[str
     count = len(next(iter(inputs.values())))
     for name, array in inputs.items():
         batch, *image = shapes[name]
-        if array.dtype != np.float32 or array.shape != (count, *image) or not count or count % batch:
+        if array.dtype != dtype or array.shape != (count, *image) or not count or count % batch:
             raise UserError(
-                f"float32 {shapes[name]} for input {name!r}, or a multiple of that batch",
+                f"{np.dtype(dtype)} {shapes[name]} for input {name!r}, or a multiple of that batch",
                 f"{array.dtype} {array.shape}",
                 todo,
             )

@@ -58,7 +58,7 @@ def fit_pixels(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
     if spec.fit is Fit.RESIZE:
         return [rgb.resize(size, _FILTERS[spec.resample])]
     if spec.fit is Fit.CENTER_CROP:
-        return [_crop(rgb, _centred(rgb.width, size[0]), _centred(rgb.height, size[1]), spec)]
+        return [_crop(rgb, centred(rgb.width, size[0]), centred(rgb.height, size[1]), spec)]
     assert spec.resize_px is not None, "InputSpec checks this"
     height, width = spec.resize_px
     resized = rgb.resize((width, height), _FILTERS[spec.resample])
@@ -73,7 +73,7 @@ def _crop(rgb: Image.Image, left: int, top: int, spec: InputSpec) -> Image.Image
     return rgb.crop((left, top, left + spec.width_px, top + spec.height_px))
 
 
-def _centred(length: int, window: int) -> int:
+def centred(length: int, window: int) -> int:
     """Where a centred window starts, negative where it is longer, by torchvision's two rounding rules.
 
     Cutting rounds half to even; padding puts the odd pixel on the far side (its functional.center_crop).

@@ -41,6 +41,11 @@ class Scorer:
     run: litert.Runner
     spec: ModelSpec
     runtime: str  # "litert" or "torch"
+    inputs_of: litert.Prepare | None = None  # an image to `run`'s inputs; None: preprocess.prepare by `spec`
+
+    def prepare(self, image: Path) -> dict[str, NDArray[Any]]:
+        """The inputs of `run` for one image; raises UserError for one that cannot be read or does not fit."""
+        return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec)
 
     @property
     def note(self) -> str:
@@ -65,7 +70,7 @@ def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
     model = named(model)
     if Path(model).suffix == ".tflite":
         spec = litert.load_spec(model)
-        return Scorer(litert.runner(model, threads), spec, "litert")
+        return Scorer(litert.runner(model, threads), spec, "litert", litert.inputs_of(model))
     if model not in MODELS and not Path(model).exists():
         raise UserError(
             f"a .tflite file, a checkpoint or one of {', '.join(MODELS)}",
@@ -79,7 +84,7 @@ def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
     """One Row per image, in order; an unreadable image, or a score that is not finite, gives its reason."""
     for image in images:
         try:
-            inputs = prepare(image, scorer.spec)
+            inputs = scorer.prepare(image)
         except UserError as error:
             yield Row(str(image), None, one_line(str(error)))
             continue

@@ -1,0 +1,99 @@
+"""`python -m convert.delivery`: the file that an app takes, from one with float inputs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convert.artifact import place, sidecar_path, staged
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.spec import parse_size
+
+if TYPE_CHECKING:
+    from convert.delivery.deliver import Agreement, Delivery
+
+PARITY_IMAGES = 4  # generated ones, when --images is not given
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    parser = cli.parser(
+        "convert.delivery",
+        "Puts preprocessing into a converted file: one uint8 RGB image in, score out; with metadata, golden vectors"
+        " and a seal that `convert.selftest` checks. Exit 1 when the score moved: the file is then kept as"
+        " NAME.failed.tflite.",
+        "python -m convert.delivery reference_fp16.tflite --input-size 4032x3024 --out reference_camera.tflite",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="a file of convert.tflite")
+    parser.add_argument(
+        "--input-size", metavar="WxH", help="of the camera's image; default: the model's own size"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="images for parity; default: generated ones"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output path, ending in .tflite")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+    arguments = parser.parse_args(argv)
+    return cli.run("convert.delivery", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from convert.delivery.deliver import agreement, deliver_uint8
+    from convert.parity import parity_images
+
+    source, path = arguments.model, arguments.out
+    if path.suffix != ".tflite":
+        raise UserError("an output ending in .tflite", str(path), "correct --out")
+    cli.refuse_existing(path, arguments.force)
+    size = parse_size(arguments.input_size) if arguments.input_size else None
+    images = parity_images(arguments.images, None if arguments.images else PARITY_IMAGES)
+    with staged(path) as unproven:
+        delivery = deliver_uint8(source, unproven, size)
+        found = agreement(source, unproven, images)
+        target = place(unproven, path, found.passed, **_origin(source))
+    result = _report(target, delivery, found)
+    cli.emit(result)
+    return 0 if found.passed else 1
+
+
+def _origin(source: Path) -> dict[str, Any]:
+    """The sidecar's fields: what the file inside says, and how the source was made where its sidecar is there."""
+    from convert import flatbuffer as fb
+    from convert.candidate import read_candidate
+    from convert.graph import read_graph
+    from mobileiqa import litert
+
+    candidate, content = read_candidate(source), litert.read_metadata(source)
+    beside = sidecar_path(source)
+    made = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    return {
+        "precision": candidate.precision,
+        "via": made.get("via", "unknown: no sidecar"),
+        "spec": candidate.spec,
+        "checkpoint_sha256": content.get("checkpoint_sha256"),
+        "calibration_sha256": made.get("calibration_sha256"),
+        "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in read_graph(source).metadata,
+        "rewrites": made.get("rewrites", {}),
+    }
+
+
+def _report(path: Path, delivery: "Delivery", found: "Agreement") -> dict[str, Any]:
+    """Prints what was done, for people; returns the same for machines."""
+    size = f"{delivery.width_px}x{delivery.height_px}"
+    where = "the app resizes or crops to it" if delivery.fitted else "resize and crop in the graph"
+    megabytes = path.stat().st_size / 1e6
+    cli.say(f"{path}: {megabytes:.1f} MB, one uint8 RGB image of {size} ({where})")
+    verdict = "pass" if found.passed else f"FAIL: {found.reason}"
+    cli.say(
+        f"against the float file: max_abs {found.max_abs:.2e} ({found.worst_image}), {found.images} images: {verdict}"
+    )
+    return {
+        "path": str(path), "size_mb": round(megabytes, 2), "input": size, "fitted": delivery.fitted,
+        "images": found.images, "max_abs": found.max_abs if found.max_abs < float("inf") else None,
+        "worst_image": found.worst_image, "passed": found.passed, "reason": found.reason,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,77 @@
+"""Golden vectors: images that any language can draw with integers, and the scores that the file must give them.
+
+They are stored in the file, as JSON in the metadata entry `mobileiqa_golden`, with the formulas below: an app can
+check on its own phone that the file, the runtime and its own image handling work together. The scores are those
+of the file that was delivered, prepared by mobileiqa.preprocess: the graph's own preprocessing is what they test.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENTRY = "mobileiqa_golden"
+BAND = 256  # rows drawn at once: the numbers of a 12 megapixel image would be 300 MB
+
+# Of the score range: a phone's kernels sum in another order; FP16 ones round to 11 bits (see convert.compare).
+TOLERANCES = {"fp32": 1e-3, "fp16": 5e-3, "int8": 1e-2}
+
+Grid = NDArray[np.uint32]
+Draw = Callable[[Grid, Grid, Grid, int, int], Grid]  # x, y, channel, width, height -> value
+
+
+def _ramp(x: Grid, y: Grid, c: Grid, width: int, height: int) -> Grid:
+    across, down = (
+        x * np.uint32(255) // np.uint32(max(width - 1, 1)),
+        y * np.uint32(255) // np.uint32(max(height - 1, 1)),
+    )
+    return np.where(c == 0, across, np.where(c == 1, down, (across + down) // np.uint32(2)))
+
+
+def _tiles(x: Grid, y: Grid, c: Grid, width: int, height: int) -> Grid:
+    return (
+        x // np.uint32(16) * np.uint32(73) + y // np.uint32(16) * np.uint32(151) + c * np.uint32(37)
+    ) & np.uint32(255)
+
+
+def _noise(x: Grid, y: Grid, c: Grid, width: int, height: int) -> Grid:
+    mixed = (y * np.uint32(width) + x) * np.uint32(3) + c
+    mixed = mixed * np.uint32(2654435769)
+    mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(2246822519)
+    return mixed >> np.uint32(24)
+
+
+# What `value` is at column x, row y and channel c (0, 1, 2: red, green, blue), in unsigned 32-bit arithmetic.
+IMAGES: dict[str, tuple[Draw, str]] = {
+    "ramp": (_ramp, "a = x * 255 / (w - 1); b = y * 255 / (h - 1); c == 0 ? a : c == 1 ? b : (a + b) / 2"),
+    "tiles": (_tiles, "(x / 16 * 73 + y / 16 * 151 + c * 37) & 255"),
+    "noise": (_noise, "m = ((y * w + x) * 3 + c) * 2654435769; m = (m ^ m >> 15) * 2246822519; m >> 24"),
+}
+
+
+def draw(name: str, width: int, height: int) -> NDArray[np.uint8]:
+    """The golden image `name`: uint8 (height, width, 3) RGB."""
+    picture = np.empty((height, width, 3), np.uint8)
+    x = np.arange(width, dtype=np.uint32)[:, None]
+    channel = np.arange(3, dtype=np.uint32)
+    for top in range(0, height, BAND):
+        y = np.arange(top, min(top + BAND, height), dtype=np.uint32)[:, None, None]
+        picture[top : top + BAND] = IMAGES[name][0](x, y, channel, width, height)
+    return picture
+
+
+def vectors(
+    score: Callable[[NDArray[np.uint8]], float], width: int, height: int, tolerance: float
+) -> dict[str, Any]:
+    """The entry's content: every image's formula and score; `tolerance` in score units."""
+    return {
+        "width_px": width,
+        "height_px": height,
+        "arithmetic": "unsigned 32 bits, wrapping; / rounds down",
+        "tolerance": tolerance,
+        "images": [
+            {"name": name, "value": formula, "score": score(draw(name, width, height))}
+            for name, (_, formula) in IMAGES.items()
+        ],
+    }

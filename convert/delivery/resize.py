@@ -1,0 +1,133 @@
+"""A resize inside the graph that gives Pillow's 8-bit pixels: constant matrices, a block of outputs at a time.
+
+    across:  for every 4 to 16 output columns   SLICE -> DEQUANTIZE -> FULLY_CONNECTED -> QUANTIZE, then CONCATENATION
+    down:    TRANSPOSE, the same for every 32 output rows, TRANSPOSE
+
+An output reads a few neighbours only, so a block's matrix is small and a block's float values (two or three
+megabytes of a 12 megapixel photo) are all that exists in float: the photo as float32 would be 150 MB. Images
+between the passes are uint8 of scale 1, so QUANTIZE is Pillow's rounding and clipping between its passes. It
+rounds half to even where Pillow rounds half up: a bias of 2^-15 turns exact ties, which small ratios make often.
+XNNPACK takes all of these operators. Channels stay interleaved in the first pass: two thirds of its products are
+with zeros, which costs less than separating 36 million bytes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convert.builder import Builder
+from convert.delivery.taps import taps
+from mobileiqa.spec import Resample
+
+# Outputs per block. Wider blocks multiply with more zeros, narrower ones copy more of the input twice: 16 columns
+# are best where two pixels become one, 4 where ten do (measured on 4032x3024).
+COLUMNS = range(4, 17)
+READ = 40  # input columns per block that decide between these
+ROWS = 32
+TIE = 2.0**-15  # float32 still holds it beside 255; a sum this close below a half becomes one grey level more
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where operators are drawn: `byte` and `real` are a uint8 and a float32 tensor, models of all new ones."""
+
+    builder: Builder
+    byte: int
+    real: int
+    nodes: list[Any] = field(default_factory=list)
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """The tensor's shape."""
+        return tuple(int(n) for n in self.builder.graph.tensors[tensor].shape)
+
+    def add(self, kind: str, inputs: list[int], output: int, options: str = "") -> int:
+        """Appends an operator with the options of its kind, or `options`; returns `output`."""
+        options = options or "".join(word.title() for word in kind.split("_")) + "Options"
+        self.nodes.append(self.builder.operator(kind, options, inputs, output))
+        return output
+
+    def bytes(self, *shape: int) -> int:
+        """A new uint8 tensor of scale 1."""
+        return self.builder.tensor(list(shape), self.byte, "pixels")
+
+    def reals(self, *shape: int) -> int:
+        """A new float32 tensor."""
+        return self.builder.tensor(list(shape), self.real, "values")
+
+    def integers(self, *values: Any) -> int:
+        """An int32 constant."""
+        return self.builder.constant(np.array(values, np.int32), "numbers")
+
+    def slice(self, image: int, begin: list[int], size: list[int]) -> int:
+        """SLICE."""
+        node, output = self.builder.slice(image, begin, size)
+        self.nodes.append(node)
+        return output
+
+    def reshape(self, image: int, *shape: int) -> int:
+        """RESHAPE of an image."""
+        output = self.bytes(*shape)
+        self.add("RESHAPE", [image, self.integers(*shape)], output)
+        self.nodes[-1].builtinOptions.newShape = np.array(shape, np.int32)
+        return output
+
+    def transpose(self, matrix: int) -> int:
+        """TRANSPOSE of a matrix of bytes."""
+        rows, columns = self.shape(matrix)
+        return self.add("TRANSPOSE", [matrix, self.integers(1, 0)], self.bytes(columns, rows))
+
+    def join(self, parts: list[int], columns: int) -> int:
+        """Matrices of bytes side by side."""
+        if len(parts) == 1:
+            return parts[0]
+        output = self.bytes(self.shape(parts[0])[0], columns)
+        self.nodes.extend(self.builder.join(parts, 1, output))
+        return output
+
+
+def resize(canvas: Canvas, image: int, width: int, height: int, resample: Resample) -> int:
+    """`image`, uint8 (1, H, W, 3), as uint8 (1, height, width, 3); an axis that keeps its size is left alone."""
+    _, rows, columns, _ = canvas.shape(image)
+    if (rows, columns) == (height, width):
+        return image
+    if columns != width:
+        matrix = _across(canvas, image, width, resample)
+    else:
+        matrix = canvas.reshape(image, rows, 3 * columns)
+    if rows != height:
+        matrix = canvas.transpose(_along(canvas, canvas.transpose(matrix), height, resample))
+    return canvas.reshape(matrix, 1, height, width, 3)
+
+
+def _across(canvas: Canvas, image: int, width: int, resample: Resample) -> int:
+    """(1, H, W, 3) -> (H, 3 width)."""
+    _, rows, columns, _ = canvas.shape(image)
+    block = min(max(READ * width // columns, COLUMNS.start), COLUMNS.stop - 1)
+    parts = []
+    for first, matrix in taps(columns, width, resample).blocks(block):
+        window = canvas.slice(image, [0, 0, first, 0], [1, rows, matrix.shape[1], 3])
+        parts.append(_multiply(canvas, window, np.kron(matrix, np.eye(3, dtype=np.float32))))
+    return canvas.join(parts, 3 * width)
+
+
+def _along(canvas: Canvas, matrix: int, length: int, resample: Resample) -> int:
+    """(N, L) -> (N, length)."""
+    count, inputs = canvas.shape(matrix)
+    parts = []
+    for first, weights in taps(inputs, length, resample).blocks(ROWS):
+        window = canvas.slice(matrix, [0, first], [count, weights.shape[1]])
+        parts.append(_multiply(canvas, window, weights))
+    return canvas.join(parts, length)
+
+
+def _multiply(canvas: Canvas, window: int, weights: np.ndarray) -> int:
+    """uint8 of n * inputs values -> round(values @ weights.T), uint8 (n, outputs), clipped to 0..255."""
+    shape = canvas.shape(window)
+    outputs, inputs = weights.shape
+    count = int(np.prod(shape)) // inputs
+    values = canvas.add("DEQUANTIZE", [window], canvas.reals(*shape))
+    weight = canvas.builder.constant(weights, "filter")
+    bias = canvas.builder.constant(np.full(outputs, TIE, np.float32), "tie")
+    sums = canvas.add("FULLY_CONNECTED", [values, weight, bias], canvas.reals(count, outputs))
+    return canvas.add("QUANTIZE", [sums], canvas.bytes(count, outputs))

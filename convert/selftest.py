@@ -1,0 +1,104 @@
+"""Is a delivered file whole, and does it score here as it did where it was made? `python -m convert.selftest FILE`.
+
+The seal finds any byte that has changed (see convert.delivery.seal); the golden vectors then run in this runtime.
+A damaged file is never given to the runtime. Exit 1 when anything is wrong, 2 when there is no such file.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from convert.delivery import golden, seal
+from convert.graph import read_graph
+from mobileiqa import cli, litert
+from mobileiqa.errors import UserError, one_line
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check's result."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def selftest(path: Path) -> list[Check]:
+    """The checks of a delivered file, in order: the seal, its parts, and, where these are whole, the golden vectors."""
+    whole = seal.read_seal(path)
+    checks = [Check("seal", whole.intact, _of_seal(whole)), *_parts(path)]
+    if all(check.passed for check in checks):
+        checks += _golden(path)
+    return checks
+
+
+def _of_seal(found: seal.Seal) -> str:
+    if found.at < 0:
+        return "no seal: never delivered, or damaged there"
+    if not found.intact:
+        return f"SHA-256 {found.computed.hex()[:16]}..., sealed as {found.stored.hex()[:16]}..."
+    return f"SHA-256 {found.stored.hex()}"
+
+
+def _parts(path: Path) -> Iterator[Check]:
+    """One check for weights, golden vectors and standard metadata each; or that the file cannot be read."""
+    try:
+        graph = read_graph(path)
+        stored = graph.description.get("parts")
+        if not isinstance(stored, dict):
+            raise UserError("hashes of the file's parts in its metadata", "none", "deliver it again")
+        computed = seal.parts(graph)
+    except UserError as error:
+        yield Check("contents", False, one_line(str(error)))
+        return
+    for name, digest in computed.items():
+        same = stored.get(name) == digest
+        yield Check(name, same, f"SHA-256 {digest[:16]}..." if same else "changed since delivery")
+
+
+def _golden(path: Path) -> Iterator[Check]:
+    """One check for each golden image."""
+    stored = json.loads(read_graph(path).metadata[golden.ENTRY])
+    run, name = litert.runner(path), litert.read_metadata(path)["delivery"]["input"]
+    for vector in cli.progress(stored["images"], "golden vectors"):
+        pixels = golden.draw(vector["name"], stored["width_px"], stored["height_px"])
+        score = float(run({name: pixels[None]}).mean())
+        close = abs(score - vector["score"]) <= stored["tolerance"]  # False for NaN
+        found = f"{score:.6f}, expected {vector['score']:.6f} within {stored['tolerance']:g}"
+        yield Check(f"golden {vector['name']}", close, found)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    parser = cli.parser(
+        "convert.selftest",
+        "Checks a delivered file: every byte against its seal, and its golden vectors in this runtime. Exit 1 when"
+        " a check fails.",
+        "python -m convert.selftest reference_camera.tflite",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.delivery")
+    arguments = parser.parse_args(argv)
+    return cli.run("convert.selftest", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not arguments.file.is_file():
+        raise UserError("a .tflite file", f"none at {arguments.file}", "check the path")
+    checks = selftest(arguments.file)
+    for check in checks:
+        cli.say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.found}")
+    passed = all(check.passed for check in checks)
+    result: dict[str, Any] = {
+        "file": str(arguments.file),
+        "passed": passed,
+        "checks": [asdict(c) for c in checks],
+    }
+    cli.emit(result)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,147 @@
+"""`python -m convert.delivery` from end to end: the file, what it says of itself, its gate, and scoring with it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.artifact import failed_path, sidecar_path
+from convert.delivery.__main__ import main
+from convert.delivery.deliver import deliver_uint8, judge
+from convert.graph import read_graph
+from convert.selftest import selftest
+from mobileiqa import litert
+from mobileiqa.errors import UserError
+from mobileiqa.preprocess import prepare
+from tests.convert.delivery.conftest import TINY, write_tiny
+
+
+@pytest.fixture
+def pictures(photo, tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(4):
+        photo(seed, 130, 90 + seed).save(folder / f"{seed}.png")
+    return folder
+
+
+def test_a_camera_file_scores_photos_as_its_source(
+    tiny: Path, pictures: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "camera.tflite"
+    assert main([str(tiny), "--input-size", "150x110", "--images", str(pictures), "--out", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["input"], result["images"], result["passed"]) == ("150x110", 4, True)
+    assert 0 < result["max_abs"] <= 1e-3, "a resized photo differs by a grey level somewhere"
+    said = litert.read_metadata(out)
+    assert said["delivery"] == {
+        "input": "image", "width_px": 150, "height_px": 110, "fitted": False,
+        "source_sha256": said["delivery"]["source_sha256"],
+    }  # fmt: skip
+    assert litert.load_spec(out) == TINY and said["tool_versions"]["ai-edge-litert"]
+    photo = Image.open(pictures / "0.png").resize((150, 110))
+    expected = litert.runner(tiny)(prepare(photo, TINY))
+    np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
+    sidecar = json.loads(sidecar_path(out).read_text())
+    assert sidecar["sha256"] != said["delivery"]["source_sha256"] and sidecar["precision"] == "fp32"
+
+
+def test_the_models_own_size_is_fitted_by_the_app(tiny: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.tflite"
+    assert main([str(tiny), "--images", str(pictures), "--out", str(out)]) == 0
+    inputs = litert.inputs_of(out)(pictures / "1.png")
+    assert inputs["image"].dtype == np.uint8 and inputs["image"].shape == (1, 48, 64, 3)
+    expected = litert.runner(tiny)(prepare(pictures / "1.png", TINY))
+    np.testing.assert_allclose(litert.runner(out)(inputs), expected, atol=1e-6)
+
+
+def test_weights_stay_bit_for_bit(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "camera.tflite"
+    assert main([str(tiny), "--input-size", "150x110", "--out", str(out)]) == 0
+    delivered = {t.stored.tobytes() for t in read_graph(out).tensors if t.stored is not None}
+    weights = [t for t in read_graph(tiny).tensors if t.stored is not None and t.dtype == "float32"]
+    assert len(weights) == 4 and all(t.stored.tobytes() in delivered for t in weights)
+
+
+def test_the_fp16_mark_survives(flatbuffer, tmp_path: Path) -> None:
+    source, out = write_tiny(flatbuffer, tmp_path / "half.tflite", TINY, fp16=True), tmp_path / "out.tflite"
+    assert main([str(source), "--input-size", "150x110", "--out", str(out)]) == 0
+    assert read_graph(out).reduced_precision == "fp16accfp16"
+
+
+def test_a_photo_of_another_size_is_refused(tiny: Path, tmp_path: Path, photo) -> None:
+    out = tmp_path / "camera.tflite"
+    assert main([str(tiny), "--input-size", "150x110", "--out", str(out)]) == 0
+    with pytest.raises(UserError, match=r"a photo of 150x110.*found 110x150"):
+        litert.inputs_of(out)(photo(0, 110, 150))
+
+
+def test_a_score_that_moves_fails(flatbuffer, pictures: Path, tmp_path: Path, capsys) -> None:
+    """A score range a thousand times narrower makes single grey levels matter."""
+    spec = dataclasses.replace(TINY, score_range=(0.0, 1e-4))
+    source, out = write_tiny(flatbuffer, tmp_path / "fine.tflite", spec), tmp_path / "out.tflite"
+    assert main([str(source), "--input-size", "150x110", "--images", str(pictures), "--out", str(out)]) == 1
+    assert not out.exists() and failed_path(out).is_file()
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert not result["passed"] and "> 0.001 for" in result["reason"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "scores", "reason"),
+    [
+        ([], [], "zero images"),
+        ([0.1, 0.9], [0.1, np.nan], "not finite for b"),
+        ([0.5, 0.5], [0.5, 0.5], "vary by 0 only"),
+        ([0.1, 0.9], [0.1, 0.902], "2.00e-03 > 0.001 for b"),
+        ([0.1, 0.9], [0.1005, 0.9], ""),
+    ],
+)
+def test_the_gate(expected: list[float], scores: list[float], reason: str) -> None:
+    found = judge(["a", "b"][: len(expected)], np.array(expected), np.array(scores), 1e-3)
+    assert found.passed == (reason == "") and reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "out.onnx"], "ending in .tflite"),
+        (["--out", "out.tflite", "--input-size", "8"], "WIDTHxHEIGHT"),
+        (["--out", "there.tflite"], "one that exists"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    tiny: Path, arguments, message: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.tflite").touch()
+    assert main([str(tiny), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_delivered_file_is_not_delivered_again(tiny: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "own.tflite"
+    assert main([str(tiny), "--out", str(out)]) == 0
+    assert main([str(out), "--out", str(tmp_path / "again.tflite")]) == 2
+    assert "takes uint8 already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_12_megapixel_photo_in_mobilenet_iqa(real_photos: list[Path], tmp_path: Path) -> None:
+    """A whole network behind a real resize: the score of the prepared photo within 1e-3, all in one partition."""
+    from convert.delegation import runtime_delegation
+    from convert.source import resolve
+    from convert.tflite import Precision, Via, convert
+
+    source, out = tmp_path / "float.tflite", tmp_path / "camera.tflite"
+    done = convert(resolve("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
+    photo = next(path for path in real_photos if path.stem == "samsung_s7_edge")
+    deliver_uint8(source, out, (4032, 3024))
+    expected = litert.runner(source)(prepare(photo, done.source.spec))
+    np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
+    found = runtime_delegation(out)
+    assert (found["partitions"], found["nodes_delegated"]) == (1, found["nodes_total"])
+    assert all(check.passed for check in selftest(out))

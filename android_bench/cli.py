@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m android_bench",
         description="Times .tflite files: fresh pinned processes, files in turn, seeded random inputs.",
-        epilog=f"example:\n  {EXAMPLE}",
+        epilog=f"example:\n  {EXAMPLE}\ninstructions on an emulated CPU: python -m android_bench.arm_counts --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = BenchConfig()

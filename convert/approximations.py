@@ -1,22 +1,23 @@
 """Changes of a model that are not exact, each off by default: they cost accuracy, which INT8's budget must cover.
 
-    sparse-pooling   LDA averages its large levels over every 2nd, 4th, ... pixel of each row and column
+    sparse-pooling    LDA averages its large levels over every 2nd, 4th, ... pixel of each row and column, so that
+                      4 x 4 or more are left in a bin
+    sparser-pooling   the same, 2 x 2 or more
 
-At 1907x1231, LDA's GELU runs over 400 million values, to average them to 22 x 22 bins: 53 x 28 pixels of the
-first level a bin. Neighbours there are much alike. What is left is at least MIN_BIN pixels a bin in each direction.
+At 1907x1231, LDA's GELU runs over 400 million values, to average them to 22 x 22 bins: 43 x 28 pixels of the
+first level a bin. Neighbours there are much alike.
 """
 
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
-
-MIN_BIN = 4  # pixels a bin and direction: below that, which pixel is taken begins to matter
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,23 @@ class Approximation:
     apply: "Callable[[nn.Module], int]"
 
 
-def _sparse_pooling(model: "nn.Module") -> int:
+def _sparse_pooling(model: "nn.Module", least: int) -> int:
     from convert.rewrites.core import replace_modules
     from convert.rewrites.sparse import SparseLDA
     from mobileiqa.layers.lda import LDA
 
-    return replace_modules(model, LDA, SparseLDA).replaced
+    return replace_modules(model, LDA, partial(SparseLDA, least=least)).replaced
 
 
 APPROXIMATIONS = {
     a.name: a
     for a in (
         Approximation(
-            "sparse-pooling",
-            f"LDA averages over every 2nd, 4th, ... pixel, {MIN_BIN} x {MIN_BIN} or more a bin",
-            _sparse_pooling,
-        ),
+            name,
+            f"LDA averages over every 2nd, 4th, ... pixel, {least} x {least} or more a bin",
+            partial(_sparse_pooling, least=least),
+        )
+        for name, least in (("sparse-pooling", 4), ("sparser-pooling", 2))
     )
 }
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and the picture or its file
 Run = Callable[[Batch], list[np.ndarray]]
 
-PUBLISHED, REWRITTEN = "published module", "rewritten module"
+PUBLISHED, APPROXIMATED, REWRITTEN = "published module", "approximated module", "rewritten module"
 DEFAULT_RUNTIMES = ("ort", "litert")  # those of this environment
 CHUNK = 8  # images whose arrays are in memory at a time: 28 MB each at 1907x1231
 FEATURE_IMAGES = 2  # images whose features are kept and compared
@@ -107,13 +107,15 @@ def check(
     images: Images,
     runtimes: Sequence[str] = DEFAULT_RUNTIMES,
     rewritten: "nn.Module | None" = None,
+    approximate: "nn.Module | None" = None,
 ) -> list[ParityReport]:
     """Reports of every edge, in pipeline order.
 
     `model` is the published module of `spec`; `rewritten` is its deployable form at `spec`'s size, where the
-    caller has it already. A candidate of another input size is compared at that size. A file that fails in
-    its runtime is a report; UserError is for a file that says nothing of itself or that none of `runtimes`
-    reads, and for a runtime that is unknown or not installed.
+    caller has it already, and `approximate` what it was made from, where that is not `model`: then it is one
+    more edge, and the one that the rewritten module is compared with. A candidate of another input size is
+    compared at that size. A file that fails in its runtime is a report; UserError is for a file that says
+    nothing of itself or that none of `runtimes` reads, and for a runtime that is unknown or not installed.
     """
     for name in runtimes:
         runners.runtime(name)  # before any work
@@ -123,7 +125,7 @@ def check(
     for sized in sizes:
         here = [file for file in files if at_size(spec, file.spec) == sized]
         module = rewritten if rewritten is not None and sized == spec else _deployable(model, sized)
-        reports += _compare(model, module, sized, images, list(_attempts(here, sized, runtimes)))
+        reports += _compare(model, module, sized, images, list(_attempts(here, sized, runtimes)), approximate)
     order = list(TOLERANCES)
     return sorted(reports, key=lambda report: order.index(report.edge))
 
@@ -162,13 +164,20 @@ def _bound(name: str, path: Path) -> Run:
 
 
 def _compare(
-    model: "nn.Module", rewritten: "nn.Module", spec: ModelSpec, images: Images, files: Sequence[Attempt]
+    model: "nn.Module",
+    rewritten: "nn.Module",
+    spec: ModelSpec,
+    images: Images,
+    files: Sequence[Attempt],
+    approximate: "nn.Module | None" = None,
 ) -> list[ParityReport]:
     """All edges of one input size, CHUNK images at a time."""
     names = [name for name, _ in images]
     reference, candidate = Recorder(model, spec), Recorder(rewritten, spec)
     rewrite = Attempt(Edge("rewrite", PUBLISHED, REWRITTEN, "torch"), candidate)
-    attempts = [rewrite, *files]
+    base = Recorder(approximate, spec) if approximate is not None else reference
+    approximation = Attempt(Edge("approximation", PUBLISHED, APPROXIMATED, "torch"), base)
+    attempts = [*([approximation] if approximate is not None else []), rewrite, *files]
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
         part = cli.progress(images[start : start + CHUNK], "preparing images")
@@ -179,9 +188,10 @@ def _compare(
         for attempt in cli.progress(attempts, f"edges, images {start + 1} to {start + len(batch)}"):
             attempt.extend(batch)
     unit = score_unit(spec, expected)
+    exact = approximation.outputs if approximate is not None else expected
     return [
-        *compare_features(reference.features, candidate.features, names[:FEATURE_IMAGES], rewrite.failure),
-        *(_report(attempt, expected, names, unit) for attempt in attempts),
+        *compare_features(base.features, candidate.features, names[:FEATURE_IMAGES], rewrite.failure),
+        *(_report(each, exact if each is rewrite else expected, names, unit) for each in attempts),
     ]
 
 

@@ -5,100 +5,23 @@ checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> F
 
 import argparse
 import dataclasses
-import tempfile
-import time
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.finish import Precision, finish, quantize
+from convert.approximations import APPROXIMATIONS, checked
+from convert.conversion import Converted, Precision, Via, convert, default_path
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, UNTRAINED
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from convert.compare import ParityReport
-    from convert.deploy import RewriteReport
-    from convert.half import Choice
-    from convert.int8.quantize import Quantized
+    from convert.edges import Images
     from convert.int8.request import Request
-    from convert.source import Source
 
 # Generated ones when --images is not given; INT8 is judged by how it ranks them.
 PARITY_IMAGES = {"fp32": 4, "fp16": 4, "int8": 24}
-
-
-class Via(StrEnum):
-    """Which converter writes the flatbuffer."""
-
-    LITERT = "litert"
-    ONNX2TF = "onnx2tf"
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A written file, and the published model beside its rewritten form, for parity."""
-
-    path: Path
-    precision: Precision
-    via: Via
-    source: "Source"
-    module: "nn.Module"
-    rewrites: "RewriteReport"
-    fp16_arithmetic_allowed: bool
-    obstacles: tuple[str, ...]  # why FP16 arithmetic is not allowed, if it is not
-    half: "Choice | None"  # which weights an FP16 file keeps in float32
-    seconds: float
-    quantized: "Quantized | None" = None
-    calibration_sha256: str | None = None
-
-
-def default_path(spec: ModelSpec, precision: Precision) -> Path:
-    """NAME_WxH_PRECISION.tflite here; models of several inputs leave the size out."""
-    size = f"_{spec.inputs[0].width_px}x{spec.inputs[0].height_px}" if len(spec.inputs) == 1 else ""
-    return Path(f"{spec.name}{size}_{precision}.tflite")
-
-
-def convert(
-    source: "Source", precision: Precision, via: Via, path: Path, int8: "Request | None" = None
-) -> Converted:
-    """Writes `path`, atomically, and no sidecar. INT8 needs `int8`. UserError for what the user can mend."""
-    from convert.deploy import deployable
-    from convert.half import choose
-
-    start = time.perf_counter()
-    steps = iter(cli.progress(["rewrite", "export", "finish"], f"converting {source.spec.name}"))
-    next(steps)
-    module, rewrites = deployable(source.model, source.spec)
-    half = choose(module, source.spec) if precision is Precision.FP16 else None
-    next(steps)
-    with tempfile.TemporaryDirectory() as folder:
-        raw = _export(module, source.spec, via, Path(folder))
-        next(steps)
-        with cli.atomic(path) as temporary:
-            obstacles = finish(raw, temporary, source, half)
-            quantized = quantize(temporary, source, int8) if int8 else None
-    next(steps, None)
-    return Converted(
-        path, precision, via, source, module, rewrites, half is not None and not obstacles, tuple(obstacles),
-        half, time.perf_counter() - start, quantized, int8.calibration_sha256 if int8 else None,
-    )  # fmt: skip
-
-
-def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Path:
-    """The converter's own FP32 .tflite in `folder`."""
-    from convert import litert, onnx, onnx2tf
-
-    raw = folder / "raw.tflite"
-    if via is Via.LITERT:
-        return litert.export_tflite(module, spec, raw)
-    exported = folder / "model.onnx"
-    onnx.export_onnx(module, spec, exported)
-    return onnx2tf.export_tflite(exported, raw)
 
 
 def deliver(done: Converted, reports: "list[ParityReport]", path: Path) -> "tuple[Path, list[ParityReport]]":
@@ -111,7 +34,7 @@ def deliver(done: Converted, reports: "list[ParityReport]", path: Path) -> "tupl
         precision=str(done.precision), via=str(done.via), spec=done.source.spec,
         calibration_sha256=done.calibration_sha256,
         checkpoint_sha256=done.source.checkpoint_sha256, rewrites=done.rewrites.to_json(),
-        fp16_arithmetic_allowed=done.fp16_arithmetic_allowed,
+        fp16_arithmetic_allowed=done.fp16_arithmetic_allowed, approximations=done.approximations,
     )  # fmt: skip
 
     def named(text: str) -> str:
@@ -132,6 +55,8 @@ def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[s
     refused = [f"{a.name}: {reason}" for a in done.rewrites.applied for reason in a.refused]
     cli.say(f"{path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
+    for name in done.approximations:
+        cli.say(f"approximation, not exact: {name}: {APPROXIMATIONS[name].meaning}")
     if done.half:
         cli.say(
             f"FP16 weights: {done.half.rounded:,}; kept FP32: {done.half.kept:,} (fan-in <= {done.half.fan_in})"
@@ -153,7 +78,7 @@ def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[s
     return {
         "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
         "seconds": round(done.seconds, 1), "untrained": spec.untrained, "refused": refused,
-        "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
+        "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed, "approximations": done.approximations,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
     }  # fmt: skip
 
@@ -173,13 +98,22 @@ def _parser() -> argparse.ArgumentParser:
     precision.add_argument("--fp16", dest="precision", action="store_const", const=Precision.FP16,
                            help="FP16 weights, FP16 arithmetic allowed (default)")  # fmt: skip
     precision.add_argument("--int8", nargs="*", metavar="WHAT",
-                           help="static (default), dynamic, weights or a recipe's JSON, and a folder that "
-                           "calibration.select wrote")  # fmt: skip
-    parser.add_argument("--size", metavar="WxH", help="input size; default: the checkpoint's")
+                           help="static (default), dynamic, weights, a recipe's JSON, or auto, which finds the "
+                           "fastest recipe; and a folder that calibration.select wrote")  # fmt: skip
+    parser.add_argument("--max-srcc-drop", type=float, metavar="D",
+                        help="of --int8 auto: how far SRCC with FP32 may be from 1 (0.005)")  # fmt: skip
+    parser.add_argument("--approximate", nargs="+", default=[], metavar="NAME",
+                        help=f"beside --int8: changes that are not exact: {', '.join(APPROXIMATIONS)}")  # fmt: skip
+    parser.add_argument(
+        "--size", metavar="WxH", help="input size, WxH,WxH for two; default: the checkpoint's"
+    )
     parser.add_argument("--via", choices=[str(v) for v in Via], default=str(Via.LITERT),
                         help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="images for parity; default: generated ones"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="images for parity, and to judge the recipes of --int8 auto; default: generated ones",
     )
     parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH_PRECISION.tflite here")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
@@ -196,30 +130,67 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from convert.artifact import staged
     from convert.edges import check
-    from convert.parity import parity_images
+    from convert.int8.front import OverBudgetError
+    from convert.int8.outcome import delivered, kept, over_budget
     from convert.source import resolve
 
     source = resolve(arguments.checkpoint or arguments.model, arguments.size)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
+    approximations = _approximations(arguments.approximate, precision)
     path = arguments.out or default_path(source.spec, precision)
     if path.suffix != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    int8 = _int8(arguments.int8, source.spec)
-    images = parity_images(arguments.images, PARITY_IMAGES[precision])
+    int8 = _int8(arguments, source.spec, path)
+    images = _images(arguments, precision, int8)
     with staged(path) as unproven:
-        done = convert(source, precision, Via(arguments.via), unproven, int8)
-        reports = check(source.model, source.spec, [unproven], images, ("litert",), rewritten=done.module)
+        try:
+            done = convert(source, precision, Via(arguments.via), unproven, int8, approximations)
+        except OverBudgetError as error:
+            cli.emit(over_budget(error, path))
+            return 1
+        reports = check(
+            source.model, source.spec, [unproven], images, ("litert",), done.module, done.approximate
+        )
         target, reports = deliver(done, reports, path)
     result = report(done, reports, target)
+    if int8 and int8.search:
+        result |= (delivered if result["passed"] else kept)(int8.search, target)
     cli.emit(result)
     return 0 if result["passed"] else 1
 
 
-def _int8(words: list[str] | None, spec: ModelSpec) -> "Request | None":
-    from convert.int8.request import request
+def _approximations(names: list[str], precision: Precision) -> tuple[str, ...]:
+    """The names, checked; UserError where only exact changes are allowed."""
+    if names and precision is not Precision.INT8:
+        raise UserError(
+            "--approximate beside --int8", f"it beside {precision}, which is exact", "leave it out"
+        )
+    return checked(names)
 
+
+def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Request | None":
+    from convert.int8.outcome import results_of
+    from convert.int8.request import AUTO, automatic, request
+
+    words, drop = arguments.int8, arguments.max_srcc_drop
+    if words is not None and AUTO in words:
+        for result in results_of(path):
+            cli.refuse_existing(result, arguments.force)
+        return automatic(words, spec, path, arguments.images, drop)
+    if drop is not None:
+        raise UserError(f"--max-srcc-drop beside --int8 {AUTO}", f"{drop} without it", "leave it out")
     return None if words is None else request(words, spec)
+
+
+def _images(arguments: argparse.Namespace, precision: Precision, int8: "Request | None") -> "Images":
+    """Those that judged the recipes of a search, else those named, else generated ones."""
+    from convert.int8.held_out import evenly
+    from convert.parity import parity_images
+
+    if int8 and int8.search:
+        return evenly(int8.search.division.judging, PARITY_IMAGES[precision])
+    return parity_images(arguments.images, PARITY_IMAGES[precision])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ COMMANDS = (
     "convert.tflite", "convert.onnx", "convert.parity", "convert.inspect", "android_bench", "mobileiqa.score",
     "mobileiqa.train", "mobileiqa.evaluate", "mobileiqa.distort", "mobileiqa.data",
     "android_bench.compare", "android_bench.profile", "calibration.select", "calibration.audit",
+    "convert.accuracy", "convert.delivery", "convert.selftest", "android_bench.arm_counts",
 )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 Nothing on the system changes and root is not needed: apt works in private folders, with the machine's own
 mirror and proxy, and packages are unpacked, not installed. Every package is checked against Debian's archive
 key. qemu comes from bookworm-backports: bookworm's own 7.2 reads the host's /proc/cpuinfo, and LiteRT crashes
-in it. Its binary is static, so it needs nothing beside it. Downloads survive an interrupted run; the root
-appears whole or not at all, and is built anew only when the recipe below changes.
+in it. Its binary is static, so it needs nothing beside it. The 7.2 is there too, for counting instructions: only
+it takes plugins. Downloads survive an interrupted run; the root appears whole or not at all, and is built anew
+only when the recipe below, or a source of android_bench/runner, changes.
 """
 
 import fcntl
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from android_bench.emulate import DEFAULT_CPU, MANIFEST, arm_command, arm_root
+from tools import arm_programs
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE, BACKPORTS = "bookworm", "bookworm-backports"
@@ -58,7 +60,7 @@ def main() -> int:
                 _step(f"the ARM root at {root} is ready")
             else:
                 build(root)
-    except (BuildError, OSError) as error:
+    except (BuildError, OSError, subprocess.CalledProcessError) as error:
         _step(f"make arm: {error}")
         return 1
     except KeyboardInterrupt:
@@ -80,6 +82,8 @@ def build(root: Path) -> None:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(new / "site")
+        _step(f"{arm_programs.ZIG}: 94 MB, to compile the ARM runner and the instruction counter")
+        arm_programs.compile_programs(downloads, new)
         _step(f"a first import on an emulated {DEFAULT_CPU}")
         prove(new)
         manifest = {"recipe": recipe(), "files": [file.name for file in (*debs, *wheels)]}
@@ -93,7 +97,7 @@ def build(root: Path) -> None:
 
 def recipe() -> str:
     """Identity of what this file builds; another one means another root."""
-    parts = (SUITE, BACKPORTS, QEMU, DEBS, WHEELS, PLATFORMS)
+    parts = (SUITE, BACKPORTS, QEMU, DEBS, WHEELS, PLATFORMS, arm_programs.recipe())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -106,7 +110,7 @@ def recipe_of(root: Path) -> str:
 
 
 def unpack_debs(downloads: Path, new: Path) -> list[Path]:
-    """qemu for this machine into `new`, ARM64 Python and C libraries into `new`/rootfs; the .debs used."""
+    """Both qemus for this machine into `new`, ARM64 Python and C libraries into `new`/rootfs; the .debs used."""
     here = _run(["dpkg", "--print-architecture"]).strip()
     archive = choose_archive(downloads / "host", here, debian_archives())
     choose_archive(downloads / "arm64", "arm64", [archive])
@@ -117,7 +121,11 @@ def unpack_debs(downloads: Path, new: Path) -> list[Path]:
     libraries = fetch_debs(downloads / "arm64", "arm64", *DEBS)
     for deb in libraries:
         _run(["dpkg-deb", "-x", str(deb), str(new / "rootfs")])
-    return [qemu, *libraries]
+    _step(f"the counting qemu from {SUITE}: 22 MB")
+    choose_archive(downloads / "counter", here, [archive])
+    counting = fetch_debs(downloads / "counter", here, arm_programs.COUNTING_QEMU)
+    arm_programs.unpack_counting_qemu(counting, downloads, new)
+    return [qemu, *libraries, *counting]
 
 
 def debian_archives() -> list[str]:

@@ -2,28 +2,27 @@
 
 import torch
 
-from convert.approximations import MIN_BIN
 from mobileiqa.layers.lda import LDA
 
 
 class SparseLDA(LDA):
-    """LDA of every n-th pixel of every n-th row; n is 1 where a level is small."""
+    """LDA of every n-th pixel of every n-th row, `least` or more a bin and direction; n is 1 where a level is small."""
 
-    def __init__(self, source: LDA) -> None:
+    def __init__(self, source: LDA, least: int) -> None:
         torch.nn.Module.__init__(self)
-        self.grid, self.expand, self.reduce = source.grid, source.expand, source.reduce
+        self.grid, self.expand, self.reduce, self.least = source.grid, source.expand, source.reduce, least
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        n = step(x.shape[2], x.shape[3], self.grid)
+        n = step(x.shape[2], x.shape[3], self.least * self.grid)
         height, width = (size // n * n for size in x.shape[2:])
         return super().forward(x[:, :, :height:n, :width:n])
 
 
-def step(height: int, width: int, grid: int) -> int:
-    """The largest power of two that leaves MIN_BIN pixels a bin in both directions; 1 where there are fewer."""
+def step(height: int, width: int, least: int) -> int:
+    """The largest power of two that leaves `least` pixels in both directions; 1 where there are fewer."""
     n = 1
-    while min(height, width) // (2 * n) >= MIN_BIN * grid:
+    while min(height, width) // (2 * n) >= least:
         n *= 2
     return n
 

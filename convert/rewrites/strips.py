@@ -36,15 +36,15 @@ class StripLDA(nn.Module):
     def __init__(self, source: LDA) -> None:
         super().__init__()
         self.grid = source.grid
-        self.sparse = isinstance(source, SparseLDA)
+        self.least = source.least * source.grid if isinstance(source, SparseLDA) else 0  # 0: every pixel
         self.expand = from_conv(source.expand)
         self.reduce = from_conv(source.reduce)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         x = x.permute(0, 2, 3, 1)
-        if self.sparse:
-            x = thinned(x, step(x.shape[1], x.shape[2], self.grid))
+        if self.least:
+            x = thinned(x, step(x.shape[1], x.shape[2], self.least))
         edges = bins(x.shape[1], self.grid)
         columns = column_pools(x, {end - start for start, end in edges}, self.grid)
         sums = self.strips(x, edges) if x.shape[1] >= 2 * self.grid else self.whole(x, edges)

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from android_bench.arm_counter import count
+from android_bench.arm_runner import missing_runner
 from android_bench.emulate import missing, run_arm
+from convert.int8.quantize import quantize
+from convert.int8.recipe import Recipe
 from convert.samples import sample_images
-from convert.source import Source
+from convert.source import Source, resolve
 from convert.tflite import Precision, Via, convert
 from mobileiqa import litert
 from mobileiqa.preprocess import prepare
@@ -21,6 +25,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason="no ARM root: run `make arm`"),
 ]
+needs_runner = pytest.mark.skipif(bool(missing_runner()), reason=f"{missing_runner()}: run `make arm`")
 SMALL = {"grid": 6, "head_pool": 2}  # of MobileIQA, instead of a grid of 22
 
 
@@ -67,3 +72,32 @@ def test_fp16_file_computes_in_fp16_on_cortex_a76(name: str, tmp_path: Path) -> 
     # Untrained weights amplify rounding (their scores leave the declared range): a phone's checkpoint is held to
     # 5e-3 by convert.parity; here a broken kernel, which is off by far more, must not pass.
     assert error.max() < 0.05 * max(1.0, float(np.abs(host).max()) / (high - low))
+
+
+@needs_runner
+def test_fp16_arithmetic_is_executed_on_cortex_a76_alone(tmp_path: Path) -> None:
+    """By the instructions themselves: eight FP16 multiply-accumulates each, and none in FP32."""
+    path = tmp_path / "model.tflite"
+    assert convert(small("lar-iqa-single"), Precision.FP16, Via.LITERT, path).fp16_arithmetic_allowed
+    with_fp16, without = (count(path, cpu).counts for cpu in ("cortex-a76", "cortex-a53"))
+    assert with_fp16["fmla_8h"] > 1_000_000
+    assert with_fp16["fmla_4s"] == without["fmla_8h"] == 0
+    assert with_fp16["fmla_8h"] < 0.6 * without["fmla_4s"]  # half, and the edges of tiles
+    assert with_fp16["instructions"] < 0.6 * without["instructions"]
+
+
+@needs_runner
+def test_int8_runs_on_dot_products(tmp_path: Path) -> None:
+    """The reference model: most of FP32's multiply-accumulates become SDOT, sixteen each, where the core has it."""
+    source = resolve(None, "96x64")
+    fp32, int8 = tmp_path / "fp32.tflite", tmp_path / "int8.tflite"
+    convert(source, Precision.FP32, Via.LITERT, fp32)
+    quantize(fp32, Recipe("static"), [prepare(image, source.spec) for _, image in sample_images(4)], int8)
+    plain, dots, without = (
+        count(path, cpu).counts
+        for path, cpu in ((fp32, "cortex-a76"), (int8, "cortex-a76"), (int8, "cortex-a53"))
+    )
+    assert plain["fmla_8h"] == plain["sdot"] == without["sdot"] == dots["fmla_8h"] == 0
+    assert 16 * dots["sdot"] > 0.6 * 4 * plain["fmla_4s"]  # depthwise and first convolutions have none
+    assert without["smlal"] > 4 * dots["smlal"]
+    assert dots["instructions"] < 0.75 * min(plain["instructions"], without["instructions"])

@@ -1,0 +1,245 @@
+"""`python -m android_bench.arm_counts`: instructions of one inference on an emulated ARM core, and a gate on them.
+
+A regression metric without noise for CI machines whose times are noise: a change that makes XNNPACK leave its FP16 or
+INT8 kernels, or that adds work, shows in the first run. Not latency, and never printed as such.
+
+Exit 0: counted, and the gate passed. 1: a file did not run, or the gate failed. 2: the user's input was wrong.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from android_bench.arm_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_cpu, count
+from android_bench.emulate import DEFAULT_CPU
+from android_bench.errors import InputError, RunError
+from android_bench.files import refuse_existing, write_whole
+from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
+
+SCHEMA = 1
+EXAMPLE = "python -m android_bench.arm_counts fp32.tflite fp16.tflite --cpu cortex-a76 --baseline main.json"
+NOT_LATENCY = (
+    "Instruction counts are not latency: caches, memory and pipelines decide what an instruction costs."
+)
+MAX_GROWTH = 1.01
+HEADS = {
+    "instructions": "M instr",
+    "fmla_4s": "FMLA .4s",
+    "fmla_8h": "FMLA .8h",
+    "sdot": "SDOT",
+    "smmla": "SMMLA",
+    "smlal": "SMLAL",
+}
+SPREAD = Kind(
+    f"a number from 0 to {MOST_SPREAD:g}",
+    lambda value: type(value) in (int, float) and 0 <= value <= MOST_SPREAD,
+)
+COUNTED = {
+    "file": TEXT,
+    "artifact_sha256": SHA256,
+    "size_bytes": COUNT,
+    "fp16_capable": FLAG,
+    "file_precision": MAYBE_TEXT,
+    "input_shapes": [[COUNT]],
+    "cpu": Kind(f"one of {', '.join(PARTS)}", lambda value: value in PARTS),
+    "force_fp16": FLAG,
+    "runtime": TEXT,
+    "emulator": TEXT,
+    "counts": {kind: COUNT if kind == "instructions" else WHOLE for kind in KINDS},
+    "spread": SPREAD,
+}
+REPORT = {
+    "schema": Kind(f"{SCHEMA}", lambda value: type(value) is int and value == SCHEMA),
+    "note": TEXT,
+    "counts": [COUNTED],
+}
+FAST = ("fmla_8h", "sdot", "smmla")  # the reduced-precision kernels
+FAILING = frozenset({"more", "lost kernels", "lost"})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file beside its baseline. `growth`: instructions now over then; None where one of them is missing.
+
+    verdict: lost kernels (it ran FP16 or dot-product kernels and runs none of them now), more (beyond the allowed
+    factor), fewer (beyond its inverse), same, new (not in the baseline), lost (there, and not counted now).
+    """
+
+    name: str
+    cpu: str
+    verdict: str
+    growth: float | None = None
+    remark: str = ""
+
+
+def to_json(rows: Sequence[Counted]) -> dict[str, Any]:
+    """Everything, JSON-ready; `from_json` reverses it."""
+    return {"schema": SCHEMA, "note": NOT_LATENCY, "counts": [dataclasses.asdict(row) for row in rows]}
+
+
+def from_json(data: Any, where: str = "the counts") -> list[Counted]:
+    """Rows of `to_json`'s dict. Raises InputError, naming the field, for another schema or a malformed row."""
+    check(data, REPORT, where)
+    return [
+        Counted(**{**row, "input_shapes": tuple(map(tuple, row["input_shapes"]))}) for row in data["counts"]
+    ]
+
+
+def read_counts(path: Path) -> list[Counted]:
+    """Rows of one file; raises InputError when it is missing, no JSON, or not of this schema."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        found = error.strerror or "an error"
+        raise InputError(f"a readable JSON file at {path}", found, "check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"JSON in {path}", str(error), "count again, or correct the file") from error
+    return from_json(data, str(path))
+
+
+def judge(
+    rows: Sequence[Counted], baseline: Sequence[Counted], max_growth: float = MAX_GROWTH
+) -> list[Judged]:
+    """Each row beside the baseline's of the same file name, CPU and forced precision, then the lost ones.
+
+    Raises InputError when either side holds two rows that would meet the same one.
+    """
+    new, old = _by_key(rows, "new counts"), _by_key(baseline, "baseline")
+    judged = [_judge(row, old.get(key), max_growth) for key, row in new.items()]
+    lost = [Judged(_name(row), row.cpu, "lost") for key, row in old.items() if key not in new]
+    return [*judged, *lost]
+
+
+def table(rows: Sequence[Counted]) -> str:
+    """Aligned columns for people, one row per file and CPU; millions."""
+    lines = [["file", "cpu", *HEADS.values()]]
+    for row in rows:
+        lines.append([_name(row), row.cpu, *(f"{row.counts[kind] / 1e6:,.2f}" for kind in HEADS)])
+    first, second, *rest = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(
+        "  ".join([line[0].ljust(first), line[1].ljust(second), *map(str.rjust, line[2:], rest)])
+        for line in lines
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return _run(args)
+    except (InputError, RunError, OSError) as error:
+        print(f"android_bench.arm_counts: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print("android_bench.arm_counts: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m android_bench.arm_counts",
+        description="Counts the instructions of one inference on an emulated ARM core. They are not latency.",
+        epilog=f"example:\n  {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE.tflite")
+    add("--cpu", action="append", metavar="CPU", help=f"{', '.join(PARTS)}; may be repeated ({DEFAULT_CPU})")
+    add("--force-fp16", action="store_true", help="compute in FP16 whatever the file says")
+    add("--baseline", type=Path, metavar="COUNTS.json", help="older counts: exit 1 when instructions grew")
+    add(
+        "--max-growth", type=float, metavar="FACTOR", help=f"of the instructions, for the gate ({MAX_GROWTH})"
+    )
+    add("--out", type=Path, metavar="COUNTS.json", help="also write the counts here")
+    add("--force", action="store_true", help="replace an existing --out file")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Counts, shows, writes, judges."""
+    cpus, max_growth = args.cpu or [DEFAULT_CPU], args.max_growth or MAX_GROWTH
+    if args.max_growth is not None and not (args.baseline and 1 <= args.max_growth <= 100):
+        raise InputError(
+            "--max-growth from 1 to 100 beside --baseline", f"{args.max_growth:g}", "use 1.01 for 1 %"
+        )
+    if args.out:
+        refuse_existing(args.out, args.force)
+    for cpu in cpus:
+        check_cpu(cpu)
+    baseline = read_counts(args.baseline) if args.baseline else []
+    rows = [count(path, cpu, force_fp16=args.force_fp16) for path in args.files for cpu in cpus]
+    judged = judge(rows, baseline, max_growth) if args.baseline else []
+    if args.out:
+        write_whole(args.out, f"{json.dumps(to_json(rows), indent=2, allow_nan=False)}\n".encode())
+    return _show(rows, judged, args.out)
+
+
+def _show(rows: Sequence[Counted], judged: Sequence[Judged], out: Path | None) -> int:
+    """Table, verdicts and the JSON line; the exit code."""
+    failed = any(entry.verdict in FAILING for entry in judged)
+    print(table(rows))  # noqa: T201
+    print(f"one inference, one thread, {rows[0].runtime}, {rows[0].emulator}. {NOT_LATENCY}")  # noqa: T201
+    for entry in judged:
+        growth = "" if entry.growth is None else f", {entry.growth:.4f} times the instructions"
+        print(f"{entry.name} on {entry.cpu}: {entry.verdict}{growth}{entry.remark}")  # noqa: T201
+    brief: dict[str, Any] = {"counts": [{"file": row.file, "cpu": row.cpu, **row.counts} for row in rows]}
+    if judged:
+        print(f"gate {'FAILED' if failed else 'passed'}")  # noqa: T201
+        brief |= {"passed": not failed, "judged": [dataclasses.asdict(entry) for entry in judged]}
+    brief["written"] = [str(out)] if out else []
+    print(json.dumps(brief, separators=(",", ":"), allow_nan=False), flush=True)  # noqa: T201
+    return int(failed)
+
+
+def _judge(row: Counted, then: Counted | None, max_growth: float) -> Judged:
+    if then is None:
+        return Judged(_name(row), row.cpu, "new")
+    growth = row.counts["instructions"] / then.counts["instructions"]
+    if any(then.counts[kind] and not row.counts[kind] for kind in FAST):
+        verdict = "lost kernels"
+    else:
+        verdict = "more" if growth > max_growth else "fewer" if growth < 1 / max_growth else "same"
+    return Judged(_name(row), row.cpu, verdict, growth, _remark(row, then))
+
+
+def _remark(row: Counted, then: Counted) -> str:
+    """What changed beside the number: kinds that came or went, another runtime or emulator."""
+    words = [
+        f"{'no' if then.counts[kind] else 'now'} {head}"
+        for kind, head in HEADS.items()
+        if bool(row.counts[kind]) != bool(then.counts[kind])
+    ]
+    words += [
+        f"{name} was {getattr(then, name)}, is {getattr(row, name)}"
+        for name in ("runtime", "emulator")
+        if getattr(then, name) != getattr(row, name)
+    ]
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _by_key(rows: Sequence[Counted], what: str) -> Mapping[tuple[str, str, bool], Counted]:
+    found: dict[tuple[str, str, bool], Counted] = {}
+    for row in rows:
+        key = (Path(row.file).name, row.cpu, row.force_fp16)
+        if key in found:
+            raise InputError(
+                f"one row for each file name and CPU in the {what}",
+                f"two of {key[0]} on {key[1]}",
+                "leave one out",
+            )
+        found[key] = row
+    return found
+
+
+def _name(row: Counted) -> str:
+    """The file's name, and what was forced."""
+    return Path(row.file).name + (" (fp16 forced)" if row.force_fp16 else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

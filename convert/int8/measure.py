@@ -1,0 +1,219 @@
+"""Measures converted files against FP32 on images: scores, gates, layers, delegation, latency -> Report."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.candidate import at_size, spec_difference
+from convert.delegation import runtime_delegation
+from convert.edges import score_unit
+from convert.graph import Graph, read_graph
+from convert.int8.accuracy import agreement, labelled
+from convert.int8.gates import judge
+from convert.int8.layers import LayerTable, compare_layers, implied_step, precision
+from convert.int8.report import FileReport, Latency, Report
+from mobileiqa import cli
+from mobileiqa.checkpoint import sha256
+from mobileiqa.datasets.core import Sample
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.evaluate import load_models
+from mobileiqa.evaluation import reference_groups
+from mobileiqa.evaluation_report import Model
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import UNTRAINED
+
+BENCHMARK = ("--runs", "10", "--launches", "3", "--threads", "1", "--if-disturbed", "keep")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is scored: names, files and, of a labelled set, samples; `data` says what it is."""
+
+    data: str
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    samples: tuple[Sample, ...] | None
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """What the bootstrap draws together: images of one reference."""
+        return reference_groups(self.samples) if self.samples else None
+
+    @property
+    def resampled(self) -> str:
+        """What the bootstrap draws, in words."""
+        return "images" if self.groups is None else f"{self.groups.max() + 1} references"
+
+
+def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model, ...]:
+    """FP32 and the candidates, loaded. A checkpoint is run at the candidates' input size.
+
+    Raises UserError for files that do not load, an FP32 file that is not, and candidates of another model,
+    input size or preprocessing.
+    """
+    for path in candidates:
+        if Path(path).suffix != ".tflite":
+            raise UserError("candidates ending in .tflite", path, "convert the checkpoint first")
+    reference, *others = load_models([fp32, *candidates], threads)
+    if is_converted(reference) and (kind := precision(read_graph(fp32))) != "fp32":
+        raise UserError(f"an FP32 file first, then candidates; {fp32} to be one", kind, "correct the order")
+    spec = wanted_spec(reference, others[0].scorer.spec)
+    for other in others:
+        if different := _difference(spec, other.scorer.spec):
+            raise UserError(
+                f"{other.label} to be {reference.label} converted, inputs and scores alike", different,
+                "convert both from one checkpoint at one --size",
+            )  # fmt: skip
+    return reference, *others
+
+
+def wanted_spec(reference: Model, candidate: ModelSpec) -> ModelSpec:
+    """FP32's spec; a checkpoint's takes the candidate's input size."""
+    spec = reference.scorer.spec
+    return spec if is_converted(reference) else at_size(spec, candidate)
+
+
+def _difference(wanted: ModelSpec, found: ModelSpec) -> str:
+    sizes = [[f"{i.name} {i.width_px}x{i.height_px}" for i in spec.inputs] for spec in (wanted, found)]
+    other = f"{', '.join(sizes[1])}, expected {', '.join(sizes[0])}" if sizes[0] != sizes[1] else ""
+    return spec_difference(wanted, found) or other
+
+
+def measure(models: Sequence[Model], images: Images, layer_images: int = 0, latency: bool = False) -> Report:
+    """The report of `models`, FP32 first, as `load` returns them.
+
+    SQNR is of `layer_images` images, spread evenly over the set; it needs an FP32 .tflite file.
+    """
+    reference, *others = models
+    spec = wanted_spec(reference, others[0].scorer.spec)
+    raw = score(models, images.paths, spec)
+    unit = score_unit(spec, list(raw[0]))
+    low, high = spec.score_range
+    scores = (raw - low) / unit if spec.higher_is_better else (high - raw) / unit
+    files = [_file(reference, other, scores[[0, i]], images, unit) for i, other in enumerate(others, 1)]
+    if layer_images and is_converted(reference):
+        paths = _spread(images.paths, layer_images)
+        files = [replace(f, layers=_layers(reference, m, paths)) for f, m in zip(files, others, strict=True)]
+    if latency:
+        times = benchmark([model.path for model in models if model.path])
+        files = [replace(f, latency=time) for f, time in zip(files, times[1:], strict=True)]
+    return Report(
+        model=spec.name,
+        fp32=reference.label,
+        fp32_bytes=_bytes(reference),
+        data=images.data,
+        resampled=images.resampled,
+        unit=unit,
+        images=images.names,
+        labels=tuple(s.score for s in images.samples) if images.samples else None,
+        scores=scores,
+        files=tuple(files),
+        notes=tuple(_notes(reference, spec, layer_images)),
+    )
+
+
+def score(models: Sequence[Model], paths: Sequence[Path], spec: ModelSpec) -> NDArray[np.float64]:
+    """Raw scores, (models, images), each the mean over its crops; a score that is not finite stays what it is.
+
+    Raises UserError for an image that cannot be read.
+    """
+    rows = []
+    for path in cli.progress(paths, "scoring", len(paths)):
+        inputs = prepare(path, spec)
+        rows.append([float(model.scorer.run(inputs).mean()) for model in models])
+    return np.array(rows, np.float64).reshape(len(paths), len(models)).T
+
+
+def _file(
+    reference: Model, candidate: Model, scores: NDArray[np.float64], images: Images, unit: float
+) -> FileReport:
+    """One candidate's report but for layers and latency; scores: (2, images), FP32's first."""
+    assert candidate.path
+    graph = read_graph(candidate.path)
+    kind, step, before = precision(graph), implied_step(graph), _bytes(reference)
+    found = agreement(scores[0], scores[1], images.names, images.groups)
+    known = labelled(scores[0], scores[1], images.samples) if images.samples else None
+    delegation = runtime_delegation(candidate.path)
+    return FileReport(
+        label=candidate.label,
+        sha256=sha256(candidate.path),
+        precision=kind,
+        file_bytes=graph.file_bytes,
+        size_ratio=graph.file_bytes / before if before else None,
+        partitions=delegation["partitions"],
+        nodes_delegated=delegation["nodes_delegated"],
+        nodes_total=delegation["nodes_total"],
+        agreement=found,
+        labelled=known,
+        verdicts=judge(kind, found, known),
+        score_step=None if step is None else step / unit,
+        note=_origin(reference, graph),
+    )
+
+
+def is_converted(model: Model) -> bool:
+    """A .tflite file, not a checkpoint."""
+    return model.scorer.runtime == "litert"
+
+
+def _bytes(model: Model) -> int | None:
+    """The .tflite file's size; None for a checkpoint, which holds other weights."""
+    return model.path.stat().st_size if model.path and is_converted(model) else None
+
+
+def _origin(reference: Model, candidate: Graph) -> str:
+    """A remark where the two are known to come from different checkpoints, as after fine-tuning."""
+    if is_converted(reference) and reference.path:
+        ours = read_graph(reference.path).description.get("checkpoint_sha256")
+    else:
+        ours = sha256(reference.path) if reference.path else None
+    theirs = candidate.description.get("checkpoint_sha256")
+    return "from another checkpoint than FP32" if ours and theirs and ours != theirs else ""
+
+
+def _notes(reference: Model, spec: ModelSpec, layer_images: int) -> Iterator[str]:
+    """What holds for every file."""
+    if spec.untrained:
+        yield f"{spec.name} is {UNTRAINED}"
+    if layer_images and not is_converted(reference):
+        yield "no SQNR along the graph: FP32 is a checkpoint; name an FP32 .tflite file instead"
+
+
+def _spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """`count` of the images or fewer, from first to last: neighbours are often one photo's distortions."""
+    chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[i] for i in chosen]
+
+
+def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerTable:
+    assert reference.path and candidate.path
+    spec = reference.scorer.spec
+    inputs = (prepare(path, spec) for path in cli.progress(paths, f"layers of {candidate.label}", len(paths)))
+    return compare_layers(reference.path, candidate.path, inputs)
+
+
+def benchmark(paths: Sequence[Path]) -> list[Latency]:
+    """What `python -m android_bench` measures of all files, in turn; speed is relative to the first.
+
+    A process of its own: packages do not import each other. Files that a disturbed machine timed are marked, so
+    that the rest of a report is not lost. Raises UserError, with its line, when it reports nothing.
+    """
+    command = [sys.executable, "-m", "android_bench", *map(str, paths), *BENCHMARK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        found = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
+        raise UserError("latency from python -m android_bench", found, "leave --latency out, or try again")
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert len(results) == len(paths)
+    first = results[0]["median_ms"]
+    disturbed = any(r["disturbed"] for r in results)  # a ratio takes two
+    return [
+        Latency(r["median_ms"], r["p5_ms"], r["p95_ms"], first / r["median_ms"], disturbed) for r in results
+    ]

@@ -86,10 +86,10 @@ ARMS = {
 class Plan:
     """The size of the comparison. Every reference gives all 125 distortions and levels of the severity table."""
 
-    teacher_references: int = 80
-    student_references: int = 20  # among the teacher's
-    validation_references: int = 5
-    test_references: int = 16
+    teacher_references: int = 40
+    student_references: int = 15  # among the teacher's
+    validation_references: int = 4
+    test_references: int = 10
     teacher_epochs: int = 2
     student_epochs: int = 2
     batch: int = 40

@@ -70,10 +70,10 @@ class Plan:
 
     zooms: tuple[str, ...] = ("single", "multi-crop", "multi-resize", "both")
     backbone: str = "mobilenetv3_small_050"
-    train_references: int = 30
-    validation_references: int = 5
+    train_references: int = 16
+    validation_references: int = 4
     test_references: int = 12
-    test_images: int = 240  # drawn from theirs: 108 patches of each are read by every model
+    test_images: int = 100  # drawn from theirs: 108 patches of each are read by every model
     epochs: int = 2
     batch: int = 16
     window_px: int = 512  # of every image, in training and in test

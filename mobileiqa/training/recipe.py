@@ -102,10 +102,10 @@ RECIPES: dict[str, Recipe] = {
         # Trained, so that INT8 can be judged on them. 336 px windows as the photo: at 252 px its scale is that of
         # a 512 px photo at 384.
         Recipe("reference-kan", "lar-iqa-kan", "supervised", 2, 32, lr=5e-4, weight_decay=2e-2,
-               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=4000,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=2500,
                input_px=(252, 224), window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
         Recipe("reference-mobile", "mobilenet-iqa-small", "supervised", 2, 32, lr=1e-3, weight_decay=2e-2,
-               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=6000,
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=4000,
                crop_px=224, window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
     )
 }  # fmt: skip

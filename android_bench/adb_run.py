@@ -4,7 +4,6 @@ The same protocol as on the host: a fresh process per launch, pinned to the fast
 a phone's files lie in one folder that goes away with the run, also when the cable is pulled or this process dies.
 """
 
-import hashlib
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -12,22 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_bench import benchmark_model
+from android_bench import arm_runner, benchmark_model
 from android_bench.adb import Device, choose, folder_on, last_words, push, shell
 from android_bench.config import BenchConfig, BenchResult, Condition, Launch, PhoneRecord
 from android_bench.config import Device as MeasuredOn
 from android_bench.errors import InputError, RunError
 from android_bench.phone import Phone, condition, describe, require_cool
+from android_bench.program import Program
 from android_bench.tflite_file import TfliteFile, read
 
 LAUNCH_TIMEOUT_S = 600.0
 CANNOT_EXECUTE = 126  # what shells and their tools exit with
-PROGRAM = "benchmark_model"
-# Ten runs after warm-up, their mean: AI Benchmark's protocol, in processes whose every run is known.
+# Ten runs after warm-up, their mean: AI Benchmark's protocol, in processes of benchmark_model whose every run is known.
 PROTOCOL = {"runs": benchmark_model.MOST_RUNS, "launches": 5}
 # The process writes to a file, read afterwards: nothing travels over the cable while it is timed. Its number is
 # what the folder's holder stops it by.
-LAUNCH = """cd {folder} && sh -c 'echo $$ > {program}.pid; exec taskset {mask:x} ./{program} {flags}' > said 2>&1
+LAUNCH = """cd {folder} && sh -c 'echo $$ > {program}.pid; exec taskset {mask:x} {start} {flags}' > said 2>&1
 code=$?; cat said; rm -f said {program}.pid; exit $code"""
 Progress = Callable[[str], None]
 
@@ -38,8 +37,7 @@ class _Bench:
 
     artifacts: Sequence[TfliteFile]
     config: BenchConfig
-    program: Path
-    program_sha256: str
+    program: Program
     timeout_s: float
     progress: Progress
 
@@ -47,36 +45,35 @@ class _Bench:
 def measure(
     files: Sequence[Path | str],
     config: BenchConfig,
-    program: Path,
+    program: Path | None,
     serials: Sequence[str] = (),
     *,
     side_by_side: bool = False,
     timeout_s: float = LAUNCH_TIMEOUT_S,
     progress: Progress = lambda text: None,
 ) -> list[BenchResult]:
-    """Benchmarks each file on each phone with the `benchmark_model` at `program`; results phone by phone.
+    """Benchmarks each file on each phone with the `benchmark_model` at `program`, None for our own runner.
 
-    `serials` names the phones: ("all",) every attached one, () the only one. `timeout_s` is for one launch.
-    Raises InputError for what can be seen before anything is copied (files, flags, phones, heat) and RunError
-    when a phone goes away, has no room, cannot start the program, or leaves runs out.
+    Results come phone by phone. `serials` names the phones: ("all",) every attached one, () the only one.
+    `timeout_s` is for one launch. Raises InputError for what can be seen before anything is copied (files, flags,
+    phones, heat) and RunError when a phone goes away, has no room, cannot start the program, or leaves runs out.
     """
     if not files:
         raise InputError("at least one .tflite file", "none", "name the files to measure")
-    benchmark_model.check(config)
-    abi = benchmark_model.instruction_set(program)
+    (benchmark_model.check if program else arm_runner.check_config)(config)
+    used = benchmark_model.program(program) if program else arm_runner.program()
     artifacts = [read(path) for path in files]
     phones = [(device, describe(device)) for device in choose(serials)]
     for device, phone in phones:
         choose_cpus(device, phone, config)
-        if abi not in phone.abis:
+        if used.abi not in phone.abis:
             raise InputError(
-                f"a benchmark_model for {' or '.join(phone.abis)}, which {device.serial} runs",
-                f"one for {abi}",
+                f"a {used.name} for {' or '.join(phone.abis)}, which {device.serial} runs",
+                f"one for {used.abi}",
                 "name the build for that instruction set",
             )
         require_cool(device, condition(device))
-    digest = hashlib.sha256(program.read_bytes()).hexdigest()
-    bench = _Bench(artifacts, config, program, digest, timeout_s, progress)
+    bench = _Bench(artifacts, config, used, timeout_s, progress)
     with ThreadPoolExecutor(len(phones) if side_by_side else 1) as pool:
         jobs = [pool.submit(_measure_on, bench, device, phone) for device, phone in phones]
         try:
@@ -122,7 +119,8 @@ def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult
     require_cool(device, before)
     with folder_on(device) as folder:
         bench.progress(f"{device.serial}: copying {len(bench.artifacts)} file(s)")
-        push(device, bench.program, f"{folder}/{PROGRAM}")
+        for name, local in bench.program.files.items():
+            push(device, local, f"{folder}/{name}")
         for index, artifact in enumerate(bench.artifacts):
             push(device, artifact.path, f"{folder}/{index}.tflite")
         for turn in range(config.launches):
@@ -145,7 +143,7 @@ def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult
             artifact.fp16_capable,
             config,
             _measured_on(phone),
-            f"{PROGRAM} {bench.program_sha256[:12]}",
+            bench.program.runtime,
             tuple(done),
             input_shapes=artifact.input_shapes,
             file_precision=artifact.precision,
@@ -157,8 +155,9 @@ def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult
 
 def _launch(bench: _Bench, device: Device, folder: str, index: int, cpus: tuple[int, ...]) -> Launch:
     """One process on the phone."""
-    mask, words = sum(1 << cpu for cpu in cpus), benchmark_model.flags(bench.config, f"{index}.tflite")
-    script = LAUNCH.format(folder=folder, program=PROGRAM, mask=mask, flags=shlex.join(words))
+    program, mask = bench.program, sum(1 << cpu for cpu in cpus)
+    flags = shlex.join(program.options(bench.config, f"{index}.tflite"))
+    script = LAUNCH.format(folder=folder, program=program.name, start=program.start, mask=mask, flags=flags)
     where = f"{device.serial}: {bench.artifacts[index].path}"
     code, said = shell(device, script, bench.timeout_s)
     if "No space left" in said:
@@ -169,7 +168,7 @@ def _launch(bench: _Bench, device: Device, folder: str, index: int, cpus: tuple[
             f"{last_words(said)}; use another phone"
         )
     try:
-        return benchmark_model.launch(benchmark_model.parse(said, code), bench.config, cpus)
+        return program.read(said, code, bench.config, cpus)
     except RunError as error:
         raise RunError(f"{where}: {error}") from error
 

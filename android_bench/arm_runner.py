@@ -5,6 +5,7 @@ and its loader among them. So one folder is all that an emulator, a board or a p
 there: the program starts through the loader beside it. Its answers are JSON lines, one a run.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import Distribution
@@ -15,6 +16,7 @@ from android_bench.adb import last_words
 from android_bench.config import BenchConfig, Launch, Precision
 from android_bench.emulate import arm_root, missing
 from android_bench.errors import InputError, RunError
+from android_bench.program import Program
 from android_bench.schema import AMOUNT, FLAG, NUMBER, TEXT, WHOLE, check
 
 PROGRAM = "runner"
@@ -63,6 +65,27 @@ def require_runner() -> None:
             reason,
             "run `make arm` in a checkout, or set MOBILEIQA_ARM to the folder of one",
         )
+
+
+def program() -> Program:
+    """It, for phones: its whole folder goes there. Raises InputError when `make arm` has not built it."""
+    require_runner()
+    digest = hashlib.sha256((folder() / PROGRAM).read_bytes()).hexdigest()
+    return Program(
+        PROGRAM,
+        {file.name: file for file in sorted(folder().iterdir())},
+        " ".join(start(".")),
+        f"{runtime()}, {PROGRAM} {digest[:12]}",
+        "arm64-v8a",
+        options,
+        lambda said, code, config, cpus: launch(parse(said, code=code), config, cpus),
+    )
+
+
+def check_config(config: BenchConfig) -> None:
+    """Raises InputError for what the program cannot do: the built-in kernels, without XNNPACK."""
+    if not config.use_xnnpack:
+        raise InputError("XNNPACK, which our runner always uses", "no XNNPACK", "leave --no-xnnpack out")
 
 
 def runtime() -> str:

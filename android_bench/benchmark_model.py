@@ -6,6 +6,7 @@ Builds differ: old ones print no percentiles and another last line, the oldest n
 in front. A flag that a build does not know is a warning there and an error here.
 """
 
+import hashlib
 import re
 import struct
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from pathlib import Path
 from android_bench.adb import last_words
 from android_bench.config import BenchConfig, Launch, Precision
 from android_bench.errors import InputError, RunError
+from android_bench.program import Program
 
+NAME = "benchmark_model"
 MOST_RUNS = 2
 MIB = 1.048576  # the tool's "MB" are 2**20 bytes
 # ELF machine -> Android's name of the instruction set.
@@ -87,8 +90,23 @@ def flags(config: BenchConfig, model: str) -> list[str]:
     return [f"--{name}={value}" for name, value in words.items()]
 
 
+def program(path: Path) -> Program:
+    """The build at `path`. Raises InputError when there is no program."""
+    abi = instruction_set(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Program(
+        NAME,
+        {NAME: path},
+        f"./{NAME}",
+        f"{NAME} {digest[:12]}",
+        abi,
+        flags,
+        lambda said, code, config, cpus: launch(parse(said, code), config, cpus),
+    )
+
+
 def instruction_set(program: Path) -> str:
-    """Android's name of what a program is compiled for. Raises InputError when it is not a program."""
+    """Android's name of what a program is compiled for. Raises InputError when it is no program."""
     if not program.is_file():
         found = "a folder" if program.is_dir() else "no such file"
         raise InputError(f"a benchmark_model program at {program}", found, "check the path")

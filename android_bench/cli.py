@@ -42,9 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.out:
             refuse_existing(args.out, args.force)
-        mode = (
-            _emulate if args.emulate else _measure_phones if args.benchmark_model or args.serial else _measure
-        )
+        on_phones = args.benchmark_model or args.runner or args.serial
+        mode = _emulate if args.emulate else _measure_phones if on_phones else _measure
         report = mode(args)
         if args.out:
             text = json.dumps(report, indent=2, allow_nan=False)
@@ -82,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--emulate", metavar="CPU", help=f"instead run once, untimed, on an emulated {', '.join(CPUS)}")
     add("--benchmark-model", type=Path, metavar="PATH", help="measure on phones over adb, with this program")
+    add("--runner", choices=["ours"], help="the same with our own program, which `make arm` builds")
     add(
         "--serial",
         action="append",
@@ -126,14 +126,17 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
     """Benchmark on phones: prints a table for each and returns the report."""
-    if not args.benchmark_model:
+    if bool(args.benchmark_model) == bool(args.runner):
         raise InputError(
-            "--benchmark-model beside --serial", "none", "name TFLite's benchmark_model for the phone"
+            "one program for the phones",
+            "two" if args.runner else "none",
+            "name TFLite's with --benchmark-model, or take ours with `--runner ours`",
         )
     if args.if_disturbed:
         raise InputError("no --if-disturbed for phones", args.if_disturbed, "leave it out")
     precision = Precision.FP16 if args.force_fp16 else Precision.FILE
-    asked = {**adb_run.PROTOCOL, **_given(args), "precision": precision, "use_xnnpack": not args.no_xnnpack}
+    protocol = adb_run.PROTOCOL if args.benchmark_model else {}
+    asked = {**protocol, **_given(args), "precision": precision, "use_xnnpack": not args.no_xnnpack}
     results = adb_run.measure(
         args.files,
         BenchConfig(**asked),
@@ -150,7 +153,15 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
 
 def _emulate(args: argparse.Namespace) -> dict[str, Any]:
     """One untimed run per file on an emulated CPU."""
-    others = ("no_xnnpack", "if_disturbed", "benchmark_model", "serial", "side_by_side", "force_fp16")
+    others = (
+        "no_xnnpack",
+        "if_disturbed",
+        "benchmark_model",
+        "runner",
+        "serial",
+        "side_by_side",
+        "force_fp16",
+    )
     ignored = [*_given(args), *(name for name in others if getattr(args, name))]
     if ignored:
         raise InputError(

@@ -74,7 +74,10 @@ def test_the_big_cores_have_the_highest_clock(clocks, count, cores):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--serial", "all"], "expected --benchmark-model beside --serial"),
+        (["--serial", "all"], "expected one program for the phones; found none"),
+        (["--runner", "ours", "--benchmark-model", "b"], "expected one program for the phones; found two"),
+        (["--runner", "ours", "--no-xnnpack"], "expected XNNPACK, which our runner always uses"),
+        (["--emulate", "cortex-a76", "--runner", "ours"], "found runner"),
         (["--force-fp16"], "no options for phones on the host; found force_fp16"),
         (["--side-by-side"], "no options for phones on the host; found side_by_side"),
         (["--emulate", "cortex-a76", "--serial", "all"], "found serial"),

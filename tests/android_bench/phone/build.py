@@ -2,7 +2,7 @@
 
 As in `make arm`, nothing on the system changes and root is not needed: Debian's adb, adbd and busybox are fetched
 through apt into private folders and unpacked, and the ARM program that stands in for benchmark_model is compiled
-by the zig of the PyPI package ziglang. `make arm` must have run: the ARM libraries are from there.
+as the ARM runner of `make arm` is, which must have run: the ARM libraries are from there.
 """
 
 import hashlib
@@ -12,20 +12,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 from android_bench.emulate import MANIFEST, arm_root, missing
+from tools import arm_programs
 from tools.make_arm import BACKPORTS, BuildError, choose_archive, debian_archives, fetch_debs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 DEBS = ("-t", BACKPORTS, "adb", "adbd", "busybox-static")
-ZIG = "ziglang==0.15.1"
-TARGET = "aarch64-linux-gnu.2.34"
 # Program -> what it is compiled with: the older build does not know --xnnpack_force_fp16.
 PROGRAMS = {"benchmark_model": (), "benchmark_model_old": ("-DOLD_BUILD",)}
-SOURCES = (HERE / "benchmark_model.c", HERE / "session.h")
+SOURCES = (HERE / "benchmark_model.c", arm_programs.SOURCES / "session.h")
 LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-aarch64.so.1")
 
 
@@ -64,7 +62,10 @@ def phone_root() -> Path:
 
 def recipe() -> str:
     """Identity of what is built here; another one means another phone."""
-    parts = [json.dumps((DEBS, ZIG, TARGET, PROGRAMS, LIBRARIES)), *(file.read_text() for file in SOURCES)]
+    parts = [
+        json.dumps((DEBS, arm_programs.ZIG, arm_programs.TARGET, PROGRAMS, LIBRARIES)),
+        *(file.read_text() for file in SOURCES),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -97,26 +98,17 @@ def gather_arm(target: Path) -> None:
 
 def compile_programs(work: Path, new: Path) -> None:
     """The stand-ins for benchmark_model, compiled for ARM64 against LiteRT."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={work}", ZIG]
-    subprocess.run(pip, check=True)
-    (wheel,) = work.glob("ziglang-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(work)
-    zig = work / "ziglang" / "zig"
-    zig.chmod(0o755)
-    env = {
-        **os.environ,
-        "ZIG_GLOBAL_CACHE_DIR": str(work / "cache"),
-        "ZIG_LOCAL_CACHE_DIR": str(work / "cache"),
-    }
+    zig = arm_programs.fetch_zig(work)
     for program, options in PROGRAMS.items():
-        command = [
-            *(zig, "cc", "-target", TARGET, "-O2", "-s", *options, "-o", new / program, SOURCES[0]),
+        arm_programs.compile_c(
+            zig,
+            arm_programs.TARGET,
+            *options,
+            *(f"-I{arm_programs.SOURCES}", SOURCES[0], "-o", new / program),
             *(new / "arm" / "libLiteRt.so", "-Wl,--allow-shlib-undefined"),
             # Android's loader is elsewhere; the small phone's is where its other libraries are.
             "-Wl,--dynamic-linker=/system/lib64/ld-linux-aarch64.so.1",
-        ]
-        subprocess.run(command, check=True, env=env)
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,24 @@
+"""What adb_run has to know of a program that runs .tflite files on phones: TFLite's benchmark_model, or ours."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_bench.config import BenchConfig, Launch
+
+
+@dataclass(frozen=True)
+class Program:
+    """`files`: its name on the phone -> where it is here. `start`: how a shell in the folder of its files starts it.
+
+    abi: Android's name of what it is compiled for. options(config, model) are its words; read(said, exit code,
+    config, cpus) is the launch that it reports, or raises what it did wrong.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    start: str
+    runtime: str
+    abi: str
+    options: Callable[[BenchConfig, str], list[str]]
+    read: Callable[[str, int, BenchConfig, tuple[int, ...]], Launch]

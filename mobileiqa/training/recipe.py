@@ -105,8 +105,8 @@ RECIPES: dict[str, Recipe] = {
                warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=2500,
                input_px=(252, 224), window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
         Recipe("reference-mobile", "mobilenet-iqa-small", "supervised", 2, 32, lr=1e-3, weight_decay=2e-2,
-               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=4000,
-               crop_px=224, window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
+               warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 20.0), ("plcc", 2.0)), epoch_images=2000,
+               crop_px=144, window_px=336, ema=0.99, clip_norm=5.0, validation_limit=500),
     )
 }  # fmt: skip
 

@@ -32,7 +32,7 @@ SITES = {
     "lar-iqa-lite": {"fold_batch_norm": 49, "band_blocks": 16, "spline_without_comparisons": 2},
     "hyperiqa": {"fold_batch_norm": 53, "pad_pools_with_zeros": 1},
 }
-SLOW = ("mobilevit-iqa",)
+SLOW = ("mobilenet-iqa", "mobilevit-iqa")  # what they do is seen on mobilenet-iqa-small
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS]
 SMALL = "lar-iqa-single"
 

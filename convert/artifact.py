@@ -46,6 +46,7 @@ class Artifact:
     rewrites: dict[str, Any]
     tool_versions: dict[str, str]
     command: str
+    approximations: tuple[str, ...] = ()  # names in convert.approximations: changes that are not exact
 
 
 def tool_versions() -> dict[str, str]:

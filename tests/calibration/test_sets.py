@@ -128,6 +128,6 @@ def test_specs_come_from_names_and_tflite_files(tiny, spec):
     ):
         resolve_spec("resnet")
     with pytest.raises(UserError, match="--size"):
-        resolve_spec("lar-iqa-kan", (64, 48))
+        resolve_spec("lar-iqa-kan", "64x48")
     assert at_size_of(MODELS["mobilenet-iqa"].spec, spec) == spec
     assert at_size_of(MODELS["lar-iqa-kan"].spec, spec) == MODELS["lar-iqa-kan"].spec

@@ -117,7 +117,7 @@ def test_only_broken_images_fail(folder: Path, tiny, capsys):
     ("args", "message"),
     [
         (["missing.png"], "nothing at missing.png"),
-        (["{folder}", "--model", "no-such-model"], "mobilenet-iqa, mobilevit-iqa"),
+        (["{folder}", "--model", "no-such-model"], "mobilenet-iqa, mobilenet-iqa-small, mobilevit-iqa"),
         (["{folder}", "--model", "missing.tflite"], "nothing at missing.tflite"),
         (["{folder}", "--model", "{folder}/a.png"], "checkpoint"),
         (["{folder}", "--threads", "0"], "--threads of 1 or more"),

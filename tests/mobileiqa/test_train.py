@@ -85,6 +85,7 @@ def test_it_leaves_logs_and_a_picture(trained: tuple[Path, dict[str, Any]]) -> N
     assert b"validation/srcc" in events.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated(trained: tuple[Path, dict[str, Any]], labelled: Path) -> None:
     out, summary = trained
     before = (out / "validation.csv").read_text()
@@ -104,7 +105,7 @@ def test_a_finished_run_is_not_repeated(trained: tuple[Path, dict[str, Any]], la
         (("--init", "nothing.pth"), "nothing.pth"),
         (("--data", "pristine", "."), "--severity"),
         (("--set", "window_px=64", "--recipe", "reference-kan", "--size", "64x64"), "64x64,64x64"),
-        (("--cache", "c", "--set", "crop_px=0", "--from-scratch"), "leave --cache out"),
+        (("--cache", "c", "--set", "crop_px=0", "window_px=0", "--from-scratch"), "leave --cache out"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

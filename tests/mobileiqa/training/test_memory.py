@@ -31,6 +31,7 @@ def faults(how: str) -> int:
     return int(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is the subject")
 def test_a_freed_block_is_used_again() -> None:
     assert faults("keep") < 0.05 * faults("plain")

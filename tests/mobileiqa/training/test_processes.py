@@ -37,6 +37,7 @@ def trained(folder: Path, *launcher: str, norms: str = "joint") -> dict[str, Any
     return torch.load(folder / "result.pt")
 
 
+@pytest.mark.slow
 def test_two_gloo_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> None:
     one, two = trained(tmp_path / "one"), trained(tmp_path / "two", *LAUNCHER)
     assert len(one["losses"]) == len(two["losses"]) == 8

@@ -77,13 +77,17 @@ def _cached(route: str, case: Case, _path: Path) -> Path:
 
 
 def _default_static(case: Case, path: Path) -> Path:
-    """ai-edge-quantizer as its documentation shows it, on litert-torch's plain file."""
-    from ai_edge_quantizer import quantizer, recipe
+    """ai-edge-quantizer as its documentation shows it, on litert-torch's plain file; inputs and score in float."""
+    from ai_edge_quantizer import qtyping, quantizer, recipe
 
     from mobileiqa.litert import SIGNATURE
 
     plain = _cached("litert-torch", case, path)
-    made = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
+    floats = [
+        {"regex": ".*", "operation": kind, "algorithm_key": recipe.AlgorithmName.NO_QUANTIZE, "op_config": {}}
+        for kind in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT)
+    ]
+    made = quantizer.Quantizer(str(plain), [*recipe.static_wi8_ai8(), *floats])
     samples = {SIGNATURE: [_random_inputs(plain, seed) for seed in range(CALIBRATION)]}
     result = made.quantize(made.calibrate(samples))
     path.write_bytes(bytes(result.quantized_model))

@@ -102,7 +102,9 @@ def _shift(model: "Model", quantized: "Model", pair: Pair, moments: Moments) -> 
     shift = (errors @ moments.mean[:, :, None]).ravel()
     bias = values(quantized, pair.bias)
     if bias.dtype == np.int32:
-        shift = np.rint(shift / _scales(quantized, pair.bias, shift.shape))
+        steps = _scales(quantized, pair.bias, shift.shape)
+        dead = steps == 0  # no weight but 0: its output is its bias, rounded as it was
+        shift = np.where(dead, 0, np.rint(shift / np.where(dead, 1, steps)))
     replace(quantized, pair.bias, bias - shift)
 
 

@@ -58,7 +58,7 @@ def test_missing_runs_are_no_result(tiny, monkeypatch):
 
     monkeypatch.setattr(host, "ask", forgetful)
     with pytest.raises(RunError, match="3 runs were asked for, 2 reported"):
-        host.measure([tiny.path], BenchConfig(runs=3))
+        measure([tiny.path], BenchConfig(runs=3))
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_a_calm_launch_is_reported(tiny):
 
 def test_an_output_that_is_not_finite_is_no_result(not_finite):
     with pytest.raises(RunError, match=r"not_finite\.tflite: the output is not finite"):
-        host.measure([not_finite], BenchConfig(runs=1))
+        measure([not_finite], BenchConfig(runs=1))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_an_output_that_is_not_finite_is_no_result(not_finite):
 )
 def test_refuses_what_this_machine_cannot_do(tiny, config, words):
     with pytest.raises(InputError, match=words):
-        host.measure([tiny.path], config)
+        measure([tiny.path], config)
 
 
 def test_one_bad_file_stops_everything_before_it_starts(tiny, tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 
 from android_bench.arm_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_cpu, count
 from android_bench.emulate import DEFAULT_CPU
-from android_bench.errors import InputError, RunError
+from android_bench.errors import InputError, exit_code
 from android_bench.files import refuse_existing, write_whole
 from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
 
@@ -130,14 +130,7 @@ def table(rows: Sequence[Counted]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    try:
-        return _run(args)
-    except (InputError, RunError, OSError) as error:
-        print(f"android_bench.arm_counts: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print("android_bench.arm_counts: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return 130
+    return exit_code("android_bench.arm_counts", lambda: _run(args))
 
 
 def _parser() -> argparse.ArgumentParser:

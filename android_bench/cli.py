@@ -15,7 +15,7 @@ from android_bench import adb_run, disturbance
 from android_bench.config import BenchConfig, BenchResult, Precision, from_json, to_json
 from android_bench.disturbance import IfDisturbed
 from android_bench.emulate import CPUS, run_arm_random
-from android_bench.errors import InputError, RunError
+from android_bench.errors import InputError, exit_code
 from android_bench.files import refuse_existing, write_whole
 from android_bench.host import measure
 from android_bench.tflite_file import read
@@ -39,22 +39,20 @@ COLUMNS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    try:
-        if args.out:
-            refuse_existing(args.out, args.force)
-        on_phones = args.benchmark_model or args.runner or args.serial
-        mode = _emulate if args.emulate else _measure_phones if on_phones else _measure
-        report = mode(args)
-        if args.out:
-            text = json.dumps(report, indent=2, allow_nan=False)
-            write_whole(args.out, f"{text}\n".encode())
-        _say(json.dumps(_brief(report), separators=(",", ":"), allow_nan=False))
-    except (InputError, RunError, OSError) as error:
-        print(f"android_bench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print("android_bench: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return 130
+    return exit_code("android_bench", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Measures where the arguments say, shows and writes."""
+    if args.out:
+        refuse_existing(args.out, args.force)
+    on_phones = args.benchmark_model or args.runner or args.serial
+    mode = _emulate if args.emulate else _measure_phones if on_phones else _measure
+    report = mode(args)
+    if args.out:
+        text = json.dumps(report, indent=2, allow_nan=False)
+        write_whole(args.out, f"{text}\n".encode())
+    _say(json.dumps(_brief(report), separators=(",", ":"), allow_nan=False))
     return 0
 
 

@@ -1,4 +1,7 @@
-"""The two ways a benchmark ends without a figure: the request was wrong, or the run failed."""
+"""The two ways a benchmark ends without a figure, and how a command says so: a wrong request, a failed run."""
+
+import sys
+from collections.abc import Callable
 
 
 class InputError(ValueError):
@@ -11,3 +14,15 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The runtime refused the file or crashed, or runs are missing. Exit code 1."""
+
+
+def exit_code(prog: str, body: Callable[[], int]) -> int:
+    """What body() returns; an error is one line on stderr and its exit code, an interruption 130."""
+    try:
+        return body()
+    except (InputError, RunError, OSError) as error:
+        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return 130

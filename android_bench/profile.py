@@ -19,7 +19,7 @@ from typing import Any
 
 from android_bench import disturbance
 from android_bench.config import BenchConfig, Device
-from android_bench.errors import InputError, RunError
+from android_bench.errors import InputError, RunError, exit_code
 from android_bench.files import refuse_existing, write_whole
 from android_bench.host import choose_cpus, this_machine
 from android_bench.process import ask
@@ -164,14 +164,7 @@ def to_json(found: Profile) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    try:
-        return _run(args)
-    except (InputError, RunError, OSError) as error:
-        print(f"android_bench.profile: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print("android_bench.profile: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return 130
+    return exit_code("android_bench.profile", lambda: _run(args))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,9 +28,6 @@ from convert.int8.weights import weighted
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
 
-# Operators that only move values.
-_MOVING = ("PAD", "TRANSPOSE", "RESHAPE", "SLICE", "STRIDED_SLICE", "CONCATENATION")
-
 
 @dataclass(frozen=True)
 class Quantized:
@@ -91,27 +88,10 @@ def _quantize(path: Path, recipe: Recipe, images: Callable[[], Iterator[Inputs]]
         seen = observe(path, images())
         ranges = {name: METHODS[recipe.ranges](values) for name, values in seen.items()}
         ranges |= hard_swish_as_products(model, ranges)
-    chosen = _clipped(model, _computing(model, plan(model, recipe)))
+    chosen = _clipped(model, plan(model, recipe))
     fb.write(model, edited)
     out.write_bytes(_quantized(edited, chosen, ranges, recipe.weights_per))
     return chosen
-
-
-def _computing(model: "Model", chosen: Plan) -> Plan:
-    """8 bits begin where something is computed: without operators that only move values that are float so far.
-
-    A PAD before a convolution that stays in float would take the image through 8 bits, whose grid is half a step
-    beside that of its pixels: on the reference model that is more than half of the mean shift (0.008 to 0.003).
-    """
-    graph, static = model.subgraphs[0], set(chosen.static)
-    eight_bit: set[int] = set()
-    for operator in graph.operators:
-        name = graph.tensors[operator.outputs[0]].name.decode()
-        if fb.kind(model, operator) in _MOVING and not eight_bit & {int(t) for t in operator.inputs}:
-            static.discard(name)
-        elif name in static:
-            eight_bit |= {int(t) for t in operator.outputs}
-    return dataclasses.replace(chosen, static=tuple(name for name in chosen.static if name in static))
 
 
 def _clipped(model: "Model", chosen: Plan) -> Plan:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODES = ("static", "dynamic", "weights")
 FLOAT_FIRST = {"static": sys.maxsize, "dynamic": 1, "weights": 0}  # at most so many stay in float
+_MOVING = ("PAD", "TRANSPOSE", "RESHAPE", "SLICE", "STRIDED_SLICE", "CONCATENATION")  # they only move values
 ROUNDINGS = ("least-error", "nearest")  # convert.int8.rounding's functions
 WEIGHTS_PER = ("channel", "tensor")
 _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
@@ -105,7 +106,7 @@ def plan(model: "Model", recipe: Recipe) -> Plan:
     static: list[int] = []
     first = set(_first(graph, kinds, min(recipe.float_first, FLOAT_FIRST[recipe.mode])))
     if recipe.mode == "static":
-        static = _first_part(model, kinds, kept | first)
+        static = _computing(graph, kinds, _first_part(model, kinds, kept | first))
     weighted = [i for i in weighted if i not in first and i not in set(static)]
     chosen = tuple(names[i] for i in weighted)
     return Plan(
@@ -128,6 +129,22 @@ def _first_part(model: "Model", kinds: list[str], kept: set[int]) -> list[int]:
             found.append(i)
     wanted = set(_upstream(graph, [i for i in found if kinds[i] in _SPATIAL]))
     return [i for i in found if i in wanted and i not in kept]
+
+
+def _computing(graph: Any, kinds: list[str], static: list[int]) -> list[int]:
+    """8 bits begin where something is computed: without operators that only move values that are float so far.
+
+    A PAD before a convolution that stays in float would take the image through 8 bits, whose grid is half a step
+    beside that of its pixels: on the reference model that is more than half of the mean shift (0.008 to 0.003).
+    """
+    eight_bit: set[int] = set()
+    found = []
+    for i in static:
+        operator = graph.operators[i]
+        if kinds[i] not in _MOVING or eight_bit & {int(t) for t in operator.inputs}:
+            eight_bit |= {int(t) for t in operator.outputs}
+            found.append(i)
+    return found
 
 
 def _first(graph: Any, kinds: list[str], count: int) -> list[int]:

@@ -14,6 +14,7 @@ from convert.compare import Edge, compare
 from convert.delegation import runtime_delegation
 from convert.graph import read_graph
 from convert.int8 import quantize as quantizing
+from convert.int8 import recipe as recipes
 from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from mobileiqa.errors import UserError
@@ -198,7 +199,7 @@ def test_the_image_does_not_pass_through_8_bits_on_its_way_to_a_float_convolutio
     smooth[0]["in0"][0, 0, 0], smooth[0]["in0"][0, 0, 1] = -1, 1  # all of the range
     recipe, right, wrong = Recipe(float_first=1), tmp_path / "right.tflite", tmp_path / "wrong.tflite"
     assert quantize(padded, recipe, smooth, right).static == 2
-    monkeypatch.setattr(quantizing, "_computing", lambda model, chosen: chosen)
+    monkeypatch.setattr(recipes, "_computing", lambda graph, kinds, static: static)
     assert quantize(padded, recipe, smooth, wrong).static == 3
     assert (operators(right)["QUANTIZE"], operators(wrong)["QUANTIZE"]) == (1, 2)
     errors = [np.abs(score(path, smooth) - score(padded, smooth)).mean() for path in (right, wrong)]

@@ -28,9 +28,13 @@ class Findings:
 
 def parser(prog: str, summary: str, name: str, more: str = "") -> argparse.ArgumentParser:
     """The arguments of a comparison `name`; `more` are those of its own in the example."""
-    example = f"python benchmarks/{name}.py --pristine PRISTINE/ {more}--severity severity.csv --minutes 30"
+    folders = "--pristine PRISTINE/train --test-pristine PRISTINE/val"
+    example = f"python benchmarks/{name}.py {folders} {more}--severity severity.csv --minutes 30"
     found = cli.parser(prog, summary, example)
     found.add_argument("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
+    found.add_argument(
+        "--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test"
+    )
     found.add_argument("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
     found.add_argument("--seeds", type=int, default=3, metavar="N", help="runs per arm (default %(default)s)")
     found.add_argument(

@@ -13,7 +13,7 @@ from mobileiqa.models.mobile_iqa import MobileIQA
 from mobileiqa.training import efficientnet
 
 # Of a timm classifier: a model that only reads feature maps has no use for them.
-_CLASSIFIER = ("classifier.", "conv_head.", "norm_head.", "head.", "fc.")
+_CLASSIFIER = ("classifier.", "conv_head.", "bn2.", "norm_head.", "head.", "fc.")  # bn2 follows conv_head
 
 
 def initialize(model: nn.Module, name: str, files: Sequence[Path], from_scratch: bool) -> str:

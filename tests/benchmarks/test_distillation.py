@@ -1,6 +1,7 @@
 """The distillation comparison: its parts, its arms, and a whole small one on generated pictures."""
 
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,33 +22,43 @@ TINY = Plan(
 def inputs(
     photo: Callable[..., Image.Image], severity: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """Four pictures and a severity table."""
+    """A folder of pictures that train and one that tests, and a severity table."""
     folder = tmp_path_factory.mktemp("pristine")
-    for seed in range(4):
-        photo(seed, 96, 80).save(folder / f"p{seed}.png")
+    for part, seeds in (("train", range(3)), ("val", (3,))):
+        (folder / part).mkdir()
+        for seed in seeds:
+            photo(seed, 96, 80).save(folder / part / f"p{seed}.png")
     return folder, severity
+
+
+def given(inputs: tuple[Path, Path], cache: Path) -> Namespace:
+    pristine, severity = inputs
+    return Namespace(
+        pristine=pristine / "train", test_pristine=pristine / "val", severity=severity, cache=cache
+    )
 
 
 def arguments(inputs: tuple[Path, Path], out: Path, *more: str) -> list[str]:
     pristine, severity = inputs
     return [
-        "--pristine", str(pristine), "--severity", str(severity), "--seeds", "1",
+        "--pristine", str(pristine / "train"), "--test-pristine", str(pristine / "val"),
+        "--severity", str(severity), "--seeds", "1",
         "--cache", str(out / "cache"), "--out", str(out / "distillation.json"), *more,
     ]  # fmt: skip
 
 
 def test_nothing_is_tested_on_a_reference_that_trained(inputs: tuple[Path, Path], tmp_path: Path):
-    data = data_of(TINY, *inputs, tmp_path)
-    names = {part: {s.reference for s in samples} for part, samples in data.parts.items()}
+    data = data_of(TINY, given(inputs, tmp_path))
+    names = {part: {s.reference for s in data.samples(part)} for part in data.parts}
     assert names["student"] < names["teacher"] and len(names["teacher"]) == 2
     assert not names["test"] & names["teacher"] and not names["validation"] & names["teacher"]
     assert not names["test"] & names["validation"]
-    assert [len(data.parts[p]) for p in ("teacher", "student", "test")] == [250, 125, 125]
+    assert [len(data.samples(p)) for p in ("teacher", "student", "test")] == [250, 125, 125]
 
 
 def test_another_plan_has_other_runs(inputs: tuple[Path, Path], tmp_path: Path):
     folders = {
-        data_of(plan, *inputs, tmp_path).folder for plan in (TINY, Plan(**{**vars(TINY), "batch": 25}))
+        data_of(plan, given(inputs, tmp_path)).folder for plan in (TINY, Plan(**{**vars(TINY), "batch": 25}))
     }
     assert len(folders) == 2
 
@@ -67,7 +78,7 @@ def test_the_page_shows_gains_over_the_student_alone():
         for arm, s in zip(ARMS, (0.4, 0.5, 0.3), strict=True)
     ]
     text = distillation.report(TINY, Result("teacher", 0, 0.8, 0.7, 0, 0, 0), figures(rows, "without"))
-    assert "| teacher: MobileViTv2-0.5, on the labels | 0.800 | 0.700 | – |" in text
+    assert "| teacher: EfficientNet-Lite0 of the reference, on the labels | 0.800 | 0.700 | – |" in text
     assert "| 0.500 ± 0.000 | 0.500 ± 0.000 | 0.100 ± 0.000 |" in text
     assert "| 0.300 ± 0.000 | 0.500 ± 0.000 | -0.100 ± 0.000 |" in text
 
@@ -75,7 +86,7 @@ def test_the_page_shows_gains_over_the_student_alone():
 def test_too_few_pictures_are_one_line_and_exit_2(inputs: tuple[Path, Path], tmp_path: Path, capsys):
     assert main(arguments(inputs, tmp_path)) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "54 pristine images" in error and "4" in error
+    assert error.count("\n") == 1 and "34 pristine images" in error and "3" in error
 
 
 @pytest.mark.parametrize("wrong", [("--seeds", "0"), ("--minutes", "-1")])

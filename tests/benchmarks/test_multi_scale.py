@@ -20,6 +20,7 @@ from benchmarks.multi_scale import (
     by_heads,
     data_of,
     main,
+    model_of,
     recipe_of,
     spec_of,
 )
@@ -29,7 +30,7 @@ from mobileiqa.training.multi_scale import MultiScale
 
 TINY = Plan(
     zooms=("single", "both"), train_references=1, validation_references=1, test_references=1, test_images=4,
-    epochs=1, batch=32, window_px=48,
+    backbone="mobilenetv3_small_050", epochs=1, batch=32, window_px=48,
 )  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def test_distortions_and_references_of_the_test_are_unseen(inputs: Path, tmp_pat
         test_pristine=inputs / "val",
         severity=inputs / "severity.csv",
         cache=tmp_path,
+        encoder=None,
     )
     data = data_of(TINY, given)
     seen = [*data.train.samples, *data.validation.samples]
@@ -83,7 +85,7 @@ def test_the_head_that_validates_best_reads_the_test():
     heads = by_heads(model, validation, spec)
     order = np.argsort(np.argsort(heads[:, 1]))  # labels that the second head ranks without a mistake
     samples = tuple(Sample(Path(f"{i}.png"), float(rank), 0.0, "validation") for i, rank in enumerate(order))
-    data = multi_scale.Data(test, Part(samples, validation.pixels), test, Path())
+    data = multi_scale.Data(test, Part(samples, validation.pixels), test, Path(), "random weights")
     found = by_best_head(model, data, spec)
     assert np.array_equal(found, by_heads(model, test, spec)[:, 1])
     assert not np.array_equal(found, by_heads(model, test, spec)[:, 0])
@@ -94,12 +96,24 @@ def test_arms_differ_in_their_zooms_alone():
     assert one.pop("name") != other.pop("name") and one == other
 
 
+def test_an_encoder_file_is_loaded_and_its_first_stages_stay(tmp_path: Path):
+    torch.manual_seed(1)
+    state = MultiScale(1, "efficientnet_lite0").backbone.state_dict()
+    torch.save(state, tmp_path / "encoder.pth")
+    model = model_of(Plan(), "both", tmp_path / "encoder.pth")
+    assert all(torch.equal(state[name], value) for name, value in model.backbone.state_dict().items())
+    trained = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert "backbone.blocks.3.0.conv_pw" in trained and "heads.3.0" in trained
+    assert not any(name.startswith(("backbone.blocks.2.", "backbone.conv_stem")) for name in trained)
+    assert all(p.requires_grad for p in model_of(Plan(), "single", None).parameters())
+
+
 def test_the_page_shows_gains_over_one_zoom_without_patches():
     rows = [
         Result(f"{zoom}, {how}", seed, 0.3 + 0.1 * (how == "patches"), 0.5, 0, 0, 0)
         for seed in (1, 2) for zoom in TINY.zooms for how in ("whole", "patches")
     ]  # fmt: skip
-    text = multi_scale.report(TINY, figures(rows, BASELINE))
+    text = multi_scale.report(TINY, figures(rows, BASELINE), "random weights")
     assert "| `single`: 224 px crops | whole | 0.300 ± 0.000 | 0.500 ± 0.000 | – |" in text
     assert text.count("| patches | 0.400 ± 0.000 | 0.500 ± 0.000 | 0.100 ± 0.000 |") == 2
 

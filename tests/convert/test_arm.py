@@ -52,7 +52,8 @@ def _small_spec(spec: ModelSpec) -> ModelSpec:
     return dataclasses.replace(spec, inputs=tuple(entry(i) for i in spec.inputs))
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n != "lar-iqa-mlp"])
+# The rest differ from one of these in their head or grid alone.
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in ("lar-iqa-mlp", "mobilenet-iqa-small")])
 def test_fp16_file_computes_in_fp16_on_cortex_a76(name: str, tmp_path: Path) -> None:
     source = small(name)
     path = tmp_path / "model.tflite"

@@ -1,16 +1,19 @@
-"""MobileIQA's distillation at CPU scale: does a student learn more with a teacher, and by which of two losses?
+r"""MobileIQA's distillation at CPU scale: does a student learn more with a teacher, and by which of two losses?
 
-    python benchmarks/distillation.py --pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv
+    make backbone
+    python benchmarks/distillation.py --pristine PRISTINE/train --test-pristine PRISTINE/val \
+        --severity severity.csv --encoder .envs/backbone/lib/python3*/site-packages/*/models/*.pth
 
 Arms: `without` (MSE to the label), `paper` (plus the MSE to the teacher's opinion features, arXiv 2409.01212)
 and `code` (plus the MSE to its stacked LDA outputs, as the public code does). One teacher, on the backbone of
-the shipped reference model, which has seen far more images than the student will; every arm with the same
-seeds, images and steps, from random weights. Weights are kept by validation on references of their own,
-figures come from references that neither teacher, student nor the reference model has seen.
+the shipped reference model, which has seen far more images than the students will; every arm with the same
+seeds, images and steps, from ImageNet's backbone as in the paper. Weights are kept by validation on references
+of their own, figures come from references that neither teacher, student nor the reference model has seen.
 
-Left out, because two cores would take weeks: ImageNet weights for the student, the paper's grid of 22 (4 here,
-without the head's pooling, which would leave its 3x3 convolution no room) and its 300 epochs. So this shows
-whether the losses work and which way they move the score, not the paper's numbers.
+Left out, because two cores would take weeks: two different backbones (both are Lite0, whose ImageNet weights come
+in a package; its first three stages stay as they are), the paper's grid of 22 (4 here, without the head's
+pooling, which would leave its 3x3 convolution no room) and its 300 epochs. So this shows whether the losses
+work and which way they move the score, not the paper's numbers.
 """
 
 import argparse
@@ -50,7 +53,6 @@ from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.sources import Source, source, synthetic
 from mobileiqa.training.state import FILE
 from mobileiqa.training.validation import validator
-from mobileiqa.training.weights import initialize
 
 PROG = "distillation.py"
 SPLIT_SEED = 0  # of the references' parts; the seeds of the runs never move an image between them
@@ -58,7 +60,8 @@ MARGIN = 1.5  # a packed training window's side over the crop's
 
 #                  backbone                 channels of the five levels  pool sigmoid
 TEACHER = Variant("efficientnet_lite0", (16, 24, 40, 112, 320), 1, False, grid=4)
-STUDENT = Variant("mobilenetv3_small_050", (16, 8, 16, 24, 288), 1, True, grid=4)
+STUDENT = Variant("efficientnet_lite0", (16, 24, 40, 112, 320), 1, True, grid=4)
+FROZEN = ("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2")  # of both backbones
 
 ALPHA = 2.0  # of the label's MSE, in every student: the paper's
 
@@ -93,9 +96,9 @@ class Plan:
     validation_references: int = 4
     test_references: int = 10  # of the other folder
     teacher_epochs: int = 1
-    student_epochs: int = 3
+    student_epochs: int = 2
     batch: int = 40
-    crop_px: int = 128
+    crop_px: int = 112
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Data:
 
     parts: dict[str, tuple[Dataset, tuple[Sample, ...]]]
     folder: Path  # of the runs; packs, which serve other plans too, lie beside it
+    start: str  # of the students' backbones
 
     def source(self, part: str, window_px: int) -> Source:
         """The packed windows of a part."""
@@ -126,10 +130,10 @@ def compare(args: argparse.Namespace, plan: Plan) -> int:
 
     def body(until: float) -> experiment.Findings:
         data = data_of(plan, args)
-        teacher, results = trained(plan, data, range(1, args.seeds + 1), until)
+        teacher, results = trained(plan, data, range(1, args.seeds + 1), until, args.encoder)
         found = figures(results, baseline="without")
         content = as_json(plan, teacher, results, found)
-        return experiment.Findings(report(plan, teacher, found), content)
+        return experiment.Findings(report(plan, teacher, found, data.start), content)
 
     return experiment.conclude(args, body)
 
@@ -148,14 +152,17 @@ def data_of(plan: Plan, args: argparse.Namespace) -> Data:
     parts = {name: (seen, samples) for name, samples in drawn.items()}
     parts["test"] = (unseen, by_reference(unseen, {"test": plan.test_references}, SPLIT_SEED)["test"])
     names = [sorted({sample.reference for sample in dataset.samples}) for dataset in (seen, unseen)]
-    return Data(parts, args.cache / key(settings(plan), names, sorted(table.items())))
+    start = experiment.start_of(args.encoder)
+    return Data(parts, args.cache / key(settings(plan), start, names, sorted(table.items())), start)
 
 
-def trained(plan: Plan, data: Data, seeds: Sequence[int], until: float) -> tuple[Result, list[Result]]:
+def trained(
+    plan: Plan, data: Data, seeds: Sequence[int], until: float, encoder: Path | None
+) -> tuple[Result, list[Result]]:
     """The teacher's figures, and those of every arm and seed; what is on disk is not trained again."""
     torch.manual_seed(SPLIT_SEED)
     teacher = MobileIQA(TEACHER)
-    cli.note(f"teacher: {initialize(teacher, 'teacher', (zoo.REFERENCE,), from_scratch=False)}")
+    experiment.start_from(teacher, zoo.REFERENCE, FROZEN)
     setup = Setup(recipe_of(plan, "teacher", SPLIT_SEED), teacher, spec_of(plan))
     figure = result_of(plan, data, "teacher", setup, until, keep=True)
     results = []
@@ -164,6 +171,7 @@ def trained(plan: Plan, data: Data, seeds: Sequence[int], until: float) -> tuple
             cli.note(f"student, {arm}, seed {seed}")
             torch.manual_seed(seed)  # the same starting weights for every arm
             student, recipe = MobileIQA(STUDENT), recipe_of(plan, arm, seed)
+            experiment.start_from(student, encoder, FROZEN)
             setup = Setup(recipe, student, spec_of(plan), teacher=teacher)
             results.append(result_of(plan, data, arm, setup, until))
     return figure, results
@@ -220,22 +228,23 @@ def settings(plan: Plan) -> dict[str, Any]:
     return {
         "plan": asdict(plan),
         "variants": {"teacher": asdict(TEACHER), "student": asdict(STUDENT)},
+        "frozen": FROZEN,
         "recipes": [recipe_of(plan, arm, SPLIT_SEED).to_json() for arm in ("teacher", *ARMS)],
     }
 
 
-def report(plan: Plan, teacher: Result, found: dict[str, dict[str, Spread]]) -> str:
+def report(plan: Plan, teacher: Result, found: dict[str, dict[str, Spread]], start: str) -> str:
     """The page that is committed."""
     head = ["trained", "SRCC", "PLCC", "SRCC gained"]
     rows = [[f"teacher: {TEACHING.meaning}", f"{teacher.srcc:.3f}", f"{teacher.plcc:.3f}", "–"]]
     for arm, row in found.items():
         gain = "–" if arm == "without" else f"{row['gain']}"
         rows.append([f"`{arm}`: {ARMS[arm].meaning}", str(row["srcc"]), str(row["plcc"]), gain])
-    text = protocol(plan, found["without"]["srcc"].n)
+    text = protocol(plan, found["without"]["srcc"].n, start)
     return f"# MobileIQA's distillation, at CPU scale\n\n{text}\n\n{markdown(head, rows)}\n"
 
 
-def protocol(plan: Plan, seeds: int) -> str:
+def protocol(plan: Plan, seeds: int, start: str) -> str:
     """How to read the table."""
     return (
         f"Made by `python benchmarks/distillation.py`: mean ± standard deviation over {seeds} seeds; the gain is "
@@ -243,7 +252,7 @@ def protocol(plan: Plan, seeds: int) -> str:
         f"{plan.test_references} unseen references test, {plan.validation_references} pick the epoch, "
         f"{plan.teacher_references} train the teacher and {plan.student_references} of them the students; each "
         f"with 25 distortions at 5 levels, one {plan.crop_px} px crop an image. A student has "
-        f"{plan.student_epochs} epochs from random weights; the teacher {plan.teacher_epochs}, on the backbone of "
+        f"{plan.student_epochs} epochs, its backbone from {start}; the teacher {plan.teacher_epochs}, on that of "
         f"the shipped reference model. MobileIQA's grid "
         f"is {STUDENT.grid} instead of 22: the losses are the paper's, the models are small relatives."
     )

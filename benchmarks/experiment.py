@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.training.experiments import OutOfTime, deadline
 from mobileiqa.training.memory import keep_freed_memory
+from mobileiqa.training.weights import initialize
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = (
@@ -26,16 +29,22 @@ class Findings:
     content: dict[str, Any]
 
 
-def parser(prog: str, summary: str, name: str, more: str = "") -> argparse.ArgumentParser:
-    """The arguments of a comparison `name`; `more` are those of its own in the example."""
-    folders = "--pristine PRISTINE/train --test-pristine PRISTINE/val"
-    example = f"python benchmarks/{name}.py {folders} {more}--severity severity.csv --minutes 30"
+def parser(prog: str, summary: str, name: str) -> argparse.ArgumentParser:
+    """The arguments of a comparison `name`."""
+    given = (
+        "--pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv --encoder lite0.pth"
+    )
+    example = f"python benchmarks/{name}.py {given} --minutes 30"
     found = cli.parser(prog, summary, example)
     found.add_argument("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
     found.add_argument(
         "--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test"
     )
     found.add_argument("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
+    found.add_argument(
+        "--encoder", type=Path, metavar="FILE",
+        help="ImageNet weights of the encoder, as `make backbone` fetches them (default: random ones)",
+    )  # fmt: skip
     found.add_argument("--seeds", type=int, default=3, metavar="N", help="runs per arm (default %(default)s)")
     found.add_argument(
         "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
@@ -47,6 +56,20 @@ def parser(prog: str, summary: str, name: str, more: str = "") -> argparse.Argum
     found.add_argument("--out", type=Path, default=out, help=f"JSON; {page_of(out).name} goes beside it")
     found.add_argument("--force", action="store_true", help="replace existing results")
     return found
+
+
+def start_of(encoder: Path | None) -> str:
+    """What an encoder's weights start from, for a page and for the name of a folder of runs."""
+    return "random weights" if encoder is None else f"`{encoder.name}`"
+
+
+def start_from(model: nn.Module, encoder: Path | None, frozen: tuple[str, ...]) -> None:
+    """Gives `model.backbone` the weights of a file and freezes what begins with `frozen`; None: leaves all as it is."""
+    if encoder is None:
+        return
+    initialize(model, type(model).__name__, (encoder,), from_scratch=False)
+    for name, parameter in model.backbone.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen))
 
 
 def page_of(out: Path) -> Path:

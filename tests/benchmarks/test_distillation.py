@@ -34,7 +34,11 @@ def inputs(
 def given(inputs: tuple[Path, Path], cache: Path) -> Namespace:
     pristine, severity = inputs
     return Namespace(
-        pristine=pristine / "train", test_pristine=pristine / "val", severity=severity, cache=cache
+        pristine=pristine / "train",
+        test_pristine=pristine / "val",
+        severity=severity,
+        cache=cache,
+        encoder=None,
     )
 
 
@@ -77,7 +81,9 @@ def test_the_page_shows_gains_over_the_student_alone():
         for seed in (1, 2)
         for arm, s in zip(ARMS, (0.4, 0.5, 0.3), strict=True)
     ]
-    text = distillation.report(TINY, Result("teacher", 0, 0.8, 0.7, 0, 0, 0), figures(rows, "without"))
+    text = distillation.report(
+        TINY, Result("teacher", 0, 0.8, 0.7, 0, 0, 0), figures(rows, "without"), "random weights"
+    )
     assert "| teacher: EfficientNet-Lite0 of the reference, on the labels | 0.800 | 0.700 | – |" in text
     assert "| 0.500 ± 0.000 | 0.500 ± 0.000 | 0.100 ± 0.000 |" in text
     assert "| 0.300 ± 0.000 | 0.500 ± 0.000 | -0.100 ± 0.000 |" in text

@@ -121,7 +121,7 @@ class Data:
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare a student without a teacher, with the paper's distillation and with the public code's."
-    parser = experiment.parser(PROG, summary, "distillation")
+    parser = experiment.with_encoder(experiment.parser(PROG, summary, "distillation"))
     return cli.run(PROG, lambda: compare(parser.parse_args(argv), plan or Plan()))
 
 

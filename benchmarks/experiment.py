@@ -31,9 +31,7 @@ class Findings:
 
 def parser(prog: str, summary: str, name: str) -> argparse.ArgumentParser:
     """The arguments of a comparison `name`."""
-    given = (
-        "--pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv --encoder lite0.pth"
-    )
+    given = "--pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv"
     example = f"python benchmarks/{name}.py {given} --minutes 30"
     found = cli.parser(prog, summary, example)
     found.add_argument("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
@@ -41,10 +39,6 @@ def parser(prog: str, summary: str, name: str) -> argparse.ArgumentParser:
         "--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test"
     )
     found.add_argument("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
-    found.add_argument(
-        "--encoder", type=Path, metavar="FILE",
-        help="ImageNet weights of the encoder, as `make backbone` fetches them (default: random ones)",
-    )  # fmt: skip
     found.add_argument("--seeds", type=int, default=3, metavar="N", help="runs per arm (default %(default)s)")
     found.add_argument(
         "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
@@ -70,6 +64,15 @@ def start_from(model: nn.Module, encoder: Path | None, frozen: tuple[str, ...]) 
     initialize(model, type(model).__name__, (encoder,), from_scratch=False)
     for name, parameter in model.backbone.named_parameters():
         parameter.requires_grad_(not name.startswith(frozen))
+
+
+def with_encoder(found: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser, with the file that pretrained encoders start from."""
+    found.add_argument(
+        "--encoder", type=Path, metavar="FILE",
+        help="ImageNet weights of the encoder, as `make backbone` fetches them (default: random ones)",
+    )  # fmt: skip
+    return found
 
 
 def page_of(out: Path) -> Path:

@@ -113,7 +113,7 @@ class Data:
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare training at one zoom level with training at several, with and without test patches."
-    parser = experiment.parser(PROG, summary, "multi_scale")
+    parser = experiment.with_encoder(experiment.parser(PROG, summary, "multi_scale"))
     return cli.run(PROG, lambda: compare(parser.parse_args(argv), plan or Plan()))
 
 

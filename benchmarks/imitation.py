@@ -1,0 +1,203 @@
+"""Does a student learn more when it also imitates a trained teacher, at CPU scale?
+
+    python benchmarks/imitation.py --pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv
+
+The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the shipped reference model.
+Arms: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as the
+recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
+references of its own, and figures come from references that neither of them nor the reference model has seen.
+
+This is the distillation that the INT8 subjects were trained by. benchmarks/distillation.py compares MobileIQA's.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch
+
+from benchmarks import experiment
+from benchmarks.table import markdown
+from mobileiqa import checkpoint, cli, zoo
+from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.distortions import severity
+from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.training.experiments import (
+    CPU,
+    Result,
+    Spread,
+    by_reference,
+    figures,
+    figures_json,
+    finish,
+    key,
+    once,
+)
+from mobileiqa.training.feed import Feed, labels_of
+from mobileiqa.training.loop import Validate
+from mobileiqa.training.objectives import Setup, build_task
+from mobileiqa.training.recipe import Recipe, recipe
+from mobileiqa.training.sources import Source, source, synthetic
+from mobileiqa.training.state import FILE
+from mobileiqa.training.validation import validator
+
+PROG = "imitation.py"
+SPLIT_SEED = 0  # of the references' parts; the seeds of the runs never move an image between them
+MARGIN = 1.5  # a packed training window's side over the crop's
+STUDENT = "lar-iqa-single"
+ARMS = {
+    "without": ("supervised", "the label alone"),
+    "imitate": ("imitate", "the label, and the reference's maps and features"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The size of the comparison. Every reference gives all 125 distortions and levels of the severity table."""
+
+    train_references: int = 30
+    validation_references: int = 4
+    test_references: int = 10  # of the other folder
+    epochs: int = 2
+    batch: int = 32
+    crop_px: int = 96
+
+
+@dataclass(frozen=True)
+class Data:
+    """The parts of the references, and where the runs of a plan are kept; packs lie beside."""
+
+    parts: dict[str, tuple[Dataset, tuple[Sample, ...]]]
+    folder: Path
+
+    def source(self, part: str, window_px: int) -> Source:
+        """The packed windows of a part."""
+        return source(*self.parts[part], self.folder.parent / "packs", window_px)
+
+    def samples(self, part: str) -> tuple[Sample, ...]:
+        """The labelled images of a part."""
+        return self.parts[part][1]
+
+
+def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
+    """The command; `plan` is for tests."""
+    summary = "Compare a student that imitates the reference model with one that sees labels alone."
+    parser = experiment.parser(PROG, summary, "imitation")
+    return cli.run(PROG, lambda: compare(parser.parse_args(argv), plan or Plan()))
+
+
+def compare(args: argparse.Namespace, plan: Plan) -> int:
+    """Trains, tests, prints and writes; the same command goes on where a stopped one was."""
+
+    def body(until: float) -> experiment.Findings:
+        data = data_of(plan, args)
+        results = [
+            result_of(plan, data, arm, seed, until) for seed in range(1, args.seeds + 1) for arm in ARMS
+        ]
+        found = figures(results, baseline="without")
+        return experiment.Findings(report(plan, found), as_json(plan, results, found))
+
+    return experiment.conclude(args, body)
+
+
+def data_of(plan: Plan, args: argparse.Namespace) -> Data:
+    """Training and validation references of one folder, test references of the other."""
+    table = severity.read(args.severity)
+    seen, unseen = (synthetic(f, table, SPLIT_SEED, share=0) for f in (args.pristine, args.test_pristine))
+    counts = {"validation": plan.validation_references, "train": plan.train_references}
+    parts = {name: (seen, samples) for name, samples in by_reference(seen, counts, SPLIT_SEED).items()}
+    parts["test"] = (unseen, by_reference(unseen, {"test": plan.test_references}, SPLIT_SEED)["test"])
+    names = [sorted({sample.reference for sample in dataset.samples}) for dataset in (seen, unseen)]
+    return Data(parts, args.cache / key(settings(plan), names, sorted(table.items())))
+
+
+def result_of(plan: Plan, data: Data, arm: str, seed: int, until: float) -> Result:
+    """Trains a student and tests it; what is on disk is not trained again."""
+    cli.note(f"{arm}, seed {seed}")
+    folder = data.folder / f"{arm}-{seed}"
+
+    def tested() -> dict[str, Any]:
+        setup = setup_of(plan, arm, seed)
+        task = build_task(setup)
+        pixels = data.source("train", round(MARGIN * plan.crop_px))
+        feed = Feed(pixels, labels_of(data.samples("train")), setup.spec, setup.recipe)
+        finish(task, feed, scored(plan, data, "validation"), folder, until)
+        return {"arm": arm, "seed": seed, **scored(plan, data, "test")(task)}
+
+    found = once(folder / "result.json", tested)
+    (folder / FILE).unlink(missing_ok=True)  # figures are kept, weights are not
+    return Result(**found)
+
+
+def setup_of(plan: Plan, arm: str, seed: int) -> Setup:
+    """A student of random weights, the same for every arm, beside the reference model."""
+    torch.manual_seed(seed)
+    student = zoo.build(STUDENT)
+    teacher, spec = checkpoint.load(zoo.REFERENCE)
+    return Setup(recipe_of(plan, arm, seed), student, spec_of(plan), teacher=teacher, teacher_spec=spec)
+
+
+def scored(plan: Plan, data: Data, part: str) -> Validate:
+    """What scores a task on one random crop of each of a part's images."""
+    return validator(data.source(part, plan.crop_px), data.samples(part), spec_of(plan), CPU)
+
+
+def spec_of(plan: Plan) -> ModelSpec:
+    """The student's, on crops of the plan."""
+    spec = zoo.MODELS[STUDENT].spec
+    size = dataclasses.replace(
+        spec.inputs[0], height_px=plan.crop_px, width_px=plan.crop_px, fit=Fit.CENTER_CROP
+    )
+    return dataclasses.replace(spec, inputs=(size,))
+
+
+def recipe_of(plan: Plan, arm: str, seed: int) -> Recipe:
+    """`reference-branch` at the plan's size, with the arm's objective."""
+    return dataclasses.replace(
+        recipe("reference-branch"), name=arm, objective=ARMS[arm][0], epochs=plan.epochs, batch=plan.batch,
+        crop_px=plan.crop_px, window_px=0, ema=0.99, validation_limit=0, seed=seed,
+    )  # fmt: skip
+
+
+def settings(plan: Plan) -> dict[str, Any]:
+    """Everything but the data that the runs depend on."""
+    return {
+        "plan": asdict(plan),
+        "recipes": [recipe_of(plan, arm, SPLIT_SEED).to_json() for arm in ARMS],
+        "teacher_sha256": checkpoint.sha256(zoo.REFERENCE),
+    }
+
+
+def report(plan: Plan, found: dict[str, dict[str, Spread]]) -> str:
+    """The page that is committed."""
+    rows = [
+        [f"`{arm}`: {ARMS[arm][1]}", str(row["srcc"]), str(row["plcc"]), "–" if arm == "without" else str(row["gain"])]
+        for arm, row in found.items()
+    ]  # fmt: skip
+    table = markdown(["trained on", "SRCC", "PLCC", "SRCC gained"], rows)
+    return (
+        "# A student of the reference model, at CPU scale\n\n"
+        f"Made by `python benchmarks/imitation.py`: mean ± standard deviation over {found['without']['srcc'].n} seeds; "
+        f"the gain is over the student without a teacher, seed by seed. {experiment.LABELS}\n\n"
+        f"MobileNetV3-Large from random weights, {plan.epochs} epochs on {plan.train_references} references; "
+        f"{plan.validation_references} more pick the epoch, {plan.test_references} unseen ones test; each with 25 "
+        f"distortions at 5 levels, one {plan.crop_px} px crop an image. The teacher is the shipped reference model.\n\n"
+        f"{table}\n"
+    )
+
+
+def as_json(plan: Plan, results: Sequence[Result], found: dict[str, dict[str, Spread]]) -> dict[str, Any]:
+    """Everything that was found, without this machine's paths."""
+    rows = [asdict(result) for result in results]
+    return {"schema": 1, **settings(plan), "results": rows, "figures": figures_json(found)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

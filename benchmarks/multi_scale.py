@@ -260,7 +260,7 @@ def protocol(plan: Plan, seeds: int, start: str) -> str:
     return (
         f"Made by `python benchmarks/multi_scale.py`: mean ± standard deviation over {seeds} seeds; the gain is "
         f"over `{BASELINE}`, seed by seed. {experiment.LABELS}\n\n"
-        f"{plan.backbone} from {start}, {plan.epochs} epochs on {plan.train_references} references with "
+        f"{plan.backbone} from {start}, epochs: {plan.epochs}, on {plan.train_references} references with "
         f"the 13 distortions of odd number at 5 levels; {plan.validation_references} more pick the epoch and the "
         f"best head. Tested on {plan.test_images} images of {plan.test_references} other references with all 25, of "
         "which 12 were unseen in training; the last two columns are SRCC within each half. "

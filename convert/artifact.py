@@ -47,6 +47,7 @@ class Artifact:
     tool_versions: dict[str, str]
     command: str
     approximations: tuple[str, ...] = ()  # names in convert.approximations: changes that are not exact
+    delivery: dict[str, Any] | None = None  # of a file that takes a camera's bytes: mobileiqa.camera.Delivery
 
 
 def tool_versions() -> dict[str, str]:

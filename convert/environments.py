@@ -35,7 +35,7 @@ def command_of(environment: str, tool: str) -> Path:
         raise UserError(
             f"{tool} of the {environment} environment at {command}",
             "no such file",
-            f"run `make {TARGETS[environment]}`, or set {VARIABLE} to the folder that holds the environment",
+            f"run `make {TARGETS[environment]}` in a checkout, or set {VARIABLE} to the folder that holds it",
         )
     return command
 

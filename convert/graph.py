@@ -1,4 +1,4 @@
-"""A small, typed, read-only view of the main subgraph of a .tflite file: what the file says, checked.
+"""A small, typed, read-only view of a .tflite file's subgraphs: what the file says, checked.
 
 The flatbuffer is mapped, not read, so a gigabyte of weights costs nothing until a value is looked at. The
 generated reader that ships with LiteRT checks no offset; every index is therefore checked once, here, and a
@@ -9,14 +9,17 @@ import json
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mobileiqa.errors import UserError
+
+T = TypeVar("T")
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every TensorFlow Lite flatbuffer
 METADATA_ENTRY = "mobileiqa"  # our JSON: spec, precision, checkpoint hash
@@ -115,7 +118,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Graph:
-    """The main subgraph in execution order, and what the file says about itself."""
+    """One subgraph in execution order, and what the file says about itself."""
 
     path: Path
     file_bytes: int
@@ -125,7 +128,9 @@ class Graph:
     outputs: tuple[int, ...]
     signatures: tuple[Signature, ...]
     metadata: dict[str, bytes]
-    subgraphs: int  # only the first is looked at
+    subgraphs: int  # how many the file has
+    entries: int = 1  # how many of them a signature names
+    index: int = 0  # which of them this is
 
     @cached_property
     def consumers(self) -> dict[int, tuple[int, ...]]:
@@ -156,11 +161,26 @@ class Graph:
 
 
 def read_graph(path: str | Path) -> Graph:
-    """The graph of a .tflite file. Raises UserError for a file that is none, is damaged or is truncated."""
+    """The first subgraph of a .tflite file, the one that runs by default.
+
+    Raises UserError for a file that is none, is damaged or is truncated.
+    """
+    return _read(path, lambda reader: reader.graph(0))
+
+
+def read_graphs(path: str | Path) -> tuple[Graph, ...]:
+    """Every subgraph of a .tflite file, in the file's order: one for each signature of a camera file's sizes.
+
+    Raises UserError as `read_graph` does.
+    """
+    return _read(path, lambda reader: tuple(reader.graph(i) for i in range(reader.subgraphs)))
+
+
+def _read(path: str | Path, part: "Callable[[_Reader], T]") -> T:
     path = Path(path)
     data = _mapped(path)
     try:
-        return _Reader(path, data).graph()
+        return part(_Reader(path, data))
     except UserError:
         raise
     except _DAMAGE as error:
@@ -196,22 +216,25 @@ class _Reader:
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         self.dtypes = _names(schema.TensorType)
         self.operator_names = _names(schema.BuiltinOperator)
-
-    def graph(self) -> Graph:
         if not self.model.subgraphs or self.model.buffers is None:
-            raise _damaged(self.path, "no subgraph or no buffers")
-        main = self.model.subgraphs[0]
+            raise _damaged(path, "no subgraph or no buffers")
+        self.subgraphs = len(self.model.subgraphs)
+
+    def graph(self, index: int) -> Graph:
+        main = self.model.subgraphs[index]
         self.count = len(main.tensors or ())
         return Graph(
             path=self.path,
             file_bytes=len(self.data),
-            subgraphs=len(self.model.subgraphs),
+            subgraphs=self.subgraphs,
+            entries=len({s.subgraphIndex for s in self.model.signatureDefs or ()}),
+            index=index,
             tensors=tuple(self.tensor(i, t) for i, t in enumerate(main.tensors or ())),
             operators=tuple(self.operator(i, o) for i, o in enumerate(main.operators or ())),
             inputs=self.indices(main.inputs),
             outputs=self.indices(main.outputs),
             signatures=tuple(
-                self.signature(s) for s in self.model.signatureDefs or () if s.subgraphIndex == 0
+                self.signature(s) for s in self.model.signatureDefs or () if s.subgraphIndex == index
             ),
             metadata={_text(m.name): self.bytes(m.buffer) for m in self.model.metadata or ()},
         )

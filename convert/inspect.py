@@ -12,14 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convert.delegation import Forecast, disagreements, forecast, runtime_delegation
-from convert.graph import Graph, Tensor, read_graph
+from convert.delegation import Forecast, forecast
+from convert.graph import Graph, Tensor, read_graphs
 from convert.memory import macs, parameters, peak, values
+from convert.subgraphs import check
 from mobileiqa.cli import emit, parser, run, say
-from mobileiqa.errors import UserError
 
 FP16_ARITHMETIC = "fp16accfp16"
 SHOWN_TENSORS = 5
+OF_A_SIGNATURE = (
+    "inputs",
+    "macs",
+    "operators",
+    "delegated",
+    "partitions",
+    "refusals",
+    "peak_activation_bytes",
+)
 
 
 def inspect(graph: Graph) -> dict[str, Any]:
@@ -109,8 +118,8 @@ def _warnings(graph: Graph) -> list[str]:
         found.append(f"CUSTOM OPERATORS {', '.join(custom)}: no stock runtime loads this")
     if any(graph.tensors[i].dynamic for i in graph.inputs):
         found.append("dynamic input shape: every count here is for the placeholder shape in the file")
-    if graph.subgraphs > 1:
-        found.append(f"{graph.subgraphs} subgraphs: only the first is counted")
+    if graph.subgraphs > max(graph.entries, 1):
+        found.append(f"{graph.subgraphs} subgraphs: only those with a signature are counted")
     if graph.reduced_precision == FP16_ARITHMETIC:
         found += [
             f"BATCH_MATMUL #{op.index} has a constant left side: marked for FP16 arithmetic, the file "
@@ -121,22 +130,10 @@ def _warnings(graph: Graph) -> list[str]:
     return found
 
 
-def check(graph: Graph) -> dict[str, Any]:
-    """The runtime's delegation beside the forecast's: {"agrees", "differences", "runtime"}."""
-    try:
-        runtime = runtime_delegation(graph.path)
-    except UserError as error:
-        return {
-            "agrees": False,
-            "differences": [f"ai-edge-litert does not load it: {error.found}"],
-            "runtime": None,
-        }
-    differences = disagreements(graph, forecast(graph), runtime)
-    return {
-        "agrees": not differences,
-        "differences": differences,
-        "runtime": {k: v for k, v in runtime.items() if k != "outputs"},
-    }
+def inspect_each(graphs: Sequence[Graph]) -> list[dict[str, Any]]:
+    """What the signatures of a file with several cost, one for each; the file's own facts left out."""
+    each = [(graph.signatures[0].key, inspect(graph)) for graph in graphs if graph.signatures]
+    return [{"signature": key, **{name: found[name] for name in OF_A_SIGNATURE}} for key, found in each]
 
 
 def table(found: dict[str, Any]) -> list[str]:
@@ -149,6 +146,7 @@ def table(found: dict[str, Any]) -> list[str]:
         "",
         *_delegation(found),
         *_memory(found),
+        *_signatures(found),
         *_checked(found),
     ]
 
@@ -197,6 +195,24 @@ def _memory(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _signatures(found: dict[str, Any]) -> list[str]:
+    """One row for each signature of a file with several; the tables above are of the first."""
+    if "signatures" not in found:
+        return []
+    row = "{:<20}{:<24}{:>9}{:>11}{:>12}{:>12}{:>18}".format
+    return [
+        "",
+        row("signature", "input", "operators", "delegated", "partitions", "MACs", "peak activations"),
+        *(
+            row(
+                s["signature"], _shape(s["inputs"][0]), s["operators"], s["delegated"], len(s["partitions"]),
+                _si(s["macs"]), _si(s["peak_activation_bytes"], "B"),
+            )
+            for s in found["signatures"]
+        ),
+    ]  # fmt: skip
+
+
 def _checked(found: dict[str, Any]) -> list[str]:
     if "check" not in found:
         return []
@@ -241,14 +257,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    graph = read_graph(args.file)
-    found = inspect(graph)
+    graphs = [graph for graph in read_graphs(args.file) if graph.signatures or graph.index == 0]
+    found = inspect(graphs[0])
+    if len(graphs) > 1:
+        found["signatures"] = inspect_each(graphs)
     if args.check:
-        found["check"] = check(graph)
+        found["check"] = _check(graphs)
     if not args.json:
         say("\n".join(table(found)))
     emit(found)
     return 0 if found.get("check", {}).get("agrees", True) else 1
+
+
+def _check(graphs: Sequence[Graph]) -> dict[str, Any]:
+    """The first signature's check, with what differs in the others."""
+    first, *others = (check(graph) for graph in graphs)
+    for graph, other in zip(graphs[1:], others, strict=True):
+        first["agrees"] &= other["agrees"]
+        first["differences"] += [f"{graph.signatures[0].key}: {each}" for each in other["differences"]]
+    return first
 
 
 if __name__ == "__main__":

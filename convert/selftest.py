@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.delivery import golden, seal
-from convert.graph import read_graph
+from convert.graph import read_graph, read_graphs
 from mobileiqa import cli, litert
 from mobileiqa.errors import UserError, one_line
 
@@ -46,11 +46,12 @@ def _of_seal(found: seal.Seal) -> str:
 def _parts(path: Path) -> Iterator[Check]:
     """One check for weights, golden vectors and standard metadata each; or that the file cannot be read."""
     try:
-        graph = read_graph(path)
-        stored = graph.description.get("parts")
+        graphs = read_graphs(path)
+        stored = graphs[0].description.get("parts")
         if not isinstance(stored, dict):
             raise UserError("hashes of the file's parts in its metadata", "none", "deliver it again")
-        computed = seal.parts(graph)
+        litert.delivery_of(path)
+        computed = seal.parts(graphs)
     except UserError as error:
         yield Check("contents", False, one_line(str(error)))
         return
@@ -60,15 +61,22 @@ def _parts(path: Path) -> Iterator[Check]:
 
 
 def _golden(path: Path) -> Iterator[Check]:
-    """One check for each golden image."""
+    """One check for each golden image in each size."""
     stored = json.loads(read_graph(path).metadata[golden.ENTRY])
-    run, name = litert.runner(path), litert.read_metadata(path)["delivery"]["input"]
-    for vector in cli.progress(stored["images"], "golden vectors"):
-        pixels = golden.draw(vector["name"], stored["width_px"], stored["height_px"])
-        score = float(run({name: pixels[None]}).mean())
-        close = abs(score - vector["score"]) <= stored["tolerance"]  # False for NaN
-        found = f"{score:.6f}, expected {vector['score']:.6f} within {stored['tolerance']:g}"
-        yield Check(f"golden {vector['name']}", close, found)
+    run, delivery = litert.runner(path), litert.delivery_of(path)
+    assert delivery is not None, "the file has golden vectors"
+    vectors = [(size, *pair) for size in stored["sizes"] for pair in size["scores"].items()]
+    for size, name, expected in cli.progress(vectors, "golden vectors"):
+        pixels = golden.draw(name, size["width_px"], size["height_px"])
+        score = float(run({delivery.input: pixels[None]}).mean())
+        close = abs(score - expected) <= stored["tolerance"]  # False for NaN
+        found = f"{score:.6f}, expected {expected:.6f} within {stored['tolerance']:g}"
+        yield Check(_named(name, size, len(stored["sizes"])), close, found)
+
+
+def _named(image: str, size: dict[str, Any], sizes: int) -> str:
+    """The check's name, with the size where there are several."""
+    return f"golden {image}" + (f" {size['width_px']}x{size['height_px']}" if sizes > 1 else "")
 
 
 def main(argv: list[str] | None = None) -> int:

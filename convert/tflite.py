@@ -1,10 +1,10 @@
 """`python -m convert.tflite`: from a checkpoint to a parity-checked .tflite file.
 
 checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> FP16 weights or INT8 -> parity
+(-> with --input uint8, preprocessing in the graph -> agreement with the float file)
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,33 +19,17 @@ if TYPE_CHECKING:
     from convert.compare import ParityReport
     from convert.edges import Images
     from convert.int8.request import Request
+    from mobileiqa.camera import Delivery
+
+INPUTS = ("float", "uint8")  # what a file takes; the first is the default
 
 # Generated ones when --images is not given; INT8 is judged by how it ranks them.
 PARITY_IMAGES = {"fp32": 4, "fp16": 4, "int8": 24}
 
 
-def deliver(done: Converted, reports: "list[ParityReport]", path: Path) -> "tuple[Path, list[ParityReport]]":
-    """Moves the staged file to `path`, or to its failed name; returns that, and the reports that name it."""
-    from convert.artifact import place
-    from convert.edges import culprit
-
-    target = place(
-        done.path, path, culprit(reports) is None,
-        precision=str(done.precision), via=str(done.via), spec=done.source.spec,
-        calibration_sha256=done.calibration_sha256,
-        checkpoint_sha256=done.source.checkpoint_sha256, rewrites=done.rewrites.to_json(),
-        fp16_arithmetic_allowed=done.fp16_arithmetic_allowed, approximations=done.approximations,
-    )  # fmt: skip
-
-    def named(text: str) -> str:
-        return text.replace(str(done.path), str(target))
-
-    return target, [
-        dataclasses.replace(r, candidate=named(r.candidate), reason=named(r.reason)) for r in reports
-    ]
-
-
-def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[str, Any]:
+def report(
+    done: Converted, reports: "list[ParityReport]", path: Path, delivery: "Delivery | None" = None
+) -> dict[str, Any]:
     """Prints what was done and is at `path` now, for people; returns the same for machines."""
     from convert.edges import culprit
     from convert.parity import table
@@ -53,7 +37,8 @@ def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[s
     spec, precision, size_mb = done.source.spec, done.precision, path.stat().st_size / 1e6
     sites = ", ".join(f"{a.name} x{a.sites}" for a in done.rewrites.applied)
     refused = [f"{a.name}: {reason}" for a in done.rewrites.applied for reason in a.refused]
-    cli.say(f"{path}: {size_mb:.1f} MB, {precision}, in {done.seconds:.0f} s")
+    takes = f", {delivery.described}" if delivery else ""
+    cli.say(f"{path}: {size_mb:.1f} MB, {precision}{takes}, in {done.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
     for name in done.approximations:
         cli.say(f"approximation, not exact: {name}: {APPROXIMATIONS[name].meaning}")
@@ -67,6 +52,8 @@ def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[s
             f"INT8 {q.recipe.mode}: {q.static} operators in 8 bits, {q.dynamic} with 8-bit weights and inputs "
             f"quantized at run time, {q.weights} with 8-bit weights alone{images}"
         )
+        if q.tuned:
+            cli.say(f"fine-tuned: {q.tuned}")
     for line in [*(f"not rewritten: {r}" for r in refused),
                  *(f"FP16 arithmetic not allowed: {o}" for o in done.obstacles)]:  # fmt: skip
         cli.say(line)
@@ -79,6 +66,8 @@ def report(done: Converted, reports: "list[ParityReport]", path: Path) -> dict[s
         "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
         "seconds": round(done.seconds, 1), "untrained": spec.untrained, "refused": refused,
         "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed, "approximations": done.approximations,
+        "input": "uint8" if delivery else "float", "sizes": [str(s) for s in delivery.sizes] if delivery else [],
+        "fine_tuned": q.tuned.to_json() if q and q.tuned else None,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
     }  # fmt: skip
 
@@ -102,11 +91,18 @@ def _parser() -> argparse.ArgumentParser:
                            "fastest recipe; and a folder that calibration.select wrote")  # fmt: skip
     parser.add_argument("--max-srcc-drop", type=float, metavar="D",
                         help="of --int8 auto: how far SRCC with FP32 may be from 1 (0.005)")  # fmt: skip
+    parser.add_argument("--fine-tune", type=int, nargs="?", const=True, metavar="STEPS",
+                        help="of static --int8, the last resort: learns 8-bit weights on the calibration images, "
+                        "without labels")  # fmt: skip
     parser.add_argument("--approximate", nargs="+", default=[], metavar="NAME",
                         help=f"beside --int8: changes that are not exact: {', '.join(APPROXIMATIONS)}")  # fmt: skip
     parser.add_argument(
         "--size", metavar="WxH", help="input size, WxH,WxH for two; default: the checkpoint's"
     )
+    parser.add_argument("--input", choices=INPUTS, default=INPUTS[0],
+                        help="float: prepared arrays (default); uint8: a camera's RGB image")  # fmt: skip
+    parser.add_argument("--input-size", metavar="WxH",
+                        help="of uint8: the camera's, WxH,WxH for portrait and landscape; default: --size")  # fmt: skip
     parser.add_argument("--via", choices=[str(v) for v in Via], default=str(Via.LITERT),
                         help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
     parser.add_argument(
@@ -115,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="images for parity, and to judge the recipes of --int8 auto; default: generated ones",
     )
-    parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH_PRECISION.tflite here")
+    parser.add_argument(
+        "--out", type=Path, help="output path; default: NAME_WxH_PRECISION[_camera].tflite here"
+    )
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.set_defaults(precision=Precision.FP16)
     return parser
@@ -129,19 +127,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from convert.artifact import staged
+    from convert.delivery.stage import deliver
     from convert.edges import check
     from convert.int8.front import OverBudgetError
     from convert.int8.outcome import delivered, kept, over_budget
+    from convert.int8.request import fine_tuned
     from convert.source import resolve
 
     source = resolve(arguments.checkpoint or arguments.model, arguments.size)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
-    path = arguments.out or default_path(source.spec, precision)
+    camera = _camera(arguments, source.spec)
+    path = arguments.out or _default(source.spec, precision, camera is not None)
     if path.suffix != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    int8 = _int8(arguments, source.spec, path)
+    int8 = fine_tuned(_int8(arguments, source.spec, path), arguments.fine_tune)
     images = _images(arguments, precision, int8)
     with staged(path) as unproven:
         try:
@@ -152,12 +153,31 @@ def _run(arguments: argparse.Namespace) -> int:
         reports = check(
             source.model, source.spec, [unproven], images, ("litert",), done.module, done.approximate
         )
-        target, reports = deliver(done, reports, path)
-    result = report(done, reports, target)
+        target, reports, delivery = deliver(done, reports, path, images, camera)
+    result = report(done, reports, target, delivery)
     if int8 and int8.search:
         result |= (delivered if result["passed"] else kept)(int8.search, target)
     cli.emit(result)
     return 0 if result["passed"] else 1
+
+
+def _camera(arguments: argparse.Namespace, spec: ModelSpec) -> "list[tuple[int, int]] | None":
+    """The camera's sizes, empty for the model's own; None for float inputs. UserError before any conversion."""
+    from convert.delivery.sizes import camera_sizes, parse_sizes
+
+    sizes = parse_sizes(arguments.input_size)
+    if arguments.input == INPUTS[0]:
+        if sizes:
+            raise UserError("--input-size beside --input uint8", "float inputs", "add --input uint8")
+        return None
+    camera_sizes(spec, sizes)
+    return sizes
+
+
+def _default(spec: ModelSpec, precision: Precision, camera: bool) -> Path:
+    """The name without --out."""
+    path = default_path(spec, precision)
+    return path.with_stem(f"{path.stem}_camera") if camera else path
 
 
 def _approximations(names: list[str], precision: Precision) -> tuple[str, ...]:

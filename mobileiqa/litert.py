@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import preprocess
+from mobileiqa import camera, preprocess
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image, to_rgb
@@ -71,82 +72,89 @@ def inputs_of(path: str | os.PathLike[str]) -> Prepare:
     """How an image becomes the inputs of this very file: a function for `runner`'s.
 
     A file of convert.delivery takes the upright photo's bytes, uint8 (1, H, W, 3), where it was made for the
-    camera's size; where it was made for the model's own, the photo is resized or cropped first. Any other
+    camera's sizes; where it was made for the model's own, the photo is resized or cropped first. Any other
     file gets preprocess.prepare's arrays. The function raises UserError for a photo that cannot be read or
-    has another size than the camera's.
+    has none of the camera's sizes.
     """
-    spec, found = load_spec(path), _embedded(Path(path)) or {}
-    delivery = found.get("delivery")
+    spec, delivery = load_spec(path), delivery_of(path)
     if delivery is None:
         return lambda image: preprocess.prepare(image, spec)
-    try:
-        name, size = delivery["input"], (int(delivery["width_px"]), int(delivery["height_px"]))
-        fitted = bool(delivery["fitted"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f'"input", "width_px", "height_px" and "fitted" in the delivery metadata of {path}',
-            f"{type(error).__name__}: {error}",
-            "deliver the model again",
-        ) from error
+    prepare = camera.inputs_of(delivery, spec, Path(path).name)
+    return lambda image: prepare(to_rgb(image) if isinstance(image, Image.Image) else load_image(image))
 
-    def prepare(image: Image.Image | str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-        rgb = to_rgb(image) if isinstance(image, Image.Image) else load_image(image)
-        if fitted:
-            (rgb,) = preprocess.fit_pixels(rgb, spec.inputs[0])
-        if rgb.size != size:
-            raise UserError(
-                f"a photo of {size[0]}x{size[1]}, which {Path(path).name} was made for",
-                f"{rgb.width}x{rgb.height}",
-                "deliver the model for this size too, or score with the float file",
-            )
-        return {name: np.asarray(rgb)[None]}
 
-    return prepare
+def delivery_of(path: str | os.PathLike[str]) -> camera.Delivery | None:
+    """What a file of convert.delivery takes; None for a file with float inputs."""
+    found = _embedded(Path(path)) or {}
+    return camera.from_json(found["delivery"], str(path)) if "delivery" in found else None
 
 
 def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
     """Loads a .tflite file and returns a function from named inputs to scores.
 
     The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns float64
-    scores (N,). N is a multiple of the file's own batch: more is run in turn. Scores are passed on as they
-    are, NaN included. Raises UserError when the file cannot be loaded or a delegate refuses it, and for
-    inputs of another name, shape or type.
+    scores (N,). N is a multiple of the file's own batch: more is run in turn. Of a camera file's signatures
+    it runs the one whose size the arrays have. Scores are passed on as they are, NaN included. Raises UserError
+    when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape or type.
     """
     from ai_edge_litert.interpreter import Interpreter
 
     path = Path(path)
     _check_identifier(path)
+    delivery = delivery_of(path)
+    keys = [size.signature for size in delivery.sizes] if delivery else [SIGNATURE]
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
-        signature = interpreter.get_signature_runner(SIGNATURE)
+        signatures = [interpreter.get_signature_runner(key) for key in keys]
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"a TFLite file that LiteRT can run, with the signature {SIGNATURE!r}, in {path}",
+            f"a TFLite file that LiteRT can run, with the signature {' and '.join(map(repr, keys))}, in {path}",
             str(error),
             _CONVERT,
         ) from error
-    outputs = sorted(signature.get_output_details())
-    if outputs != [OUTPUT]:
-        raise UserError(f"one output named {OUTPUT!r} in {path}", f"{outputs}", _CONVERT)
-    details = signature.get_input_details()
-    shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
-    dtype = np.dtype(next(iter(details.values()))["dtype"])
-    batch = next(iter(shapes.values()))[0]
+    opened = [_opened(signature, path) for signature in signatures]
 
     def score(inputs: Inputs) -> NDArray[np.float64]:
-        count = _check_inputs(inputs, shapes, dtype)
+        one = next((each for each in opened if each.takes(inputs)), opened[0])
+        count = _check_inputs(inputs, one.shapes, one.dtype)
         parts = []
-        for start in range(0, count, batch):
-            window = slice(start, start + batch)
+        for start in range(0, count, one.batch):
+            window = slice(start, start + one.batch)
             part = {name: np.ascontiguousarray(array[window]) for name, array in inputs.items()}
-            parts.append(signature(**part)[OUTPUT])
+            parts.append(one.run(**part)[OUTPUT])
         scores = np.concatenate(parts).astype(np.float64)
         if scores.shape != (count,):
             raise UserError(f"scores of shape ({count},) from {path}", f"{scores.shape}", _CONVERT)
         return scores
 
     return score
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """One signature of a loaded file."""
+
+    run: Callable[..., dict[str, NDArray[Any]]]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: np.dtype[Any]
+
+    @property
+    def batch(self) -> int:
+        return next(iter(self.shapes.values()))[0]
+
+    def takes(self, inputs: Inputs) -> bool:
+        """Whether these are its inputs, whatever the batch."""
+        return {n: a.shape[1:] for n, a in inputs.items()} == {n: s[1:] for n, s in self.shapes.items()}
+
+
+def _opened(signature: Any, path: Path) -> _Signature:
+    outputs = sorted(signature.get_output_details())
+    if outputs != [OUTPUT]:
+        raise UserError(f"one output named {OUTPUT!r} in {path}", f"{outputs}", _CONVERT)
+    details = signature.get_input_details()
+    shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
+    return _Signature(signature, shapes, np.dtype(next(iter(details.values()))["dtype"]))
 
 
 def _check_inputs(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: Any = np.float32) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mobileiqa.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 TFLITE_OR_ONNX = (
     "ai_edge_litert",
@@ -25,12 +27,6 @@ FORBIDDEN = {
     "android_bench": ("mobileiqa", "convert", "calibration", "torch", "timm", "PIL"),
     "convert": ("android_bench.host", "android_bench.cli", "android_bench.stats"),
 }
-COMMANDS = (
-    "convert.tflite", "convert.onnx", "convert.parity", "convert.inspect", "android_bench", "mobileiqa.score",
-    "mobileiqa.train", "mobileiqa.evaluate", "mobileiqa.distort", "mobileiqa.data",
-    "android_bench.compare", "android_bench.profile", "calibration.select", "calibration.audit",
-    "convert.accuracy", "convert.delivery", "convert.selftest", "android_bench.arm_counts",
-)  # fmt: skip
 
 
 def modules(package: str) -> list[str]:
@@ -70,7 +66,7 @@ def test_the_check_above_can_fail() -> None:
     assert "torch" in loaded_after(["mobileiqa.layers.lda"])
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command.typed for command in COMMANDS.values()])
 def test_help_answers_within_a_second_and_shows_an_example(command: str) -> None:
     times = []
     for _ in range(3):  # the best of three: other tests run beside this one

@@ -2,16 +2,18 @@
 
 import argparse
 import json
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.artifact import place, sidecar_path, staged
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.spec import parse_size
 
 if TYPE_CHECKING:
-    from convert.delivery.deliver import Agreement, Delivery
+    from convert.delivery.deliver import Agreement
+    from mobileiqa.camera import Delivery, Size
 
 PARITY_IMAGES = 4  # generated ones, when --images is not given
 
@@ -27,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="a file of convert.tflite")
     parser.add_argument(
-        "--input-size", metavar="WxH", help="of the camera's image; default: the model's own size"
+        "--input-size",
+        metavar="WxH",
+        help="of the camera's images, WxH,WxH for portrait and landscape; default: the model's own size",
     )
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="images for parity; default: generated ones"
@@ -39,22 +43,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from convert.delivery.deliver import agreement, deliver_uint8
+    from convert.delivery.deliver import agreements, deliver_uint8
+    from convert.delivery.sizes import parse_sizes
     from convert.parity import parity_images
 
     source, path = arguments.model, arguments.out
     if path.suffix != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    size = parse_size(arguments.input_size) if arguments.input_size else None
+    sizes = parse_sizes(arguments.input_size)
     images = parity_images(arguments.images, None if arguments.images else PARITY_IMAGES)
     with staged(path) as unproven:
-        delivery = deliver_uint8(source, unproven, size)
-        found = agreement(source, unproven, images)
-        target = place(unproven, path, found.passed, **_origin(source))
+        delivery = deliver_uint8(source, unproven, sizes)
+        found = agreements(source, unproven, images)
+        passed = all(agreement.passed for _, agreement in found)
+        target = place(unproven, path, passed, delivery=delivery.to_json(), **_origin(source))
     result = _report(target, delivery, found)
     cli.emit(result)
-    return 0 if found.passed else 1
+    return 0 if passed else 1
 
 
 def _origin(source: Path) -> dict[str, Any]:
@@ -78,19 +84,27 @@ def _origin(source: Path) -> dict[str, Any]:
     }
 
 
-def _report(path: Path, delivery: "Delivery", found: "Agreement") -> dict[str, Any]:
-    """Prints what was done, for people; returns the same for machines."""
-    size = f"{delivery.width_px}x{delivery.height_px}"
-    where = "the app resizes or crops to it" if delivery.fitted else "resize and crop in the graph"
+def _report(path: Path, delivery: "Delivery", found: "list[tuple[Size, Agreement]]") -> dict[str, Any]:
+    """Prints what was done, for people; returns the same for machines, the worst size's figures in front."""
     megabytes = path.stat().st_size / 1e6
-    cli.say(f"{path}: {megabytes:.1f} MB, one uint8 RGB image of {size} ({where})")
-    verdict = "pass" if found.passed else f"FAIL: {found.reason}"
-    cli.say(
-        f"against the float file: max_abs {found.max_abs:.2e} ({found.worst_image}), {found.images} images: {verdict}"
-    )
+    cli.say(f"{path}: {megabytes:.1f} MB, {delivery.described}")
+    for size, agreement in found:
+        verdict = "pass" if agreement.passed else f"FAIL: {agreement.reason}"
+        cli.say(
+            f"{size} against the float file: max_abs {agreement.max_abs:.2e} ({agreement.worst_image}), "
+            f"{agreement.images} images: {verdict}"
+        )
+    sizes = [{**asdict(size), **_figures(agreement)} for size, agreement in found]
+    _, worst = max(found, key=lambda each: (not each[1].passed, each[1].max_abs))
     return {
-        "path": str(path), "size_mb": round(megabytes, 2), "input": size, "fitted": delivery.fitted,
-        "images": found.images, "max_abs": found.max_abs if found.max_abs < float("inf") else None,
+        "path": str(path), "size_mb": round(megabytes, 2), "input": ",".join(map(str, delivery.sizes)),
+        "fitted": delivery.fitted, **_figures(worst), "sizes": sizes,
+    }  # fmt: skip
+
+
+def _figures(found: "Agreement") -> dict[str, Any]:
+    return {
+        "images": found.images, "max_abs": found.max_abs if isfinite(found.max_abs) else None,
         "worst_image": found.worst_image, "passed": found.passed, "reason": found.reason,
     }  # fmt: skip
 

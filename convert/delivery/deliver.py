@@ -6,8 +6,8 @@ reference is always the file that was delivered, fed by mobileiqa.preprocess as 
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,12 @@ from convert import artifact
 from convert import flatbuffer as fb
 from convert.candidate import read_candidate
 from convert.delivery import golden, metadata, seal
-from convert.delivery.graph import IMAGE, camera_size, take_camera_image
-from convert.graph import read_graph
+from convert.delivery.graph import IMAGE
+from convert.delivery.sizes import camera_sizes, take_camera_images
+from convert.edges import score_unit
+from convert.graph import read_graphs
 from mobileiqa import cli, litert
+from mobileiqa.camera import Delivery, Size
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image, to_rgb
@@ -32,21 +35,12 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3  # of the score range: a few pixels of a resized photo differ from Pillow's by one grey level
 
-
-@dataclass(frozen=True)
-class Delivery:
-    """What the file takes, as its metadata says; `fitted`: the app resizes or crops to the model's own size."""
-
-    input: str
-    width_px: int
-    height_px: int
-    fitted: bool
-    source_sha256: str  # of the file with float inputs
+Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and the picture or its file
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Scores of a delivered file against its source's; max_abs is in units of the score range."""
+    """One size's scores of a delivered file against its source's; max_abs is in units of the score range."""
 
     images: int
     max_abs: float
@@ -59,10 +53,10 @@ class Agreement:
         return not self.reason
 
 
-def deliver_uint8(source: Path, out: Path, size: tuple[int, int] | None = None) -> Delivery:
+def deliver_uint8(source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()) -> Delivery:
     """Writes `out`, sealed, from one of our .tflite files; atomically, without sidecar and without parity.
 
-    size: (width, height) of the camera's image; None: the model's own input size. Weights stay bit for bit.
+    sizes: (width, height) of the camera's images; empty: the model's own input size. Weights stay bit for bit.
     Raises UserError for a file that is not ours, was delivered before, or whose preprocessing no graph can do.
     """
     candidate, content = read_candidate(source), litert.read_metadata(source)
@@ -71,20 +65,21 @@ def deliver_uint8(source: Path, out: Path, size: tuple[int, int] | None = None) 
             "a file with float inputs", f"{source}, which takes uint8 already", "deliver its source"
         )
     spec, precision = candidate.spec, candidate.precision
-    width, height = camera_size(spec, size)
-    delivery = Delivery(IMAGE, width, height, size is None, sha256(source))
+    delivery = Delivery(IMAGE, not sizes, sha256(source), camera_sizes(spec, sizes))
     model = fb.read(source)
-    take_camera_image(model, spec, width, height)
-    text = f"{spec.name} {precision}: one uint8 RGB image of {width}x{height} in, score out"
+    take_camera_images(model, spec, delivery.sizes)
+    text = f"{spec.name} {precision}: one uint8 RGB image of {delivery} in, score out"
     model.description = text.encode()
-    standard = metadata.model_metadata(spec, text, str(content["version"]), width, height)
+    standard = metadata.model_metadata(spec, text, str(content["version"]), delivery.sizes)
     low, high = spec.score_range
-    vectors = golden.vectors(scorer(source, spec), width, height, golden.TOLERANCES[precision] * (high - low))
+    vectors = golden.vectors(
+        scorer(source, spec), delivery.sizes, golden.TOLERANCES[precision] * (high - low)
+    )
     fb.set_metadata(model, metadata.ENTRY, standard)
     fb.set_metadata(model, golden.ENTRY, json.dumps(_finite(vectors, source)).encode())
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
     with cli.atomic(out) as temporary:
-        _write(model, temporary, {**content, "delivery": asdict(delivery)})
+        _write(model, temporary, {**content, "delivery": delivery.to_json()})
     return delivery
 
 
@@ -92,7 +87,7 @@ def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
     """Writes `model` with our JSON, which holds the hashes of its parts, and seals it."""
     fb.drop_unused_buffers(model)
     fb.write(model, path)
-    parts = seal.parts(read_graph(path))
+    parts = seal.parts(read_graphs(path))
     whole = {**content, "parts": parts, "tool_versions": artifact.tool_versions()}
     fb.set_metadata(model, artifact.METADATA_ENTRY, json.dumps(whole).encode())
     fb.drop_unused_buffers(model)
@@ -107,38 +102,44 @@ def scorer(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], float]:
 
 
 def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
-    for vector in vectors["images"]:
-        if not math.isfinite(vector["score"]):
-            found = f"{vector['score']} for the golden image {vector['name']!r}"
+    for name, score in (pair for size in vectors["sizes"] for pair in size["scores"].items()):
+        if not math.isfinite(score):
+            found = f"{score} for the golden image {name!r}"
             raise UserError(
                 f"finite scores from {source}", found, "check the file with `python -m convert.parity`"
             )
     return vectors
 
 
-def agreement(
-    source: Path,
-    delivered: Path,
-    images: Sequence[tuple[str, Image.Image | Path]],
-    tolerance: float = TOLERANCE,
-) -> Agreement:
-    """Scores `images` with both files. They are resized to the camera's size first where theirs is another."""
-    spec, found = litert.load_spec(source), litert.read_metadata(delivered)["delivery"]
+def agreements(
+    source: Path, delivered: Path, images: Images, tolerance: float = TOLERANCE
+) -> list[tuple[Size, Agreement]]:
+    """Scores `images` with both files, in each size of `delivered`.
+
+    They are resized to the camera's size first where theirs is another. Scores of untrained weights, which know
+    no range, are measured by their spread where that is wider (see convert.edges.score_unit).
+    """
+    spec, delivery = litert.load_spec(source), litert.delivery_of(delivered)
+    assert delivery is not None, "deliver_uint8 wrote it"
     expect, run, inputs_of = scorer(source, spec), litert.runner(delivered), litert.inputs_of(delivered)
-    expected, scores = [], []
+    found = []
+    for size in delivery.sizes:
+        pixels = None if delivery.fitted else size.pixels
+        scores = [
+            (expect(np.asarray(photo)), run(inputs_of(photo)).mean()) for photo in _photos(images, pixels)
+        ]
+        expected, delivered_scores = np.array(scores).reshape(-1, 2).T
+        unit = score_unit(spec, list(expected))
+        names = [name for name, _ in images]
+        found.append((size, judge(names, expected / unit, delivered_scores / unit, tolerance)))
+    return found
+
+
+def _photos(images: Images, size: tuple[int, int] | None) -> Iterator[Image.Image]:
+    """The images as RGB, resized to `size` where there is one."""
     for _, image in cli.progress(images, "comparing"):
         rgb = to_rgb(image) if isinstance(image, Image.Image) else load_image(image)
-        if not found["fitted"]:
-            rgb = rgb.resize((found["width_px"], found["height_px"]))
-        expected.append(expect(np.asarray(rgb)))
-        scores.append(float(run(inputs_of(rgb)).mean()))
-    low, high = spec.score_range
-    return judge(
-        [name for name, _ in images],
-        np.array(expected) / (high - low),
-        np.array(scores) / (high - low),
-        tolerance,
-    )
+        yield rgb.resize(size) if size else rgb
 
 
 def judge(names: Sequence[str], expected: np.ndarray, scores: np.ndarray, tolerance: float) -> Agreement:

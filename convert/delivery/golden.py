@@ -5,11 +5,14 @@ check on its own phone that the file, the runtime and its own image handling wor
 of the file that was delivered, prepared by mobileiqa.preprocess: the graph's own preprocessing is what they test.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mobileiqa.camera import Size
 
 ENTRY = "mobileiqa_golden"
 BAND = 256  # rows drawn at once: the numbers of a 12 megapixel image would be 300 MB
@@ -62,16 +65,15 @@ def draw(name: str, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def vectors(
-    score: Callable[[NDArray[np.uint8]], float], width: int, height: int, tolerance: float
+    score: Callable[[NDArray[np.uint8]], float], sizes: Sequence[Size], tolerance: float
 ) -> dict[str, Any]:
-    """The entry's content: every image's formula and score; `tolerance` in score units."""
+    """The entry's content: every image's formula, and its score in every size; `tolerance` in score units."""
     return {
-        "width_px": width,
-        "height_px": height,
         "arithmetic": "unsigned 32 bits, wrapping; / rounds down",
+        "images": {name: formula for name, (_, formula) in IMAGES.items()},
         "tolerance": tolerance,
-        "images": [
-            {"name": name, "value": formula, "score": score(draw(name, width, height))}
-            for name, (_, formula) in IMAGES.items()
+        "sizes": [
+            {**asdict(size), "scores": {name: score(draw(name, *size.pixels)) for name in IMAGES}}
+            for size in sizes
         ],
     }

@@ -5,9 +5,11 @@ entry TFLITE_METADATA. The package that writes it would be one more dependency, 
 field by field here, and the numbers below are the schema's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mobileiqa.camera import Size
 from mobileiqa.spec import ModelSpec
 
 ENTRY = "TFLITE_METADATA"
@@ -36,34 +38,18 @@ class Table:
     fields: dict[int, Any]
 
 
-def model_metadata(spec: ModelSpec, description: str, version: str, width: int, height: int) -> bytes:
-    """The entry's content for a file with one RGB image of width x height in and one score out."""
+def model_metadata(spec: ModelSpec, description: str, version: str, sizes: Sequence[Size]) -> bytes:
+    """The entry's content for a file with one RGB image in and one score out, a subgraph for each of `sizes`."""
     import flatbuffers
 
-    low, high = spec.score_range
-    better = "higher" if spec.higher_is_better else "lower"
-    normalization = Table(2, {0: Scalar("Uint8", NORMALIZATION), 1: Table(2, {0: [0.0], 1: [1.0]})})
-    size = Table(2, {0: Scalar("Uint32", width), 1: Scalar("Uint32", height)})
-    image = _tensor(
-        "image",
-        f"The photo, upright: RGB, 8 bits, {width}x{height}. No other preprocessing: it is in the graph.",
-        IMAGE_PROPERTIES,
-        Table(2, {0: Scalar("Int8", RGB), 1: size}),
-        {4: [normalization], 5: Table(2, {0: [255.0], 1: [0.0]})},
-    )
-    score = _tensor(
-        "score",
-        f"Quality, {low:g} to {high:g}; {better} is better.",
-        FEATURE_PROPERTIES,
-        Table(0, {}),
-        {5: Table(2, {0: [high], 1: [low]})},
-    )
-    graph = Table(7, {0: spec.name, 2: [image], 3: [score]})
     fields = {
         0: spec.name,
         1: description,
         2: version,
-        3: [graph],
+        3: [
+            Table(7, {0: _graph_name(spec, size, sizes), 2: [_image(size)], 3: [_score(spec)]})
+            for size in sizes
+        ],
         4: spec.origin,
         5: spec.license,
         7: "1.0.0",
@@ -71,6 +57,35 @@ def model_metadata(spec: ModelSpec, description: str, version: str, width: int, 
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, Table(8, fields)), IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _graph_name(spec: ModelSpec, size: Size, sizes: Sequence[Size]) -> str:
+    """The model's name, or the signature where there are several."""
+    return spec.name if len(sizes) == 1 else size.signature
+
+
+def _image(size: Size) -> Table:
+    pixels = Table(2, {0: Scalar("Uint32", size.width_px), 1: Scalar("Uint32", size.height_px)})
+    normalization = Table(2, {0: Scalar("Uint8", NORMALIZATION), 1: Table(2, {0: [0.0], 1: [1.0]})})
+    return _tensor(
+        "image",
+        f"The photo, upright: RGB, 8 bits, {size}. No other preprocessing: it is in the graph.",
+        IMAGE_PROPERTIES,
+        Table(2, {0: Scalar("Int8", RGB), 1: pixels}),
+        {4: [normalization], 5: Table(2, {0: [255.0], 1: [0.0]})},
+    )
+
+
+def _score(spec: ModelSpec) -> Table:
+    low, high = spec.score_range
+    better = "higher" if spec.higher_is_better else "lower"
+    return _tensor(
+        "score",
+        f"Quality, {low:g} to {high:g}; {better} is better.",
+        FEATURE_PROPERTIES,
+        Table(0, {}),
+        {5: Table(2, {0: [high], 1: [low]})},
+    )
 
 
 def _tensor(name: str, description: str, kind: int, properties: Table, more: dict[int, Any]) -> Table:

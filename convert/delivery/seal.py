@@ -9,6 +9,7 @@ The hashes of the parts, in the JSON entry `mobileiqa`, then say what was hit, a
 
 import hashlib
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +61,16 @@ def seal(path: Path) -> None:
         file.write(found.computed)
 
 
-def parts(graph: Graph) -> dict[str, str]:
-    """SHA-256 of the constants (in tensor order, with shape and type), the golden vectors and the standard metadata."""
+def parts(graphs: Sequence[Graph]) -> dict[str, str]:
+    """SHA-256 of the constants, of the golden vectors and of the standard metadata of a file's subgraphs.
+
+    Constants in the order of subgraphs and tensors, each with its shape and type.
+    """
     weights = hashlib.sha256()
-    for tensor in graph.tensors:
-        if tensor.stored is not None:
-            weights.update(f"{tensor.dtype}{tensor.shape}{tensor.scales}{tensor.zero_points}".encode())
-            weights.update(tensor.stored)
+    for tensor in (tensor for graph in graphs for tensor in graph.tensors if tensor.stored is not None):
+        weights.update(f"{tensor.dtype}{tensor.shape}{tensor.scales}{tensor.zero_points}".encode())
+        weights.update(tensor.stored)
     entries = {"golden": golden.ENTRY, "metadata": metadata.ENTRY}
-    found = {name: hashlib.sha256(graph.metadata.get(e, b"")).hexdigest() for name, e in entries.items()}
+    stored = graphs[0].metadata
+    found = {name: hashlib.sha256(stored.get(entry, b"")).hexdigest() for name, entry in entries.items()}
     return {"weights": weights.hexdigest(), **found}

@@ -3,6 +3,10 @@
 XNNPACK has no INT8 hard-swish, and each one left alone splits the graph. hard-swish is x * clip(x/6 + 1/2, 0, 1);
 when the factor's tensor is quantized to exactly [0, 1], storing it saturates, and saturation is the clip. The edited
 file is therefore right only once it is quantized with those ranges: as float it would lack the clip.
+
+Two ranges are narrower for it than the values seen. hard-swish of anything below -3 is 0: where nothing else reads
+its input, steps below -3 would be lost. And x/6 beyond +-1/2 gives a factor of 0 or 1 in any case: with a range
+that follows x up to 20, it and the factor would be a tenth of 0..1 apart.
 """
 
 from collections.abc import Mapping
@@ -18,6 +22,26 @@ if TYPE_CHECKING:
     from convert.flatbuffer import Model
 
 GATE: Range = (0.0, 1.0)
+LOWEST = -3.06  # hard-swish is 0 from -3 on; a little less, for SIXTH's sake
+# Not 1/2: the zero point would fall between two integers, and every factor between two of its own steps.
+SIXTH: Range = (-0.51, 0.51)
+
+
+def bent(model: "Model") -> list[str]:
+    """Names of the tensors that a HARD_SWISH reads, and nothing else."""
+    found = []
+    for graph in model.subgraphs:
+        readers: dict[int, list[str]] = {}
+        for operator in graph.operators:
+            for t in operator.inputs:
+                readers.setdefault(int(t), []).append(fb.kind(model, operator))
+        outputs = {int(t) for t in graph.outputs}
+        found += [
+            graph.tensors[t].name.decode()
+            for t, kinds in readers.items()
+            if kinds == ["HARD_SWISH"] and t not in outputs
+        ]
+    return found
 
 
 def hard_swish_as_products(model: "Model", ranges: Mapping[str, Range]) -> dict[str, Range]:
@@ -57,4 +81,5 @@ def _products(
         builder.operator("ADD", "AddOptions", [sixth, half], gate),
         builder.operator("MUL", "MulOptions", [x, gate], y),
     ]
-    return operators, {f"{name}/sixth": (low / 6, high / 6), f"{name}/gate": GATE}
+    sixths = (max(low / 6, SIXTH[0]), min(high / 6, SIXTH[1]))
+    return operators, {f"{name}/sixth": sixths, f"{name}/gate": GATE}

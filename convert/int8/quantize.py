@@ -1,6 +1,6 @@
 """FP32 .tflite -> INT8 .tflite: our ranges and our choice of operators, ai-edge-quantizer's arithmetic, our rounding.
 
-    equalize -> ranges -> hard-swish as products -> ai-edge-quantizer -> rounding and bias correction
+    equalize -> ranges -> hard-swish as products -> ai-edge-quantizer -> rounding and bias correction (-> fine-tuning)
 
 Each step runs the FP32 file on the calibration images again; they lie in a temporary folder meanwhile.
 """
@@ -17,23 +17,24 @@ import numpy as np
 
 from convert import flatbuffer as fb
 from convert.builder import Builder
-from convert.int8.activations import hard_swish_as_products
+from convert.int8.activations import LOWEST, bent, hard_swish_as_products
 from convert.int8.bias import Corrected, correct, pairs
 from convert.int8.equalize import equalize
 from convert.int8.moments import collect
-from convert.int8.ranges import METHODS, Inputs, Range, observe
+from convert.int8.ranges import METHODS, Inputs, Range, floored, observe
 from convert.int8.recipe import Plan, Recipe, plan
 from convert.int8.weights import weighted
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
+    from convert.int8.fine_tune import FineTuned
 
 
 @dataclass(frozen=True)
 class Quantized:
     """What was done: operators by kind of quantization, how many images calibrated it, and what they served for.
 
-    equalized: tensors whose channels were scaled.
+    equalized: tensors whose channels were scaled. tuned: None where the recipe asks for no fine-tuning.
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Quantized:
     images: int
     equalized: int = 0
     corrected: Corrected = dataclasses.field(default_factory=Corrected)
+    tuned: "FineTuned | None" = None
 
 
 def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) -> Quantized:
@@ -66,8 +68,15 @@ def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) ->
         fb.write(model, fp32)
         chosen = _quantize(fp32, recipe, again, out)
         corrected = _correct(model, fp32, recipe, again, out) if files else Corrected()
+        tuned = _tuned(fp32, out, files, recipe.fine_tune) if recipe.fine_tune else None
     counts = (len(chosen.static), len(chosen.dynamic), len(chosen.weights))
-    return Quantized(recipe, *counts, len(files), scaled, corrected)
+    return Quantized(recipe, *counts, len(files), scaled, corrected, tuned)
+
+
+def _tuned(fp32: Path, out: Path, files: list[Path], steps: int) -> "FineTuned":
+    from convert.int8.fine_tune import fine_tune
+
+    return fine_tune(fp32, out, lambda number: _loaded(files[number]), len(files), steps)
 
 
 def _kept(inputs: Inputs, file: Path) -> Path:
@@ -86,6 +95,7 @@ def _quantize(path: Path, recipe: Recipe, images: Callable[[], Iterator[Inputs]]
     model, edited = fb.read(path), path.with_name("edited.tflite")
     if recipe.mode == "static":
         seen = observe(path, images())
+        seen |= {name: floored(seen[name], LOWEST) for name in bent(model)}
         ranges = {name: METHODS[recipe.ranges](values) for name, values in seen.items()}
         ranges |= hard_swish_as_products(model, ranges)
     chosen = _clipped(model, plan(model, recipe))

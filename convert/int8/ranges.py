@@ -26,11 +26,12 @@ SHARES = np.linspace(1.0, 0.3, 36)  # of the extremes, tried as clipping points
 
 @dataclass(frozen=True)
 class Observed:
-    """One activation over all images: its extremes, and a sample of its values (float32)."""
+    """One activation over all images: its extremes, a sample of its values (float32), and how many there were."""
 
     low: float
     high: float
     values: NDArray[np.float32]
+    count: int
 
 
 def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str, Observed]:
@@ -47,7 +48,7 @@ def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str,
     runner = interpreter.get_signature_runner(SIGNATURE)
     names = _activations(interpreter)
     rng = np.random.default_rng(0)
-    found: dict[str, list[tuple[float, float, NDArray[np.float32]]]] = {name: [] for name in names.values()}
+    found: dict[str, list[Observed]] = {name: [] for name in names.values()}
     for inputs in images:
         runner(**inputs)
         for index, name in names.items():
@@ -68,21 +69,29 @@ def _activations(interpreter: "object") -> dict[int, str]:
     }
 
 
-def _summary(
-    tensor: NDArray[np.float32], name: str, rng: np.random.Generator
-) -> tuple[float, float, NDArray[np.float32]]:
+def _summary(tensor: NDArray[np.float32], name: str, rng: np.random.Generator) -> Observed:
     values = tensor.ravel()
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"expected finite activations; found {low}..{high} in {name}")
     if values.size > PER_IMAGE:
         values = values[rng.integers(0, values.size, PER_IMAGE)]
-    return low, high, values.copy()
+    return Observed(low, high, values.copy(), tensor.size)
 
 
-def _joined(parts: list[tuple[float, float, NDArray[np.float32]]]) -> Observed:
-    lows, highs, values = zip(*parts, strict=True)
-    return Observed(min(lows), max(highs), np.concatenate(values))
+def _joined(parts: list[Observed]) -> Observed:
+    return Observed(
+        min(p.low for p in parts),
+        max(p.high for p in parts),
+        np.concatenate([p.values for p in parts]),
+        sum(p.count for p in parts),
+    )
+
+
+def floored(seen: Observed, lowest: float) -> Observed:
+    """The same with everything below `lowest` raised to it, where what reads the tensor does so anyway."""
+    values = np.maximum(seen.values, np.float32(lowest))
+    return Observed(max(seen.low, lowest), max(seen.high, lowest), values, seen.count)
 
 
 def min_max(seen: Observed) -> Range:
@@ -93,23 +102,27 @@ def min_max(seen: Observed) -> Range:
 def least_error(seen: Observed) -> Range:
     """The range of least mean squared error: first the upper end, then the lower, clipped by a share.
 
-    The extremes stand for themselves beside the sample, once each: a range that clips them pays for it.
+    The extremes stand for themselves beside the sample, one value each of all: a range that clips them pays for
+    that and no more. Among the sample's few values they would keep the range of a hard-swish, whose values are
+    nearly all small, as wide as its largest one.
     """
-    values = np.concatenate([seen.values, np.float32([seen.low, seen.high])]).astype(np.float64)
-    high = min((seen.high * share for share in SHARES), key=lambda end: _error(values, seen.low, end))
-    low = min((seen.low * share for share in SHARES), key=lambda end: _error(values, end, high))
+    high = min((seen.high * share for share in SHARES), key=lambda end: _error(seen, seen.low, end))
+    low = min((seen.low * share for share in SHARES), key=lambda end: _error(seen, end, high))
     return low, high
 
 
-def _error(values: NDArray[np.float64], low: float, high: float) -> float:
+def _error(seen: Observed, low: float, high: float) -> float:
     """The mean squared error of 8-bit rounding within low..high."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / STEPS
+    values = np.concatenate([seen.values, np.float32([seen.low, seen.high])]).astype(np.float64)
     if scale == 0:
-        return float(np.square(values).mean())
-    zero = round(-low / scale)
-    rounded = (np.clip(np.rint(values / scale) + zero, 0, STEPS) - zero) * scale
-    return float(np.square(rounded - values).mean())
+        squares = np.square(values)
+    else:
+        zero = round(-low / scale)
+        rounded = (np.clip(np.rint(values / scale) + zero, 0, STEPS) - zero) * scale
+        squares = np.square(rounded - values)
+    return float(squares[:-2].mean() + squares[-2:].sum() / seen.count)
 
 
 METHODS = {"min-max": min_max, "mse": least_error}

@@ -1,7 +1,7 @@
 """Which operators become INT8, and how: a Recipe, and what it means for a given file.
 
-    static    weights and activations are 8-bit from the image on, as far as XNNPACK has 8-bit kernels and there
-              are convolutions or means; convolutions and fully connected layers after that as in `dynamic`
+    static    weights and activations are 8-bit from the first 8-bit convolution to the last that writes a map, as
+              far as XNNPACK has 8-bit kernels; convolutions and fully connected layers after that as in `dynamic`
     dynamic   convolutions and fully connected layers get 8-bit weights, and quantize their input at run time
     weights   the same weights in 8 bits, computed in float
 
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 MODES = ("static", "dynamic", "weights")
 FLOAT_FIRST = {"static": sys.maxsize, "dynamic": 1, "weights": 0}  # at most so many stay in float
-_MOVING = ("PAD", "TRANSPOSE", "RESHAPE", "SLICE", "STRIDED_SLICE", "CONCATENATION")  # they only move values
 ROUNDINGS = ("least-error", "nearest")  # convert.int8.rounding's functions
 WEIGHTS_PER = ("channel", "tensor")
 _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-_SPATIAL = (*_CONVOLUTIONS, "MEAN")  # what marks the part of a network that looks at pixels
+_SPATIAL = (*_CONVOLUTIONS, "MEAN")  # where 8 bits can begin
 # With 8-bit kernels in XNNPACK. GELU, SOFTMAX, BATCH_MATMUL and AVERAGE_POOL_2D have none: the graph would split.
 _INT8 = (*_SPATIAL, "ADD", "SUB", "MUL", "PAD", "RESHAPE", "TRANSPOSE", "CONCATENATION", "SLICE", "STRIDED_SLICE",
          "MAX_POOL_2D", "FULLY_CONNECTED", "LOGISTIC")  # fmt: skip
@@ -46,7 +45,8 @@ class Recipe:
 
     equalize (static alone), rounding, bias_correction: see convert.int8.equalize, .rounding and .bias. They need
     calibration images: without any, `dynamic` and `weights` are rounded to nearest. weights_per: "tensor" is for
-    comparison; one scale for all channels of a weight loses the narrow ones.
+    comparison; one scale for all channels of a weight loses the narrow ones. fine_tune (static alone): steps of
+    convert.int8.fine_tune, 0 for none.
     """
 
     mode: str = "static"
@@ -57,17 +57,22 @@ class Recipe:
     rounding: str = ROUNDINGS[0]
     bias_correction: bool = True
     weights_per: str = WEIGHTS_PER[0]
+    fine_tune: int = 0
 
     def __post_init__(self) -> None:
         allowed = {"mode": MODES, "ranges": tuple(METHODS), "rounding": ROUNDINGS, "weights_per": WEIGHTS_PER,
                    "equalize": (True, False), "bias_correction": (True, False)}  # fmt: skip
         wrong = [f"{name} {getattr(self, name)!r}" for name, known in allowed.items()
                  if getattr(self, name) not in known]  # fmt: skip
-        if wrong or self.float_first < 0:
+        wrong += [f"{name} {getattr(self, name)!r}" for name in ("float_first", "fine_tune")
+                  if type(getattr(self, name)) is not int or getattr(self, name) < 0]  # fmt: skip
+        if self.fine_tune and self.mode != "static":
+            wrong.append(f"fine_tune {self.fine_tune} in mode {self.mode!r}")
+        if wrong:
             known = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in allowed.items())
             raise UserError(
-                f"a recipe with {known}",
-                ", ".join(wrong) or f"float_first {self.float_first}",
+                f"a recipe with {known}; float_first and, in mode static, fine_tune: 0, 1, 2...",
+                ", ".join(wrong),
                 "correct the recipe",
             )
 
@@ -117,7 +122,10 @@ def plan(model: "Model", recipe: Recipe) -> Plan:
 
 
 def _first_part(model: "Model", kinds: list[str], kept: set[int]) -> list[int]:
-    """The operators that can be 8-bit from the image on, without what leads to no convolution or mean."""
+    """The operators that can be 8-bit from the image on, without what leads to no convolution that writes a map.
+
+    Behind the last one there is a hard-swish of rare large values, and its mean: small, and cheap in float.
+    """
     graph = model.subgraphs[0]
     constants = {i for i, tensor in enumerate(graph.tensors) if fb.is_constant(model, tensor)}
     ready = {int(t) for t in graph.inputs}
@@ -127,21 +135,28 @@ def _first_part(model: "Model", kinds: list[str], kept: set[int]) -> list[int]:
         if read <= ready and (kinds[i] in _INT8 or i in kept):
             ready |= {int(t) for t in operator.outputs}
             found.append(i)
-    wanted = set(_upstream(graph, [i for i in found if kinds[i] in _SPATIAL]))
+    wanted = set(_upstream(graph, [i for i in found if _writes_a_map(graph, kinds[i], graph.operators[i])]))
     return [i for i in found if i in wanted and i not in kept]
 
 
+def _writes_a_map(graph: Any, kind: str, operator: Any) -> bool:
+    """Whether it is a convolution with more than one output position."""
+    shape = [int(n) for n in graph.tensors[operator.outputs[0]].shape]
+    return kind in _CONVOLUTIONS and shape[1] * shape[2] > 1
+
+
 def _computing(graph: Any, kinds: list[str], static: list[int]) -> list[int]:
-    """8 bits begin where something is computed: without operators that only move values that are float so far.
+    """8 bits begin at a convolution or mean: without operators whose inputs are all float so far.
 
     A PAD before a convolution that stays in float would take the image through 8 bits, whose grid is half a step
     beside that of its pixels: on the reference model that is more than half of the mean shift (0.008 to 0.003).
+    A hard-swish or an ADD between two such convolutions would bring their noise back, and two conversions more.
     """
     eight_bit: set[int] = set()
     found = []
     for i in static:
         operator = graph.operators[i]
-        if kinds[i] not in _MOVING or eight_bit & {int(t) for t in operator.inputs}:
+        if kinds[i] in _SPATIAL or eight_bit & {int(t) for t in operator.inputs}:
             eight_bit |= {int(t) for t in operator.outputs}
             found.append(i)
     return found

@@ -1,7 +1,10 @@
+import copy
+
 import numpy as np
 import pytest
 
-from convert.graph import read_graph
+from convert import flatbuffer as fb
+from convert.graph import read_graph, read_graphs
 from mobileiqa.errors import UserError
 
 
@@ -47,6 +50,24 @@ def test_quantization_is_read(flatbuffer, save):
     index = flatbuffer.constant(np.ones((2, 3)), "int8", (np.array([0.5, 0.25]), np.array([0, 0]), 0))
     tensor = read_graph(save(flatbuffer.build(index))).tensors[index]
     assert (tensor.scales, tensor.zero_points, tensor.quantized_axis) == ((0.5, 0.25), (0, 0), 0)
+
+
+def test_every_subgraph_has_its_own_signature(small_net, save):
+    model = fb.read(save(small_net.builder.build(small_net.score)))
+    model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+    model.subgraphs[1].operators = model.subgraphs[1].operators[:2]
+    model.subgraphs[1].outputs = [small_net.bent]
+    second = copy.deepcopy(model.signatureDefs[0])
+    second.signatureKey, second.subgraphIndex = b"features", 1
+    second.outputs[0].tensorIndex = small_net.bent
+    model.signatureDefs.append(second)
+    path = save(b"")
+    fb.write(model, path)
+    first, other = read_graphs(path)
+    assert (first.index, other.index, first.subgraphs, first.entries) == (0, 1, 2, 2)
+    assert [s.key for s in (*first.signatures, *other.signatures)] == ["serving_default", "features"]
+    assert [op.name for op in other.operators] == ["CONV_2D", "GELU"] and other.outputs == (small_net.bent,)
+    assert read_graph(path).operators == first.operators
 
 
 def test_flex_and_custom_operators_keep_their_names(flatbuffer, save):

@@ -1,8 +1,10 @@
+import copy
 import json
 
 import numpy as np
 import pytest
 
+from convert import flatbuffer as fb
 from convert.inspect import main
 from convert.xnnpack import RULES
 
@@ -56,6 +58,42 @@ def test_everything_about_a_small_net(small_net, inspected):
         "the runtime delegates as forecast",
     ):
         assert part in text
+
+
+def twice(content, save, named=True):
+    """The file with its subgraph a second time, and a signature for it if `named`."""
+    path = save(content)
+    model = fb.read(path)
+    model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+    if named:
+        model.signatureDefs.append(copy.deepcopy(model.signatureDefs[0]))
+        model.signatureDefs[1].signatureKey, model.signatureDefs[1].subgraphIndex = b"again", 1
+    fb.write(model, path)
+    return path.read_bytes()
+
+
+def test_each_signature_has_its_row(small_net, save, inspected):
+    code, found, lines = inspected(twice(small_net.builder.build(small_net.score), save), "--check")
+    assert code == 0 and found["warnings"] == [] and found["check"]["agrees"]
+    first, again = found["signatures"]
+    assert (first["signature"], again["signature"]) == ("serving_default", "again")
+    assert first["macs"] == again["macs"] == found["macs"] and again["partitions"] == [3]
+    assert any(line.startswith("again ") and "1x8x8x4 float32" in line for line in lines)
+
+
+def test_the_second_signature_is_checked_too(small_net, save, inspected, monkeypatch):
+    """The gate's failing case: a rule that refuses what the runtime takes, in either subgraph."""
+    monkeypatch.setitem(RULES, "GELU", (lambda here: "wrong",))
+    code, found, lines = inspected(twice(small_net.builder.build(small_net.score), save), "--check")
+    difference = "GELU #1: the runtime delegates it, the forecast does not (wrong)"
+    assert code == 1 and {difference, f"again: {difference}"} <= set(found["check"]["differences"])
+    assert "check: FAILED" in lines
+
+
+def test_a_subgraph_that_no_signature_names_is_said(small_net, save, inspected):
+    _, found, _ = inspected(twice(small_net.builder.build(small_net.score), save, named=False))
+    assert found["warnings"] == ["2 subgraphs: only those with a signature are counted"]
+    assert "signatures" not in found
 
 
 def test_json_alone_is_one_line(small_net, inspected):

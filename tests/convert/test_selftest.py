@@ -9,7 +9,7 @@ import pytest
 
 from convert import flatbuffer as fb
 from convert.delivery import deliver, golden, metadata, seal
-from convert.graph import read_graph
+from convert.graph import read_graph, read_graphs
 from convert.selftest import main, selftest
 from mobileiqa import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
@@ -18,7 +18,7 @@ from tests.convert.delivery.conftest import TINY, write_tiny
 @pytest.fixture
 def delivered(flatbuffer, tmp_path: Path) -> Path:
     path = tmp_path / "delivered.tflite"
-    deliver.deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, (90, 70))
+    deliver.deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)])
     return path
 
 
@@ -38,6 +38,16 @@ def damaged(delivered: Path, tmp_path: Path) -> Callable[[int], Path]:
 
 def failed(path: Path) -> set[str]:
     return {check.name for check in selftest(path) if not check.passed}
+
+
+def with_another_score(path: Path, size: int) -> None:
+    """Another golden score of `tiles` in one size, sealed again."""
+    model, content = fb.read(path), litert.read_metadata(path)
+    vectors = json.loads(read_graph(path).metadata[golden.ENTRY])
+    vectors["sizes"][size]["scores"]["tiles"] += 0.01
+    fb.set_metadata(model, golden.ENTRY, json.dumps(vectors).encode())
+    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
+    deliver._write(model, path, content)
 
 
 def test_a_whole_file_passes(delivered: Path, capsys) -> None:
@@ -84,15 +94,54 @@ def test_cut_and_lengthened_files(delivered: Path, tmp_path: Path, capsys) -> No
 
 
 def test_other_scores_fail_although_the_file_is_whole(delivered: Path, capsys) -> None:
-    model, content = fb.read(delivered), litert.read_metadata(delivered)
-    vectors = json.loads(read_graph(delivered).metadata[golden.ENTRY])
-    vectors["images"][1]["score"] += 0.01
-    fb.set_metadata(model, golden.ENTRY, json.dumps(vectors).encode())
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    deliver._write(model, delivered, content)
+    with_another_score(delivered, 0)
     assert failed(delivered) == {"golden tiles"}
     assert main([str(delivered)]) == 1
     assert "FAIL  golden tiles" in capsys.readouterr().out
+
+
+@pytest.fixture
+def two(flatbuffer, tmp_path: Path) -> Path:
+    """The same in two sizes."""
+    path = tmp_path / "two.tflite"
+    source = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY)
+    deliver.deliver_uint8(source, path, [(90, 70), (70, 90)])
+    return path
+
+
+def test_every_size_has_golden_scores_of_its_own(two: Path) -> None:
+    checks = {check.name: check for check in selftest(two)}
+    assert all(check.passed for check in checks.values()) and len(checks) == 10
+    assert checks["golden noise 90x70"].found != checks["golden noise 70x90"].found
+    with_another_score(two, 1)
+    assert failed(two) == {"golden tiles 70x90"}
+
+
+def test_the_second_sizes_graph_is_hashed_too(two: Path) -> None:
+    """Filters of the first pass, which no other size has."""
+    first, second = read_graphs(two)
+    stored = {bytes(t.stored) for t in first.tensors if t.constant}
+    (own, *_) = [
+        t for t in second.tensors if t.constant and t.dtype == "float32" and bytes(t.stored) not in stored
+    ]
+    content = bytearray(two.read_bytes())
+    content[content.index(bytes(own.stored)) + 5] ^= 1
+    two.write_bytes(content)
+    assert failed(two) == {"seal", "weights"}
+
+
+def test_a_file_of_an_older_delivery_is_said(delivered: Path) -> None:
+    model, content = fb.read(delivered), litert.read_metadata(delivered)
+    content["delivery"] = {
+        "input": "image",
+        "width_px": 90,
+        "height_px": 70,
+        "fitted": False,
+        "source_sha256": "",
+    }
+    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
+    deliver._write(model, delivered, content)
+    assert failed(delivered) == {"contents"}
 
 
 def test_files_that_were_never_delivered(tmp_path: Path, flatbuffer, capsys) -> None:

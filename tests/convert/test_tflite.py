@@ -1,6 +1,7 @@
 """The command from end to end: files, sidecars, parity, refusals. The large models are slow tests."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -19,8 +20,10 @@ import pytest
 from convert import flatbuffer as fb
 from convert.compare import TOLERANCES
 from convert.delegation import forecast, runtime_delegation
+from convert.delivery import sizes
 from convert.graph import Graph, read_graph
-from convert.tflite import Precision, default_path, main
+from convert.selftest import selftest
+from convert.tflite import Precision, _default, default_path, main
 from mobileiqa.checkpoint import save, sha256
 from mobileiqa.spec import from_json
 from mobileiqa.zoo import MODELS
@@ -226,6 +229,90 @@ def test_a_good_file_survives_a_conversion_that_fails(
     assert (tmp_path / "x.failed.tflite").stat().st_size > 1_000_000
 
 
+# The camera file, which is made of the float file once that has passed.
+
+# Sizes at which resizing gives Pillow's very pixels: a grey level moves an untrained model of 64x80 too far.
+CAMERA = ("--fp32", "--input", "uint8", "--input-size", "64x80,128x160")
+
+
+@pytest.mark.slow
+def test_a_camera_file_in_one_command(checkpoint: Path, fp32: Run, exported_before: None, tmp_path: Path):
+    run = convert(tmp_path, str(checkpoint), *CAMERA)
+    assert (run.code, run.result["passed"], run.result["input"]) == (0, True, "uint8")
+    assert run.result["sizes"] == ["64x80", "128x160"]
+    edges = [(r["edge"], r["candidate"]) for r in run.result["parity"]]
+    assert edges[-3:] == [
+        ("fp32", f"{run.path} (float inputs)"), ("delivery", f"{run.path}, 64x80"),
+        ("delivery", f"{run.path}, 128x160"),
+    ]  # fmt: skip
+    assert 0 < run.max_abs("delivery") <= 1e-3
+    assert all(any(f"{run.path}, {size} " in line for line in run.lines) for size in run.result["sizes"])
+    assert sorted(os.listdir(tmp_path)) == ["out.tflite", "out.tflite.json"]
+    assert run.sidecar["delivery"] == run.graph.description["delivery"] and run.sidecar["via"] == "litert"
+    assert all(check.passed for check in selftest(run.path))
+    assert not constants(fp32.graph) - constants(run.graph), "weights bit for bit"
+
+
+@pytest.fixture
+def other_mean(monkeypatch) -> None:
+    """A normalization that is not the model's, as a bug in the delivery might draw it."""
+    original = sizes.take_camera_image
+
+    def draw(model: Any, spec: Any, width: int, height: int) -> None:
+        wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
+        original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
+
+    monkeypatch.setattr(sizes, "take_camera_image", draw)
+
+
+@pytest.mark.slow
+def test_a_camera_file_that_scores_otherwise_never_gets_its_name(
+    checkpoint: Path,
+    exported_before: None,
+    other_mean: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert main([str(checkpoint), *CAMERA, "--out", str(tmp_path / "x.tflite")]) == 1
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    kept = tmp_path / "x.failed.tflite"
+    assert (result["passed"], result["path"], result["input"]) == (False, str(kept), "uint8")
+    assert {r["edge"] for r in result["parity"] if not r["passed"]} == {"delivery"}
+    assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
+
+
+@pytest.mark.slow
+def test_no_camera_file_is_made_of_a_float_file_that_failed(
+    checkpoint: Path, spoiled: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main([str(checkpoint), *CAMERA, "--out", str(tmp_path / "x.tflite")]) == 1
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["input"], result["sizes"]) == ("float", [])
+    assert "delivery" not in {r["edge"] for r in result["parity"]}
+    assert sorted(os.listdir(tmp_path)) == ["x.failed.tflite", "x.failed.tflite.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "convert.delivery.stage.deliver_uint8",
+        "convert.delivery.seal.seal",
+        "convert.delivery.stage.agreements",
+    ],
+)
+def test_an_interrupted_delivery_leaves_no_file(
+    stage: str, checkpoint: Path, exported_before: None, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.setattr(stage, lambda *arguments: _interrupt())
+    assert main([str(checkpoint), *CAMERA, "--out", str(tmp_path / "x.tflite")]) == 130
+    assert "interrupted" in capsys.readouterr().err and os.listdir(tmp_path) == []
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def test_force_replaces_the_file_once_the_new_one_passed(
     checkpoint: Path, exported_before: None, tmp_path: Path
 ):
@@ -278,6 +365,12 @@ def test_an_interruption_leaves_no_file(
         (["{folder}/absent.pt"], "nothing at"),
         (["{folder}"], "a folder"),
         (["mobilenet-iqb"], "one of mobilenet-iqa"),
+        (["{checkpoint}", "--input-size", "90x70"], "--input-size beside --input uint8"),
+        (
+            ["{checkpoint}", "--input", "uint8", "--input-size", "90x70,90x70"],
+            "every size of --input-size once",
+        ),
+        (["{checkpoint}", "--input", "uint8", "--input-size", "90"], "WIDTHxHEIGHT"),
         (["{checkpoint}", "--images", "{folder}/none"], "none"),
         (["{checkpoint}", "--images", "{folder}"], "image"),
     ],
@@ -309,6 +402,7 @@ def test_checkpoint_and_model_exclude_each_other(checkpoint: Path, capsys: pytes
 def test_default_names_carry_model_size_and_precision():
     assert str(default_path(SPEC, Precision.FP16)) == f"{NAME}_64x80_fp16.tflite"
     assert str(default_path(MODELS["lar-iqa-kan"].spec, Precision.FP32)) == "lar-iqa-kan_fp32.tflite"
+    assert str(_default(SPEC, Precision.FP16, camera=True)) == f"{NAME}_64x80_fp16_camera.tflite"
 
 
 # Every model: minutes.

@@ -204,13 +204,13 @@ def test_an_interrupted_run_leaves_what_was_there_and_nothing_else(pristine, sev
         "--out", str(out), "--workers", "2", "--force",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not list(tmp_path.glob(".set.*/new/images/a_*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to the command and to its workers
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors == "python -m mobileiqa.distort: interrupted; nothing half written was left behind\n"
     assert left(tmp_path) == {"pristine", "severity.csv", "set"}

@@ -9,11 +9,15 @@ import pytest
 from PIL import Image
 
 from convert.artifact import failed_path, sidecar_path
+from convert.delegation import forecast
+from convert.delivery import sizes
 from convert.delivery.__main__ import main
 from convert.delivery.deliver import deliver_uint8, judge
-from convert.graph import read_graph
+from convert.graph import read_graph, read_graphs
 from convert.selftest import selftest
-from mobileiqa import litert
+from convert.subgraphs import check
+from mobileiqa import litert, score
+from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from tests.convert.delivery.conftest import TINY, write_tiny
@@ -37,16 +41,16 @@ def test_a_camera_file_scores_photos_as_its_source(
     assert (result["input"], result["images"], result["passed"]) == ("150x110", 4, True)
     assert 0 < result["max_abs"] <= 1e-3, "a resized photo differs by a grey level somewhere"
     said = litert.read_metadata(out)
-    assert said["delivery"] == {
-        "input": "image", "width_px": 150, "height_px": 110, "fitted": False,
-        "source_sha256": said["delivery"]["source_sha256"],
-    }  # fmt: skip
+    size = {"signature": "serving_default", "width_px": 150, "height_px": 110}
+    expected = {"input": "image", "fitted": False, "source_sha256": sha256(tiny), "sizes": [size]}
+    assert said["delivery"] == expected
     assert litert.load_spec(out) == TINY and said["tool_versions"]["ai-edge-litert"]
     photo = Image.open(pictures / "0.png").resize((150, 110))
     expected = litert.runner(tiny)(prepare(photo, TINY))
     np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
     sidecar = json.loads(sidecar_path(out).read_text())
-    assert sidecar["sha256"] != said["delivery"]["source_sha256"] and sidecar["precision"] == "fp32"
+    assert sidecar["sha256"] == sha256(out) and sidecar["precision"] == "fp32"
+    assert sidecar["delivery"] == said["delivery"]
 
 
 def test_the_models_own_size_is_fitted_by_the_app(tiny: Path, pictures: Path, tmp_path: Path) -> None:
@@ -79,6 +83,76 @@ def test_a_photo_of_another_size_is_refused(tiny: Path, tmp_path: Path, photo) -
         litert.inputs_of(out)(photo(0, 110, 150))
 
 
+@pytest.mark.parametrize("fp16", [False, True])
+def test_two_sizes_in_one_file(flatbuffer, tmp_path: Path, photo, fp16: bool) -> None:
+    """Each by its own signature, weights once, and XNNPACK takes each subgraph as it takes one alone."""
+    source = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY, fp16)
+    one, two = tmp_path / "one.tflite", tmp_path / "two.tflite"
+    assert main([str(source), "--input-size", "150x110", "--out", str(one)]) == 0
+    assert main([str(source), "--input-size", "150x110,110x150", "--out", str(two)]) == 0
+    run, inputs_of = litert.runner(two), litert.inputs_of(two)
+    for width, height in ((110, 150), (150, 110)):
+        picture = photo(width, width, height)
+        expected = litert.runner(source)(prepare(picture, TINY))
+        np.testing.assert_allclose(run(inputs_of(picture)), expected, atol=1e-3)
+    graphs = read_graphs(two)
+    assert [graph.signatures[0].key for graph in graphs] == ["score_150x110", "score_110x150"]
+    for graph in graphs:
+        found = check(graph)
+        assert found["agrees"] and found["runtime"]["partitions"] == (2 if fp16 else 1)
+        kinds = {graph.operators[i].name for i in forecast(graph).refusals}
+        assert kinds == ({"CAST"} if fp16 else set())
+    with pytest.raises(UserError, match=r"a photo of 150x110 or 110x150.*found 64x48"):
+        inputs_of(photo(0, 64, 48))
+
+
+def test_score_takes_the_signature_that_fits_the_photo(tiny: Path, tmp_path: Path, photo, capsys) -> None:
+    out, wide, tall, small = (
+        tmp_path / "two.tflite",
+        *(tmp_path / f"{n}.png" for n in ("wide", "tall", "small")),
+    )
+    deliver_uint8(tiny, out, [(150, 110), (110, 150)])
+    for path, size in ((wide, (150, 110)), (tall, (110, 150)), (small, (64, 48))):
+        photo(1, *size).save(path)
+    assert score.main([str(wide), str(tall), "--model", str(out), "--format", "json"]) == 0
+    found = [row["score"] for row in json.loads(capsys.readouterr().out)["results"]]
+    expected = [float(litert.runner(tiny)(prepare(path, TINY))[0]) for path in (wide, tall)]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert score.main([str(small), "--model", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "a photo of 150x110 or 110x150" in error and "found 64x48" in error and error.count("\n") == 1
+
+
+def test_two_sizes_store_weights_once(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "two.tflite"
+    deliver_uint8(tiny, out, [(150, 110), (110, 150)])
+    content = out.read_bytes()
+    weights = [bytes(t.stored) for t in read_graph(tiny).tensors if t.constant and t.elements >= 8]
+    assert len(weights) == 3 and [content.count(stored) for stored in weights] == [1, 1, 1]
+    normalization = [t for g in read_graphs(out) for t in g.tensors if t.name == "normalization"]
+    assert len(normalization) == 4 and len({t.buffer for t in normalization}) == 2
+
+
+def test_a_size_that_moves_the_score_fails_the_file(
+    flatbuffer, pictures: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A bug that only the second size has: another normalization."""
+    original = sizes.take_camera_image
+
+    def other_mean(model, spec, width: int, height: int) -> None:
+        wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
+        original(model, spec if width > height else dataclasses.replace(spec, inputs=(wrong,)), width, height)
+
+    monkeypatch.setattr(sizes, "take_camera_image", other_mean)
+    source, out = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY), tmp_path / "out.tflite"
+    arguments = ["--input-size", "150x110,110x150", "--images", str(pictures), "--out", str(out)]
+    assert main([str(source), *arguments]) == 1
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [size["passed"] for size in result["sizes"]] == [True, False]
+    assert not result["passed"] and result["reason"] == result["sizes"][1]["reason"]
+    assert not out.exists() and failed_path(out).is_file()
+
+
 def test_a_score_that_moves_fails(flatbuffer, pictures: Path, tmp_path: Path, capsys) -> None:
     """A score range a thousand times narrower makes single grey levels matter."""
     spec = dataclasses.replace(TINY, score_range=(0.0, 1e-4))
@@ -109,6 +183,7 @@ def test_the_gate(expected: list[float], scores: list[float], reason: str) -> No
     [
         (["--out", "out.onnx"], "ending in .tflite"),
         (["--out", "out.tflite", "--input-size", "8"], "WIDTHxHEIGHT"),
+        (["--out", "out.tflite", "--input-size", "90x70,90x70"], "every size of --input-size once"),
         (["--out", "there.tflite"], "one that exists"),
     ],
 )
@@ -139,7 +214,7 @@ def test_a_12_megapixel_photo_in_mobilenet_iqa(real_photos: list[Path], tmp_path
     source, out = tmp_path / "float.tflite", tmp_path / "camera.tflite"
     done = convert(resolve("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
     photo = next(path for path in real_photos if path.stem == "samsung_s7_edge")
-    deliver_uint8(source, out, (4032, 3024))
+    deliver_uint8(source, out, [(4032, 3024)])
     expected = litert.runner(source)(prepare(photo, done.source.spec))
     np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
     found = runtime_delegation(out)

@@ -7,6 +7,7 @@ from flatbuffers import number_types as types
 from flatbuffers.table import Table
 
 from convert.delivery.metadata import model_metadata
+from mobileiqa.camera import Size
 from mobileiqa.spec import InputSpec, ModelSpec
 
 SPEC = ModelSpec(
@@ -49,12 +50,17 @@ class Reader:
         return self.table.Get(flags, self.table.Pos + self._at(number))
 
 
+def root(content: bytes) -> Reader:
+    return Reader(content, flatbuffers.encode.Get(types.UOffsetTFlags.packer_type, content, 0))
+
+
 def test_every_field_is_where_the_schema_has_it() -> None:
-    content = model_metadata(SPEC, "what it is", "0.1.0", 4032, 3024)
+    content = model_metadata(SPEC, "what it is", "0.1.0", [Size("serving_default", 4032, 3024)])
     assert flatbuffers.util.BufferHasIdentifier(content, 0, b"M001")
-    model = Reader(content, flatbuffers.encode.Get(types.UOffsetTFlags.packer_type, content, 0))
+    model = root(content)
     assert [model.text(n) for n in (0, 1, 2, 4, 5)] == ["lar", "what it is", "0.1.0", "a paper", "MIT"]
     (graph,) = model.children(3)
+    assert graph.text(0) == "lar"
     (image,), (score,) = graph.children(2), graph.children(3)
     assert image.text(0) == "image" and "4032x3024" in image.text(1)
     assert image.child(3).number(0, types.Uint8Flags) == 2  # ImageProperties
@@ -68,3 +74,12 @@ def test_every_field_is_where_the_schema_has_it() -> None:
     assert score.text(0) == "score" and "lower is better" in score.text(1)
     assert score.child(3).number(0, types.Uint8Flags) == 1  # FeatureProperties
     assert (score.child(5).floats(0), score.child(5).floats(1)) == ([5.0], [0.0])
+
+
+def test_each_size_is_a_subgraph() -> None:
+    sizes = [Size("score_40x30", 40, 30), Size("score_30x40", 30, 40)]
+    graphs = root(model_metadata(SPEC, "what it is", "0.1.0", sizes)).children(3)
+    assert [graph.text(0) for graph in graphs] == ["score_40x30", "score_30x40"]
+    found = [graph.children(2)[0].child(3).child(1).child(1) for graph in graphs]
+    assert [[size.number(n, types.Uint32Flags) for n in (0, 1)] for size in found] == [[40, 30], [30, 40]]
+    assert all(graph.children(3)[0].text(0) == "score" for graph in graphs)

@@ -101,3 +101,26 @@ def pictures(count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
         noise = contrast * rng.standard_normal((1, 16, 16, 3)) + level
         found.append({"in0": noise.clip(-1, 1).astype(np.float32)})
     return found
+
+
+def bending(b: Any) -> bytes:
+    """A block of MobileNetV3: hard-swish, depthwise, squeeze-and-excite, residual; (1, 16, 16, 3) -> (1, 1)."""
+    normal = np.random.default_rng(6).standard_normal
+    x = convolution(b, b.input(1, 16, 16, 3), normal((8, 3, 3, 3)), normal(8))
+    x = hard_swish(b, x)
+    local = hard_swish(b, convolution(b, x, normal((1, 3, 3, 8)), normal(8), depthwise=True))
+    pooled = b.op(
+        "MEAN", [local, b.constant([1, 2])], [b.tensor(1, 1, 1, 8)], "ReducerOptions", keepDims=True
+    )
+    squeezed = convolution(b, pooled, normal((4, 1, 1, 8)) / 3, normal(4), RELU)
+    gate = convolution(b, squeezed, normal((8, 1, 1, 4)), np.full(8, 3.0), RELU6)
+    gate = b.op("MUL", [gate, b.constant([1 / 6])], [b.tensor(1, 1, 1, 8)], "MulOptions")
+    excited = b.op("MUL", [local, gate], [b.tensor(1, 16, 16, 8)], "MulOptions")
+    x = add(b, x, convolution(b, excited, normal((8, 1, 1, 8)) / 4, normal(8)))
+    hidden = linear(b, mean(b, x), normal((16, 8)) / 4, normal(16), RELU)
+    return b.build(linear(b, hidden, normal((1, 16)) / 4, [0.0]))
+
+
+def hard_swish(b: Any, x: int) -> int:
+    """HARD_SWISH."""
+    return b.op("HARD_SWISH", [x], [b.tensor(*map(int, b.tensors[x].shape))], "HardSwishOptions")

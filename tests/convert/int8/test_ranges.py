@@ -8,7 +8,7 @@ from convert.int8.ranges import Observed, least_error, min_max, observe
 
 
 def seen_of(values: np.ndarray) -> Observed:
-    return Observed(float(values.min()), float(values.max()), values.astype(np.float32))
+    return Observed(float(values.min()), float(values.max()), values.astype(np.float32), len(values))
 
 
 def error(values: np.ndarray, low: float, high: float) -> float:

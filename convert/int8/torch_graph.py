@@ -1,0 +1,159 @@
+"""One of our .tflite files, FP32 or INT8, run in PyTorch with gradients, tensor by tensor as the file says.
+
+    program = compile_graph(fb.read(path))
+    found = run(program, inputs)                      # the score; `wanted` names other tensors
+    found = run(program, inputs, {index: weight})     # with other values of some constants
+
+An INT8 file is run on the real values that its integers stand for: what an operator writes into an 8-bit tensor is
+rounded and clipped to that tensor's grid (convert.int8.fake_quantize), and gradients pass the rounding unchanged.
+That is what the file computes, but for results on the edge between two integers. Left out: operators that our
+files do not contain; ValueError names one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert import flatbuffer as fb
+from convert.int8.fake_quantize import Grid, quantized, quantized_rows
+from convert.int8.torch_operators import FUSED, OPERATORS, Function
+from convert.int8.weights import values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from convert.flatbuffer import Model
+
+_DYNAMIC = ("CONV_2D", "FULLY_CONNECTED")  # 8-bit weights on a float input: it is quantized at run time
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator. `last`: tensors that no later one reads."""
+
+    function: Function
+    fused: Function
+    options: Any
+    inputs: tuple[int, ...]
+    output: int
+    shape: tuple[int, ...]
+    grid: Grid | None  # of the output, where it is in 8 bits
+    dynamic: bool
+    last: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A file's operators in order, its constants as real values, and its tensors' indices by name.
+
+    constants: float32 tensors; NumPy arrays where they are axes and sizes.
+    """
+
+    steps: tuple[Step, ...]
+    constants: Mapping[int, "Tensor | NDArray[Any]"] = field(repr=False)
+    inputs: Mapping[str, int]
+    output: int
+    names: Mapping[str, int] = field(repr=False)
+
+
+def compile_graph(model: "Model") -> Program:
+    """The first subgraph of one of our files. ValueError for an operator or activation function that is not here."""
+    graph = model.subgraphs[0]
+    constants = {
+        i: _constant(model, i) for i, tensor in enumerate(graph.tensors) if fb.is_constant(model, tensor)
+    }
+    lasts = _last_reads(graph, set(constants))
+    steps = tuple(
+        _step(model, operator, constants, last) for operator, last in zip(graph.operators, lasts, strict=True)
+    )
+    (signature,) = model.signatureDefs
+    return Program(
+        steps,
+        constants,
+        {entry.name.decode(): int(entry.tensorIndex) for entry in signature.inputs},
+        int(graph.outputs[0]),
+        {graph.tensors[step.output].name.decode(): step.output for step in steps},
+    )
+
+
+def run(
+    program: Program,
+    inputs: Mapping[str, NDArray[np.float32]],
+    constants: "Mapping[int, Tensor] | None" = None,
+    wanted: Sequence[int] = (),
+) -> "dict[int, Tensor]":
+    """Tensor index -> values of the output and of `wanted`, for one prepared image.
+
+    constants: values by tensor index, float32 in the tensor's shape, instead of the file's constants or of inputs.
+    """
+    import torch
+
+    given = {index: torch.from_numpy(np.ascontiguousarray(inputs[n])) for n, index in program.inputs.items()}
+    held: dict[int, Any] = {-1: None, **program.constants, **given, **(constants or {})}
+    kept = {program.output, *wanted}
+    for step in program.steps:
+        read = [held[i] for i in step.inputs]
+        if step.dynamic:
+            read[0] = quantized_rows(read[0])
+        found = step.fused(step.function(step.options, step.shape, *read))
+        held[step.output] = quantized(found, step.grid) if step.grid else found
+        for index in step.last:
+            if index not in kept:
+                del held[index]
+    return {index: held[index] for index in kept}
+
+
+def _step(model: "Model", operator: Any, constants: Mapping[int, Any], last: tuple[int, ...]) -> Step:
+    kind, options = fb.kind(model, operator), operator.builtinOptions
+    activation = getattr(options, "fusedActivationFunction", 0)
+    if kind not in OPERATORS or activation not in FUSED:
+        known = f"{', '.join(OPERATORS)}, with activation functions {', '.join(map(str, FUSED))}"
+        raise ValueError(f"expected operators among {known}; found {kind} with {activation}")
+    tensors, output = model.subgraphs[0].tensors, int(operator.outputs[0])
+    inputs = tuple(int(i) for i in operator.inputs)
+    return Step(
+        OPERATORS[kind], FUSED[activation], options, inputs, output,
+        tuple(int(n) for n in tensors[output].shape), grid(tensors[output]),
+        kind in _DYNAMIC and grid(tensors[inputs[1]]) is not None and grid(tensors[inputs[0]]) is None, last,
+    )  # fmt: skip
+
+
+def grid(tensor: Any) -> Grid | None:
+    """What an int8 tensor's integers stand for; None for a tensor of another type."""
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    if tensor.type != TensorType.INT8:
+        return None
+    found = tensor.quantization
+    scales = np.asarray(found.scale, np.float32)
+    return Grid(scales, np.asarray(found.zeroPoint, np.int64), int(found.quantizedDimension))
+
+
+def _constant(model: "Model", index: int) -> "Tensor | NDArray[Any]":
+    """Real values of weights and biases; integers as they are where they have no scale."""
+    import torch
+
+    stored, found = values(model, index), model.subgraphs[0].tensors[index].quantization
+    if stored.dtype == np.float32:
+        return torch.from_numpy(stored.copy())
+    if found is None or found.scale is None or not len(found.scale):
+        return stored
+    scales, zeros = np.asarray(found.scale, np.float64), np.asarray(found.zeroPoint, np.float64)
+    if len(scales) > 1:
+        along = [-1 if axis == found.quantizedDimension else 1 for axis in range(stored.ndim)]
+        scales, zeros = scales.reshape(along), zeros.reshape(along)
+    return torch.from_numpy((scales * (stored - zeros)).astype(np.float32))
+
+
+def _last_reads(graph: Any, constants: Iterable[int]) -> list[tuple[int, ...]]:
+    """For each operator, the activations that no later one reads: their memory can go, where no gradient needs it."""
+    seen = {-1, *constants, *(int(t) for t in graph.outputs)}
+    found: list[tuple[int, ...]] = []
+    for operator in reversed(graph.operators):
+        read = tuple(dict.fromkeys(int(t) for t in operator.inputs if int(t) not in seen))
+        seen |= set(read)
+        found.append(read)
+    return found[::-1]

@@ -1,0 +1,88 @@
+"""One HTML page about the converted files of a model: python -m convert.report DIR --images photos/ --out report.html.
+
+Gates, plots and worst images as convert.accuracy measures them; size, latency, memory; delegation; where every file
+comes from and the commands that made it. Exit 1 when a gate is broken, a sidecar is another file's, or LiteRT does
+not delegate as forecast; the page is written all the same.
+"""
+
+import argparse
+from pathlib import Path
+
+from convert.accuracy import LAYER_IMAGES
+from convert.report.content import Request, gather, images_of, summary
+from convert.report.files import find
+from mobileiqa import cli
+from mobileiqa.errors import UserError
+from mobileiqa.evaluate import SPLITS
+
+PROG = "convert.report"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see --help."""
+    arguments = _parser().parse_args(argv)
+    return cli.run(PROG, lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(
+        PROG,
+        "One HTML page about the converted files of a model; exit 1 when a gate is broken.",
+        "python -m convert.report converted/ --images photos/ --out report.html",
+    )
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="DIR", help="folder of .tflite files, or such files by name")
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument("--images", type=Path, metavar="DIR", help="image or folder; default: no scores")
+    images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
+    add("--split", choices=SPLITS, help="of --data; default: test")
+    add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")
+    add("--fp32", metavar="FP32", help="what to compare with: .tflite file, checkpoint or `reference`; "
+        "default: the FP32 file among them")  # fmt: skip
+    add(
+        "--layers", type=int, default=LAYER_IMAGES, metavar="N", help="images for SQNR (%(default)s); 0: none"
+    )
+    add("--latency", action="store_true", help="also run python -m android_bench on all files, in turn")
+    add("--threads", type=int, default=1, metavar="N", help="for scoring (1)")
+    add("--out", type=Path, default=Path("report.html"), metavar="PATH", help="default: %(default)s")
+    add("--force", action="store_true", help="replace the file that is written")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from convert.report.page import page
+
+    _check(arguments)
+    cli.refuse_existing(arguments.out, arguments.force)
+    files, left_out = find(arguments.files)
+    images = images_of(arguments.images, arguments.data, arguments.split or "test", arguments.limit)
+    request = Request(images, arguments.fp32, arguments.layers, arguments.latency, arguments.threads)
+    content = gather(files, left_out, request)
+    with cli.atomic(arguments.out) as temporary:
+        temporary.write_text(page(content), encoding="utf-8")
+    for file in content.files:
+        cli.say(f"{file.label} ({file.precision}): {'; '.join(content.problems(file)) or 'nothing wrong'}")
+    if not images:
+        cli.say("no images were named, so no score was compared")
+    cli.emit(summary(content, arguments.out))
+    return int(not content.passed)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises UserError for options that cannot be, or do not go together."""
+    for name, least in (("threads", 1), ("limit", 1), ("layers", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} of {least} or more", str(value), f"correct --{name}")
+    scored = arguments.images or arguments.data
+    for name, beside, there in (("split", "--data", arguments.data), ("limit", "--images or --data", scored),
+                                ("fp32", "--images or --data", scored)):  # fmt: skip
+        if getattr(arguments, name) is not None and not there:
+            raise UserError(f"--{name} beside {beside}", f"--{name} alone", "leave it out")
+    for path in arguments.files:
+        if not path.exists():
+            raise UserError("a folder or .tflite files", f"nothing at {path}", "correct the path")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

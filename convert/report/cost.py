@@ -1,0 +1,164 @@
+"""The page's parts about cost: the table of all files, SQNR along the graph, and which operators are delegated."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from convert.delegation import Forecast, forecast
+from convert.graph import Graph
+from convert.int8.layers import Layer
+from convert.int8.report import FileReport
+from convert.report import charts
+from convert.report.bench import Cost
+from convert.report.content import Content
+from convert.report.files import File
+from convert.report.markup import breakable, number, paragraph, table, verdict
+
+LAYERS = 8  # worst ones in a table
+PARTITIONS = 8  # the first ones in a table
+KINDS = 4  # operator types named of a partition, the most frequent
+
+
+def overview(content: Content) -> Iterator[str]:
+    """A column per file; a row of which no file has a figure is left out."""
+    columns = [
+        _column(content, file, found) for file, found in zip(content.files, content.inspected, strict=True)
+    ]
+    heads = [f"{f.precision.upper()}<br>{breakable(f.label)}" for f in content.files]
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    yield "<h2>At a glance</h2>"
+    yield table("At a glance", ["", *heads], [row for row in rows if set(row[1:]) != {"-"}])
+    if content.bench:
+        yield paragraph(
+            f"Latency and memory: {content.bench.command}; {content.bench.runtime}, on this machine. Peak memory is "
+            "resident MB less the imported runtime.", "soft",
+        )  # fmt: skip
+
+
+def _column(content: Content, file: File, found: dict[str, Any]) -> dict[str, str]:
+    """One file's cells by the row's name."""
+    row, first = content.measured(file), content.files[0]
+    cost = content.bench.costs[file.path] if content.bench else None
+    smaller = file is not first and first.precision == "fp32"
+    share = number(file.graph.file_bytes / first.graph.file_bytes, ".3f") if smaller else "-"
+    return {
+        "result": verdict(not content.problems(file)) if row or content.problems(file) else "-",
+        "file, MB": number(file.graph.file_bytes / 1e6, ".2f"),
+        "share of FP32's": share,
+        **_accuracy(row),
+        **_latency(cost, content.bench.costs.get(first.path) if content.bench and smaller else None),
+        "largest activations, MB": number(found["peak_activation_bytes"] / 1e6, ".2f"),
+        "MACs, 10<sup>6</sup>": number(found["macs"] / 1e6, ",.0f"),
+        "parameters, 10<sup>6</sup>": number(found["parameters"] / 1e6, ".2f"),
+        "XNNPACK partitions": str(len(found["partitions"])),
+        "delegated": f"{found['delegated']} of {found['operators']}",
+        "FP16 arithmetic": "allowed" if found["fp16_capable"] else "-",
+    }
+
+
+def _accuracy(row: FileReport | None) -> dict[str, str]:
+    found = row.agreement if row else None
+    srcc = found.correlations.get("srcc") if found else None
+    drop = row.labelled.drop if row and row.labelled else None
+    return {
+        "SRCC with FP32": number(srcc and srcc.value),
+        "drop of SRCC, labels": number(drop and drop.value, "+.4f"),
+        "pair flips": "-" if not found or found.pair_flips is None else f"{100 * found.pair_flips:.2f} %",
+        "mean shift": number(found and found.mean_shift, ".2g"),
+        "largest shift": number(found and found.max_shift, ".2g"),
+    }
+
+
+def _latency(cost: Cost | None, fp32: Cost | None) -> dict[str, str]:
+    span = f"{cost.p5_ms:.1f} to {cost.p95_ms:.1f}" if cost else "-"
+    mark = '<div class="bad">disturbed</div>' if cost and cost.disturbed else ""
+    return {
+        "median, ms": number(cost and cost.median_ms, ".1f") + mark,
+        "p5 to p95, ms": span,
+        "FP32's median over it": number(cost and fp32 and fp32.median_ms / cost.median_ms, ".2f"),
+        "first load, ms": number(cost and cost.init_ms, ".1f"),
+        "peak memory, MB": number(cost and cost.peak_memory_mb, ".1f"),
+    }
+
+
+def layers(content: Content) -> Iterator[str]:
+    """SQNR of every file that was compared along the graph."""
+    rows = [row for row in content.report.files if row.layers] if content.report else []
+    if not rows:
+        return
+    yield "<h2>Along the graph</h2>"
+    yield paragraph(
+        "SQNR of every activation against FP32's: blue in float, orange in integers. Noise stays in what follows, so "
+        "look for where the dots step down. plain: without taking out gains of equalized channels.", "soft",
+    )  # fmt: skip
+    for row in rows:
+        assert row.layers
+        worst = row.layers.worst_first()[:LAYERS]
+        yield f"<h3>{escape(row.label)}</h3>"
+        if not worst:
+            yield paragraph(f"Every one of {len(row.layers.layers)} activations equals FP32's.")
+            continue
+        yield f"<figure>{charts.along_the_graph(row.layers, row.label)}</figure>"
+        heads = ("operator", "dB", "plain", "at", "type", "tensor")
+        yield table(f"Lowest SQNR of {row.label}", heads, map(_layer, worst), words=True)
+
+
+def _layer(layer: Layer) -> list[str]:
+    if layer.sqnr_db is None:
+        found = "no signal" if layer.finite else "not finite"
+    else:
+        found = f"{layer.sqnr_db:.1f}{' *' if layer.scaled else ''}"
+    name = escape(layer.name[-40:])
+    return [escape(layer.operator), found, number(layer.plain_db, ".1f"), str(layer.index), layer.dtype, name]
+
+
+def delegation(content: Content) -> Iterator[str]:
+    """What XNNPACK takes of every file, and why not the rest."""
+    yield "<h2>Delegation</h2>"
+    yield paragraph(
+        "Operators in running order; partitions of XNNPACK are blue and orange by turns, what TFLite's own kernels "
+        "run is red. A forecast from the file, compared with what LiteRT did on this machine.", "soft",
+    )  # fmt: skip
+    for file, found in zip(content.files, content.inspected, strict=True):
+        expected = forecast(file.graph)
+        yield f"<h3>{escape(file.label)}</h3>"
+        yield f'<div class="map">{charts.delegation_map(expected, file.label)}</div>'
+        heads, rows = ("partition", "operators", "which"), _partitions(file.graph, expected)
+        yield table(f"Partitions of {file.label}", heads, rows, words=True)
+        yield from _refusals(found)
+
+
+def _partitions(graph: Graph, expected: Forecast) -> Iterator[list[str]]:
+    for index, part in enumerate(expected.partitions[:PARTITIONS], 1):
+        where = f"#{part[0]} to #{part[-1]}" if len(part) > 1 else f"#{part[0]}"
+        yield [f"{index} of {len(expected.partitions)}", f"{len(part)}, {where}", _kinds(graph, part)]
+    rest = expected.partitions[PARTITIONS:]
+    if rest:
+        yield [
+            f"{len(rest)} more",
+            str(sum(map(len, rest))),
+            _kinds(graph, [i for part in rest for i in part]),
+        ]
+    if expected.refusals:
+        yield ["not delegated", str(len(expected.refusals)), _kinds(graph, sorted(expected.refusals))]
+
+
+def _kinds(graph: Graph, indices: Sequence[int]) -> str:
+    """The most frequent operator types: CONV_2D 33, ADD 9, 2 other types."""
+    counts = Counter(graph.operators[i].name for i in indices).most_common()
+    parts = [f"{escape(name)} {n}" for name, n in counts[:KINDS]]
+    return ", ".join([*parts, *([f"{len(counts) - KINDS} other types"] if len(counts) > KINDS else [])])
+
+
+def _refusals(found: dict[str, Any]) -> Iterator[str]:
+    for one in found["refusals"]:
+        yield paragraph(
+            f"Not delegated: {one['count']} x {one['op']}, first #{one['first']}: {one['reason']}"
+        )
+    if found["check"]["agrees"]:
+        yield paragraph("LiteRT delegates as forecast.", "soft")
+    for difference in found["check"]["differences"]:
+        yield paragraph(f"Forecast and runtime differ: {difference}", "bad")
+    for warning in found["warnings"]:
+        yield paragraph(warning, "bad")

@@ -1,0 +1,168 @@
+"""The converted files of one model, found by what they hold, with what the sidecars beside them say.
+
+A file of another origin, and one that takes a camera's bytes (convert.delivery), has no place in a comparison of
+scores: it is left out, and the page says so.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convert.artifact import sidecar_path
+from convert.graph import Graph, read_graph
+from convert.int8.layers import precision
+from mobileiqa.checkpoint import sha256
+from mobileiqa.errors import UserError
+
+ORDER = ("fp32", "fp16", "int8")  # by cost of an inference, most first
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One of the sidecar's rewrites: an equation, and where it was applied or refused."""
+
+    name: str
+    equation: str
+    sites: int
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a sidecar says; empty where it says nothing."""
+
+    sha256: str = ""  # of the file that it was written for
+    command: str = ""
+    via: str = ""
+    calibration_sha256: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
+    max_abs_error: float | None = None  # of all rewrites together, float64
+    approximations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class File:
+    """One converted file. precision: by its content, a key of convert.int8.gates.GATES."""
+
+    path: Path
+    graph: Graph
+    precision: str
+    sha256: str
+    origin: Origin | None  # None: no sidecar
+
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        return self.path.name
+
+    @property
+    def problem(self) -> str:
+        """What its name or its sidecar says against it, or an empty string."""
+        if self.path.stem.endswith(".failed"):
+            return "it failed parity when it was converted: hence its name"
+        return "" if self.own_sidecar else "its sidecar was written for a file of another SHA-256"
+
+    @property
+    def own_sidecar(self) -> bool:
+        """False where the sidecar speaks of another file."""
+        return not (self.origin and self.origin.sha256) or self.origin.sha256 == self.sha256
+
+
+def find(paths: Sequence[Path]) -> tuple[list[File], dict[str, str]]:
+    """The files to compare, FP32 first, then by precision and name; and those left out: name -> why.
+
+    `paths` are .tflite files and folders of such. Raises UserError when there is none, when two have one name, and
+    for a file or a sidecar that is damaged.
+    """
+    found: list[File] = []
+    left_out: dict[str, str] = {}
+    for path in _tflite_files(paths):
+        graph = read_graph(path)
+        if reason := _unfit(graph):
+            left_out[path.name] = reason
+        else:
+            found.append(File(path, graph, precision(graph), sha256(path), _origin(path)))
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise UserError(
+            f"files of convert.tflite in {', '.join(map(str, paths))}",
+            reasons or "no .tflite file",
+            "convert a checkpoint",
+        )
+    return sorted(found, key=lambda file: (ORDER.index(file.precision), file.label)), left_out
+
+
+def reference(files: Sequence[File], named: str | None) -> tuple[str, list[File]]:
+    """FP32 as convert.accuracy takes it, and the files to compare with it.
+
+    `named` is a .tflite file, a checkpoint, or `reference`; None: the one FP32 file. Raises UserError when that is
+    not one file, and when nothing is left to compare.
+    """
+    if named is None:
+        single = [file for file in files if file.precision == "fp32"]
+        if len(single) != 1:
+            raise UserError(
+                "one FP32 file to compare with", _listed(single), "name it, or a checkpoint, with --fp32"
+            )
+        named = str(single[0].path)
+    others = [file for file in files if file.path.resolve() != Path(named).resolve()]
+    if not others:
+        raise UserError(f"a file to compare with {named}", "none", "convert with --fp16 or --int8")
+    return named, others
+
+
+def _listed(files: Iterable[File]) -> str:
+    return ", ".join(file.label for file in files) or "none"
+
+
+def _tflite_files(paths: Sequence[Path]) -> list[Path]:
+    found = [f for path in paths for f in (sorted(path.glob("*.tflite")) if path.is_dir() else [path])]
+    by_name: dict[str, Path] = {}
+    for path in found:
+        if path.resolve() != by_name.setdefault(path.name, path).resolve():
+            raise UserError("files of different names", f"{by_name[path.name]} and {path}", "rename one")
+    return list(by_name.values())
+
+
+def _unfit(graph: Graph) -> str:
+    """Why a file is not compared, or an empty string."""
+    if "spec" not in graph.description:
+        return "it does not say which model it is"
+    if graph.description.get("delivery"):
+        return "it takes a camera's bytes: python -m convert.selftest checks it"
+    return ""
+
+
+def _origin(path: Path) -> Origin | None:
+    """The sidecar's content, None without a sidecar; raises UserError for one that is damaged."""
+    beside = sidecar_path(path)
+    if not beside.is_file():
+        return None
+    try:
+        return _read(json.loads(beside.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"a sidecar as convert writes it at {beside}",
+            f"{type(error).__name__}: {error}",
+            "convert again, or remove it",
+        ) from error
+
+
+def _read(content: dict[str, Any]) -> Origin:
+    applied = content.get("rewrites") or {}
+    return Origin(
+        sha256=content.get("sha256") or "",
+        command=content.get("command") or "",
+        via=content.get("via") or "",
+        calibration_sha256=content.get("calibration_sha256") or "",
+        tools=tuple((content.get("tool_versions") or {}).items()),
+        rewrites=tuple(
+            Rewrite(one["name"], one["equation"], one["sites"], tuple(one["refused"]))
+            for one in applied.get("applied", ())
+        ),
+        max_abs_error=applied.get("max_abs_error"),
+        approximations=tuple(content.get("approximations") or ()),
+    )

@@ -1,0 +1,4 @@
+package android.content.res;
+
+/** Android's, by name. */
+public final class AssetManager {}

@@ -1,0 +1,8 @@
+package com.google.ai.edge.litert;
+
+/** LiteRT's. */
+public enum Accelerator {
+    CPU,
+    GPU,
+    NPU
+}

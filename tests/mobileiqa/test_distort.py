@@ -193,6 +193,11 @@ def test_force_never_replaces_other_files_or_the_pristine_images(pristine, sever
     assert left(pristine) == {"barn.png", "lake, north.png"}
 
 
+def _hears_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, and so do its children: also tests that run so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_leaves_what_was_there_and_nothing_else(pristine, severity, tmp_path, photo):
     out = tmp_path / "set"
     assert run(pristine, severity, out, "--distortions", "1", "--workers", "1") == 0
@@ -203,7 +208,10 @@ def test_an_interrupted_run_leaves_what_was_there_and_nothing_else(pristine, sev
         sys.executable, "-m", "mobileiqa.distort", str(pristine), "--severity", str(severity),
         "--out", str(out), "--workers", "2", "--force",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=_hears_ctrl_c,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(".set.*/new/images/a_*")):
         assert process.poll() is None

@@ -29,33 +29,25 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from benchmarks import experiment
+from benchmarks.experiment import SPLIT_SEED, Data
 from benchmarks.table import markdown
 from mobileiqa import cli, zoo
-from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.distortions import severity
 from mobileiqa.models.mobile_iqa import MobileIQA, Variant
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 from mobileiqa.training.experiments import (
-    CPU,
     Result,
     Spread,
-    by_reference,
     figures,
     figures_json,
     finish,
-    key,
     once,
 )
 from mobileiqa.training.feed import Feed, labels_of
-from mobileiqa.training.loop import Validate
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe
-from mobileiqa.training.sources import Source, source, synthetic
 from mobileiqa.training.state import FILE
-from mobileiqa.training.validation import validator
 
 PROG = "distillation.py"
-SPLIT_SEED = 0  # of the references' parts; the seeds of the runs never move an image between them
 MARGIN = 1.5  # a packed training window's side over the crop's
 
 #                  backbone                 channels of the five levels  pool sigmoid
@@ -101,23 +93,6 @@ class Plan:
     crop_px: int = 112
 
 
-@dataclass(frozen=True)
-class Data:
-    """The parts of the references, and where the packs and runs of a plan are kept."""
-
-    parts: dict[str, tuple[Dataset, tuple[Sample, ...]]]
-    folder: Path  # of the runs; packs, which serve other plans too, lie beside it
-    start: str  # of the students' backbones
-
-    def source(self, part: str, window_px: int) -> Source:
-        """The packed windows of a part."""
-        return source(*self.parts[part], self.folder.parent / "packs", window_px)
-
-    def samples(self, part: str) -> tuple[Sample, ...]:
-        """The labelled images of a part."""
-        return self.parts[part][1]
-
-
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare a student without a teacher, with the paper's distillation and with the public code's."
@@ -133,27 +108,23 @@ def compare(args: argparse.Namespace, plan: Plan) -> int:
         teacher, results = trained(plan, data, range(1, args.seeds + 1), until, args.encoder)
         found = figures(results, baseline="without")
         content = as_json(plan, teacher, results, found)
-        return experiment.Findings(report(plan, teacher, found, data.start), content)
+        return experiment.Findings(report(plan, teacher, found, experiment.start_of(args.encoder)), content)
 
     return experiment.conclude(args, body)
 
 
 def data_of(plan: Plan, args: argparse.Namespace) -> Data:
     """The references in their parts; "student" is the first of the teacher's."""
-    table = severity.read(args.severity)
-    seen, unseen = (synthetic(f, table, SPLIT_SEED, share=0) for f in (args.pristine, args.test_pristine))
     counts = {
         "validation": plan.validation_references,
         "student": plan.student_references,
         "more": plan.teacher_references - plan.student_references,
     }
-    drawn = by_reference(seen, counts, SPLIT_SEED)
-    drawn["teacher"] = (*drawn["student"], *drawn.pop("more"))
-    parts = {name: (seen, samples) for name, samples in drawn.items()}
-    parts["test"] = (unseen, by_reference(unseen, {"test": plan.test_references}, SPLIT_SEED)["test"])
-    names = [sorted({sample.reference for sample in dataset.samples}) for dataset in (seen, unseen)]
     start = experiment.start_of(args.encoder)
-    return Data(parts, args.cache / key(settings(plan), start, names, sorted(table.items())), start)
+    data = experiment.divided(args, counts, plan.test_references, settings(plan), start)
+    (dataset, student), (_, more) = data.parts["student"], data.parts.pop("more")
+    data.parts["teacher"] = (dataset, (*student, *more))
+    return data
 
 
 def trained(
@@ -186,11 +157,11 @@ def result_of(plan: Plan, data: Data, arm: str, setup: Setup, until: float, keep
     def fitted() -> None:
         pixels = data.source(part, round(MARGIN * plan.crop_px))
         feed = Feed(pixels, labels_of(data.samples(part)), setup.spec, setup.recipe)
-        finish(task, feed, scored(plan, data, "validation"), folder, until)
+        finish(task, feed, data.scored("validation", setup.spec), folder, until)
 
     def tested() -> dict[str, Any]:
         fitted()
-        return {"arm": arm, "seed": seed, **scored(plan, data, "test")(task)}
+        return {"arm": arm, "seed": seed, **data.scored("test", setup.spec)(task)}
 
     if keep and path.exists():
         fitted()
@@ -198,11 +169,6 @@ def result_of(plan: Plan, data: Data, arm: str, setup: Setup, until: float, keep
     if not keep:
         (folder / FILE).unlink(missing_ok=True)  # 0.4 GB each, and the figures are kept
     return result
-
-
-def scored(plan: Plan, data: Data, part: str) -> Validate:
-    """What scores a task on one random crop of each of a part's images."""
-    return validator(data.source(part, plan.crop_px), data.samples(part), spec_of(plan), CPU)
 
 
 def spec_of(plan: Plan) -> ModelSpec:

@@ -1,7 +1,7 @@
 """What the training comparisons share: their arguments, and how a comparison ends or stops on the way."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,15 @@ from typing import Any
 from torch import nn
 
 from mobileiqa import cli
+from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.distortions import severity
 from mobileiqa.errors import UserError
-from mobileiqa.training.experiments import OutOfTime, deadline
+from mobileiqa.spec import ModelSpec
+from mobileiqa.training.experiments import CPU, OutOfTime, by_reference, deadline, key
+from mobileiqa.training.loop import Validate
 from mobileiqa.training.memory import keep_freed_memory
+from mobileiqa.training.sources import Source, source, synthetic
+from mobileiqa.training.validation import validator
 from mobileiqa.training.weights import initialize
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +25,41 @@ LABELS = (
     "Correlations are with transferred KADID scores (the mean human score of that distortion and level on other "
     "images), never with a MOS of these images."
 )
+
+
+SPLIT_SEED = 0  # of the references' parts; the seeds of the runs never move an image between them
+
+
+@dataclass(frozen=True)
+class Data:
+    """The parts of the references, and where a plan's runs are kept; packs, which serve all plans, lie beside."""
+
+    parts: dict[str, tuple[Dataset, tuple[Sample, ...]]]
+    folder: Path
+
+    def source(self, part: str, window_px: int) -> Source:
+        """The packed windows of a part."""
+        return source(*self.parts[part], self.folder.parent / "packs", window_px)
+
+    def samples(self, part: str) -> tuple[Sample, ...]:
+        """The labelled images of a part."""
+        return self.parts[part][1]
+
+    def scored(self, part: str, spec: ModelSpec) -> Validate:
+        """What scores a task on one random crop, of the spec's size, of each of a part's images."""
+        return validator(self.source(part, spec.inputs[0].width_px), self.samples(part), spec, CPU)
+
+
+def divided(
+    args: argparse.Namespace, counts: Mapping[str, int], test_references: int, *settings: Any
+) -> Data:
+    """Parts of `counts` references of one folder, and "test" of the other's; the runs' folder depends on `settings`."""
+    table = severity.read(args.severity)
+    seen, unseen = (synthetic(f, table, SPLIT_SEED, share=0) for f in (args.pristine, args.test_pristine))
+    parts = {name: (seen, samples) for name, samples in by_reference(seen, counts, SPLIT_SEED).items()}
+    parts["test"] = (unseen, by_reference(unseen, {"test": test_references}, SPLIT_SEED)["test"])
+    names = [sorted({sample.reference for sample in dataset.samples}) for dataset in (seen, unseen)]
+    return Data(parts, args.cache / key(*settings, names, sorted(table.items())))
 
 
 @dataclass(frozen=True)

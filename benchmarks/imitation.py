@@ -24,32 +24,24 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from benchmarks import experiment
+from benchmarks.experiment import SPLIT_SEED, Data
 from benchmarks.table import markdown
 from mobileiqa import checkpoint, cli, zoo
-from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.distortions import severity
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.training.experiments import (
-    CPU,
     Result,
     Spread,
-    by_reference,
     figures,
     figures_json,
     finish,
-    key,
     once,
 )
 from mobileiqa.training.feed import Feed, labels_of
-from mobileiqa.training.loop import Validate
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
-from mobileiqa.training.sources import Source, source, synthetic
 from mobileiqa.training.state import FILE
-from mobileiqa.training.validation import validator
 
 PROG = "imitation.py"
-SPLIT_SEED = 0  # of the references' parts; the seeds of the runs never move an image between them
 MARGIN = 1.5  # a packed training window's side over the crop's
 STUDENT = "lar-iqa-single"
 ARMS = {
@@ -68,22 +60,6 @@ class Plan:
     epochs: int = 2
     batch: int = 32
     crop_px: int = 96
-
-
-@dataclass(frozen=True)
-class Data:
-    """The parts of the references, and where the runs of a plan are kept; packs lie beside."""
-
-    parts: dict[str, tuple[Dataset, tuple[Sample, ...]]]
-    folder: Path
-
-    def source(self, part: str, window_px: int) -> Source:
-        """The packed windows of a part."""
-        return source(*self.parts[part], self.folder.parent / "packs", window_px)
-
-    def samples(self, part: str) -> tuple[Sample, ...]:
-        """The labelled images of a part."""
-        return self.parts[part][1]
 
 
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
@@ -109,13 +85,8 @@ def compare(args: argparse.Namespace, plan: Plan) -> int:
 
 def data_of(plan: Plan, args: argparse.Namespace) -> Data:
     """Training and validation references of one folder, test references of the other."""
-    table = severity.read(args.severity)
-    seen, unseen = (synthetic(f, table, SPLIT_SEED, share=0) for f in (args.pristine, args.test_pristine))
     counts = {"validation": plan.validation_references, "train": plan.train_references}
-    parts = {name: (seen, samples) for name, samples in by_reference(seen, counts, SPLIT_SEED).items()}
-    parts["test"] = (unseen, by_reference(unseen, {"test": plan.test_references}, SPLIT_SEED)["test"])
-    names = [sorted({sample.reference for sample in dataset.samples}) for dataset in (seen, unseen)]
-    return Data(parts, args.cache / key(settings(plan), names, sorted(table.items())))
+    return experiment.divided(args, counts, plan.test_references, settings(plan))
 
 
 def result_of(plan: Plan, data: Data, arm: str, seed: int, until: float) -> Result:
@@ -128,8 +99,8 @@ def result_of(plan: Plan, data: Data, arm: str, seed: int, until: float) -> Resu
         task = build_task(setup)
         pixels = data.source("train", round(MARGIN * plan.crop_px))
         feed = Feed(pixels, labels_of(data.samples("train")), setup.spec, setup.recipe)
-        finish(task, feed, scored(plan, data, "validation"), folder, until)
-        return {"arm": arm, "seed": seed, **scored(plan, data, "test")(task)}
+        finish(task, feed, data.scored("validation", setup.spec), folder, until)
+        return {"arm": arm, "seed": seed, **data.scored("test", setup.spec)(task)}
 
     found = once(folder / "result.json", tested)
     (folder / FILE).unlink(missing_ok=True)  # figures are kept, weights are not
@@ -142,11 +113,6 @@ def setup_of(plan: Plan, arm: str, seed: int) -> Setup:
     student = zoo.build(STUDENT)
     teacher, spec = checkpoint.load(zoo.REFERENCE)
     return Setup(recipe_of(plan, arm, seed), student, spec_of(plan), teacher=teacher, teacher_spec=spec)
-
-
-def scored(plan: Plan, data: Data, part: str) -> Validate:
-    """What scores a task on one random crop of each of a part's images."""
-    return validator(data.source(part, plan.crop_px), data.samples(part), spec_of(plan), CPU)
 
 
 def spec_of(plan: Plan) -> ModelSpec:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from convert.int8 import report as reports
 from convert.int8 import tables
-from convert.int8.measure import Images, is_converted, load, measure
-from convert.parity import parity_images
+from convert.int8.measure import images_of, is_converted, load, measure
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.evaluate import SPLITS, read_images
+from mobileiqa.evaluate import SPLITS
 
 PROG = "convert.accuracy"
 LAYER_IMAGES = 4  # SQNR hardly changes from image to image, and the runtime's own kernels are slow
@@ -35,8 +34,19 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("fp32", metavar="FP32", help="FP32 .tflite file, checkpoint or `reference`")
     add("candidates", nargs="+", metavar="CANDIDATE", help=".tflite files of any precision")
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--images", type=Path, metavar="DIR", help="image or folder")
+    add_scoring(parser)
+    add("--out", type=Path, metavar="DIR", help=f"write {', '.join(reports.FILES)} here")
+    add("--json", type=Path, metavar="PATH", help=f"write {reports.FILES[0]}'s content here")
+    add("--force", action="store_true", help="replace the files that are written")
+    return parser
+
+
+def add_scoring(parser: argparse.ArgumentParser, without: str = "") -> None:
+    """What is scored and measured; `without`: what happens where no images are named, empty where some must be."""
+    add = parser.add_argument
+    images = parser.add_mutually_exclusive_group(required=not without)
+    about = f"image or folder; default: {without}" if without else "image or folder"
+    images.add_argument("--images", type=Path, metavar="DIR", help=about)
     images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
     add("--split", choices=SPLITS, help="of --data; default: test")
     add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")
@@ -45,21 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--latency", action="store_true", help="also run python -m android_bench on all files, in turn")
     add("--threads", type=int, default=1, metavar="N", help="for scoring (1)")
-    add("--out", type=Path, metavar="DIR", help=f"write {', '.join(reports.FILES)} here")
-    add("--json", type=Path, metavar="PATH", help=f"write {reports.FILES[0]}'s content here")
-    add("--force", action="store_true", help="replace the files that are written")
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _check_numbers(arguments)
+    check_numbers(arguments)
+    if arguments.split and not arguments.data:
+        raise UserError("--split beside --data", f"--split {arguments.split}", "leave it out")
     outputs = [arguments.out / name for name in reports.FILES] if arguments.out else []
     for path in [*outputs, *([arguments.json] if arguments.json else [])]:
         cli.refuse_existing(path, arguments.force)
     models = load(arguments.fp32, arguments.candidates, arguments.threads)
     if arguments.latency and not is_converted(models[0]):
         raise UserError("an FP32 .tflite file for --latency", arguments.fp32, "convert it with --fp32")
-    images = _images(arguments)
+    images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit)
+    assert images is not None, "one of the two is required"
     report = measure(models, images, arguments.layers, arguments.latency)
     cli.say(tables.text(report))
     if arguments.out:
@@ -70,24 +79,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return int(not report.passed)
 
 
-def _check_numbers(arguments: argparse.Namespace) -> None:
+def check_numbers(arguments: argparse.Namespace) -> None:
+    """UserError for a number of `add_scoring` that cannot be."""
     for name, least in (("threads", 1), ("limit", 1), ("layers", 0)):
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise UserError(f"--{name} of {least} or more", str(value), f"correct --{name}")
-    if arguments.split and not arguments.data:
-        raise UserError("--split beside --data", f"--split {arguments.split}", "leave it out")
-
-
-def _images(arguments: argparse.Namespace) -> Images:
-    if arguments.data is None:
-        found = parity_images(arguments.images, arguments.limit)
-        return Images(str(arguments.images), tuple(n for n, _ in found), tuple(p for _, p in found), None)
-    name, path = arguments.data
-    split = arguments.split or "test"
-    labels = read_images(name, Path(path), split, arguments.limit, seed=0)
-    names = tuple(labels.name(sample) for sample in labels.samples)
-    return Images(f"{name}, {split}", names, tuple(s.path for s in labels.samples), labels.samples)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from convert.int8.ranges import Range
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
+    from convert.graph import Graph
 
 GATE: Range = (0.0, 1.0)
 LOWEST = -3.06  # hard-swish is 0 from -3 on; a little less, for SIXTH's sake
@@ -27,21 +28,14 @@ LOWEST = -3.06  # hard-swish is 0 from -3 on; a little less, for SIXTH's sake
 SIXTH: Range = (-0.51, 0.51)
 
 
-def bent(model: "Model") -> list[str]:
+def bent(graph: "Graph") -> list[str]:
     """Names of the tensors that a HARD_SWISH reads, and nothing else."""
-    found = []
-    for graph in model.subgraphs:
-        readers: dict[int, list[str]] = {}
-        for operator in graph.operators:
-            for t in operator.inputs:
-                readers.setdefault(int(t), []).append(fb.kind(model, operator))
-        outputs = {int(t) for t in graph.outputs}
-        found += [
-            graph.tensors[t].name.decode()
-            for t, kinds in readers.items()
-            if kinds == ["HARD_SWISH"] and t not in outputs
-        ]
-    return found
+    kinds = {t: [graph.operators[o].name for o in readers] for t, readers in graph.consumers.items()}
+    return [
+        graph.tensors[t].name
+        for t, found in kinds.items()
+        if found == ["HARD_SWISH"] and t not in graph.outputs
+    ]
 
 
 def hard_swish_as_products(model: "Model", ranges: Mapping[str, Range]) -> dict[str, Range]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.graph import Graph, Tensor, read_graph
-from convert.int8.activations import LOWEST
+from convert.int8.activations import LOWEST, bent
 from convert.int8.pairs import match
 from convert.int8.ranges import Inputs
 from mobileiqa.errors import UserError
@@ -102,7 +102,7 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
     before, after = read_graph(fp32), read_graph(candidate)
     found = match(before, after)
     runs = [_Run(path) for path in (fp32, candidate)]
-    sums, bent = [_Sums() for _ in found.pairs], _bent(before)
+    sums, ignored = [_Sums() for _ in found.pairs], set(bent(before))
     count = 0
     for inputs in images:
         for run in runs:
@@ -110,7 +110,9 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
         for pair, total in zip(found.pairs, sums, strict=True):
             values = [run.real(g.tensors[i]) for run, g, i in
                       zip(runs, (before, after), (pair.fp32, pair.candidate), strict=True)]  # fmt: skip
-            total.add(*(np.maximum(v, LOWEST) if pair.fp32 in bent else v for v in values))
+            total.add(
+                *(np.maximum(v, LOWEST) if before.tensors[pair.fp32].name in ignored else v for v in values)
+            )
         count += 1
     if not count:
         raise ValueError("expected at least one image; found none")
@@ -123,12 +125,6 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
     later = _best_after(after, layers)
     judged = [_judged(layer, later[p.candidate]) for layer, p in zip(layers, found.pairs, strict=True)]
     return LayerTable(count, tuple(judged), found.missing)
-
-
-def _bent(graph: Graph) -> set[int]:
-    """Tensors that HARD_SWISH alone reads: below -3 all their values are the same to it."""
-    kinds = {t: {graph.operators[o].name for o in readers} for t, readers in graph.consumers.items()}
-    return {t for t, found in kinds.items() if found == {"HARD_SWISH"} and t not in graph.outputs}
 
 
 def _best_after(graph: Graph, layers: Sequence[Layer]) -> dict[int, float]:

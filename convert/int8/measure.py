@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,12 @@ from convert.int8.accuracy import agreement, labelled
 from convert.int8.gates import judge
 from convert.int8.layers import LayerTable, compare_layers, implied_step, precision
 from convert.int8.report import FileReport, Latency, Report
+from convert.parity import parity_images
 from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.evaluate import load_models
+from mobileiqa.evaluate import load_models, read_images
 from mobileiqa.evaluation import reference_groups
 from mobileiqa.evaluation_report import Model
 from mobileiqa.preprocess import prepare
@@ -50,6 +52,21 @@ class Images:
     def resampled(self) -> str:
         """What the bootstrap draws, in words."""
         return "images" if self.groups is None else f"{self.groups.max() + 1} references"
+
+
+def images_of(
+    folder: Path | None, data: Sequence[str] | None, split: str | None, limit: int | None
+) -> Images | None:
+    """A folder's images, or those of a labelled set's split (None: test); None where neither is named."""
+    if folder:
+        found = parity_images(folder, limit)
+        return Images(str(folder), tuple(n for n, _ in found), tuple(Path(str(p)) for _, p in found), None)
+    if not data:
+        return None
+    (name, path), split = data, split or "test"
+    labels = read_images(name, Path(path), split, limit, seed=0)
+    names = tuple(labels.name(sample) for sample in labels.samples)
+    return Images(f"{name}, {split}", names, tuple(s.path for s in labels.samples), labels.samples)
 
 
 def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model, ...]:
@@ -199,8 +216,8 @@ def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerT
     return compare_layers(reference.path, candidate.path, inputs)
 
 
-def benchmark(paths: Sequence[Path]) -> list[Latency]:
-    """What `python -m android_bench` measures of all files, in turn; speed is relative to the first.
+def run_benchmark(paths: Sequence[Path]) -> dict[str, Any]:
+    """The last line of `python -m android_bench` on all files, in turn: `results` in their order, `runtime`.
 
     A process of its own: packages do not import each other. Files that a disturbed machine timed are marked, so
     that the rest of a report is not lost. Raises UserError, with its line, when it reports nothing.
@@ -210,8 +227,14 @@ def benchmark(paths: Sequence[Path]) -> list[Latency]:
     if done.returncode:
         found = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
         raise UserError("latency from python -m android_bench", found, "leave --latency out, or try again")
-    results = json.loads(done.stdout.splitlines()[-1])["results"]
-    assert len(results) == len(paths)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert len(answer["results"]) == len(paths)
+    return answer
+
+
+def benchmark(paths: Sequence[Path]) -> list[Latency]:
+    """What `run_benchmark` measures; speed is relative to the first file."""
+    results = run_benchmark(paths)["results"]
     first = results[0]["median_ms"]
     disturbed = any(r["disturbed"] for r in results)  # a ratio takes two
     return [

@@ -17,6 +17,7 @@ import numpy as np
 
 from convert import flatbuffer as fb
 from convert.builder import Builder
+from convert.graph import read_graph
 from convert.int8.activations import LOWEST, bent, hard_swish_as_products
 from convert.int8.bias import Corrected, correct, pairs
 from convert.int8.equalize import equalize
@@ -95,7 +96,7 @@ def _quantize(path: Path, recipe: Recipe, images: Callable[[], Iterator[Inputs]]
     model, edited = fb.read(path), path.with_name("edited.tflite")
     if recipe.mode == "static":
         seen = observe(path, images())
-        seen |= {name: floored(seen[name], LOWEST) for name in bent(model)}
+        seen |= {name: floored(seen[name], LOWEST) for name in bent(read_graph(path))}
         ranges = {name: METHODS[recipe.ranges](values) for name, values in seen.items()}
         ranges |= hard_swish_as_products(model, ranges)
     chosen = _clipped(model, plan(model, recipe))

@@ -8,12 +8,12 @@ not delegate as forecast; the page is written all the same.
 import argparse
 from pathlib import Path
 
-from convert.accuracy import LAYER_IMAGES
-from convert.report.content import Request, gather, images_of, summary
+from convert.accuracy import add_scoring, check_numbers
+from convert.int8.measure import images_of
+from convert.report.content import Request, gather, summary
 from convert.report.files import find
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.evaluate import SPLITS
 
 PROG = "convert.report"
 
@@ -32,18 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="DIR", help="folder of .tflite files, or such files by name")
-    images = parser.add_mutually_exclusive_group()
-    images.add_argument("--images", type=Path, metavar="DIR", help="image or folder; default: no scores")
-    images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
-    add("--split", choices=SPLITS, help="of --data; default: test")
-    add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")
+    add_scoring(parser, without="no scores")
     add("--fp32", metavar="FP32", help="what to compare with: .tflite file, checkpoint or `reference`; "
         "default: the FP32 file among them")  # fmt: skip
-    add(
-        "--layers", type=int, default=LAYER_IMAGES, metavar="N", help="images for SQNR (%(default)s); 0: none"
-    )
-    add("--latency", action="store_true", help="also run python -m android_bench on all files, in turn")
-    add("--threads", type=int, default=1, metavar="N", help="for scoring (1)")
     add("--out", type=Path, default=Path("report.html"), metavar="PATH", help="default: %(default)s")
     add("--force", action="store_true", help="replace the file that is written")
     return parser
@@ -55,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     cli.refuse_existing(arguments.out, arguments.force)
     files, left_out = find(arguments.files)
-    images = images_of(arguments.images, arguments.data, arguments.split or "test", arguments.limit)
+    images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit)
     request = Request(images, arguments.fp32, arguments.layers, arguments.latency, arguments.threads)
     content = gather(files, left_out, request)
     with cli.atomic(arguments.out) as temporary:
@@ -70,10 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises UserError for options that cannot be, or do not go together."""
-    for name, least in (("threads", 1), ("limit", 1), ("layers", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} of {least} or more", str(value), f"correct --{name}")
+    check_numbers(arguments)
     scored = arguments.images or arguments.data
     for name, beside, there in (("split", "--data", arguments.data), ("limit", "--images or --data", scored),
                                 ("fp32", "--images or --data", scored)):  # fmt: skip

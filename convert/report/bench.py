@@ -1,18 +1,13 @@
 """Latency and memory of files by `python -m android_bench`, in turn, for the report's table.
 
-A process of its own: packages do not import each other. The protocol is convert.accuracy's, which keeps disturbed
-launches and marks them.
+The protocol is convert.accuracy's, which keeps disturbed launches and marks them.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from convert.int8.measure import BENCHMARK
-from mobileiqa.errors import UserError, one_line
+from convert.int8 import measure as accuracy
 
 
 @dataclass(frozen=True)
@@ -38,14 +33,11 @@ class Bench:
 
 def measure(paths: Sequence[Path]) -> Bench:
     """Measures the files on this machine. Raises UserError, with the benchmark's line, when it reports nothing."""
-    command = [sys.executable, "-m", "android_bench", *map(str, paths), *BENCHMARK]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        found = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
-        raise UserError("latency from python -m android_bench", found, "leave --latency out, or try again")
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = accuracy.run_benchmark(paths)
     names = [field.name for field in fields(Cost)]
     costs = [Cost(**{name: row[name] for name in names}) for row in answer["results"]]
     return Bench(
-        dict(zip(paths, costs, strict=True)), answer["runtime"], f"android_bench {' '.join(BENCHMARK)}"
+        dict(zip(paths, costs, strict=True)),
+        answer["runtime"],
+        f"android_bench {' '.join(accuracy.BENCHMARK)}",
     )

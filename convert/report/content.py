@@ -11,12 +11,10 @@ from convert.inspect import check, inspect
 from convert.int8.gates import failed
 from convert.int8.measure import Images, is_converted, load, measure
 from convert.int8.report import FileReport, Report
-from convert.parity import parity_images
 from convert.report import bench
 from convert.report.files import File, reference
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.evaluate import read_images
 from mobileiqa.spec import ModelSpec, from_json
 
 
@@ -100,20 +98,6 @@ def _one_model(files: Sequence[File]) -> None:
     if len(names) > 1:
         found = ", ".join(f"{name} ({label})" for name, label in names.items())
         raise UserError("files of one model", found, "name the files of one")
-
-
-def images_of(
-    folder: Path | None, data: Sequence[str] | None, split: str, limit: int | None
-) -> Images | None:
-    """What is scored: a folder's images, or those of a labelled set's split; None where neither is named."""
-    if folder:
-        found = parity_images(folder, limit)
-        return Images(str(folder), tuple(n for n, _ in found), tuple(Path(str(p)) for _, p in found), None)
-    if not data:
-        return None
-    labels = read_images(data[0], Path(data[1]), split, limit, seed=0)
-    names = tuple(labels.name(sample) for sample in labels.samples)
-    return Images(f"{data[0]}, {split}", names, tuple(s.path for s in labels.samples), labels.samples)
 
 
 def summary(content: Content, out: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from convert.report import bench
+from convert.int8 import measure
 from convert.report.__main__ import main
 
 VOID = {"meta", "br", "img", "wbr"}
@@ -198,7 +198,7 @@ def test_wrong_input_is_one_line_and_exit_2(
 def test_latency_and_memory_are_measured_in_turn(
     net, converted: Path, labelled: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bench, "BENCHMARK", ("--runs", "5", "--launches", "1", "--if-disturbed", "keep"))
+    monkeypatch.setattr(measure, "BENCHMARK", ("--runs", "5", "--launches", "1", "--if-disturbed", "keep"))
     net("fp32.tflite"), net("int8.tflite", step=1 / 250)
     out = tmp_path / "report.html"
     assert run(capsys, converted, "--images", labelled, "--out", out, "--latency", "--layers", 0)[0] == 0

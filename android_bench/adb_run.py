@@ -16,9 +16,9 @@ from android_bench.adb import Device, choose, folder_on, last_words, push, shell
 from android_bench.config import BenchConfig, BenchResult, Condition, Launch, PhoneRecord
 from android_bench.config import Device as MeasuredOn
 from android_bench.errors import InputError, RunError
+from android_bench.parts import Part, read_parts
 from android_bench.phone import Phone, condition, describe, require_cool
 from android_bench.program import Program
-from android_bench.tflite_file import TfliteFile, read
 
 LAUNCH_TIMEOUT_S = 600.0
 CANNOT_EXECUTE = 126  # what shells and their tools exit with
@@ -35,11 +35,16 @@ Progress = Callable[[str], None]
 class _Bench:
     """What is the same on every phone."""
 
-    artifacts: Sequence[TfliteFile]
+    parts: Sequence[Part]
     config: BenchConfig
     program: Program
     timeout_s: float
     progress: Progress
+
+    @property
+    def files(self) -> list[Path]:
+        """Each file once, whatever the number of its signatures."""
+        return list(dict.fromkeys(part.file.path for part in self.parts))
 
 
 def measure(
@@ -51,18 +56,20 @@ def measure(
     side_by_side: bool = False,
     timeout_s: float = LAUNCH_TIMEOUT_S,
     progress: Progress = lambda text: None,
+    signature: str | None = None,
 ) -> list[BenchResult]:
-    """Benchmarks each file on each phone with the `benchmark_model` at `program`, None for our own runner.
+    """Benchmarks each signature of each file, of several `signature` alone where it is given, on each phone.
 
-    Results come phone by phone. `serials` names the phones: ("all",) every attached one, () the only one.
-    `timeout_s` is for one launch. Raises InputError for what can be seen before anything is copied (files, flags,
-    phones, heat) and RunError when a phone goes away, has no room, cannot start the program, or leaves runs out.
+    `program`: a `benchmark_model`, None for our own runner. Results come phone by phone. `serials` names the phones:
+    ("all",) every attached one, () the only one. `timeout_s` is for one launch. Raises InputError for what can be
+    seen before anything is copied (files, flags, phones, heat) and RunError when a phone goes away, has no room,
+    cannot start the program, or leaves runs out.
     """
     if not files:
         raise InputError("at least one .tflite file", "none", "name the files to measure")
     (benchmark_model.check if program else arm_runner.check_config)(config)
     used = benchmark_model.program(program) if program else arm_runner.program()
-    artifacts = [read(path) for path in files]
+    parts = read_parts(files, signature)
     phones = [(device, describe(device)) for device in choose(serials)]
     for device, phone in phones:
         choose_cpus(device, phone, config)
@@ -73,7 +80,7 @@ def measure(
                 "name the build for that instruction set",
             )
         require_cool(device, condition(device))
-    bench = _Bench(artifacts, config, used, timeout_s, progress)
+    bench = _Bench(parts, config, used, timeout_s, progress)
     with ThreadPoolExecutor(len(phones) if side_by_side else 1) as pool:
         jobs = [pool.submit(_measure_on, bench, device, phone) for device, phone in phones]
         try:
@@ -114,51 +121,45 @@ def choose_cpus(device: Device, phone: Phone, config: BenchConfig) -> tuple[int,
 def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult]:
     """All files on one phone."""
     config, cpus = bench.config, choose_cpus(device, phone, bench.config)
-    launches: list[list[Launch]] = [[] for _ in bench.artifacts]
+    launches: list[list[Launch]] = [[] for _ in bench.parts]
     before = condition(device)
     require_cool(device, before)
     with folder_on(device) as folder:
-        bench.progress(f"{device.serial}: copying {len(bench.artifacts)} file(s)")
+        bench.progress(f"{device.serial}: copying {len(bench.files)} file(s)")
         for name, local in bench.program.files.items():
             push(device, local, f"{folder}/{name}")
-        for index, artifact in enumerate(bench.artifacts):
-            push(device, artifact.path, f"{folder}/{index}.tflite")
+        for index, path in enumerate(bench.files):
+            push(device, path, f"{folder}/{index}.tflite")
         for turn in range(config.launches):
-            for index, artifact in enumerate(bench.artifacts):
-                bench.progress(
-                    f"{device.serial}: launch {turn + 1}/{config.launches} of {artifact.path.name}"
-                )
+            for index, part in enumerate(bench.parts):
+                bench.progress(f"{device.serial}: launch {turn + 1}/{config.launches} of {part.name}")
                 if config.cooldown_s and (turn or index):
                     time.sleep(config.cooldown_s)
-                launches[index].append(_launch(bench, device, folder, index, cpus))
+                launches[index].append(_launch(bench, device, folder, part, cpus))
     after = condition(device)
     _require_unthrottled(device, after)
     governors = sorted({core.governor for core in phone.cores if core.index in cpus})
     record = PhoneRecord(phone.soc, phone.android, ", ".join(governors), before, after)
     return [
         BenchResult(
-            str(artifact.path),
-            artifact.sha256,
-            artifact.size_bytes,
-            artifact.fp16_capable,
-            config,
-            _measured_on(phone),
-            bench.program.runtime,
-            tuple(done),
-            input_shapes=artifact.input_shapes,
-            file_precision=artifact.precision,
+            **part.identity(),
+            config=config,
+            device=_measured_on(phone),
+            runtime=bench.program.runtime,
+            launches=tuple(done),
             phone=record,
         )
-        for artifact, done in zip(bench.artifacts, launches, strict=True)
+        for part, done in zip(bench.parts, launches, strict=True)
     ]
 
 
-def _launch(bench: _Bench, device: Device, folder: str, index: int, cpus: tuple[int, ...]) -> Launch:
+def _launch(bench: _Bench, device: Device, folder: str, part: Part, cpus: tuple[int, ...]) -> Launch:
     """One process on the phone."""
     program, mask = bench.program, sum(1 << cpu for cpu in cpus)
-    flags = shlex.join(program.options(bench.config, f"{index}.tflite"))
+    model = f"{bench.files.index(part.file.path)}.tflite"
+    flags = shlex.join(program.options(bench.config, model, part.asked))
     script = LAUNCH.format(folder=folder, program=program.name, start=program.start, mask=mask, flags=flags)
-    where = f"{device.serial}: {bench.artifacts[index].path}"
+    where = f"{device.serial}: {part.where}"
     code, said = shell(device, script, bench.timeout_s)
     if "No space left" in said:
         raise RunError(f"{where}: no space left on the phone: free some, and run again")

@@ -22,7 +22,7 @@ from android_bench import arm_runner
 from android_bench.config import BenchConfig, Precision
 from android_bench.emulate import CPUS, arm_root
 from android_bench.errors import InputError, RunError
-from android_bench.tflite_file import read
+from android_bench.parts import read_part
 
 # Core -> its "CPU part" in /proc/cpuinfo, by which XNNPACK tells cores apart: those of CPUS that qemu 7.2 knows.
 PARTS = {"cortex-a53": 0xD03, "cortex-a57": 0xD07, "cortex-a72": 0xD08, "cortex-a76": 0xD0B}
@@ -49,8 +49,9 @@ CPU part\t: {part:#x}
 
 @dataclass(frozen=True)
 class Counted:
-    """The counts of one inference of one file. `counts`: kind -> executed instructions, kinds as in KINDS.
+    """The counts of one inference of one signature of a file.
 
+    `counts`: kind -> executed instructions, kinds as in KINDS.
     `spread`: the relative difference in instructions between two runs of the process, at most MOST_SPREAD.
     `force_fp16`: FP16 arithmetic was forced, whatever the file says.
     """
@@ -67,6 +68,8 @@ class Counted:
     emulator: str
     counts: Mapping[str, int]
     spread: float
+    signature: str = ""  # with the types, empty in counts from before they were kept
+    input_types: tuple[str, ...] = ()
 
 
 def check_cpu(cpu: str) -> None:
@@ -77,38 +80,33 @@ def check_cpu(cpu: str) -> None:
     arm_runner.require_runner()
 
 
-def count(path: Path | str, cpu: str, *, force_fp16: bool = False) -> Counted:
-    """Runs the file three times on random inputs on one emulated core, and counts in the last two.
+def count(path: Path | str, cpu: str, *, force_fp16: bool = False, signature: str | None = None) -> Counted:
+    """Runs a signature of the file four times on random inputs on one emulated core, and counts in the last two.
 
-    Raises InputError for an unknown CPU, a CPU without FP16 arithmetic that is to be forced, a missing ARM root or
-    an unreadable file, and RunError, with the runtime's own words, when the file does not run on that CPU or its
-    runs differ.
+    Raises InputError for an unknown CPU, a CPU without FP16 arithmetic that is to be forced, a missing ARM root, an
+    unreadable file or several signatures of which none is named, and RunError, with the runtime's own words, when the
+    file does not run on that CPU or its runs differ.
     """
     check_cpu(cpu)
     if force_fp16 and not CPUS[cpu]:
         raise InputError("a CPU with FP16 arithmetic to force", cpu, "use cortex-a76")
-    artifact, precision = read(path), Precision.FP16 if force_fp16 else Precision.FILE
+    part, precision = read_part(path, signature), Precision.FP16 if force_fp16 else Precision.FILE
     config = BenchConfig(warmup_runs=WARMUP_RUNS, runs=2, precision=precision)
-    words = arm_runner.options(config, str(artifact.path.resolve()), mark=True)
-    *_, first, last = _counted_runs(words, cpu, str(path))
+    words = arm_runner.options(config, str(part.file.path.resolve()), part.asked, mark=True)
+    *_, first, last = _counted_runs(words, cpu, part.where)
     spread = abs(first["instructions"] / last["instructions"] - 1)
     if spread > MOST_SPREAD:
         raise RunError(
-            f"{path}: two runs of it differ by {spread:.1e} in instructions, more than {MOST_SPREAD:g}"
+            f"{part.where}: two runs of it differ by {spread:.1e} in instructions, more than {MOST_SPREAD:g}"
         )
     return Counted(
-        str(path),
-        artifact.sha256,
-        artifact.size_bytes,
-        artifact.fp16_capable,
-        artifact.precision,
-        artifact.input_shapes,
-        cpu,
-        force_fp16,
-        arm_runner.runtime(),
-        _emulator(),
-        last,
-        spread,
+        **part.identity(),
+        cpu=cpu,
+        force_fp16=force_fp16,
+        runtime=arm_runner.runtime(),
+        emulator=_emulator(),
+        counts=last,
+        spread=spread,
     )
 
 

@@ -19,6 +19,7 @@ from android_bench.arm_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_
 from android_bench.emulate import DEFAULT_CPU
 from android_bench.errors import InputError, exit_code
 from android_bench.files import refuse_existing, write_whole
+from android_bench.parts import HELP, OPTION, labelled, read_parts
 from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
 
 SCHEMA = 1
@@ -46,6 +47,8 @@ COUNTED = {
     "fp16_capable": FLAG,
     "file_precision": MAYBE_TEXT,
     "input_shapes": [[COUNT]],
+    "input_types?": [TEXT],
+    "signature?": MAYBE_TEXT,
     "cpu": Kind(f"one of {', '.join(PARTS)}", lambda value: value in PARTS),
     "force_fp16": FLAG,
     "runtime": TEXT,
@@ -85,9 +88,13 @@ def to_json(rows: Sequence[Counted]) -> dict[str, Any]:
 def from_json(data: Any, where: str = "the counts") -> list[Counted]:
     """Rows of `to_json`'s dict. Raises InputError, naming the field, for another schema or a malformed row."""
     check(data, REPORT, where)
-    return [
-        Counted(**{**row, "input_shapes": tuple(map(tuple, row["input_shapes"]))}) for row in data["counts"]
-    ]
+    return [_counted(row) for row in data["counts"]]
+
+
+def _counted(row: dict[str, Any]) -> Counted:
+    """A row from JSON, where tuples are lists."""
+    shapes, types = tuple(map(tuple, row["input_shapes"])), tuple(row.get("input_types", ()))
+    return Counted(**{**row, "input_shapes": shapes, "input_types": types})
 
 
 def read_counts(path: Path) -> list[Counted]:
@@ -105,7 +112,7 @@ def read_counts(path: Path) -> list[Counted]:
 def judge(
     rows: Sequence[Counted], baseline: Sequence[Counted], max_growth: float = MAX_GROWTH
 ) -> list[Judged]:
-    """Each row beside the baseline's of the same file name, CPU and forced precision, then the lost ones.
+    """Each row beside the baseline's of the same file name, signature, CPU and forced precision, then the lost ones.
 
     Raises InputError when either side holds two rows that would meet the same one.
     """
@@ -116,7 +123,7 @@ def judge(
 
 
 def table(rows: Sequence[Counted]) -> str:
-    """Aligned columns for people, one row per file and CPU; millions."""
+    """Aligned columns for people, one row per signature of each file and CPU; millions."""
     lines = [["file", "cpu", *HEADS.values()]]
     for row in rows:
         lines.append([_name(row), row.cpu, *(f"{row.counts[kind] / 1e6:,.2f}" for kind in HEADS)])
@@ -143,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE.tflite")
     add("--cpu", action="append", metavar="CPU", help=f"{', '.join(PARTS)}; may be repeated ({DEFAULT_CPU})")
+    add(OPTION, metavar="NAME", help=f"{HELP} (all of them)")
     add("--force-fp16", action="store_true", help="compute in FP16 whatever the file says")
     add("--baseline", type=Path, metavar="COUNTS.json", help="older counts: exit 1 when instructions grew")
     add(
@@ -165,7 +173,12 @@ def _run(args: argparse.Namespace) -> int:
     for cpu in cpus:
         check_cpu(cpu)
     baseline = read_counts(args.baseline) if args.baseline else []
-    rows = [count(path, cpu, force_fp16=args.force_fp16) for path in args.files for cpu in cpus]
+    parts = read_parts(args.files, args.signature)
+    rows = [
+        count(part.file.path, cpu, force_fp16=args.force_fp16, signature=part.signature.name)
+        for part in parts
+        for cpu in cpus
+    ]
     judged = judge(rows, baseline, max_growth) if args.baseline else []
     if args.out:
         write_whole(args.out, f"{json.dumps(to_json(rows), indent=2, allow_nan=False)}\n".encode())
@@ -180,7 +193,11 @@ def _show(rows: Sequence[Counted], judged: Sequence[Judged], out: Path | None) -
     for entry in judged:
         growth = "" if entry.growth is None else f", {entry.growth:.4f} times the instructions"
         print(f"{entry.name} on {entry.cpu}: {entry.verdict}{growth}{entry.remark}")  # noqa: T201
-    brief: dict[str, Any] = {"counts": [{"file": row.file, "cpu": row.cpu, **row.counts} for row in rows]}
+    brief: dict[str, Any] = {
+        "counts": [
+            {"file": row.file, "signature": row.signature, "cpu": row.cpu, **row.counts} for row in rows
+        ]
+    }
     if judged:
         print(f"gate {'FAILED' if failed else 'passed'}")  # noqa: T201
         brief |= {"passed": not failed, "judged": [dataclasses.asdict(entry) for entry in judged]}
@@ -218,10 +235,10 @@ def _remark(row: Counted, then: Counted) -> str:
 def _by_key(rows: Sequence[Counted], what: str) -> Mapping[tuple[str, str, bool], Counted]:
     found: dict[tuple[str, str, bool], Counted] = {}
     for row in rows:
-        key = (Path(row.file).name, row.cpu, row.force_fp16)
+        key = (labelled(Path(row.file).name, row.signature), row.cpu, row.force_fp16)
         if key in found:
             raise InputError(
-                f"one row for each file name and CPU in the {what}",
+                f"one row for each file name, signature and CPU in the {what}",
                 f"two of {key[0]} on {key[1]}",
                 "leave one out",
             )
@@ -230,8 +247,8 @@ def _by_key(rows: Sequence[Counted], what: str) -> Mapping[tuple[str, str, bool]
 
 
 def _name(row: Counted) -> str:
-    """The file's name, and what was forced."""
-    return Path(row.file).name + (" (fp16 forced)" if row.force_fp16 else "")
+    """The file's name, the signature's where it says something, and what was forced."""
+    return labelled(Path(row.file).name, row.signature) + (" (fp16 forced)" if row.force_fp16 else "")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ KIB_TO_MB = 1.024e-3
 OPENED = {"event": TEXT, "init_us": WHOLE, "fully_delegated": FLAG, "threads": WHOLE, "cpus": [WHOLE]}
 RUN = {"event": TEXT, "us": WHOLE}
 CLOSED = {"event": TEXT, "start_rss_kb": AMOUNT, "peak_rss_kb": AMOUNT, "output": [NUMBER]}
+# What a runner says that was built before it took 8-bit inputs and several signatures.
+OLDER = ("an unknown option: --signature", "an input is not float32")
 LINES = {"opened": OPENED, "warmup": RUN, "run": RUN, "closed": CLOSED}
 
 
@@ -99,8 +101,8 @@ def start(where: str) -> list[str]:
     return [f"{where}/{LOADER}", "--library-path", where, f"{where}/{PROGRAM}"]
 
 
-def options(config: BenchConfig, model: str, *, mark: bool = False) -> list[str]:
-    """Its options for that config; with `mark` it marks its runs instead of timing them."""
+def options(config: BenchConfig, model: str, signature: str = "", *, mark: bool = False) -> list[str]:
+    """Its options for that config; `signature`: of several; with `mark` it marks its runs instead of timing them."""
     words = [
         f"--graph={model}",
         f"--num_runs={config.runs}",
@@ -109,6 +111,8 @@ def options(config: BenchConfig, model: str, *, mark: bool = False) -> list[str]
     ]
     if config.precision is Precision.FP16:
         words.append("--force_fp16")
+    if signature:
+        words.append(f"--signature={signature}")
     return [*words, "--mark"] if mark else words
 
 
@@ -119,9 +123,9 @@ def parse(printed: str, complaints: str = "", code: int = 0) -> Said:
     """
     errors = [line for line in f"{printed}\n{complaints}".splitlines() if line.startswith("ERROR")]
     if code:
-        raise RunError(
-            f"the runner failed (exit code {code}): {' | '.join(errors[:3]) or last_words(printed)}"
-        )
+        said = " | ".join(errors[:3]) or last_words(printed)
+        todo = "; it is an older one, run `make arm`" if any(words in said for words in OLDER) else ""
+        raise RunError(f"the runner failed (exit code {code}): {said}{todo}")
     lines = [_line(text) for text in printed.splitlines() if text.startswith("{")]
     order = [line["event"] for line in lines]
     warmup, runs = ([line["us"] for line in lines if line["event"] == name] for name in ("warmup", "run"))

@@ -73,8 +73,11 @@ def check(config: BenchConfig) -> None:
         raise InputError("XNNPACK, which computes in FP16", "no XNNPACK", "leave one of the two options out")
 
 
-def flags(config: BenchConfig, model: str) -> list[str]:
-    """Exactly `config.runs` runs after exactly `config.warmup_runs`: the time limits that add or cut runs are off."""
+def flags(config: BenchConfig, model: str, signature: str = "") -> list[str]:
+    """Exactly `config.runs` runs after exactly `config.warmup_runs`: the time limits that add or cut runs are off.
+
+    Inputs are random, normal or over a type's whole range, as the program makes them. `signature`: of several.
+    """
     words = {
         "graph": model,
         "num_runs": config.runs,
@@ -87,6 +90,8 @@ def flags(config: BenchConfig, model: str) -> list[str]:
     }
     if config.precision is Precision.FP16:  # --allow_fp16 does nothing for XNNPACK
         words["xnnpack_force_fp16"] = "true"
+    if signature:  # without it the first subgraph would run, whatever it is
+        words["signature_to_run_for"] = signature
     return [f"--{name}={value}" for name, value in words.items()]
 
 

@@ -7,6 +7,7 @@ standard library, numpy and LiteRT exist. The runtime is imported late, after th
 Requests: {"mode": "time", "model", "threads", "cpus", "seed", "use_xnnpack", "warmup_runs", "runs"}
           {"mode": "score", "model", "threads", "inputs": [NPZ...], "output": NPZ}   one answer per NPZ
           {"mode": "score", ..., "seed"}                                             random inputs, one answer
+          all of them with "signature", a name, where the file has several
 Answer: the measurements, or {"error": TEXT}.
 """
 
@@ -14,14 +15,18 @@ import hashlib
 import json
 import os
 import resource
+import struct
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Request = dict[str, Any]
+Details = dict[str, Any]
 PACE_BLOCK = bytes(1 << 16)  # stays in the core's own cache
+BLOCK = 1 << 16  # random bytes made at once
 
 
 def main() -> int:
@@ -47,34 +52,35 @@ def measure(request: Request) -> dict[str, Any]:
     rss_after_import, pace_before, alone = _status_mb("VmRSS"), pace(), _threads()
     counters = scheduling_counters()
     start = counters()
-    interpreter, init_ms = _timed(lambda: load(request))
+    opened, init_ms = _timed(lambda: load(request))
     loaded = _difference(start, counters())
-    fill_random(interpreter, generator)
+    fill_random(opened, generator)
     counters = scheduling_counters()  # of the runtime's threads too
     counters()  # the first call costs the run that follows it its cache
     stolen_before = stolen()
-    before = [_timed(interpreter.invoke)[1] for _ in range(request["warmup_runs"])]
+    before = [_timed(opened.invoke)[1] for _ in range(request["warmup_runs"])]
     start = counters()
-    runs = [_timed(interpreter.invoke)[1] for _ in range(request["runs"])]
+    runs = [_timed(opened.invoke)[1] for _ in range(request["runs"])]
     spent = _difference({**start, **stolen_before}, {**counters(), **stolen()})
     if "wait_ms" in loaded:
         spent["init_wait_ms"] = loaded["wait_ms"]
-    peak = _status_mb("VmHWM")
-    read_output(interpreter)
+    peak, pace_after, workers = _status_mb("VmHWM"), pace(), _threads() - alone
+    read_output(opened)
     return {
         "runtime": runtime(),
+        "inputs": [[np.dtype(one["dtype"]).name, one["shape"].tolist()] for one in opened.inputs.values()],
         "cpus": sorted(os.sched_getaffinity(0)),
         "init_ms": init_ms,
         "first_ms": (before + runs)[0],
         "run_ms": runs,
         "rss_after_import_mb": rss_after_import,
         "peak_rss_mb": peak,
-        "delegate_kernels": sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details()),
+        "delegate_kernels": partitions(opened, request),
         "evidence": {
             **spent,
             "pace_before_ms": pace_before,
-            "pace_after_ms": pace(),
-            "workers": _threads() - alone,
+            "pace_after_ms": pace_after,
+            "workers": workers,
         },
     }
 
@@ -83,78 +89,149 @@ def score(request: Request) -> dict[str, Any]:
     """Runs the file on each NPZ of inputs, or once on random ones; outputs `0`, `1`... go into one NPZ."""
     import numpy as np
 
-    interpreter = load(request)
+    opened = load(request)
     outputs = []
     for path in request.get("inputs", [None]):
         if path is None:
-            fill_random(interpreter, np.random.default_rng(request["seed"]))
+            fill_random(opened, np.random.default_rng(request["seed"]))
         else:
             with np.load(path) as arrays:
-                fill(interpreter, dict(arrays))
-        interpreter.invoke()
-        outputs.append(read_output(interpreter))
+                fill(opened, dict(arrays))
+        opened.invoke()
+        outputs.append(read_output(opened))
     np.savez(request["output"], **{str(index): value for index, value in enumerate(outputs)})
     return {"runtime": runtime(), "count": len(outputs)}
 
 
-def load(request: Request) -> Any:
-    """A ready interpreter. Without XNNPACK the reference kernels run, and nothing is delegated."""
+@dataclass(frozen=True)
+class Opened:
+    """A loaded file and the one subgraph of it that runs: its inputs by name, its outputs.
+
+    The interpreter's public methods know the first subgraph alone, and a signature's runner copies what goes in and
+    out. So this is what that runner itself is made of.
+    """
+
+    interpreter: Any
+    subgraph: int
+    inputs: dict[str, Details]
+    outputs: list[Details]
+
+    def invoke(self) -> None:
+        """One inference."""
+        self.interpreter._interpreter.Invoke(self.subgraph)
+
+    def view(self, detail: Details) -> Any:
+        """A tensor's own memory as an array; it must not outlive the next inference."""
+        return self.interpreter._interpreter.tensor(self.interpreter, detail["index"], self.subgraph)
+
+
+def load(request: Request) -> Opened:
+    """The file, ready to run. Raises ValueError for a signature that it does not have, or none named of several."""
+    interpreter = interpreter_of(request, model_path=request["model"])
+    names = list(interpreter.get_signature_list())
+    if not names:
+        interpreter.allocate_tensors()
+        inputs = {plain(detail["name"]): detail for detail in interpreter.get_input_details()}
+        return Opened(interpreter, 0, inputs, interpreter.get_output_details())
+    if request.get("signature") not in names and (request.get("signature") or len(names) > 1):
+        raise ValueError(f"the file's signatures are {names}, asked for was {request.get('signature')!r}")
+    signature = interpreter.get_signature_runner(request.get("signature") or names[0])
+    subgraph = signature._subgraph_index
+    interpreter._interpreter.AllocateTensors(subgraph)  # of no other: their memory is not this one's
+    inputs = dict(sorted(signature.get_input_details().items(), key=lambda item: item[1]["index"]))
+    return Opened(interpreter, subgraph, inputs, list(signature.get_output_details().values()))
+
+
+def interpreter_of(request: Request, **model: Any) -> Any:
+    """LiteRT's. Without XNNPACK the reference kernels run, and nothing is delegated."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.AUTO
     if not request.get("use_xnnpack", True):
         resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(
-        request["model"], num_threads=request["threads"], experimental_op_resolver_type=resolver
-    )
-    interpreter.allocate_tensors()
-    return interpreter
+    return Interpreter(**model, num_threads=request["threads"], experimental_op_resolver_type=resolver)
 
 
-def fill_random(interpreter: Any, generator: Any) -> None:
-    """Standard normal values in every input, written in place: no copy counts as the model's memory."""
+def plain(name: str) -> str:
+    """A tensor's name less exporters' decoration."""
+    return name.removeprefix("serving_default_").removesuffix(":0")
+
+
+def partitions(opened: Opened, request: Request) -> int:
+    """How many parts of the subgraph XNNPACK took.
+
+    LiteRT lists the operators of a file's first subgraph only: any other is loaded once more, as the first.
+    """
+    interpreter = opened.interpreter
+    if opened.subgraph:
+        content = with_first(Path(request["model"]).read_bytes(), opened.subgraph)
+        interpreter = interpreter_of(request, model_content=content)
+        interpreter.allocate_tensors()
+    return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
+
+
+def with_first(model: bytes, subgraph: int) -> bytes:
+    """A file's bytes with the first subgraph and that one in each other's place: two offsets of a flatbuffer."""
+    content = bytearray(model)
+
+    def at(place: int, layout: str = "<I") -> int:
+        return struct.unpack_from(layout, content, place)[0]
+
+    root = at(0)
+    field = root + at(root - at(root, "<i") + 4 + 2 * 2, "<H")  # Model.subgraphs is field 2
+    first = field + at(field) + 4  # behind the vector's length
+    other = first + 4 * subgraph
+    tables = first + at(first), other + at(other)
+    struct.pack_into("<I", content, first, tables[1] - first)
+    struct.pack_into("<I", content, other, tables[0] - other)
+    return bytes(content)
+
+
+def fill_random(opened: Opened, generator: Any) -> None:
+    """Standard normal values in float32 inputs, every byte equally often in 8-bit ones.
+
+    Written in place: no copy counts as the model's memory.
+    """
     import numpy as np
 
-    for detail in interpreter.get_input_details():
-        shape = detail["shape_signature"]
-        if detail["dtype"] is not np.float32 or (shape[1:] < 0).any():
-            dtype = np.dtype(detail["dtype"]).name
-            raise ValueError(f"input {detail['name']!r} is {dtype} {shape.tolist()}, not fixed-size float32")
-        generator.standard_normal(out=interpreter.tensor(detail["index"])(), dtype=np.float32)
+    for name, detail in opened.inputs.items():
+        shape, kind = detail["shape_signature"], np.dtype(detail["dtype"]).name
+        if kind not in ("float32", "uint8", "int8") or (shape[1:] < 0).any():
+            raise ValueError(f"input {name!r} is {kind} {shape.tolist()}, not fixed-size float32 or 8-bit")
+        target = opened.view(detail)
+        if kind == "float32":
+            generator.standard_normal(out=target, dtype=np.float32)
+            continue
+        flat = target.reshape(-1).view(np.uint8)
+        for start in range(0, flat.size, BLOCK):
+            part = flat[start : start + BLOCK]
+            part[:] = np.frombuffer(generator.bytes(part.size), np.uint8)
 
 
-def fill(interpreter: Any, arrays: dict[str, Any]) -> None:
-    """Sets named float32 inputs; raises ValueError when a name, shape or dtype is not the file's."""
-    details = inputs_by_name(interpreter)
-    if details.keys() != arrays.keys():
-        raise ValueError(f"the file's inputs are {sorted(details)}, the arrays given are {sorted(arrays)}")
+def fill(opened: Opened, arrays: dict[str, Any]) -> None:
+    """Sets named inputs; raises ValueError when a name, shape or dtype is not the file's."""
+    if opened.inputs.keys() != arrays.keys():
+        raise ValueError(
+            f"the file's inputs are {sorted(opened.inputs)}, the arrays given are {sorted(arrays)}"
+        )
     for name, value in arrays.items():
-        shape, dtype = tuple(details[name]["shape"].tolist()), details[name]["dtype"]
+        detail = opened.inputs[name]
+        shape, dtype = tuple(detail["shape"].tolist()), detail["dtype"]
         if value.shape != shape or value.dtype != dtype:
             raise ValueError(
                 f"input {name!r} is {dtype.__name__} {shape}, the array given is {value.dtype} {value.shape}"
             )
-        interpreter.set_tensor(details[name]["index"], value)
+        opened.view(detail)[...] = value
 
 
-def inputs_by_name(interpreter: Any) -> dict[str, dict[str, Any]]:
-    """Input details by signature name; in a file without one by tensor name, less exporters' decoration."""
-    if interpreter.get_signature_list():
-        return interpreter.get_signature_runner().get_input_details()
-    return {
-        detail["name"].removeprefix("serving_default_").removesuffix(":0"): detail
-        for detail in interpreter.get_input_details()
-    }
-
-
-def read_output(interpreter: Any) -> Any:
+def read_output(opened: Opened) -> Any:
     """The file's one output, flattened; raises ValueError when there are several or a value is not finite."""
     import numpy as np
 
-    details = interpreter.get_output_details()
-    if len(details) != 1:
-        raise ValueError(f"one output was expected, the file has {[detail['name'] for detail in details]}")
-    value = interpreter.get_tensor(details[0]["index"]).reshape(-1)
+    if len(opened.outputs) != 1:
+        names = [detail["name"] for detail in opened.outputs]
+        raise ValueError(f"one output was expected, the file has {names}")
+    value = opened.view(opened.outputs[0]).reshape(-1).copy()
     if not np.isfinite(value).all():
         raise ValueError(f"the output is not finite: {value[:4].tolist()}")
     return value

@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from android_bench.emulate import CPUS, run_arm_random
 from android_bench.errors import InputError, exit_code
 from android_bench.files import refuse_existing, write_whole
 from android_bench.host import measure
-from android_bench.tflite_file import read
+from android_bench.parts import HELP, OPTION, read_parts
+from android_bench.tflite_file import takes
 
 EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
 COLUMNS = (
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(IfDisturbed),
         help="host: report nothing (stop), measure that turn again (repeat), or report and mark it (keep)",
     )
+    add(OPTION, metavar="NAME", help=f"{HELP} (all of them)")
     add("--emulate", metavar="CPU", help=f"instead run once, untimed, on an emulated {', '.join(CPUS)}")
     add("--benchmark-model", type=Path, metavar="PATH", help="measure on phones over adb, with this program")
     add("--runner", choices=["ours"], help="the same with our own program, which `make arm` builds")
@@ -104,7 +107,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if for_phones:
         raise InputError("no options for phones on the host", ", ".join(for_phones), "leave them out")
     config = BenchConfig(**_given(args), use_xnnpack=not args.no_xnnpack)
-    results = measure(args.files, config, _progress(), IfDisturbed(args.if_disturbed or IfDisturbed.STOP))
+    if_disturbed = IfDisturbed(args.if_disturbed or IfDisturbed.STOP)
+    results = measure(args.files, config, _progress(), if_disturbed, args.signature)
     _say(table(results))
     device = results[0].device
     _say(
@@ -114,9 +118,9 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     )
     for result in results:
         if not all(launch.delegate_kernels for launch in result.launches):
-            _say(f"{result.file}: ran without XNNPACK, on the built-in kernels")
+            _say(f"{result.name}: ran without XNNPACK, on the built-in kernels")
         for words in disturbance.of_result(result):
-            _say(f"{result.file}: DISTURBED, {words}")
+            _say(f"{result.name}: DISTURBED, {words}")
     if results[0].repeated:
         _say(f"{results[0].repeated} disturbed turn(s) were measured again")
     return to_json(results)
@@ -142,15 +146,16 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
         args.serial or (),
         side_by_side=args.side_by_side,
         progress=_progress(),
+        signature=args.signature,
     )
-    for start in range(0, len(results), len(args.files)):
-        group = results[start : start + len(args.files)]
+    for _, rows in groupby(results, key=lambda result: id(result.phone)):  # one record for each phone
+        group = list(rows)
         _say(f"{adb_run.headline(group[0])}\n{table(group)}")
     return to_json(results)
 
 
 def _emulate(args: argparse.Namespace) -> dict[str, Any]:
-    """One untimed run per file on an emulated CPU."""
+    """One untimed run per signature of each file on an emulated CPU."""
     others = (
         "no_xnnpack",
         "if_disturbed",
@@ -165,23 +170,17 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
         )
-    artifacts, progress, rows = [read(path) for path in args.files], _progress(), []
-    for artifact in artifacts:
-        progress(f"{artifact.path.name} on {args.emulate}")
-        scores = run_arm_random(artifact.path, args.emulate)
-        fp16 = artifact.fp16_capable and CPUS[args.emulate]
-        rows.append(
-            {
-                "file": str(artifact.path),
-                "artifact_sha256": artifact.sha256,
-                "size_bytes": artifact.size_bytes,
-                "fp16_capable": artifact.fp16_capable,
-                "fp16_hardware": CPUS[args.emulate],
-                "scores": [float(value) for value in scores],
-            }
-        )
+    parts, progress, rows = read_parts(args.files, args.signature), _progress(), []
+    for part in parts:
+        progress(f"{part.name} on {args.emulate}")
+        scores = run_arm_random(part.file.path, args.emulate, signature=part.signature.name)
+        arithmetic = "INT8" if part.file.precision == "int8" else "FP32"
+        if part.file.fp16_capable and CPUS[args.emulate]:
+            arithmetic = "FP16"
+        found = {"fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]}
+        rows.append({**part.identity(), **found})
         _say(
-            f"{artifact.path}: ran on {args.emulate} in {'FP16' if fp16 else 'FP32'} arithmetic, output "
+            f"{part.where}: ran on {args.emulate} in {arithmetic} arithmetic, output "
             f"{', '.join(f'{value:.6g}' for value in scores)}"
         )
     return {"schema": 1, "emulated": args.emulate, "outputs": rows}
@@ -200,22 +199,26 @@ def _given(args: argparse.Namespace) -> dict[str, int]:
 
 
 def table(results: Sequence[BenchResult]) -> str:
-    """Aligned columns for people, one row per file; times in ms."""
+    """Aligned columns for people, one row per signature of each file; times in ms."""
     heads = (name.removesuffix("_ms").replace("_memory", "").replace("_mb", " MB") for name in COLUMNS)
-    rows = [["file", *heads]]
+    rows = [["file", "input", *heads]]
     for result in results:
         figures = result.summary()
-        rows.append([result.file, *(f"{figures[name]:.2f}" for name in COLUMNS)])
-    first, *rest = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join("  ".join([row[0].ljust(first), *map(str.rjust, row[1:], rest)]) for row in rows)
+        inputs = takes(result.input_types, result.input_shapes)
+        rows.append([result.name, inputs, *(f"{figures[name]:.2f}" for name in COLUMNS)])
+    first, second, *rest = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(
+        "  ".join([row[0].ljust(first), row[1].ljust(second), *map(str.rjust, row[2:], rest)]) for row in rows
+    )
 
 
 def _brief(report: dict[str, Any]) -> dict[str, Any]:
     """The last line: without the single runs, which --out holds."""
     if "results" not in report:
         return report
+    said = ("file", "signature", "input_types", "input_shapes", "fp16_capable")
     rows = [
-        {"file": row["file"], "fp16_capable": row["fp16_capable"], **row["summary"], "disturbed": bool(words)}
+        {**{name: row[name] for name in said}, **row["summary"], "disturbed": bool(words)}
         for row, words in zip(report["results"], map(disturbance.of_result, from_json(report)), strict=True)
     ]
     first = report["results"][0]

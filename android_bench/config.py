@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from android_bench.errors import InputError, RunError
+from android_bench.parts import labelled
 from android_bench.stats import Summary, summarize
 
 SCHEMA = 1
@@ -133,9 +134,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """A complete measurement of one file; making one with missing or impossible runs raises RunError.
+    """A complete measurement of one signature of a file; one with missing or impossible runs raises RunError.
 
-    `input_shapes` and `file_precision` are what `tflite_file` reads; empty in results from before they were kept.
+    `signature`, `input_types`, `input_shapes` and `file_precision` are what `tflite_file` reads; empty in results
+    from before they were kept, and `signature` in those of files that name none.
     `repeated`: launches of it that were thrown away, because they or one beside them were disturbed.
     """
 
@@ -151,6 +153,8 @@ class BenchResult:
     file_precision: str = ""
     repeated: int = 0
     phone: PhoneRecord | None = None
+    signature: str = ""
+    input_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         counts = [("launches", self.config.launches, len(self.launches))]
@@ -162,6 +166,11 @@ class BenchResult:
             times = (launch.init_ms, launch.first_ms, *launch.run_ms)
             if not all(math.isfinite(ms) and ms > 0 for ms in times):
                 raise RunError(f"{self.file}: a time is not a positive number: {launch}")
+
+    @property
+    def name(self) -> str:
+        """What ran, for people: the file, and its signature where that says something."""
+        return labelled(self.file, self.signature)
 
     @property
     def run_ms(self) -> Summary:
@@ -245,6 +254,7 @@ def _result(entry: dict[str, Any]) -> BenchResult:
     fields["device"] = Device(**fields["device"])
     fields["launches"] = tuple(launch_from_json(value) for value in fields["launches"])
     fields["input_shapes"] = tuple(tuple(shape) for shape in fields.get("input_shapes", ()))
+    fields["input_types"] = tuple(fields.get("input_types", ()))
     if phone := fields.get("phone"):
         moments = {name: Condition(**phone[name]) for name in ("before", "after")}
         fields["phone"] = PhoneRecord(**{**phone, **moments})

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from android_bench.errors import InputError
+from android_bench.parts import read_part
 from android_bench.process import ask
-from android_bench.tflite_file import read
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -43,12 +43,15 @@ def missing() -> str:
     return "" if (root / MANIFEST).is_file() else f"no ARM root at {root}"
 
 
-def run_arm(path: Path | str, batch: Sequence[Inputs], cpu: str = DEFAULT_CPU) -> list[np.ndarray]:
+def run_arm(
+    path: Path | str, batch: Sequence[Inputs], cpu: str = DEFAULT_CPU, signature: str | None = None
+) -> list[np.ndarray]:
     """Runs the file on every item of `batch` in one emulated process; float32 scores (N,) per item.
 
-    Items map the file's input names to float32 arrays of its exact shapes. Raises InputError for an unknown
-    CPU, a missing ARM root, an empty batch or an unreadable file, and RunError, with the runtime's own words,
-    when the file does not load or run on that CPU.
+    Items map the file's input names to arrays of its exact types and shapes; `signature` names what takes them in
+    a file that has several. Raises InputError for an unknown CPU, a missing ARM root, an empty batch, an unreadable
+    file or several signatures of which none is named, and RunError, with the runtime's own words, when the file
+    does not load or run on that CPU.
     """
     if not batch:
         raise InputError("at least one item to run", "an empty batch", "pass the inputs of one image or more")
@@ -56,17 +59,20 @@ def run_arm(path: Path | str, batch: Sequence[Inputs], cpu: str = DEFAULT_CPU) -
         inputs = [Path(folder, f"{index}.npz") for index in range(len(batch))]
         for item, file in zip(batch, inputs, strict=True):
             np.savez(file, **item)
-        return _run(path, cpu, Path(folder, "scores.npz"), {"inputs": [str(file) for file in inputs]})
+        given = {"inputs": [str(file) for file in inputs]}
+        return _run(path, cpu, Path(folder, "scores.npz"), given, signature)
 
 
-def run_arm_random(path: Path | str, cpu: str = DEFAULT_CPU, seed: int = 0) -> np.ndarray:
-    """Runs the file once on random normal inputs; scores (N,). Raises what `run_arm` raises."""
+def run_arm_random(
+    path: Path | str, cpu: str = DEFAULT_CPU, seed: int = 0, signature: str | None = None
+) -> np.ndarray:
+    """Runs the file once on random inputs, those of the benchmark; scores (N,). Raises what `run_arm` raises."""
     with tempfile.TemporaryDirectory(prefix="arm-") as folder:
-        return _run(path, cpu, Path(folder, "scores.npz"), {"seed": seed})[0]
+        return _run(path, cpu, Path(folder, "scores.npz"), {"seed": seed}, signature)[0]
 
 
 def arm_runner(path: Path | str, cpu: str = DEFAULT_CPU) -> Callable[[Inputs], np.ndarray]:
-    """A runner: named float32 inputs in, scores (N,) out; one process a call (`run_arm`: one a batch)."""
+    """A runner: named inputs in, scores (N,) out; one process a call (`run_arm`: one a batch)."""
     check(cpu)
     return lambda inputs: run_arm(path, [inputs], cpu)[0]
 
@@ -96,11 +102,13 @@ def arm_command(root: Path, cpu: str) -> tuple[list[str], dict[str, str]]:
     return command, {"PYTHONPATH": str(root / "site"), "PYTHONHOME": "/usr"}
 
 
-def _run(path: Path | str, cpu: str, output: Path, request: dict[str, Any]) -> list[np.ndarray]:
+def _run(
+    path: Path | str, cpu: str, output: Path, given: dict[str, Any], signature: str | None
+) -> list[np.ndarray]:
     check(cpu)
-    read(path)
+    asked = read_part(path, signature).asked
     python, env = arm_command(arm_root().resolve(), cpu)
-    request = {"mode": "score", "model": str(path), "threads": 1, "output": str(output), **request}
-    answer = ask(python, request, env)
+    request = {"mode": "score", "model": str(path), "signature": asked, "threads": 1, "output": str(output)}
+    answer = ask(python, {**request, **given}, env)
     with np.load(output) as arrays:
         return [arrays[str(index)] for index in range(answer["count"])]

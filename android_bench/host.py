@@ -12,19 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from android_bench import disturbance
 from android_bench.config import BenchConfig, BenchResult, Device, Launch, Precision, launch_from_json
 from android_bench.disturbance import IfDisturbed
 from android_bench.errors import InputError, RunError
+from android_bench.parts import Part, read_parts
 from android_bench.process import ask
-from android_bench.tflite_file import TfliteFile, read
 
 # How Linux names FP16 vector arithmetic in /proc/cpuinfo on x86 and on ARM.
 FP16_FLAGS = frozenset({"avx512_fp16", "asimdhp"})
 
 Progress = Callable[[str], None]
-Turn = list[tuple[Launch, str]]  # a launch of every file, and the runtime that made it
+Turn = list[tuple[Launch, str]]  # a launch of every part, and the runtime that made it
 
 
 def measure(
@@ -32,12 +33,14 @@ def measure(
     config: BenchConfig,
     progress: Progress = lambda text: None,
     if_disturbed: IfDisturbed = IfDisturbed.STOP,
+    signature: str | None = None,
 ) -> list[BenchResult]:
-    """Benchmarks each file on random normal float32 inputs; results in the order of `files`.
+    """Benchmarks each signature of each file (of several `signature` alone, if given); results in their order.
 
-    Raises InputError before anything runs (missing, foreign or truncated file, too many threads, forced FP16)
-    and RunError when the runtime refuses a file, crashes, leaves runs out, does not apply a flag, or when the
-    machine was disturbed and `if_disturbed` is not KEEP. `progress` hears of each launch.
+    Inputs are random: normal float32 values, and 8-bit ones over their whole range. Raises InputError before
+    anything runs (missing, foreign or truncated file, unknown signature, too many threads, forced FP16) and
+    RunError when the runtime refuses a file, crashes, leaves runs out, does not apply a flag, or when the machine was
+    disturbed and `if_disturbed` is not KEEP. `progress` hears of each launch.
     """
     if not files:
         raise InputError("at least one .tflite file", "none", "name the files to measure")
@@ -48,64 +51,59 @@ def measure(
             "mark the file as FP16-capable instead: the host's runtime follows its metadata",
         )
     cpus = choose_cpus(config)
-    artifacts = [read(path) for path in files]
+    parts = read_parts(files, signature)
     turns, repeated = [], 0
     for number in range(1, config.launches + 1):
         name = f"{number}/{config.launches}"
-        taken, again = _calm_turn(artifacts, config, cpus, name, progress, if_disturbed)
+        taken, again = _calm_turn(parts, config, cpus, name, progress, if_disturbed)
         turns.append(taken)
         repeated += again
-    by_file = list(zip(*turns, strict=True))
-    results = [_result(*pair, config, repeated) for pair in zip(artifacts, by_file, strict=True)]
+    by_part = list(zip(*turns, strict=True))
+    results = [_result(*pair, config, repeated) for pair in zip(parts, by_part, strict=True)]
     if if_disturbed is not IfDisturbed.KEEP:
         _refuse_disturbed(results)
     return results
 
 
 def _result(
-    artifact: TfliteFile, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
+    part: Part, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
 ) -> BenchResult:
     return BenchResult(
-        str(artifact.path),
-        artifact.sha256,
-        artifact.size_bytes,
-        artifact.fp16_capable,
-        config,
-        this_machine(),
-        taken[0][1],
-        tuple(launch for launch, _ in taken),
-        input_shapes=artifact.input_shapes,
-        file_precision=artifact.precision,
+        **part.identity(),
+        config=config,
+        device=this_machine(),
+        runtime=taken[0][1],
+        launches=tuple(launch for launch, _ in taken),
         repeated=repeated,
     )
 
 
 def _calm_turn(
-    artifacts: Sequence[TfliteFile],
+    parts: Sequence[Part],
     config: BenchConfig,
     cpus: tuple[int, ...],
     name: str,
     progress: Progress,
     if_disturbed: IfDisturbed,
 ) -> tuple[Turn, int]:
-    """One launch of every file, and how often the turn was thrown away before; RunError when it stays disturbed.
+    """One launch of every part, and how often the turn was thrown away before; RunError when it stays disturbed.
 
-    The whole turn is repeated, not the disturbed file alone: what is compared stays side by side in time.
+    The whole turn is repeated, not the disturbed launch alone: what is compared stays side by side in time.
     """
     tries = 1 + disturbance.REPEATS * (if_disturbed is IfDisturbed.REPEAT)
     for again in range(tries):
         taken: Turn = []
-        for artifact in artifacts:
-            progress(f"launch {name} of {artifact.path.name}{', again' * (again > 0)}")
+        for part in parts:
+            progress(f"launch {name} of {part.name}{', again' * (again > 0)}")
             time.sleep(config.cooldown_s)
-            taken.append(_launch(artifact, config, cpus))
+            taken.append(_launch(part, config, cpus))
         found = [disturbance.of_launch(launch, config) for launch, _ in taken]
         if if_disturbed is IfDisturbed.KEEP or not any(found):
             return taken, again
-    artifact, words = next(pair for pair in zip(artifacts, found, strict=True) if pair[1])
+    part, words = next(pair for pair in zip(parts, found, strict=True) if pair[1])
     times = "" if tries == 1 else f"{tries} times in a row, "
     raise RunError(
-        f"{artifact.path}: launch {name} was disturbed, {times}so nothing is reported: {words}; {disturbance.ADVICE}"
+        f"{part.where}: launch {name} was disturbed, {times}so nothing is reported: {words}; {disturbance.ADVICE}"
     )
 
 
@@ -114,7 +112,7 @@ def _refuse_disturbed(results: Sequence[BenchResult]) -> None:
     for result in results:
         if words := disturbance.of_result(result):
             raise RunError(
-                f"{result.file}: the machine did not stay the same, so nothing is reported: {'; '.join(words)}; "
+                f"{result.name}: the machine did not stay the same, so nothing is reported: {'; '.join(words)}; "
                 f"measure more launches, of which one may be odd (--launches {max(5, 2 * result.config.launches)}), "
                 "or keep these, marked (--if-disturbed keep)"
             )
@@ -155,13 +153,14 @@ def this_machine() -> Device:
     )
 
 
-def _launch(artifact: TfliteFile, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Launch, str]:
+def _launch(part: Part, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Launch, str]:
     """One process; its measurements and the runtime that made them."""
     answer = ask(
         [sys.executable],
         {
             "mode": "time",
-            "model": str(artifact.path),
+            "model": str(part.file.path),
+            "signature": part.asked,
             "threads": config.threads,
             "cpus": cpus,
             "seed": config.seed,
@@ -170,13 +169,23 @@ def _launch(artifact: TfliteFile, config: BenchConfig, cpus: tuple[int, ...]) ->
             "runs": config.runs,
         },
     )
-    runtime = answer.pop("runtime")
+    runtime, inputs = answer.pop("runtime"), answer.pop("inputs")
     launch = launch_from_json(answer)
-    _check_applied(artifact, launch, config, cpus)
+    _check_inputs(part, inputs)
+    _check_applied(part, launch, config, cpus)
     return launch, runtime
 
 
-def _check_applied(artifact: TfliteFile, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
+def _check_inputs(part: Part, inputs: Sequence[Sequence[Any]]) -> None:
+    """Raises RunError when another subgraph ran than the one that the result is about to name."""
+    ran = sorted((kind, tuple(shape)) for kind, shape in inputs)
+    if ran != sorted(zip(part.signature.input_types, part.signature.input_shapes, strict=True)):
+        raise RunError(
+            f"{part.where}: the file says that it takes {part.signature.takes}, what ran took {ran}"
+        )
+
+
+def _check_applied(part: Part, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
     """Raises RunError when the process did not do what it was told to: such times answer another question."""
     workers = launch.evidence.workers if launch.evidence else 0
     found = ""
@@ -191,4 +200,4 @@ def _check_applied(artifact: TfliteFile, launch: Launch, config: BenchConfig, cp
     elif workers < config.threads - 1 or (workers and config.threads == 1):
         found = f"{config.threads} thread(s) were asked for, the runtime ran with {workers + 1}"
     if found:
-        raise RunError(f"{artifact.path}: {found}")
+        raise RunError(f"{part.where}: {found}")

@@ -22,9 +22,9 @@ from android_bench.config import BenchConfig, Device
 from android_bench.errors import InputError, RunError, exit_code
 from android_bench.files import refuse_existing, write_whole
 from android_bench.host import choose_cpus, this_machine
+from android_bench.parts import HELP, OPTION, labelled, read_part
 from android_bench.process import ask
 from android_bench.stats import summarize
-from android_bench.tflite_file import read
 
 CHILD = Path(__file__).with_name("profile_child.py")
 SCHEMA = 1
@@ -63,14 +63,18 @@ class Kind:
 
 @dataclass(frozen=True)
 class Profile:
-    """A profiled file. `plain_ms`: runs without the profiler; `profiled_ms`: those of the operators, which are in
-    the order in which they ran.
+    """A profiled signature of a file. `plain_ms`: runs without the profiler; `profiled_ms`: those of the operators,
+    which are in the order in which they ran.
     """
 
     file: str
     artifact_sha256: str
     size_bytes: int
     fp16_capable: bool
+    file_precision: str
+    signature: str
+    input_types: tuple[str, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
     config: BenchConfig
     device: Device
     runtime: str
@@ -78,6 +82,11 @@ class Profile:
     plain_ms: tuple[float, ...]
     profiled_ms: tuple[float, ...]
     operators: tuple[Operator, ...]
+
+    @property
+    def name(self) -> str:
+        """What ran, for people."""
+        return labelled(Path(self.file).name, self.signature)
 
     @property
     def operators_ms(self) -> float:
@@ -112,34 +121,38 @@ class Profile:
         }
 
 
-def profile(path: Path | str, config: BenchConfig) -> Profile:
-    """Profiles one file in a fresh, pinned process, on random normal inputs; `launches` and `cooldown_s` are not used.
+def profile(path: Path | str, config: BenchConfig, signature: str | None = None) -> Profile:
+    """Profiles one signature of a file in a fresh, pinned process, on random inputs, those of the benchmark.
 
-    Raises InputError for a file that is missing or no TFLite model and for too many threads, and RunError when
-    the runtime refuses it, lists other operators from run to run, or did not delegate as it was told to.
+    `launches` and `cooldown_s` are not used. Raises InputError for a file that is missing or no TFLite model, for
+    several signatures of which none is named and for too many threads, and RunError when the runtime refuses it,
+    lists other operators from run to run, or did not delegate as it was told to.
     """
-    artifact, cpus = read(path), choose_cpus(config)
+    part, cpus = read_part(path, signature), choose_cpus(config)
     asked = {
         name: getattr(config, name) for name in ("threads", "seed", "use_xnnpack", "warmup_runs", "runs")
     }
-    request = {"mode": "profile", "model": str(artifact.path), "cpus": cpus, **asked}
+    request = {
+        "mode": "profile",
+        "model": str(part.file.path),
+        "signature": part.asked,
+        "cpus": cpus,
+        **asked,
+    }
     answer = ask([sys.executable], request, script=CHILD)
     operators = _operators(str(path), answer["events"])
     if config.use_xnnpack != any(operator.partition is not None for operator in operators):
         words = "took no part of it; profile the built-in kernels (--no-xnnpack)"
         raise RunError(f"{path}: XNNPACK {words if config.use_xnnpack else 'was to be left out and was not'}")
     return Profile(
-        str(path),
-        artifact.sha256,
-        artifact.size_bytes,
-        artifact.fp16_capable,
-        config,
-        this_machine(),
-        answer["runtime"],
-        tuple(answer["cpus"]),
-        tuple(answer["plain_ms"]),
-        tuple(answer["profiled_ms"]),
-        operators,
+        **part.identity(),
+        config=config,
+        device=this_machine(),
+        runtime=answer["runtime"],
+        cpus=tuple(answer["cpus"]),
+        plain_ms=tuple(answer["plain_ms"]),
+        profiled_ms=tuple(answer["profiled_ms"]),
+        operators=operators,
     )
 
 
@@ -179,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--runs", type=int, default=default.runs, metavar="N", help="profiled runs (%(default)s)")
     add("--warmup", type=int, default=default.warmup_runs, metavar="N", help="before them (%(default)s)")
     add("--threads", type=int, default=default.threads, metavar="N", help="default %(default)s")
+    add(OPTION, metavar="NAME", help=HELP)
     add("--no-xnnpack", action="store_true", help="run the built-in kernels, without the XNNPACK delegate")
     add("--top", type=int, default=10, metavar="N", help="most expensive single operators (%(default)s)")
     add("--plot", type=Path, metavar="PATH.svg", help="a picture: by kind, and in running order")
@@ -202,7 +216,7 @@ def _run(args: argparse.Namespace) -> int:
     config = BenchConfig(
         threads=args.threads, warmup_runs=args.warmup, runs=args.runs, use_xnnpack=not args.no_xnnpack
     )
-    found = profile(args.file, config)
+    found = profile(args.file, config, args.signature)
     print(tables(found, args.top))  # noqa: T201
     for words in disturbance.of_runs(found.profiled_ms):
         print(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")  # noqa: T201
@@ -210,7 +224,7 @@ def _run(args: argparse.Namespace) -> int:
         write_whole(args.plot, svg(found).encode())
     if args.out:
         write_whole(args.out, f"{json.dumps(to_json(found), indent=2, allow_nan=False)}\n".encode())
-    brief = {"file": found.file, "runtime": found.runtime, **found.summary()}
+    brief = {"file": found.file, "signature": found.signature, "runtime": found.runtime, **found.summary()}
     brief["written"] = [str(path) for path in (args.plot, args.out) if path]
     print(json.dumps(brief, separators=(",", ":"), allow_nan=False), flush=True)  # noqa: T201
     return 0

@@ -6,7 +6,8 @@ where it took the graph, LiteRT's built-in ones elsewhere. The handful of calls 
 headers litert_compiled_model.h, litert_options.h and litert_profiler_event.h of release 2.3; another release may
 have moved them, so what comes back is checked before it is believed.
 
-Request on stdin: {"mode": "profile", "model", "threads", "cpus", "seed", "use_xnnpack", "warmup_runs", "runs"}
+Request on stdin: {"mode": "profile", "model", "signature", "threads", "cpus", "seed", "use_xnnpack", "warmup_runs",
+"runs"}; "signature" is "" where the file has no other.
 Answer on stdout: {"runtime", "cpus", "plain_ms", "profiled_ms", "events"}, or {"error": TEXT}.
 `events`: per profiled run [[name, partition, microseconds], ...] in the order in which they ran; partitions count
 from 0, null is an operator of LiteRT's own.
@@ -26,7 +27,7 @@ Handle = ctypes.c_void_p
 CPU = 1  # kLiteRtHwAcceleratorCpu
 WRITE = 1  # kLiteRtTensorBufferLockModeWrite
 BUILT_IN, DELEGATED = 2, 8  # the event types that stand for operators
-FLOAT32 = 1  # kLiteRtElementTypeFloat32
+FLOAT32, EIGHT_BITS = 1, (3, 9)  # kLiteRtElementTypeFloat32; UInt8 and Int8
 TYPE_BYTES = 256  # more than LiteRtRankedTensorType has; it is only handed from one call to the next
 NO_DESTRUCTOR = ctypes.CFUNCTYPE(None, Handle)(lambda payload: None)
 
@@ -65,15 +66,18 @@ def profile(request: dict[str, Any]) -> dict[str, Any]:
     """Runs without the profiler first, then as often with it."""
     library = Library()
     environment, model, compiled = load(library, request)
-    inputs, outputs = (buffers(library, environment, model, compiled, side) for side in ("Input", "Output"))
-    for buffer in inputs:
-        fill_random(library, buffer, request["seed"])
+    number, signature = signature_of(library, model, request["signature"])
+    kinds = {side: tensor_types(library, signature, side) for side in ("Input", "Output")}
+    inputs, outputs = (
+        buffers(library, environment, compiled, number, side, kinds[side]) for side in ("Input", "Output")
+    )
+    for buffer, kind in zip(inputs, kinds["Input"], strict=True):
+        fill_random(library, buffer, element(kind), request["seed"])
+    call = _size(number), _size(len(inputs)), inputs, _size(len(outputs)), outputs
 
     def run() -> float:
         start = time.perf_counter_ns()
-        library(
-            "RunCompiledModel", compiled, _size(0), _size(len(inputs)), inputs, _size(len(outputs)), outputs
-        )
+        library("RunCompiledModel", compiled, *call)
         return (time.perf_counter_ns() - start) / 1e6
 
     for _ in range(request["warmup_runs"]):
@@ -144,34 +148,63 @@ def load(library: Library, request: dict[str, Any]) -> tuple[Any, Any, Any]:
     return environment, model, library.new("CreateCompiledModel", environment, model, options)
 
 
-def buffers(library: Library, environment: Any, model: Any, compiled: Any, side: str) -> Any:
-    """A tensor buffer for each "Input" or "Output" of the first signature, as a C array.
+def signature_of(library: Library, model: Any, name: str) -> tuple[int, Any]:
+    """(number, handle) of the signature of that name; of the only one for "". Raises ValueError when there is none."""
+    keys = []
+    for index in range(library.count("GetNumModelSignatures", model)):
+        signature, key = library.new("GetModelSignature", model, _size(index)), ctypes.c_char_p()
+        library("GetSignatureKey", signature, ctypes.byref(key))
+        keys.append((key.value or b"").decode())
+        if keys[-1] == name:
+            return index, signature
+    if name or len(keys) != 1:
+        raise ValueError(f"the file's signatures are {keys}, asked for was {name!r}")
+    return 0, signature
 
-    Raises ValueError for an input of another type than float32.
-    """
-    signature = library.new("GetModelSignature", model, _size(0))
+
+def tensor_types(library: Library, signature: Any, side: str) -> list[Any]:
+    """LiteRtRankedTensorType of each "Input" or "Output"; ValueError for an input that cannot be filled."""
     made = []
     for index in range(library.count(f"GetNumSignature{side}s", signature)):
         tensor = library.new(f"GetSignature{side}TensorByIndex", signature, _size(index))
         kind = ctypes.create_string_buffer(TYPE_BYTES)
         library("GetRankedTensorType", tensor, kind)
-        if side == "Input" and ctypes.c_int.from_buffer(kind).value != FLOAT32:
-            raise ValueError(f"input {index} is not float32")
-        needs = library.new(f"GetCompiledModel{side}BufferRequirements", compiled, _size(0), _size(index))
+        if side == "Input" and element(kind) not in (FLOAT32, *EIGHT_BITS):
+            raise ValueError(f"input {index} is neither float32 nor uint8 nor int8")
+        made.append(kind)
+    return made
+
+
+def element(kind: Any) -> int:
+    """The first field of a LiteRtRankedTensorType: what its elements are."""
+    return ctypes.c_int.from_buffer(kind).value
+
+
+def buffers(
+    library: Library, environment: Any, compiled: Any, number: int, side: str, kinds: list[Any]
+) -> Any:
+    """A tensor buffer of each type for the "Input" or "Output" of signature `number`, as a C array."""
+    made = []
+    for index, kind in enumerate(kinds):
+        needs = library.new(
+            f"GetCompiledModel{side}BufferRequirements", compiled, _size(number), _size(index)
+        )
         made.append(library.new("CreateManagedTensorBufferFromRequirements", environment, kind, needs))
     return (Handle * len(made))(*(handle.value for handle in made))
 
 
-def fill_random(library: Library, buffer: int, seed: int) -> None:
-    """Standard normal float32 values, as child.py's."""
+def fill_random(library: Library, buffer: int, kind: int, seed: int) -> None:
+    """Standard normal float32 values, 8-bit ones over their whole range, as child.py's."""
     import numpy as np
 
-    values = library.count("GetTensorBufferPackedSize", Handle(buffer)) // 4
-    address = Handle()
+    size, address = library.count("GetTensorBufferPackedSize", Handle(buffer)), Handle()
     library("LockTensorBuffer", Handle(buffer), ctypes.byref(address), WRITE)
-    floats = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
-    target = np.ctypeslib.as_array(floats, (values,))
-    np.random.default_rng(seed).standard_normal(out=target, dtype=np.float32)
+    content = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,))
+    generator = np.random.default_rng(seed)
+    if kind == FLOAT32:
+        generator.standard_normal(out=content.view(np.float32), dtype=np.float32)
+    else:
+        content[:] = np.frombuffer(generator.bytes(size), np.uint8)
     library("UnlockTensorBuffer", Handle(buffer))
 
 

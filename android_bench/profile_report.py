@@ -6,10 +6,10 @@ wide as its time. Colour is the kind; hatching says that LiteRT's own kernel ran
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from android_bench.chart import COLORS
+from android_bench.tflite_file import takes
 
 if TYPE_CHECKING:
     from android_bench.profile import Kind, Profile
@@ -66,7 +66,8 @@ def _sentence(found: "Profile") -> str:
         f"{figures['operators']} operators in {figures['partitions']} XNNPACK partition(s) take "
         f"{figures['operators_ms']:.3f} ms of {figures['profiled_median_ms']:.3f} ms; "
         f"{figures['plain_median_ms']:.3f} ms without the profiler; {figures['not_delegated']} were not delegated\n"
-        f"{found.runtime}, {found.device.cpu}, {config.threads} thread(s) on CPU "
+        f"{found.name}, {takes(found.input_types, found.input_shapes)}; {found.runtime}, {found.device.cpu}, "
+        f"{config.threads} thread(s) on CPU "
         f"{','.join(map(str, found.cpus))}, medians of {config.runs} runs"
     )
 
@@ -103,7 +104,7 @@ def _hatching() -> str:
 
 def _heading(found: "Profile") -> Iterator[str]:
     figures = found.summary()
-    yield f'<text x="14" y="24" font-size="15" font-weight="600">{escape(Path(found.file).name)}</text>'
+    yield f'<text x="14" y="24" font-size="15" font-weight="600">{escape(found.name)}</text>'
     said = (
         f"{figures['operators_ms']:.2f} ms in {figures['operators']} operators, {figures['not_delegated']} of them "
         f"not delegated, {figures['partitions']} XNNPACK partition(s); "

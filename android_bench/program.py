@@ -11,8 +11,9 @@ from android_bench.config import BenchConfig, Launch
 class Program:
     """`files`: its name on the phone -> where it is here. `start`: how a shell in the folder of its files starts it.
 
-    abi: Android's name of what it is compiled for. options(config, model) are its words; read(said, exit code,
-    config, cpus) is the launch that it reports, or raises what it did wrong.
+    abi: Android's name of what it is compiled for. options(config, model, signature) are its words, signature ""
+    for a file that has no other; read(said, exit code, config, cpus) is the launch that it reports, or raises what it
+    did wrong.
     """
 
     name: str
@@ -20,5 +21,5 @@ class Program:
     start: str
     runtime: str
     abi: str
-    options: Callable[[BenchConfig, str], list[str]]
+    options: Callable[[BenchConfig, str, str], list[str]]
     read: Callable[[str, int, BenchConfig, tuple[int, ...]], Launch]

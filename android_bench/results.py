@@ -15,11 +15,12 @@ from typing import Any
 from android_bench import disturbance
 from android_bench.config import SCHEMA, BenchResult, Precision, from_json
 from android_bench.errors import InputError, RunError
+from android_bench.parts import labelled
 from android_bench.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
 
 MEASURED = "measured"
 # What `convert.tflite` appends to a model's name.
-FILE_NAME = re.compile(r"(?:_\d+x\d+)?(?:_(?:fp32|fp16|int8))?$")
+FILE_NAME = re.compile(r"(?:_\d+x\d+)?(?:_(?:fp32|fp16|int8))?(?:_camera)?$")
 ABSENT = "unknown"
 
 
@@ -27,6 +28,7 @@ ABSENT = "unknown"
 class Entry:
     """One row. `identity` says what was measured, `setting` how: only equal settings are compared.
 
+    model: the file's, and what of it ran where that is not float inputs into its one signature.
     size: "317x205" (width first), "25x224x224" with a batch, "unknown" where the result does not say.
     pixels: of all inputs together, batch included; None when the size is unknown.
     launches_ms: measured runs by launch; empty for figures entered by hand.
@@ -163,7 +165,7 @@ def _from_result(result: BenchResult, path: Path) -> Entry:
     return Entry(
         json=str(path),
         source=MEASURED,
-        model=FILE_NAME.sub("", Path(result.file).stem) or Path(result.file).stem,
+        model=model(result),
         size=size,
         pixels=pixels,
         precision=precision(result),
@@ -175,6 +177,17 @@ def _from_result(result: BenchResult, path: Path) -> Entry:
         measured=result,
         note=f"disturbed: {'; '.join(found)}" if (found := disturbance.of_result(result)) else "",
     )
+
+
+def model(result: BenchResult) -> str:
+    """The model's name by its file's, then input types other than float32 and a signature that is not the usual one.
+
+    A camera file is thus another row than the float file that it was made of, and so is each of its sizes, also
+    where the pixels are as many.
+    """
+    stem = Path(result.file).stem
+    kinds = dict.fromkeys(kind for kind in result.input_types if kind != "float32")
+    return labelled(" ".join([FILE_NAME.sub("", stem) or stem, *kinds]), result.signature)
 
 
 def precision(result: BenchResult) -> str:

@@ -124,6 +124,8 @@ MEASURED_RESULT = {
     "runtime": TEXT,
     "launches": [LAUNCH],
     "input_shapes?": [[COUNT]],
+    "input_types?": [TEXT],
+    "signature?": MAYBE_TEXT,
     "file_precision?": MAYBE_TEXT,
     "phone?": PHONE,
     "repeated?": WHOLE,

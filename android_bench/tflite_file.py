@@ -1,16 +1,17 @@
 """What a benchmark needs to know of a .tflite file, read without any runtime.
 
-A flatbuffer is a few offsets: a reader for the five tables needed here is shorter than a dependency, and it
+A flatbuffer is a few offsets: a reader for the six tables needed here is shorter than a dependency, and it
 tells a truncated file from a good one before a process is started for it. Field numbers are those of
-schema.fbs (Model: subgraphs 2, buffers 4, metadata 6; SubGraph: tensors 0, inputs 1; Tensor: shape 0;
-Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1).
+schema.fbs (Model: subgraphs 2, buffers 4, metadata 6, signature_defs 7; SubGraph: tensors 0, inputs 1;
+Tensor: shape 0, type 1; Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1; SignatureDef: key 2,
+subgraph_index 4).
 """
 
 import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +20,43 @@ from android_bench.errors import InputError
 IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
 CONVERTED_AS = "mobileiqa"  # where `convert.tflite` writes the model's spec and the file's precision
-_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
-_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE = 0, 1, 0
+# TensorType -> numpy's name.
+TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
+_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA, _MODEL_SIGNATURES = 2, 4, 6, 7
+_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE, _TENSOR_TYPE = 0, 1, 0, 1
+_SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 2, 4
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A way to run a file. `name`: "" for the first subgraph of a file that names none.
+
+    `input_types` (as numpy calls them) and `input_shapes`: of its subgraph's inputs, in their order.
+    """
+
+    name: str
+    input_types: tuple[str, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def takes(self) -> str:
+        """Its inputs, for people: `uint8 1x480x640x3`, several with a plus between them."""
+        return takes(self.input_types, self.input_shapes)
+
+
+def takes(types: Sequence[str], shapes: Sequence[Sequence[int]]) -> str:
+    """`uint8 1x480x640x3`; "" for nothing."""
+    sizes = ("x".join(map(str, shape)) for shape in shapes)
+    return " + ".join(f"{kind} {size}" for kind, size in zip(types, sizes, strict=True))
 
 
 @dataclass(frozen=True)
 class TfliteFile:
     """A .tflite file that was read to its end. `fp16_capable`: its metadata allows FP16 arithmetic.
 
-    `input_shapes`: of the first subgraph, in its order. `precision`: fp32, fp16, int8 as our converter wrote it
+    `signatures`: at least one, in the file's order. `precision`: fp32, fp16, int8 as our converter wrote it
     into the file, "" in files of other converters.
     """
 
@@ -37,7 +64,7 @@ class TfliteFile:
     sha256: str
     size_bytes: int
     fp16_capable: bool
-    input_shapes: tuple[tuple[int, ...], ...] = ()
+    signatures: tuple[Signature, ...]
     precision: str = ""
 
 
@@ -59,7 +86,7 @@ def read(path: Path | str) -> TfliteFile:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                marks, shapes = _metadata(data), _input_shapes(data)
+                marks, signatures = _metadata(data), _signatures(data)
             except (struct.error, UnicodeDecodeError) as error:
                 raise InputError(
                     f"a whole TFLite model in {path}",
@@ -67,7 +94,7 @@ def read(path: Path | str) -> TfliteFile:
                     "copy or convert the file again",
                 ) from error
             capable = b"fp16" in marks.get(REDUCED_PRECISION, b"")
-            return TfliteFile(path, sha256, len(data), capable, shapes, _precision(marks))
+            return TfliteFile(path, sha256, len(data), capable, signatures, _precision(marks))
 
 
 def _precision(marks: dict[str, bytes]) -> str:
@@ -80,14 +107,28 @@ def _precision(marks: dict[str, bytes]) -> str:
     return precision if isinstance(precision, str) else ""
 
 
-def _input_shapes(data: mmap.mmap) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the first subgraph's inputs; () in a file without a graph."""
-    graph = next(_tables(data, _follow(data, 0), _MODEL_SUBGRAPHS), None)
-    if graph is None:
-        return ()
+def _signatures(data: mmap.mmap) -> tuple[Signature, ...]:
+    """The file's signatures; the first subgraph in a file without any."""
+    model = _follow(data, 0)
+    graphs = [_inputs(data, graph) for graph in _tables(data, model, _MODEL_SUBGRAPHS)]
+    found = []
+    for table in _tables(data, model, _MODEL_SIGNATURES):
+        name_at, index_at = _field(data, table, _SIGNATURE_KEY), _field(data, table, _SIGNATURE_SUBGRAPH)
+        index = _read(data, "<I", index_at) if index_at else 0
+        if not name_at or index >= len(graphs):
+            raise struct.error("a signature without a name or a subgraph")
+        start, size = _vector(data, name_at)
+        found.append(Signature(data[start : start + size].decode(), *graphs[index]))
+    return tuple(found) or (Signature("", *(graphs[0] if graphs else ((), ()))),)
+
+
+def _inputs(data: mmap.mmap, graph: int) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Types and shapes of a subgraph's inputs."""
     tensors = list(_tables(data, graph, _SUBGRAPH_TENSORS))
-    inputs = [index for index in _integers(data, graph, _SUBGRAPH_INPUTS) if 0 <= index < len(tensors)]
-    return tuple(_integers(data, tensors[index], _TENSOR_SHAPE) for index in inputs)
+    inputs = [tensors[i] for i in _integers(data, graph, _SUBGRAPH_INPUTS) if 0 <= i < len(tensors)]
+    types = [_read(data, "<b", at) if (at := _field(data, one, _TENSOR_TYPE)) else 0 for one in inputs]
+    shapes = tuple(_integers(data, one, _TENSOR_SHAPE) for one in inputs)
+    return tuple(TYPES.get(kind, f"type {kind}") for kind in types), shapes
 
 
 def _integers(data: mmap.mmap, table: int, field: int) -> tuple[int, ...]:

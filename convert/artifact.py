@@ -48,6 +48,7 @@ class Artifact:
     command: str
     approximations: tuple[str, ...] = ()  # names in convert.approximations: changes that are not exact
     delivery: dict[str, Any] | None = None  # of a file that takes a camera's bytes: mobileiqa.camera.Delivery
+    fine_tuned: dict[str, Any] | None = None  # weights learned in 8 bits: convert.int8.fine_tune
 
 
 def tool_versions() -> dict[str, str]:
@@ -69,14 +70,17 @@ def command() -> str:
     return shlex.join([*name.split(), *sys.argv[1:]])
 
 
-def inside(spec: ModelSpec, precision: str, checkpoint_sha256: str | None) -> dict[str, Any]:
-    """What is stored inside the file."""
+def inside(
+    spec: ModelSpec, precision: str, checkpoint_sha256: str | None, fine_tuned: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What is stored inside the file; `fine_tuned` in a fine-tuned one alone, the others keep their bytes."""
     return {
         "spec": spec.to_json(),
         "version": tool_versions().get("mobileiqa", "source"),
         "precision": precision,
         "checkpoint_sha256": checkpoint_sha256,
         "untrained": spec.untrained,
+        **({"fine_tuned": fine_tuned} if fine_tuned else {}),
     }
 
 

@@ -3,7 +3,7 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -44,13 +44,15 @@ def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> li
     return obstacles
 
 
-def _label(model: "Model", source: "Source", precision: Precision) -> None:
+def _label(
+    model: "Model", source: "Source", precision: Precision, fine_tuned: dict[str, Any] | None = None
+) -> None:
     """Says inside the file what it is."""
     from convert import flatbuffer as fb
     from convert.artifact import METADATA_ENTRY, inside
 
     model.description = f"{source.spec.name} {precision}".encode()
-    content = inside(source.spec, precision, source.checkpoint_sha256)
+    content = inside(source.spec, precision, source.checkpoint_sha256, fine_tuned)
     fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
     fb.drop_unused_buffers(model)
 
@@ -63,6 +65,6 @@ def quantize(path: Path, source: "Source", int8: "Request") -> "Quantized":
     images = int8.calibration.prepared() if int8.calibration else ()
     quantized = to_int8(path, int8.recipe, images, path)
     model = fb.read(path)
-    _label(model, source, Precision.INT8)
+    _label(model, source, Precision.INT8, quantized.tuned.to_json() if quantized.tuned else None)
     fb.write(model, path)
     return quantized

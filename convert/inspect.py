@@ -66,6 +66,7 @@ def _identity(graph: Graph) -> dict[str, Any]:
         "version": found.get("version"),
         "untrained": found.get("untrained"),
         "checkpoint_sha256": found.get("checkpoint_sha256"),
+        "fine_tuned": found.get("fine_tuned"),
         "fp16_capable": graph.reduced_precision == FP16_ARITHMETIC,
     }
 
@@ -156,6 +157,7 @@ def _head(found: dict[str, Any]) -> list[str]:
         f"{found['file']}: {_si(found['file_bytes'], 'B')}, {_si(found['parameters'], 'parameters')}, "
         f"{_si(found['macs'], 'MACs')}",
         _model_line(found),
+        *_fine_tuned(found),
         *(f"{kind[:-1]} {t['name']}: {_shape(t)}" for kind in ("inputs", "outputs") for t in found[kind]),
     ]
 
@@ -241,6 +243,13 @@ def _model_line(found: dict[str, Any]) -> str:
         return f"no model metadata; {arithmetic}"
     state = ", untrained: for latency and parity only" if found["untrained"] else ""
     return f"model {found['model']} ({found['precision']}{state}); {arithmetic}"
+
+
+def _fine_tuned(found: dict[str, Any]) -> list[str]:
+    """The line about weights that were learned in 8 bits, as convert.tflite printed it."""
+    from convert.int8.fine_tune import FineTuned
+
+    return [f"fine-tuned: {FineTuned(**found['fine_tuned'])}"] if found["fine_tuned"] else []
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,31 +7,55 @@ The last line on stdout is one compact JSON object, for machines.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from mobileiqa.errors import UserError, one_line
 
 T = TypeVar("T")
 
 
+class Terminated(KeyboardInterrupt):
+    """`kill` and CI's time limit stop a command as Ctrl-C does: its workers end, half-written files go."""
+
+
 def run(prog: str, body: Callable[[], int]) -> int:
     """Runs a command's body; a UserError or an OS error becomes one line on stderr and exit code 2."""
     try:
-        return body()
+        with _terminable():
+            return body()
     except UserError as error:
         print(f"{prog}: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
     except OSError as error:
         advice = "check the path, its permissions and the space left"
         print(f"{prog}: {one_line(str(error))}; {advice}", file=sys.stderr)  # noqa: T201
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{prog}: interrupted; nothing half written was left behind", file=sys.stderr)  # noqa: T201
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 2
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises Terminated. Only a main thread can ask for signals; `main` called in another goes without."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser(prog: str, summary: str, example: str) -> argparse.ArgumentParser:

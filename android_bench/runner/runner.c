@@ -1,6 +1,6 @@
 // Times a .tflite file on LiteRT and prints one JSON object a line: what was opened, every run, what it took.
 //
-//   runner --graph=FILE [--num_runs=10] [--warmup_runs=1] [--num_threads=1] [--force_fp16] [--mark]
+//   runner --graph=FILE [--signature=NAME] [--num_runs=10] [--warmup_runs=1] [--num_threads=1] [--force_fp16] [--mark]
 //
 // For phones where no benchmark_model is at hand, and for counting instructions under emulation: with --mark, runs,
 // warm-up included, are not timed but lie between two marks of mark.h. It runs on the CPUs that it is started on
@@ -18,7 +18,7 @@
 #include "session.h"
 
 enum { MOST_RUNS = 100000, SHOWN = 8, FP16_VECTORS = 1 << 10 };  // the last: HWCAP_ASIMDHP
-static const char *graph = NULL;
+static const char *graph = NULL, *signature = NULL;  // the second: of a file that has several
 static int runs = 10, warmup_runs = 1, threads = 1;
 static bool force_fp16 = false, marked = false;
 
@@ -40,6 +40,7 @@ static void read_option(const char *word) {
   size_t length = equals ? (size_t)(equals - word) : strlen(word);
 #define IS(name) (length == strlen(name) && !strncmp(word, name, length))
   if (equals && IS("--graph")) graph = value;
+  else if (equals && IS("--signature")) signature = value;
   else if (equals && IS("--num_runs")) runs = whole(value, 1, MOST_RUNS);
   else if (equals && IS("--warmup_runs")) warmup_runs = whole(value, 0, MOST_RUNS);
   else if (equals && IS("--num_threads")) threads = whole(value, 1, 64);
@@ -87,7 +88,7 @@ int main(int count, char **words) {
   if (!us) refuse("no memory", "for the samples");
   long before_kb = status_kb("VmRSS:");
   int64_t start = now_us();
-  Session session = open_session(graph, threads, true, force_fp16);
+  Session session = open_session(graph, signature, threads, true, force_fp16);
   int64_t init_us = now_us() - start;
   for (int run = 0; run < warmup_runs; ++run) us[run] = run_once(&session);
   for (int run = 0; run < runs; ++run) us[warmup_runs + run] = run_once(&session);

@@ -13,12 +13,12 @@
 
 typedef void *Handle;
 typedef struct {          // LiteRtRankedTensorType: 72 bytes
-  int32_t element_type;   // 1: float32
+  int32_t element_type;   // one of the enum below
   uint32_t rank;          // the low 7 bits
   int32_t dimensions[8];
   uint32_t strides[8];
 } TensorType;
-enum { FLOAT32 = 1, CPU = 1, READ = 0, WRITE = 1, MAX_TENSORS = 8 };
+enum { FLOAT32 = 1, UINT8 = 3, INT8 = 9, CPU = 1, READ = 0, WRITE = 1, MAX_TENSORS = 8 };
 
 int LiteRtCreateEnvironment(int count, const void *options, Handle *environment);
 int LiteRtCreateModelFromFile(Handle environment, const char *path, Handle *model);
@@ -28,7 +28,9 @@ int LiteRtCreateOpaqueOptions(const char *identifier, void *payload, void (*dest
 int LiteRtAddOpaqueOptions(Handle options, Handle opaque);
 int LiteRtCreateCompiledModel(Handle environment, Handle model, Handle options, Handle *compiled);
 int LiteRtCompiledModelIsFullyAccelerated(Handle compiled, bool *fully);
+int LiteRtGetNumModelSignatures(Handle model, size_t *count);
 int LiteRtGetModelSignature(Handle model, size_t index, Handle *signature);
+int LiteRtGetSignatureKey(Handle signature, const char **key);
 int LiteRtGetNumSignatureInputs(Handle signature, size_t *count);
 int LiteRtGetNumSignatureOutputs(Handle signature, size_t *count);
 int LiteRtGetSignatureInputTensorByIndex(Handle signature, size_t index, Handle *tensor);
@@ -44,7 +46,7 @@ int LiteRtRunCompiledModel(Handle compiled, size_t signature, size_t inputs, Han
 
 typedef struct {
   Handle compiled, in[MAX_TENSORS], out[MAX_TENSORS];
-  size_t inputs, outputs, output_elements;  // output_elements: of the first output, float32
+  size_t signature, inputs, outputs, output_elements;  // output_elements: of the first output, float32
   bool fully_delegated;
 } Session;
 
@@ -81,21 +83,40 @@ static size_t elements(const TensorType *type) {
   return count;
 }
 
-// Uniform in -1..1: XNNPACK's time does not depend on the values, but denormals would be slow.
+// Uniform: floats in -1..1, 8-bit values over their whole range. XNNPACK's time does not depend on the values, but
+// denormals would be slow.
 static void fill(Handle buffer, const TensorType *type, uint32_t *seed) {
-  float *values;
-  if (type->element_type != FLOAT32) fprintf(stderr, "ERROR: an input is not float32\n"), exit(1);
-  MUST(LiteRtLockTensorBuffer(buffer, (void **)&values, WRITE));
+  void *values;
+  bool bytes = type->element_type == UINT8 || type->element_type == INT8;
+  if (!bytes && type->element_type != FLOAT32)
+    fprintf(stderr, "ERROR: an input is neither float32 nor uint8 nor int8\n"), exit(1);
+  MUST(LiteRtLockTensorBuffer(buffer, &values, WRITE));
   for (size_t index = 0, count = elements(type); index < count; ++index) {
     *seed = *seed * 1664525u + 1013904223u;
-    values[index] = (float)(*seed >> 8) / (1 << 23) - 1;
+    if (bytes) ((uint8_t *)values)[index] = (uint8_t)(*seed >> 24);
+    else ((float *)values)[index] = (float)(*seed >> 8) / (1 << 23) - 1;
   }
   MUST(LiteRtUnlockTensorBuffer(buffer));
 }
 
 static void keep(void *payload) { (void)payload; }
 
-static Session open_session(const char *path, int threads, bool use_xnnpack, bool force_fp16) {
+// The number of the signature called `name`, the only one's for NULL, or the end.
+static size_t find_signature(Handle model, const char *name, Handle *signature) {
+  size_t count;
+  const char *key;
+  MUST(LiteRtGetNumModelSignatures(model, &count));
+  for (size_t index = 0; index < count; ++index) {
+    MUST(LiteRtGetModelSignature(model, index, signature));
+    MUST(LiteRtGetSignatureKey(*signature, &key));
+    if (name ? !strcmp(name, key) : count == 1) return index;
+  }
+  fprintf(stderr, "ERROR: %s\n", name ? "the file has no signature of that name" : "the file has several signatures");
+  exit(1);
+}
+
+// `name`: of the signature that runs, NULL in a file that has one.
+static Session open_session(const char *path, const char *name, int threads, bool use_xnnpack, bool force_fp16) {
   static char cpu_options[128];
   Session session = {0};
   Handle environment, model, options, opaque, signature, tensor, wanted;
@@ -112,21 +133,21 @@ static Session open_session(const char *path, int threads, bool use_xnnpack, boo
   MUST(LiteRtAddOpaqueOptions(options, opaque));
   MUST(LiteRtCreateCompiledModel(environment, model, options, &session.compiled));
   MUST(LiteRtCompiledModelIsFullyAccelerated(session.compiled, &session.fully_delegated));
-  MUST(LiteRtGetModelSignature(model, 0, &signature));
+  session.signature = find_signature(model, name, &signature);
   MUST(LiteRtGetNumSignatureInputs(signature, &session.inputs));
   MUST(LiteRtGetNumSignatureOutputs(signature, &session.outputs));
   if (session.inputs > MAX_TENSORS || session.outputs > MAX_TENSORS) fprintf(stderr, "ERROR: more than 8 tensors\n"), exit(1);
   for (size_t index = 0; index < session.inputs; ++index) {
     MUST(LiteRtGetSignatureInputTensorByIndex(signature, index, &tensor));
     MUST(LiteRtGetRankedTensorType(tensor, &type));
-    MUST(LiteRtGetCompiledModelInputBufferRequirements(session.compiled, 0, index, &wanted));
+    MUST(LiteRtGetCompiledModelInputBufferRequirements(session.compiled, session.signature, index, &wanted));
     MUST(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, wanted, &session.in[index]));
     fill(session.in[index], &type, &seed);
   }
   for (size_t index = 0; index < session.outputs; ++index) {
     MUST(LiteRtGetSignatureOutputTensorByIndex(signature, index, &tensor));
     MUST(LiteRtGetRankedTensorType(tensor, &type));
-    MUST(LiteRtGetCompiledModelOutputBufferRequirements(session.compiled, 0, index, &wanted));
+    MUST(LiteRtGetCompiledModelOutputBufferRequirements(session.compiled, session.signature, index, &wanted));
     MUST(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, wanted, &session.out[index]));
     if (!index) session.output_elements = type.element_type == FLOAT32 ? elements(&type) : 0;
   }
@@ -135,7 +156,8 @@ static Session open_session(const char *path, int threads, bool use_xnnpack, boo
 
 // One inference.
 static void run_unmeasured(Session *session) {
-  MUST(LiteRtRunCompiledModel(session->compiled, 0, session->inputs, session->in, session->outputs, session->out));
+  MUST(LiteRtRunCompiledModel(session->compiled, session->signature, session->inputs, session->in, session->outputs,
+                              session->out));
 }
 
 // One inference; its time in microseconds.

@@ -81,6 +81,8 @@ def _origin(source: Path) -> dict[str, Any]:
         "calibration_sha256": made.get("calibration_sha256"),
         "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in read_graph(source).metadata,
         "rewrites": made.get("rewrites", {}),
+        "approximations": tuple(made.get("approximations", ())),
+        "fine_tuned": content.get("fine_tuned"),
     }
 
 

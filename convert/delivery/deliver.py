@@ -17,6 +17,7 @@ from PIL import Image
 from convert import artifact
 from convert import flatbuffer as fb
 from convert.candidate import read_candidate
+from convert.compare import Tolerance
 from convert.delivery import golden, metadata, seal
 from convert.delivery.graph import IMAGE
 from convert.delivery.sizes import camera_sizes, take_camera_images
@@ -33,7 +34,15 @@ from mobileiqa.spec import ModelSpec
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
 
-TOLERANCE = 1e-3  # of the score range: a few pixels of a resized photo differ from Pillow's by one grey level
+# Of the score range. Resized by the graph, 2 of 32,000 values a grey level off move the reference model (112x96) by
+# 3e-5 in FP32 and by up to 4e-3 in INT8, which is as far as INT8 is from FP32: each 8-bit layer behind them rounds
+# another way. Given the graph's own pixels, the float file scores as the camera file to the last bit.
+GREY_LEVELS = "a few pixels of a resized photo differ from Pillow's by one grey level"
+LIMITS = {
+    "fp32": Tolerance(GREY_LEVELS, max_abs=1e-3),
+    "fp16": Tolerance(GREY_LEVELS, max_abs=1e-3),
+    "int8": Tolerance(f"{GREY_LEVELS}, and 8-bit layers behind them round another way", max_abs=1e-2),
+}
 
 Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and the picture or its file
 
@@ -111,10 +120,8 @@ def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
     return vectors
 
 
-def agreements(
-    source: Path, delivered: Path, images: Images, tolerance: float = TOLERANCE
-) -> list[tuple[Size, Agreement]]:
-    """Scores `images` with both files, in each size of `delivered`.
+def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size, Agreement]]:
+    """Scores `images` with both files, in each size of `delivered`; LIMITS judge.
 
     They are resized to the camera's size first where theirs is another. Scores of untrained weights, which know
     no range, are measured by their spread where that is wider (see convert.edges.score_unit).
@@ -122,6 +129,8 @@ def agreements(
     spec, delivery = litert.load_spec(source), litert.delivery_of(delivered)
     assert delivery is not None, "deliver_uint8 wrote it"
     expect, run, inputs_of = scorer(source, spec), litert.runner(delivered), litert.inputs_of(delivered)
+    tolerance = LIMITS[read_candidate(source).precision].max_abs
+    assert tolerance is not None, "the table has one for each"
     found = []
     for size in delivery.sizes:
         pixels = None if delivery.fitted else size.pixels

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.artifact import place, staged
-from convert.compare import ParityReport, Tolerance
-from convert.delivery.deliver import TOLERANCE, Agreement, Images, agreements, deliver_uint8
+from convert.compare import ParityReport
+from convert.delivery.deliver import LIMITS, Agreement, Images, agreements, deliver_uint8
 from mobileiqa.camera import Delivery
 
 if TYPE_CHECKING:
     from convert.conversion import Converted
 
 EDGE = "delivery"
-LIMIT = Tolerance("a few pixels of a resized photo differ from Pillow's by one grey level", max_abs=TOLERANCE)
 
 Reports = list[ParityReport]
 
@@ -43,22 +42,22 @@ def deliver(
         return target, _renamed(reports, {done.path: str(target)}), None
     with staged(path) as unproven:
         delivery = deliver_uint8(done.path, unproven, camera)
-        more = _compared(done.path, unproven, images)
+        more = _compared(done, unproven, images)
         target = _placed(done, unproven, path, all(report.passed for report in more), delivery)
     names = {done.path: f"{target} (float inputs)", unproven: str(target)}
     return target, _renamed([*reports, *more], names), delivery
 
 
-def _compared(source: Path, out: Path, images: Images) -> Reports:
+def _compared(done: "Converted", out: Path, images: Images) -> Reports:
     """One report for each size of the camera file `out`."""
-    return [_report(source, f"{out}, {size}", found) for size, found in agreements(source, out, images)]
+    return [_report(done, f"{out}, {size}", found) for size, found in agreements(done.path, out, images)]
 
 
-def _report(source: Path, candidate: str, found: Agreement) -> ParityReport:
+def _report(done: "Converted", candidate: str, found: Agreement) -> ParityReport:
     return ParityReport(
-        reference=str(source), candidate=candidate, runtime="litert", edge=EDGE, n=found.images, tolerance=LIMIT,
-        passed=found.passed, reason=found.reason, worst_image=found.worst_image or None,
-        max_abs=found.max_abs if isfinite(found.max_abs) else None,
+        reference=str(done.path), candidate=candidate, runtime="litert", edge=EDGE, n=found.images,
+        tolerance=LIMITS[done.precision], passed=found.passed, reason=found.reason,
+        worst_image=found.worst_image or None, max_abs=found.max_abs if isfinite(found.max_abs) else None,
     )  # fmt: skip
 
 
@@ -66,11 +65,13 @@ def _placed(
     done: "Converted", made: Path, path: Path, passed: bool, delivery: Delivery | None = None
 ) -> Path:
     """Where the staged file `made` is now, with its sidecar."""
+    tuned = done.quantized.tuned if done.quantized else None
     fields: dict[str, Any] = {
         "precision": str(done.precision), "via": str(done.via), "spec": done.source.spec,
         "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
         "rewrites": done.rewrites.to_json(), "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
         "approximations": done.approximations, "delivery": delivery.to_json() if delivery else None,
+        "fine_tuned": tuned.to_json() if tuned else None,
     }  # fmt: skip
     return place(made, path, passed, **fields)
 

@@ -9,7 +9,7 @@ measured, counts a shift again in each operator behind it (benchmarks/INT8_STUDI
 without a bias keep their shift (they are rounded for it instead), and so do those that stay in float.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from convert.flatbuffer import Model
 
 Floats = NDArray[np.float64]
+# The FP32 weight's tensor index, whether a bias takes care of the mean, the scales -> codes as they are stored.
+Codes = MutableMapping[tuple[int, bool, bytes], NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,24 @@ def pairs(model: "Model", quantized: "Model") -> list[Pair]:
 
 
 def correct(
-    model: "Model", quantized: "Model", found: Mapping[int, Moments], least_error: bool, bias: bool
+    model: "Model",
+    quantized: "Model",
+    found: Mapping[int, Moments],
+    least_error: bool,
+    bias: bool,
+    known: Codes | None = None,
 ) -> Corrected:
     """Changes `quantized`, the INT8 form of the FP32 `model`, in place: its codes with `least_error`, and biases.
 
     found: moments by the FP32 weight's tensor index (moments.collect). Operators that share a weight or a bias
-    are corrected once.
+    are corrected once. known: codes of earlier calls with that model and those moments, to which new ones are added.
     """
+    known = {} if known is None else known
     codes, rounded, corrected = 0, set(), set()
     for pair in pairs(model, quantized):
         moments = found[pair.weight]
         if least_error and moments.covariance is not None and pair.quantized not in rounded:
-            codes += _round(model, quantized, pair, moments, bias)
+            codes += _round(model, quantized, pair, moments, bias and pair.bias is not None, known)
             rounded.add(pair.quantized)
         if bias and pair.bias is not None and pair.bias not in corrected:
             _shift(model, quantized, pair, moments)
@@ -81,17 +89,20 @@ def correct(
     return Corrected(codes, len(rounded), len(corrected))
 
 
-def _round(model: "Model", quantized: "Model", pair: Pair, moments: Moments, bias: bool) -> int:
+def _round(model: "Model", quantized: "Model", pair: Pair, moments: Moments, bias: bool, known: Codes) -> int:
     """Codes of least error; returns how many are not the nearest."""
-    h = moments.covariance
-    if not bias or pair.bias is None:
-        h = h + moments.mean[:, :, None] * moments.mean[:, None, :]
     before = values(quantized, pair.quantized)
     weights = matrices(pair.kind, values(model, pair.weight), pair.channels).astype(np.float64)
-    codes = rounding.least_error(weights, _scales(quantized, pair.quantized, weights.shape[:2]), h)
-    after = stored(pair.kind, codes, before.shape)
-    replace(quantized, pair.quantized, after)
-    return int((after != before).sum())
+    scales = _scales(quantized, pair.quantized, weights.shape[:2])
+    key = pair.weight, bias, scales.tobytes()
+    if key not in known:
+        h = moments.covariance
+        if not bias:
+            h = h + moments.mean[:, :, None] * moments.mean[:, None, :]
+        codes = rounding.least_error(weights, scales, h)
+        known[key] = stored(pair.kind, codes, before.shape).astype(before.dtype)
+    replace(quantized, pair.quantized, known[key])
+    return int((known[key] != before).sum())
 
 
 def _shift(model: "Model", quantized: "Model", pair: Pair, moments: Moments) -> None:

@@ -19,10 +19,11 @@ import numpy as np
 from convert.artifact import tool_versions
 from convert.compare import Edge, compare
 from convert.edges import score_unit
+from convert.int8.findings import Findings, Images, equalizes, find
 from convert.int8.front import Measured
 from convert.int8.held_out import Division
 from convert.int8.latency import Timing, measure
-from convert.int8.quantize import quantize
+from convert.int8.quantize import apply
 from convert.int8.ranges import Inputs
 from convert.int8.recipe import Recipe
 from mobileiqa import cli, litert
@@ -34,12 +35,13 @@ MARK = "search.json"  # says that a folder is a search's, and may be removed
 IN_MEMORY = 512 << 20  # bytes of prepared images that are kept; more are prepared again for every candidate
 TOOLS = ("mobileiqa", "ai-edge-litert", "ai-edge-quantizer", "numpy", "Pillow")
 
-Images = Callable[[], Iterable[Inputs]]
-
 
 @dataclass(frozen=True)
 class Bench:
-    """What every candidate shares. `identity`: what its figures depend on beside the recipe."""
+    """What every candidate shares. `identity`: what its figures depend on beside the recipe.
+
+    findings: of calibration, by whether they are of the equalized file. The last one alone is kept, for its size.
+    """
 
     fp32: Path
     spec: ModelSpec
@@ -48,6 +50,7 @@ class Bench:
     calibrating: Images
     judging: Images
     identity: Mapping[str, Any] = field(repr=False)
+    findings: dict[bool, Findings] = field(default_factory=dict, repr=False)
 
     @cached_property
     def expected(self) -> list[np.ndarray]:
@@ -105,8 +108,16 @@ class Bench:
     def _quantize(self, recipe: Recipe) -> Path:
         path = self._path(recipe, ".tflite")
         with cli.atomic(path) as temporary:
-            quantize(self.fp32, recipe, self.calibrating(), temporary)
+            apply(self._found(equalizes(recipe)), recipe, temporary)
         return path
+
+    def _found(self, equalized: bool) -> Findings:
+        """What calibration finds; static recipes, which come first, share one, and all others another."""
+        if equalized not in self.findings:
+            self.findings.clear()
+            count = len(self.division.calibrating)
+            self.findings[equalized] = find(self.fp32, equalized, self.calibrating, count, self.folder)
+        return self.findings[equalized]
 
     def _judge(self, recipe: Recipe, path: Path) -> Measured:
         names = [name for name, _ in self.division.judging]

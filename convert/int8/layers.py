@@ -9,7 +9,6 @@ channels (last axis) explain most of a difference that a later tensor no longer 
 """
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.graph import Graph, Tensor, read_graph
+from convert.int8 import keeping
 from convert.int8.activations import LOWEST, bent
 from convert.int8.pairs import match
 from convert.int8.ranges import Inputs
@@ -200,14 +200,8 @@ class _Run:
     """A loaded file whose every activation can be read after a run."""
 
     def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self.path = path
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that keeping every tensor takes memory
-            self.interpreter = Interpreter(
-                model_path=str(path), num_threads=1, experimental_preserve_all_tensors=True
-            )
+        self.interpreter = keeping.interpreter(path)
         self.signature = self.interpreter.get_signature_runner(SIGNATURE)
         details = self.signature.get_input_details()
         self.batch = {name: int(detail["shape"][0]) for name, detail in details.items()}

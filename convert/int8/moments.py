@@ -1,7 +1,8 @@
 """What the weights of a FP32 file multiply: mean and covariance of each operator's inputs over images.
 
-Inputs are sampled at some output positions, padding included. Operators that share a weight (a network that
-computes its first blocks in bands) share its moments.
+Inputs are sampled at some output positions, padding included; each operator's by a generator of its own, so that its
+samples do not depend on which others are wanted. Operators that share a weight (a network that computes its first
+blocks in bands) share its moments.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
+from convert.int8 import keeping
 from convert.int8.ranges import Inputs
 from mobileiqa.litert import SIGNATURE
 
@@ -66,10 +68,10 @@ def collect(
 
     `wanted`: operators and their weights, of weights.weighted.
     """
-    rng = np.random.default_rng(0)
+    generators = [np.random.default_rng(int(operator.outputs[0])) for operator, _ in wanted]
     found: dict[int, _Sums] = {}
     for tensor in activations(path, images):
-        for operator, weight in wanted:
+        for (operator, weight), rng in zip(wanted, generators, strict=True):
             x = np.ascontiguousarray(_multiplied(model, operator, tensor(int(operator.inputs[0])), rng))
             if weight not in found:
                 found[weight] = _empty(*x.shape[::2])
@@ -79,10 +81,7 @@ def collect(
 
 def activations(path: Path, images: Iterable[Inputs]) -> Iterator[Callable[[int], Map]]:
     """Runs a file on prepared images: after each, a function from a tensor's index to its values there."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path), num_threads=1, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
+    interpreter = keeping.interpreter(path)
     runner = interpreter.get_signature_runner(SIGNATURE)
     for inputs in images:
         runner(**inputs)

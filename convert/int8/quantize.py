@@ -1,14 +1,19 @@
 """FP32 .tflite -> INT8 .tflite: our ranges and our choice of operators, ai-edge-quantizer's arithmetic, our rounding.
 
-    equalize -> ranges -> hard-swish as products -> ai-edge-quantizer -> rounding and bias correction (-> fine-tuning)
+    equalize -> ranges -> hard-swish as products -> ai-edge-quantizer -> dead channels -> rounding and bias correction
+    (-> fine-tuning)
 
-Each step runs the FP32 file on the calibration images again; they lie in a temporary folder meanwhile.
+Each step up to the quantizer, and the rounding, needs what the FP32 file computes on the calibration images
+(convert.int8.findings). `quantize` finds that out for one recipe, `apply` takes what was found for others too.
 """
 
 import dataclasses
+import io
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +22,12 @@ import numpy as np
 
 from convert import flatbuffer as fb
 from convert.builder import Builder
-from convert.graph import read_graph
-from convert.int8.activations import LOWEST, bent, hard_swish_as_products
+from convert.int8.activations import hard_swish_as_products
 from convert.int8.bias import Corrected, correct, pairs
-from convert.int8.equalize import equalize
-from convert.int8.moments import collect
-from convert.int8.ranges import METHODS, Inputs, Range, floored, observe
+from convert.int8.dead import widen
+from convert.int8.findings import Findings, equalizes, find
+from convert.int8.ranges import Inputs, Range
 from convert.int8.recipe import Plan, Recipe, plan
-from convert.int8.weights import weighted
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -56,22 +59,24 @@ def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) ->
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        # Read one at a time from there: a full-size one is 28 MB.
         files = [_kept(inputs, folder / f"{number}.npz") for number, inputs in enumerate(images)]
+        found = find(path, equalizes(recipe), lambda: map(_loaded, files), len(files), folder)
+        done = apply(found, recipe, out)
+        if not recipe.fine_tune:
+            return done
+        return dataclasses.replace(done, tuned=_tuned(found.path, out, files, recipe.fine_tune))
 
-        def again() -> Iterator[Inputs]:
-            """One image at a time: a full-size one is 28 MB."""
-            return map(_loaded, files)
 
-        model, fp32 = fb.read(path), folder / "fp32.tflite"
-        # In the other modes it gains nothing: benchmarks/INT8_STUDIES.md.
-        scales = recipe.equalize and recipe.mode == "static" and files
-        scaled = equalize(model, path, again()) if scales else 0
-        fb.write(model, fp32)
-        chosen = _quantize(fp32, recipe, again, out)
-        corrected = _correct(model, fp32, recipe, again, out) if files else Corrected()
-        tuned = _tuned(fp32, out, files, recipe.fine_tune) if recipe.fine_tune else None
+def apply(found: Findings, recipe: Recipe, out: Path) -> Quantized:
+    """Quantizes into `out` by a recipe, all of it but fine-tuning; the bytes are those that `quantize` writes.
+
+    found: of the file that is to be quantized, equalized if the recipe asks for it. Raises what `quantize` does.
+    """
+    chosen = _quantize(found, recipe, out)
+    corrected = _correct(found, recipe, out) if found.count else Corrected()
     counts = (len(chosen.static), len(chosen.dynamic), len(chosen.weights))
-    return Quantized(recipe, *counts, len(files), scaled, corrected, tuned)
+    return Quantized(recipe, *counts, found.count, found.equalized, corrected)
 
 
 def _tuned(fp32: Path, out: Path, files: list[Path], steps: int) -> "FineTuned":
@@ -90,25 +95,30 @@ def _loaded(file: Path) -> Inputs:
         return dict(content)
 
 
-def _quantize(path: Path, recipe: Recipe, images: Callable[[], Iterator[Inputs]], out: Path) -> Plan:
+def _quantize(found: Findings, recipe: Recipe, out: Path) -> Plan:
     """Every weight rounded to nearest; returns what was quantized how."""
     ranges: dict[str, Range] = {}
-    model, edited = fb.read(path), path.with_name("edited.tflite")
+    model = fb.read(found.path)
     if recipe.mode == "static":
-        seen = observe(path, images())
-        seen |= {name: floored(seen[name], LOWEST) for name in bent(read_graph(path))}
-        ranges = {name: METHODS[recipe.ranges](values) for name, values in seen.items()}
+        ranges |= found.ranges(recipe.ranges)
         ranges |= hard_swish_as_products(model, ranges)
     chosen = _clipped(model, plan(model, recipe))
-    fb.write(model, edited)
-    out.write_bytes(_quantized(edited, chosen, ranges, recipe.weights_per))
+    with tempfile.TemporaryDirectory() as folder:
+        edited = Path(folder) / "edited.tflite"
+        fb.write(model, edited)
+        out.write_bytes(_quantized(edited, chosen, ranges, recipe.weights_per))
+    quantized = fb.read(out)
+    if widen(model, quantized):
+        fb.write(quantized, out)
     return chosen
 
 
 def _clipped(model: "Model", chosen: Plan) -> Plan:
     """Makes a HARD_SWISH again, in place, of the products whose factor stays in float, where nothing clips it.
 
-    Such is the last one of MobileNetV3, behind the mean: no convolution reads it.
+    A MobileNetV3 has two or three of them: between its first convolutions, which the recipe keeps in float, and
+    behind the last convolution that writes a map. Left as products, they moved the scores of an untrained
+    `lar-iqa-single` by 147 times their spread, those of `lar-iqa-kan` by 1.4 to 2.7 times (96x96, 12 photos).
     """
     graph, lost = model.subgraphs[0], set()
     operators = list(graph.operators)
@@ -123,18 +133,14 @@ def _clipped(model: "Model", chosen: Plan) -> Plan:
     return dataclasses.replace(chosen, static=tuple(name for name in chosen.static if name not in lost))
 
 
-def _correct(
-    model: "Model", path: Path, recipe: Recipe, images: Callable[[], Iterator[Inputs]], out: Path
-) -> Corrected:
-    """Rounding and bias correction of the INT8 file `out` of the FP32 `model` at `path`."""
+def _correct(found: Findings, recipe: Recipe, out: Path) -> Corrected:
+    """Rounding and bias correction of the INT8 file `out`."""
     least_error = recipe.rounding == "least-error"
     if not least_error and not recipe.bias_correction:
         return Corrected()
     quantized = fb.read(out)
-    wanted = {pair.weight for pair in pairs(model, quantized)}
-    operators = [(operator, weight) for operator, weight in weighted(model) if weight in wanted]
-    found = collect(model, path, operators, images())
-    done = correct(model, quantized, found, least_error, recipe.bias_correction)
+    moments = found.moments({pair.weight for pair in pairs(found.model, quantized)})
+    done = correct(found.model, quantized, moments, least_error, recipe.bias_correction, found.codes)
     fb.write(quantized, out)
     return done
 
@@ -156,7 +162,10 @@ def _quantized(path: Path, chosen: Plan, ranges: Mapping[str, Range], weights_pe
         name: {"min": np.float32([low]), "max": np.float32([high])} for name, (low, high) in ranges.items()
     }
     made = quantizer.Quantizer(str(path), recipes.get_quantization_recipe())
-    result = made.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
+    # Told not to, it draws a progress bar all the same; and it warns of the casts that convert.int8.dead mends.
+    with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "invalid value encountered in cast")
+        result = made.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     return bytes(result.quantized_model)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.int8 import keeping
 from mobileiqa.litert import SIGNATURE
 
 Inputs = Mapping[str, NDArray[np.float32]]
@@ -39,12 +40,7 @@ def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str,
 
     Constants are left out. Raises ValueError where an activation is not finite, or there are no images.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(
-        model_path=str(path), num_threads=threads, experimental_preserve_all_tensors=True
-    )
-    interpreter.allocate_tensors()
+    interpreter = keeping.interpreter(path, threads)
     runner = interpreter.get_signature_runner(SIGNATURE)
     names = _activations(interpreter)
     rng = np.random.default_rng(0)

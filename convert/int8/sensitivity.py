@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
+from convert.int8 import keeping
 from convert.int8.ranges import Inputs
 from mobileiqa.litert import SIGNATURE
 
@@ -122,12 +123,7 @@ class _Run:
     """An interpreter that keeps every activation."""
 
     def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.interpreter = Interpreter(
-            model_path=str(path), num_threads=1, experimental_preserve_all_tensors=True
-        )
-        self.interpreter.allocate_tensors()
+        self.interpreter = keeping.interpreter(path)
         self.signature = self.interpreter.get_signature_runner(SIGNATURE)
         self.tensors = {d["name"]: d for d in self.interpreter.get_tensor_details()}
 

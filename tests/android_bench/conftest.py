@@ -111,6 +111,55 @@ def split(folder) -> Example:
     return export(split_net(), (1, 3, 128, 128), folder / "split.tflite")
 
 
+@pytest.fixture(scope="session")
+def camera(tiny, folder) -> Path:
+    """The tiny network as an app takes it: uint8 RGB in, a signature for each of two sizes."""
+    from convert import flatbuffer as fb
+    from convert.delivery.sizes import camera_sizes, take_camera_images
+    from mobileiqa.spec import InputSpec, ModelSpec
+
+    spec, model = ModelSpec("tiny", (InputSpec("image", 32, 48),)), fb.read(tiny.path)
+    fb.name_signature(model, ["image"])
+    take_camera_images(model, spec, camera_sizes(spec, [(96, 80), (80, 96)]))
+    path = folder / "camera.tflite"
+    fb.write(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def joined(tiny, split, folder) -> Path:
+    """Two networks in one file: `whole`, which XNNPACK takes in one partition, and `parted`, in two."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    other = schema.ModelT.InitFromPackedBuf(split.path.read_bytes(), 0)
+
+    def join(model) -> None:
+        (graph,) = other.subgraphs
+        for tensor in graph.tensors:
+            tensor.buffer += len(model.buffers)
+        for operator in graph.operators:
+            operator.opcodeIndex += len(model.operatorCodes)
+        model.buffers += other.buffers
+        model.operatorCodes += other.operatorCodes
+        model.subgraphs.append(graph)
+        model.signatureDefs += other.signatureDefs
+        for index, name in enumerate((b"whole", b"parted")):
+            model.signatureDefs[index].signatureKey = name
+            model.signatureDefs[index].subgraphIndex = index
+
+    return edited(tiny.path, folder / "joined.tflite", join)
+
+
+@pytest.fixture
+def unsigned(tiny, tmp_path) -> Path:
+    """The tiny network in a file without a signature."""
+
+    def edit(model) -> None:
+        model.signatureDefs = []
+
+    return edited(tiny.path, tmp_path / "unsigned.tflite", edit)
+
+
 def edited(source: Path, target: Path, edit: Callable) -> Path:
     """A copy of a .tflite file after `edit(model)` on LiteRT's own object API of the schema."""
     import flatbuffers

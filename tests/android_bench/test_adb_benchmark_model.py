@@ -86,6 +86,7 @@ def test_the_flags_leave_no_run_to_a_clock():
         "--graph=m.tflite --num_runs=2 --warmup_runs=1 --min_secs=0 --warmup_min_secs=0 --max_secs=3600 "
         "--num_threads=2 --use_xnnpack=true --xnnpack_force_fp16=true"
     )
+    assert benchmark_model.flags(config, "m.tflite", "tall")[-1] == "--signature_to_run_for=tall"
 
 
 @pytest.mark.parametrize(

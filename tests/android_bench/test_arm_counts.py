@@ -139,6 +139,26 @@ def test_the_counting_emulator_knows_every_cpu_of_its_table(tmp_path):
     assert set(PARTS) <= set(CPUS)
 
 
+@needs_runner
+def test_every_signature_of_a_camera_file_is_counted(tiny, camera, tmp_path, capsys):
+    out = tmp_path / "counts.json"
+    assert main([str(tiny.path), str(camera), "--out", str(out)]) == 0
+    assert "camera.tflite score_80x96  cortex-a76" in capsys.readouterr().out
+    plain, wide, tall = read_counts(out)
+    assert [row.signature for row in (plain, wide, tall)] == ["serving_default", "score_96x80", "score_80x96"]
+    assert wide.input_types == ("uint8",) and tall.input_shapes == ((1, 96, 80, 3),)
+    # Preprocessing comes on top, and resizing costs each size something else.
+    assert plain.counts["instructions"] < wide.counts["instructions"] != tall.counts["instructions"]
+    assert main([str(camera), "--signature", "score_80x96", "--baseline", str(out)]) == 1  # two rows are lost
+    assert "camera.tflite score_80x96 on cortex-a76: same, 1.0000 times" in capsys.readouterr().out
+
+
+@needs_runner
+def test_a_signature_that_is_not_named_is_refused(joined):
+    with pytest.raises(InputError, match="found whole and parted; name one of these with --signature"):
+        count(joined, "cortex-a76")
+
+
 def test_counts_lie_between_marks():
     def line(total, sdot):
         return json.dumps({**dict.fromkeys(KINDS, 0), "instructions": total, "sdot": sdot}) + "\n"
@@ -158,6 +178,7 @@ def test_programs_see_the_emulated_core(tmp_path):
 
 def test_json_is_read_back_whole_and_checked(tmp_path):
     rows = [row(), row("b.tflite", "cortex-a53", sdot=3)]
+    rows.append(dataclasses.replace(row("c.tflite"), signature="tall", input_types=("uint8",)))
     path = tmp_path / "counts.json"
     path.write_text(json.dumps(to_json(rows)))
     assert read_counts(path) == rows
@@ -192,12 +213,18 @@ def test_the_gate():
     assert judge([row()], [row(sdot=5, instructions=2_000_000)])[0].verdict == "lost kernels"
     assert judge([row()], [row(smlal=5)])[0].verdict == "same"  # SMLAL gives way to SDOT
     assert judge(now, then, 1.03)[0].verdict == "same"
+    named = dataclasses.replace(then[0], signature="tall")
+    assert [entry.verdict for entry in judge([named], then[:1])] == ["new", "lost"]
+    usual = dataclasses.replace(
+        then[0], signature="serving_default"
+    )  # and a baseline from before it was kept
+    assert [entry.verdict for entry in judge([usual], then[:1])] == ["same"]
     changed = dataclasses.replace(then[0], runtime="r 2")
     assert judge([changed], then[:1])[0].remark == " (runtime was r 1, is r 2)"
     forced = judge([row(force_fp16=True)], then[:1])
     assert [entry.verdict for entry in forced] == ["new", "lost"]
     with pytest.raises(
-        InputError, match="one row for each file name and CPU in the new counts; found two of"
+        InputError, match="one row for each file name, signature and CPU in the new counts; found two of"
     ):
         judge([row(), row()], then)
 

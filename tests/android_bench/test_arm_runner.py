@@ -58,6 +58,17 @@ def test_a_failure_is_told_in_the_programs_words():
         parse("", "INFO: x\nERROR: no such op\nERROR: more\n", 1)
 
 
+def test_an_older_program_is_known_by_what_it_refuses():
+    for complaint in ("an unknown option: --signature=tall", "an input is not float32"):
+        with pytest.raises(RunError, match="it is an older one, run `make arm`"):
+            parse("", f"ERROR: {complaint}\n", 2)
+
+
+def test_the_signature_is_named_where_there_are_several():
+    assert "--signature=tall" in options(CONFIG, "a.tflite", "tall")
+    assert not any(word.startswith("--signature") for word in options(CONFIG, "a.tflite"))
+
+
 @pytest.mark.parametrize(
     ("opened", "cpus", "words"),
     [
@@ -103,6 +114,21 @@ def test_it_runs_a_file_on_arm(tiny, cpu):
 def test_it_refuses_what_it_does_not_know(words, complaint):
     done = emulated(*words)
     assert done.returncode == 2 and f"ERROR: {complaint}" in done.stderr and not done.stdout
+
+
+@needs_runner
+def test_it_runs_the_signature_that_is_named(camera):
+    outputs = []
+    for signature in ("score_96x80", "score_80x96"):
+        done = emulated(*options(CONFIG, str(camera), signature))
+        outputs.append(parse(done.stdout, done.stderr, done.returncode).output)
+    assert outputs[0] != outputs[1]
+    for words, complaint in (
+        ((), "the file has several signatures"),
+        (("--signature=tall",), "the file has no signature of that name"),
+    ):
+        done = emulated(f"--graph={camera}", *words)
+        assert done.returncode == 1 and f"ERROR: {complaint}" in done.stderr
 
 
 @needs_runner

@@ -15,7 +15,9 @@ def test_prints_a_table_and_ends_in_json(tiny, tmp_path, capsys):
     options = ["--runs", "3", "--launches", "2", "--out", str(out), *KEEP]
     assert main([str(tiny.path), str(tiny.path), *options]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "  ".join(lines[0].split()[3:-2]) == "init  first  median  mean  p5  p95  std  min  max"
+    assert lines[0].split()[:2] == ["file", "input"]
+    assert [line.split()[1:3] for line in lines[1:3]] == [["float32", "1x3x32x48"]] * 2
+    assert "  ".join(lines[0].split()[4:-2]) == "init  first  median  mean  p5  p95  std  min  max"
     assert [line.split()[0] for line in lines[1:3]] == [str(tiny.path)] * 2
     brief = json.loads(lines[-1])
     results = from_json(json.loads(out.read_text()))
@@ -24,6 +26,20 @@ def test_prints_a_table_and_ends_in_json(tiny, tmp_path, capsys):
         assert (row["file"], len(result.launches)) == (str(tiny.path), 2)
     assert brief["config"]["runs"] == 3
     assert [path.name for path in out.parent.iterdir()] == ["bench.json"]
+
+
+def test_a_signature_can_be_named_and_is_said(tiny, camera, tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    options = ["--signature", "score_80x96", "--runs", "1", "--out", str(out), *KEEP]
+    assert main([str(tiny.path), str(camera), *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split()[:4] == [str(camera), "score_80x96", "uint8", "1x96x80x3"]
+    rows = json.loads(lines[-1])["results"]
+    assert [row["signature"] for row in rows] == ["serving_default", "score_80x96"]
+    assert rows[1]["input_types"] == ["uint8"] and rows[1]["input_shapes"] == [[1, 96, 80, 3]]
+    assert [result.signature for result in from_json(json.loads(out.read_text()))] == [
+        row["signature"] for row in rows
+    ]
 
 
 def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
@@ -44,6 +60,7 @@ def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
         ["--threads", "0"],
         ["--threads", "4096"],
         ["--launches", "0"],
+        ["--signature", "score_80x96"],
         ["--warmup", "-1"],
         ["--cpu-mask", "f" * 99],
         ["--emulate", "pentium"],

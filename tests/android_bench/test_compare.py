@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from android_bench import compare
+from android_bench.chart import series
+from android_bench.gate import lay_out
 from android_bench.results import read
 
 
@@ -59,6 +61,21 @@ def test_other_settings_are_never_set_against_each_other(steady, write_bench, by
     ]
     _, _, brief = ask(capsys, write_bench("bench.json", results))
     assert [row["speed"] is None for row in brief["rows"]] == [True, True, True, True, False, True]
+
+
+def test_signatures_of_one_file_never_stand_for_each_other(steady, scaled, write_bench, capsys):
+    """Both take as many pixels: only the signature tells which row is which, in the table and in the gate."""
+    wide, tall = ({**steady[0], "signature": name, "input_types": ["uint8"]} for name in ("wide", "tall"))
+    then = write_bench("then.json", [wide, scaled(tall, 2)])
+    _, said, brief = ask(capsys, then)
+    assert [row["name"] for row in brief["rows"]] == ["tiny uint8 wide", "tiny uint8 tall"]
+    assert brief["rows"][1]["speed"] == pytest.approx(0.5, rel=0.01) and "reference" in said
+    code, _, brief = ask(capsys, write_bench("now.json", [scaled(tall, 2), wide]), "--baseline", then)
+    assert code == 0 and verdicts(brief) == ["same", "same"]
+    code, _, brief = ask(capsys, write_bench("gone.json", [wide]), "--baseline", then)
+    assert code == 1 and verdicts(brief) == ["same", "lost"]
+    labels = [one.label.split(",")[0] for one in series(lay_out(read(then)))]
+    assert labels == ["tiny uint8 wide", "tiny uint8 tall"]  # two curves of the picture
 
 
 def test_rows_that_read_alike_are_told_apart(steady, write_bench, capsys):

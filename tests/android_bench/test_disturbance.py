@@ -54,6 +54,10 @@ def test_a_calm_measurement_is_not_complained_about():
         ),
         (calm(wait_ms=500.0), "it waited for its CPU for 48% .* another process ran there"),
         (calm(init_wait_ms=1.5), "while the file was loaded it waited for its CPU for 30% of the time"),
+        (
+            dataclasses.replace(calm(init_wait_ms=5.5), init_ms=50.0),
+            "while the file was loaded it waited for its CPU for 11% of the time .at most 10%.",
+        ),
         (calm(steal_ms=40.0), "the hypervisor took its CPU for 3.8%"),
         (
             calm(pace_before_ms=0.29, pace_after_ms=0.33),
@@ -80,6 +84,7 @@ def test_each_kind_of_disturbance_is_named(launch, words):
         calm(steal_ms=30.0),
         dataclasses.replace(calm(steal_ms=10.0, wait_ms=0.0), run_ms=(10.0,) * 10),  # one tick
         calm(init_wait_ms=0.9),
+        dataclasses.replace(calm(init_wait_ms=4.5), init_ms=50.0),  # kernel threads beside a large load
         calm(pace_before_ms=0.29, pace_after_ms=0.318),
         dataclasses.replace(CALM, run_ms=(0.015, 0.05) * 5, evidence=None),  # 20 us are no disturbance
         dataclasses.replace(

@@ -1,3 +1,4 @@
+import json
 import subprocess
 
 import numpy as np
@@ -68,6 +69,29 @@ def test_a_file_that_phones_refuse_is_refused_in_the_runtimes_words(constant_lef
         run_arm(marked, constant_left.batch, "cortex-a76")
     assert main([str(marked), "--emulate", "cortex-a76"]) == 1
     assert "failed to delegate BATCH_MATMUL node" in capsys.readouterr().err
+
+
+@needs_arm
+def test_camera_pixels_score_on_arm_as_here(camera):
+    from ai_edge_litert.interpreter import Interpreter
+
+    here = Interpreter(str(camera), num_threads=1)
+    for signature, shape in (("score_96x80", (1, 80, 96, 3)), ("score_80x96", (1, 96, 80, 3))):
+        pixels = {"image": np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
+        (got,) = run_arm(camera, [pixels], signature=signature)
+        expected = here.get_signature_runner(signature)(**pixels)["score"]
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
+    with pytest.raises(InputError, match="name one of these with --signature"):
+        run_arm(camera, [pixels])
+
+
+@needs_arm
+def test_the_command_runs_every_signature(camera, capsys):
+    assert main([str(camera), "--emulate", "cortex-a76"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"{camera} score_80x96: ran on cortex-a76 in FP32 arithmetic")
+    outputs = json.loads(lines[-1])["outputs"]
+    assert [row["signature"] for row in outputs] == ["score_96x80", "score_80x96"]
 
 
 @needs_arm

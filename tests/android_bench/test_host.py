@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from android_bench import disturbance, host
+from android_bench import child, disturbance, host
 from android_bench.config import BenchConfig, Precision
 from android_bench.disturbance import IfDisturbed
 from android_bench.errors import InputError, RunError
@@ -196,6 +196,91 @@ def test_a_crash_says_how_the_process_ended(command, words):
 def score(path, output, **request):
     request |= {"mode": "score", "model": str(path), "threads": 1, "output": str(output)}
     return ask([sys.executable], request)
+
+
+def test_every_signature_is_measured_in_turn(tiny, camera):
+    heard = []
+    results = measure([tiny.path, camera], BenchConfig(runs=2), heard.append)
+    assert heard == [
+        "launch 1/1 of tiny.tflite",
+        "launch 1/1 of camera.tflite score_96x80",
+        "launch 1/1 of camera.tflite score_80x96",
+    ]
+    said = [(result.signature, result.input_types, result.input_shapes) for result in results]
+    assert said == [
+        ("serving_default", ("float32",), ((1, 3, 32, 48),)),
+        ("score_96x80", ("uint8",), ((1, 80, 96, 3),)),
+        ("score_80x96", ("uint8",), ((1, 96, 80, 3),)),
+    ]
+    assert {result.artifact_sha256 for result in results[1:]} != {results[0].artifact_sha256}
+    assert results[1].name == f"{camera} score_96x80"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("use_xnnpack", "expected"), [(True, [1, 2]), (False, [0, 0])])
+def test_partitions_are_those_of_the_signature_that_ran(joined, use_xnnpack, expected):
+    results = measure([joined], BenchConfig(runs=1, use_xnnpack=use_xnnpack))
+    assert [result.launches[0].delegate_kernels for result in results] == expected
+
+
+def test_a_signature_that_did_not_run_is_no_result(camera, monkeypatch):
+    other = {"score_96x80": "score_80x96"}
+
+    def astray(python, request):
+        return ask(python, {**request, "signature": other[request["signature"]]})
+
+    monkeypatch.setattr(host, "ask", astray)
+    with pytest.raises(
+        RunError, match=r"score_96x80: .* takes uint8 1x80x96x3, what ran took .*\(1, 96, 80, 3\)"
+    ):
+        measure([camera], BenchConfig(runs=1), signature="score_96x80")
+
+
+def test_a_file_without_a_signature_is_measured(unsigned):
+    (result,) = measure([unsigned], BenchConfig(runs=1))
+    assert (result.signature, result.input_types, result.launches[0].delegate_kernels) == (
+        "",
+        ("float32",),
+        1,
+    )
+
+
+def test_random_pixels_span_the_whole_range_and_repeat(camera):
+    opened = child.load({"model": str(camera), "threads": 1, "signature": "score_80x96"})
+    (image,) = opened.inputs.values()
+    drawn = []
+    for seed in (0, 0, 1):
+        child.fill_random(opened, np.random.default_rng(seed))
+        drawn.append(opened.view(image).copy())
+    counts = np.bincount(drawn[0].reshape(-1), minlength=256)
+    assert drawn[0].shape == (1, 96, 80, 3) and counts.min() > 0.5 * counts.mean()
+    assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).mean() > 0.9
+
+
+def test_each_signature_scores_pixels_as_the_runtimes_own_runner_does(camera, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(camera), num_threads=1)
+    for signature, shape in (("score_96x80", (1, 80, 96, 3)), ("score_80x96", (1, 96, 80, 3))):
+        pixels = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+        np.savez(tmp_path / "in.npz", image=pixels)
+        out = tmp_path / f"{signature}.npz"
+        score(camera, out, signature=signature, inputs=[str(tmp_path / "in.npz")])
+        expected = interpreter.get_signature_runner(signature)(image=pixels)["score"]
+        with np.load(out) as got:
+            np.testing.assert_array_equal(got["0"], expected)
+
+
+@pytest.mark.parametrize(
+    ("signature", "words"),
+    [
+        ("", "asked for was ''"),
+        ("tall", r"signatures are \['score_96x80', 'score_80x96'\], asked for was 'tall'"),
+    ],
+)
+def test_a_signature_that_the_runtime_does_not_find_is_refused(camera, tmp_path, signature, words):
+    with pytest.raises(RunError, match=words):
+        score(camera, tmp_path / "out.npz", signature=signature, seed=0)
 
 
 def test_scores_given_inputs_as_pytorch_does(tiny, tmp_path):

@@ -36,6 +36,29 @@ def test_xnnpacks_operators_are_timed(tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("signature", "partitions"), [("whole", 1), ("parted", 2)])
+def test_the_signature_that_is_named_is_profiled(joined, signature, partitions):
+    found = profile(joined, CONFIG, signature)
+    assert (found.partitions, found.name) == (partitions, f"joined.tflite {signature}")
+    assert any(operator.name == "CUMSUM" for operator in found.operators) == (signature == "parted")
+
+
+def test_a_camera_file_is_profiled_by_its_signature(camera, capsys):
+    assert main([str(camera), "--runs", "2", "--signature", "score_80x96"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("camera.tflite score_80x96, uint8 1x96x80x3; ai-edge-litert")
+    brief = json.loads(lines[-1])
+    assert (brief["signature"], brief["partitions"], brief["not_delegated"]) == ("score_80x96", 1, 0)
+    assert main([str(camera)]) == 2
+    said = capsys.readouterr().err
+    assert "found score_96x80 and score_80x96; name one of these with --signature" in said
+
+
+def test_a_file_without_a_signature_is_profiled(unsigned):
+    assert profile(unsigned, CONFIG).signature == ""
+
+
+@pytest.mark.slow
 def test_the_expensive_operators_are_those_with_the_work(large):
     found = profile(large.path, BenchConfig(runs=5))
     first = found.kinds()[0]
@@ -94,7 +117,7 @@ def test_refuses_inputs_that_are_no_float32(folder):
 
     path = folder / "integers.tflite"
     litert_torch.convert(Double(), (torch.zeros(1, 4, dtype=torch.int32),)).export(str(path))
-    with pytest.raises(RunError, match="input 0 is not float32"):
+    with pytest.raises(RunError, match="input 0 is neither float32 nor uint8 nor int8"):
         profile(path, CONFIG)
 
 

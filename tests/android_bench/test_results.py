@@ -6,7 +6,17 @@ import pytest
 from android_bench.errors import InputError
 from android_bench.results import image_size, read, read_all
 
-OPTIONAL = ("input_shapes", "file_precision", "repeated", "evidence", "wait_ms", "init_wait_ms", "steal_ms")
+OPTIONAL = (
+    "input_shapes",
+    "input_types",
+    "signature",
+    "file_precision",
+    "repeated",
+    "evidence",
+    "wait_ms",
+    "init_wait_ms",
+    "steal_ms",
+)
 
 
 def leaves(value, path=()):
@@ -51,9 +61,21 @@ def test_reads_what_the_host_runner_measured(measured, write_bench, tiny):
     assert dict(small.setting)["threads"] == "1" and not small.by_hand
 
 
+def test_what_ran_of_a_file_is_in_the_models_name(steady, write_bench):
+    def named(**fields):
+        (entry,) = read(write_bench("bench.json", [{**steady[0], **fields}]))
+        return entry.model
+
+    camera = {"file": "a/lar_512x512_int8_camera.tflite", "input_types": ["uint8"]}
+    assert named(**camera, signature="serving_default") == "lar uint8"
+    assert named(**camera, signature="score_640x480") == "lar uint8 score_640x480"
+    assert named(signature="") == named(input_types=[]) == "tiny"
+    assert named(input_types=["float32", "uint8", "uint8"]) == "tiny uint8"
+
+
 def test_every_field_is_checked_by_name(measured, tmp_path):
     paths = list(leaves(measured["results"][:1], ("results",)))
-    assert len(paths) == 48
+    assert len(paths) == 50
     for path in paths:
         for wrong in (None, [1], {}, float("nan")):
             data = copy.deepcopy(measured)

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from android_bench.errors import InputError
-from android_bench.tflite_file import read
+from android_bench.tflite_file import Signature, read
 
 
 def test_reads_identity_and_precision(tiny, mark_fp16):
@@ -54,8 +54,15 @@ def test_damaged_bytes_never_end_in_another_error(tiny, tmp_path):
 
 
 def test_reads_input_shapes_in_the_graphs_order(tiny, large):
-    assert read(tiny.path).input_shapes == ((1, 3, 32, 48),)
-    assert read(large.path).input_shapes == ((1, 3, 768, 768),)
+    assert read(tiny.path).signatures == (Signature("serving_default", ("float32",), ((1, 3, 32, 48),)),)
+    assert read(large.path).signatures[0].input_shapes == ((1, 3, 768, 768),)
+
+
+def test_reads_every_signature(camera, unsigned):
+    wide, tall = read(camera).signatures
+    assert (wide.name, wide.takes) == ("score_96x80", "uint8 1x80x96x3")
+    assert (tall.name, tall.takes) == ("score_80x96", "uint8 1x96x80x3")
+    assert read(unsigned).signatures == (Signature("", ("float32",), ((1, 3, 32, 48),)),)
 
 
 @pytest.mark.parametrize(

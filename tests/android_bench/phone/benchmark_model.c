@@ -6,7 +6,7 @@
 
 #include "session.h"
 
-static const char *graph = "", *xnnpack = "true", *fp16 = "false";
+static const char *graph = "", *signature = NULL, *xnnpack = "true", *fp16 = "false";
 static int runs = 50, warmup_runs = 1, threads = 1;
 
 static bool known(const char *flag) {
@@ -19,7 +19,7 @@ static bool known(const char *flag) {
       {"--use_xnnpack=", &xnnpack, NULL},   {"--min_secs=", NULL, NULL},
       {"--max_secs=", NULL, NULL},          {"--warmup_min_secs=", NULL, NULL},
 #ifndef OLD_BUILD
-      {"--xnnpack_force_fp16=", &fp16, NULL},
+      {"--xnnpack_force_fp16=", &fp16, NULL}, {"--signature_to_run_for=", &signature, NULL},
 #endif
   };
   for (size_t index = 0; index < sizeof flags / sizeof *flags; ++index) {
@@ -62,7 +62,7 @@ int main(int count, char **words) {
   printf("INFO: Log parameter values verbosely: [0]\nINFO: Graph: [%s]\nINFO: Loaded model %s\n", graph, graph);
   long before_kb = peak_rss_kb();
   int64_t start = now_us();
-  Session session = open_session(graph, threads, !strcmp(xnnpack, "true"), !strcmp(fp16, "true"));
+  Session session = open_session(graph, signature, threads, !strcmp(xnnpack, "true"), !strcmp(fp16, "true"));
   int64_t init_us = now_us() - start;
   long init_kb = peak_rss_kb() - before_kb;
   if (!strcmp(xnnpack, "true"))

@@ -48,6 +48,22 @@ def test_measures_files_in_turns_on_the_big_core(phone, tiny, large, benchmark_m
     assert (small.device.cpu, small.phone.governor) == ("Small Phone, QEMU cortex-a76", "schedutil")
 
 
+def test_each_signature_of_a_camera_file_is_a_row_of_its_own(
+    phone, camera, benchmark_model, old_benchmark_model
+):
+    heard = []
+    wide, tall = adb_run.measure([camera], CONFIG, benchmark_model, progress=heard.append)
+    assert [text.removeprefix(f"{SERIAL}: ") for text in heard] == [
+        "copying 1 file(s)",
+        "launch 1/1 of camera.tflite score_96x80",
+        "launch 1/1 of camera.tflite score_80x96",
+    ]
+    assert (wide.signature, wide.input_shapes) == ("score_96x80", ((1, 80, 96, 3),))
+    assert (tall.signature, tall.input_types) == ("score_80x96", ("uint8",))
+    with pytest.raises(InputError, match="one that ignores --signature_to_run_for=score_96x80"):
+        adb_run.measure([camera], CONFIG, old_benchmark_model)
+
+
 def test_the_command_writes_what_compare_reads(phone, tiny, benchmark_model, tmp_path, capsys):
     out = tmp_path / "bench.json"
     command = [str(tiny.path), "--benchmark-model", str(benchmark_model), "--force-fp16", "--out", str(out)]

@@ -34,6 +34,12 @@ def test_the_command_measures_ten_runs_of_one_process(phone, tiny, large, tmp_pa
     assert big.peak_memory_mb - small.peak_memory_mb > 10
 
 
+def test_the_signature_that_is_named_runs(phone, tiny, camera):
+    plain, tall = adb_run.measure([tiny.path, camera], CONFIG, None, signature="score_80x96")
+    assert (plain.signature, tall.signature) == ("serving_default", "score_80x96")
+    assert tall.input_shapes == ((1, 96, 80, 3),) and tall.name == f"{camera} score_80x96"
+
+
 def test_what_the_runtime_refuses_is_told_in_its_words(phone, constant_left):
     config = replace(CONFIG, precision=Precision.FP16)
     with pytest.raises(RunError, match=r"the runner failed .exit code 1.: .*failed to delegate BATCH_MATMUL"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.artifact import failed_path, sidecar_path
+from convert import flatbuffer as fb
+from convert.artifact import METADATA_ENTRY, failed_path, sidecar_path
 from convert.delegation import forecast
 from convert.delivery import sizes
 from convert.delivery.__main__ import main
@@ -51,6 +52,21 @@ def test_a_camera_file_scores_photos_as_its_source(
     sidecar = json.loads(sidecar_path(out).read_text())
     assert sidecar["sha256"] == sha256(out) and sidecar["precision"] == "fp32"
     assert sidecar["delivery"] == said["delivery"]
+
+
+def test_what_was_learned_or_approximated_is_said_again(flatbuffer, tmp_path: Path) -> None:
+    source, out = write_tiny(flatbuffer, tmp_path / "tuned.tflite", TINY), tmp_path / "camera.tflite"
+    tuned = {"steps": 2, "images": 6, "held_back": 2, "before": 0.5, "after": 0.25}
+    model = fb.read(source)
+    fb.set_metadata(
+        model, METADATA_ENTRY, json.dumps({**litert.read_metadata(source), "fine_tuned": tuned}).encode()
+    )
+    fb.write(model, source)
+    sidecar_path(source).write_text(json.dumps({"via": "litert", "approximations": ["sparse-pooling"]}))
+    assert main([str(source), "--out", str(out)]) == 0
+    sidecar = json.loads(sidecar_path(out).read_text())
+    assert sidecar["fine_tuned"] == litert.read_metadata(out)["fine_tuned"] == tuned
+    assert sidecar["approximations"] == ["sparse-pooling"]
 
 
 def test_the_models_own_size_is_fitted_by_the_app(tiny: Path, pictures: Path, tmp_path: Path) -> None:

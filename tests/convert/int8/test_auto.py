@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,18 @@ from calibration.sets import CalibrationSet
 from convert import flatbuffer as fb
 from convert.int8 import auto, candidates, sensitivity
 from convert.int8.auto import Search, search
+from convert.int8.findings import Findings
 from convert.int8.front import Budget, OverBudgetError
 from convert.int8.held_out import Division, divide
 from convert.int8.latency import Timing
-from convert.int8.quantize import quantize
+from convert.int8.quantize import apply, quantize
 from convert.int8.recipe import Recipe, plan, read
 from convert.tflite import main
 from mobileiqa.checkpoint import sha256
 from mobileiqa.distortions.apply import distort
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
+from tests.convert.int8.networks import bending
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 SPEC = ModelSpec("small", (InputSpec("image", 16, 16),), trained_on="nothing")
@@ -87,11 +88,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """Every recipe that was really quantized."""
     made: list[Recipe] = []
 
-    def quantizing(path: Path, recipe: Recipe, images: Any, out: Path) -> Any:
+    def applying(found: Findings, recipe: Recipe, out: Path) -> Any:
         made.append(recipe)
-        return quantize(path, recipe, images, out)
+        return apply(found, recipe, out)
 
-    monkeypatch.setattr(candidates, "quantize", quantizing)
+    monkeypatch.setattr(candidates, "apply", applying)
     return made
 
 
@@ -128,6 +129,21 @@ def test_the_ruined_layer_is_the_most_sensitive(fp32: Path, division: Division, 
     assert set(ratios) >= {name for layer in found for name in layer.names}, "tensors keep their names"
     first = sensitivity.order([tuple(found)], ratios, [1.0])[0]
     assert first[0].names == (second(fp32),)
+
+
+def test_a_network_with_hard_swish_is_searched_whole(flatbuffer, save) -> None:
+    """Depthwise convolutions and all heads: 8 bits do not end at a hard-swish."""
+    model = fb.read(save(bending(flatbuffer)))
+    kinds = {
+        model.subgraphs[0].tensors[o.outputs[0]].name.decode(): fb.kind(model, o)
+        for o in model.subgraphs[0].operators
+    }
+    heads = auto._heads(model, "mse")
+    found = sensitivity.layers(model, heads[0][1])
+    assert "DEPTHWISE_CONV_2D" in {kinds[name] for layer in found for name in layer.names}
+    assert [(head.mode, head.float_first) for head, _ in heads] == [
+        *(("static", count) for count in (0, 1, 2, 3, 5)), ("dynamic", 3), ("weights", 3),
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -168,18 +184,18 @@ def test_a_search_that_was_killed_goes_on(
     fp32: Path, division: Division, tmp_path: Path, counted: list[Recipe], recorded: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    wanted, done = Search(Budget(), division, tmp_path / "x.search"), candidates.quantize
+    wanted, done = Search(Budget(), division, tmp_path / "x.search"), candidates.apply
 
-    def killed(path: Path, recipe: Recipe, images: Any, out: Path) -> Any:
+    def killed(found: Findings, recipe: Recipe, out: Path) -> Any:
         if len(counted) == 5:
             raise KeyboardInterrupt
-        return done(path, recipe, images, out)
+        return done(found, recipe, out)
 
-    monkeypatch.setattr(candidates, "quantize", killed)
+    monkeypatch.setattr(candidates, "apply", killed)
     with pytest.raises(KeyboardInterrupt):
         search(fp32, SPEC, wanted)
     assert len(counted) == 5 and not list(wanted.folder.glob("*.tmp"))
-    monkeypatch.setattr(candidates, "quantize", done)
+    monkeypatch.setattr(candidates, "apply", done)
     search(fp32, SPEC, wanted)
     assert len(counted) > 5 and len(counted) == len({str(recipe) for recipe in counted}), (
         "none was made twice"
@@ -229,10 +245,10 @@ def test_a_folder_of_others_is_left_alone(division: Division, tmp_path: Path) ->
 def test_a_candidate_that_the_runtime_refuses_is_no_end(
     fp32: Path, division: Division, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(path: Path, recipe: Recipe, images: Callable[..., Any], out: Path) -> None:
+    def broken(found: Findings, recipe: Recipe, out: Path) -> None:
         out.write_bytes(b"\0\0\0\0TFL3 and no more")
 
-    monkeypatch.setattr(candidates, "quantize", broken)
+    monkeypatch.setattr(candidates, "apply", broken)
     bench = candidates.bench(fp32, SPEC, division, tmp_path / "x.search")
     found = bench.measure(Recipe())
     assert found.srcc is None and "LiteRT can run" in Budget().broken(found)

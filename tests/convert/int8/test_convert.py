@@ -11,7 +11,7 @@ import pytest
 from calibration import select
 from convert.delegation import runtime_delegation
 from convert.graph import read_graph
-from convert.int8 import quantize as quantizing
+from convert.int8 import findings
 from convert.tflite import main
 from mobileiqa.litert import load_spec
 
@@ -91,7 +91,7 @@ def test_ranges_that_are_wrong_fail_the_gate(
     pictures: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the calibration images had been nearly grey: every activation is clipped at a fifth of its range."""
-    observe = quantizing.observe
+    observe = findings.observe
 
     def narrowed(path: Path, images: Any, threads: int = 1) -> Any:
         import dataclasses
@@ -101,7 +101,7 @@ def test_ranges_that_are_wrong_fail_the_gate(
             for name, seen in observe(path, images, threads).items()
         }
 
-    monkeypatch.setattr(quantizing, "observe", narrowed)
+    monkeypatch.setattr(findings, "observe", narrowed)
     path = tmp_path / "int8.tflite"
     code, result = run(
         "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from convert import finish
 from convert import flatbuffer as fb
 from convert.compare import TOLERANCES, Edge, ParityReport, compare
+from convert.graph import read_graph
 from convert.int8 import fine_tune as tuning
 from convert.int8.fine_tune import fine_tune
 from convert.int8.fine_tune_teacher import BLURS, View, judging, lessons, shuffled, taught
@@ -17,6 +20,7 @@ from convert.int8.recipe import Recipe
 from convert.int8.torch_graph import compile_graph, run
 from convert.int8.weights import values, weighted
 from mobileiqa.errors import UserError
+from mobileiqa.zoo import MODELS
 from tests.convert.int8.networks import bending, pictures, uneven
 
 BADLY = Recipe(float_first=0, weights_per="tensor", equalize=False)  # on channels of very different range
@@ -135,6 +139,22 @@ def test_what_cannot_teach_is_refused(pair) -> None:
     with pytest.raises(UserError, match="scores that vary"):
         fine_tune(fp32, int8, lambda number: images[0], 8, 3)
     assert int8.read_bytes() == content
+
+
+def test_the_file_says_that_it_was_fine_tuned(flatbuffer, save) -> None:
+    """By the step of convert.tflite that quantizes and labels; without it, nothing is said."""
+    path = save(uneven(flatbuffer))
+    content, said = path.read_bytes(), []
+    for steps in (2, 0):
+        path.write_bytes(content)
+        images = SimpleNamespace(prepared=lambda: pictures(8))
+        done = finish.quantize(
+            path, SimpleNamespace(spec=MODELS["lar-iqa-single"].spec, checkpoint_sha256=None),
+            SimpleNamespace(recipe=Recipe(float_first=0, fine_tune=steps), calibration=images),
+        )  # fmt: skip
+        said.append(read_graph(path).description)
+        assert said[-1].get("fine_tuned") == (done.tuned.to_json() if steps else None)
+    assert said[0]["fine_tuned"]["steps"] == 2 and "fine_tuned" not in said[1]
 
 
 def test_a_recipe_fine_tunes(flatbuffer, save, tmp_path) -> None:

@@ -13,6 +13,7 @@ from convert import flatbuffer as fb
 from convert.compare import Edge, compare
 from convert.delegation import runtime_delegation
 from convert.graph import read_graph
+from convert.int8 import findings
 from convert.int8 import quantize as quantizing
 from convert.int8 import recipe as recipes
 from convert.int8.activations import LOWEST
@@ -76,7 +77,7 @@ def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch
 
     hard_swish_as_products = quantizing.hard_swish_as_products
     monkeypatch.setattr(quantizing, "hard_swish_as_products", unclipped)
-    monkeypatch.setattr(quantizing, "bent", lambda model: [])  # what it reads is clipped at -3 otherwise
+    monkeypatch.setattr(findings, "bent", lambda model: [])  # what it reads is clipped at -3 otherwise
     quantize(small, Recipe(ranges="min-max", float_first=0), images, wrong)
     expected = score(small, images)
     errors = [np.abs(score(path, images) - expected).max() for path in (right, wrong)]

@@ -1,12 +1,16 @@
 """Recipes on disk."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from convert.int8.recipe import Recipe, read
+from convert import flatbuffer as fb
+from convert.int8.activations import hard_swish_as_products
+from convert.int8.recipe import MODES, Recipe, plan, read
 from mobileiqa.errors import UserError
+from tests.convert.int8.networks import bending
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,18 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"recipe as JSON in .*missing\.json"):
         read(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("float_first", [0, 1, 2])
+def test_a_search_plans_the_file_with_hard_swish_as_it_will_be_quantized(
+    flatbuffer, save, mode: str, float_first: int
+) -> None:
+    """Where hard-swish ended 8 bits, a search saw no depthwise convolution behind it, and took static for dynamic."""
+    path, recipe = save(bending(flatbuffer)), Recipe(mode, float_first=float_first)
+    before, products = plan(fb.read(path), recipe), fb.read(path)
+    hard_swish_as_products(products, defaultdict(lambda: (-4.0, 4.0)))
+    after = plan(products, recipe)
+    assert tuple(name for name in after.static if not name.endswith(("/sixth", "/gate"))) == before.static
+    assert (before.dynamic, before.weights) == (after.dynamic, after.weights)
+    assert (len(before.static) > 4) == (mode == "static")

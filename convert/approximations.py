@@ -1,7 +1,7 @@
 """Changes of a model that are not exact, each off by default: they cost accuracy, which INT8's budget must cover.
 
-    sparse-pooling    LDA averages its large levels over every 2nd, 4th, ... pixel of each row and column, so that
-                      4 x 4 or more are left in a bin
+    sparse-pooling    LDA averages its large levels over every n-th pixel of every m-th row, so that 4 x 4 or more are
+                      left in a bin
     sparser-pooling   the same, 2 x 2 or more
 
 At 1907x1231, LDA's GELU runs over 400 million values, to average them to 22 x 22 bins: 43 x 28 pixels of the
@@ -42,7 +42,7 @@ APPROXIMATIONS = {
     for a in (
         Approximation(
             name,
-            f"LDA averages over every 2nd, 4th, ... pixel, {least} x {least} or more a bin",
+            f"LDA averages over every n-th pixel, {least} x {least} or more a bin",
             partial(_sparse_pooling, least=least),
         )
         for name, least in (("sparse-pooling", 4), ("sparser-pooling", 2))

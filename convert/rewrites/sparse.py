@@ -6,7 +6,7 @@ from mobileiqa.layers.lda import LDA
 
 
 class SparseLDA(LDA):
-    """LDA of every n-th pixel of every n-th row, `least` or more a bin and direction; n is 1 where a level is small."""
+    """LDA of every m-th pixel of every n-th row, `least` or more a bin and direction; 1 where a level is small."""
 
     def __init__(self, source: LDA, least: int) -> None:
         torch.nn.Module.__init__(self)
@@ -14,28 +14,26 @@ class SparseLDA(LDA):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        n = step(x.shape[2], x.shape[3], self.least * self.grid)
-        height, width = (size // n * n for size in x.shape[2:])
-        return super().forward(x[:, :, :height:n, :width:n])
+        n, m = (step(size, self.least * self.grid) for size in x.shape[2:])
+        height, width = x.shape[2] // n * n, x.shape[3] // m * m
+        return super().forward(x[:, :, :height:n, :width:m])
 
 
-def step(height: int, width: int, least: int) -> int:
-    """The largest power of two that leaves `least` pixels in both directions; 1 where there are fewer."""
-    n = 1
-    while min(height, width) // (2 * n) >= least:
-        n *= 2
-    return n
+def step(size: int, least: int) -> int:
+    """The largest step that leaves `least` of `size` pixels; 1 where there are fewer."""
+    return max(1, size // least)
 
 
-def thinned(x: torch.Tensor, n: int) -> torch.Tensor:
-    """Every n-th pixel of every n-th row of a channels-last map (1, H, W, C), as SparseLDA takes them.
+def thinned(x: torch.Tensor, least: int) -> torch.Tensor:
+    """The pixels of a channels-last map (1, H, W, C) that SparseLDA takes: `least` or more in each direction.
 
     By reshaping and cutting: XNNPACK has no slices with a stride, and one left alone splits the graph.
     """
-    if n == 1:
-        return x
     _, height, width, channels = x.shape
-    rows, columns = height // n, width // n
-    x = x[:, : rows * n, : columns * n]
-    x = x.reshape(1, rows, n * columns * n * channels)[:, :, : columns * n * channels]
-    return x.reshape(1, rows, columns, n * channels)[:, :, :, :channels]
+    n, m = step(height, least), step(width, least)
+    if n == m == 1:
+        return x
+    rows, columns = height // n, width // m
+    x = x[:, : rows * n, : columns * m]
+    x = x.reshape(1, rows, n * columns * m * channels)[:, :, : columns * m * channels]
+    return x.reshape(1, rows, columns, m * channels)[:, :, :, :channels]

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
-from convert.rewrites.sparse import SparseLDA, step, thinned
+from convert.rewrites.sparse import SparseLDA, thinned
 from mobileiqa.layers.lda import LDA
 
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
@@ -44,7 +44,7 @@ class StripLDA(nn.Module):
         """See the class."""
         x = x.permute(0, 2, 3, 1)
         if self.least:
-            x = thinned(x, step(x.shape[1], x.shape[2], self.least))
+            x = thinned(x, self.least)
         edges = bins(x.shape[1], self.grid)
         columns = column_pools(x, {end - start for start, end in edges}, self.grid)
         sums = self.strips(x, edges) if x.shape[1] >= 2 * self.grid else self.whole(x, edges)

@@ -187,7 +187,7 @@ def draw(rows: Sequence[Row], found: Sequence[Measured], path: Path) -> None:
     """The multiples against the number of pixels; HyperIQA, whose input is another, is a level."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     sized = [i for i, row in enumerate(rows) if row.case.size != "-"]
     pixels = [width * height / 1e6 for width, height in (parse_size(rows[i].case.size) for i in sized)]
@@ -199,7 +199,7 @@ def draw(rows: Sequence[Row], found: Sequence[Measured], path: Path) -> None:
         xscale="log", xlabel="megapixels", ylabel=f"multiple of {BASE}", title="Latency against input size"
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     with cli.atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 

@@ -41,6 +41,7 @@ class Origin:
     rewrites: tuple[Rewrite, ...] = ()
     max_abs_error: float | None = None  # of all rewrites together, float64
     approximations: tuple[str, ...] = ()
+    fine_tuned: str = ""  # in words
 
 
 @dataclass(frozen=True)
@@ -165,4 +166,13 @@ def _read(content: dict[str, Any]) -> Origin:
         ),
         max_abs_error=applied.get("max_abs_error"),
         approximations=tuple(content.get("approximations") or ()),
+        fine_tuned=_fine_tuned(content.get("fine_tuned")),
     )
+
+
+def _fine_tuned(content: dict[str, Any] | None) -> str:
+    if not content:
+        return ""
+    from convert.int8.fine_tune import FineTuned
+
+    return str(FineTuned(**content))

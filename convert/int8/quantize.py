@@ -161,10 +161,13 @@ def _quantized(path: Path, chosen: Plan, ranges: Mapping[str, Range], weights_pe
     found = {
         name: {"min": np.float32([low]), "max": np.float32([high])} for name, (low, high) in ranges.items()
     }
-    made = quantizer.Quantizer(str(path), recipes.get_quantization_recipe())
-    # Told not to, it draws a progress bar all the same; and it warns of the casts that convert.int8.dead mends.
+    # Told not to, it draws a progress bar all the same; and it warns of memory, and of the casts that
+    # convert.int8.dead mends.
     with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "invalid value encountered in cast")
+        warnings.filterwarnings(
+            "ignore", "invalid value encountered in cast|.*experimental_preserve_all_tensors"
+        )
+        made = quantizer.Quantizer(str(path), recipes.get_quantization_recipe())
         result = made.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     return bytes(result.quantized_model)

@@ -126,3 +126,12 @@ def place(made: Path, path: Path, passed: bool, **fields: Any) -> Path:
         before = "; the file that was there is as it was" if path.exists() else ""
         cli.note(f"failed parity: kept as {target} for inspection, nothing written to {path}{before}")
     return target
+
+
+def fine_tuned_in_words(content: dict[str, Any] | None) -> str:
+    """What the `fine_tuned` of a sidecar or of a file's metadata says, for people; "" for none."""
+    if not content:
+        return ""
+    from convert.int8.fine_tune import FineTuned
+
+    return str(FineTuned(**content))

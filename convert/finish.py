@@ -65,6 +65,6 @@ def quantize(path: Path, source: "Source", int8: "Request") -> "Quantized":
     images = int8.calibration.prepared() if int8.calibration else ()
     quantized = to_int8(path, int8.recipe, images, path)
     model = fb.read(path)
-    _label(model, source, Precision.INT8, quantized.tuned.to_json() if quantized.tuned else None)
+    _label(model, source, Precision.INT8, quantized.fine_tuned)
     fb.write(model, path)
     return quantized

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convert.artifact import fine_tuned_in_words
 from convert.delegation import Forecast, forecast
 from convert.graph import Graph, Tensor, read_graphs
 from convert.memory import macs, parameters, peak, values
@@ -247,9 +248,8 @@ def _model_line(found: dict[str, Any]) -> str:
 
 def _fine_tuned(found: dict[str, Any]) -> list[str]:
     """The line about weights that were learned in 8 bits, as convert.tflite printed it."""
-    from convert.int8.fine_tune import FineTuned
-
-    return [f"fine-tuned: {FineTuned(**found['fine_tuned'])}"] if found["fine_tuned"] else []
+    words = fine_tuned_in_words(found["fine_tuned"])
+    return [f"fine-tuned: {words}"] if words else []
 
 
 def main(argv: Sequence[str] | None = None) -> int:

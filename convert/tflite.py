@@ -67,7 +67,7 @@ def report(
         "seconds": round(done.seconds, 1), "untrained": spec.untrained, "refused": refused,
         "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed, "approximations": done.approximations,
         "input": "uint8" if delivery else "float", "sizes": [str(s) for s in delivery.sizes] if delivery else [],
-        "fine_tuned": q.tuned.to_json() if q and q.tuned else None,
+        "fine_tuned": q.fine_tuned if q else None,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
     }  # fmt: skip
 

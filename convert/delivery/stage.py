@@ -65,13 +65,12 @@ def _placed(
     done: "Converted", made: Path, path: Path, passed: bool, delivery: Delivery | None = None
 ) -> Path:
     """Where the staged file `made` is now, with its sidecar."""
-    tuned = done.quantized.tuned if done.quantized else None
     fields: dict[str, Any] = {
         "precision": str(done.precision), "via": str(done.via), "spec": done.source.spec,
         "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
         "rewrites": done.rewrites.to_json(), "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
         "approximations": done.approximations, "delivery": delivery.to_json() if delivery else None,
-        "fine_tuned": tuned.to_json() if tuned else None,
+        "fine_tuned": done.quantized.fine_tuned if done.quantized else None,
     }  # fmt: skip
     return place(made, path, passed, **fields)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from convert import flatbuffer as fb
 from convert.int8 import rounding
 from convert.int8.moments import Moments
-from convert.int8.weights import bias_of, matrices, replace, stored, values, weighted
+from convert.int8.weights import bias_of, matrices, replace, scales, stored, values, weighted
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -93,13 +93,13 @@ def _round(model: "Model", quantized: "Model", pair: Pair, moments: Moments, bia
     """Codes of least error; returns how many are not the nearest."""
     before = values(quantized, pair.quantized)
     weights = matrices(pair.kind, values(model, pair.weight), pair.channels).astype(np.float64)
-    scales = _scales(quantized, pair.quantized, weights.shape[:2])
-    key = pair.weight, bias, scales.tobytes()
+    steps = _scales(quantized, pair.quantized, weights.shape[:2])
+    key = pair.weight, bias, steps.tobytes()
     if key not in known:
         h = moments.covariance
         if not bias:
             h = h + moments.mean[:, :, None] * moments.mean[:, None, :]
-        codes = rounding.least_error(weights, scales, h)
+        codes = rounding.least_error(weights, steps, h)
         known[key] = stored(pair.kind, codes, before.shape).astype(before.dtype)
     replace(quantized, pair.quantized, known[key])
     return int((known[key] != before).sum())
@@ -121,5 +121,5 @@ def _shift(model: "Model", quantized: "Model", pair: Pair, moments: Moments) -> 
 
 def _scales(model: "Model", index: int, shape: tuple[int, ...]) -> Floats:
     """A tensor's scales, one for all or one for each output, in `shape`."""
-    scales = np.asarray(model.subgraphs[0].tensors[index].quantization.scale, np.float64)
-    return np.broadcast_to(scales if len(scales) == 1 else scales.reshape(shape), shape)
+    found = scales(model, index)
+    return np.broadcast_to(found if len(found) == 1 else found.reshape(shape), shape)

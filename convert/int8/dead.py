@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
-from convert.int8.weights import bias_of, replace, values, weighted
+from convert.int8.weights import bias_of, replace, scales, values, weighted
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -40,13 +40,13 @@ def widen(model: "Model", quantized: "Model") -> int:
     Returns how many. Operators that share a weight (bands of rows) share the widest scale that one of them needs.
     """
     operators = _biased(model, quantized)
-    scales = {o.weight: _scales(quantized, o.weight) for o in operators}
-    needed = dict(scales)
+    given = {o.weight: scales(quantized, o.weight) for o in operators}
+    needed = dict(given)
     for o in operators:
         least = np.abs(o.exact_bias) / (FITS * o.input_scale)
-        needed[o.weight] = np.maximum(needed[o.weight], least if len(scales[o.weight]) > 1 else least.max())
+        needed[o.weight] = np.maximum(needed[o.weight], least if len(given[o.weight]) > 1 else least.max())
     # Stored as float32: a scale may lie that much below.
-    wider = {weight: needed[weight] > now * (1 + 1e-6) for weight, now in scales.items()}
+    wider = {weight: needed[weight] > now * (1 + 1e-6) for weight, now in given.items()}
     for o in operators:
         if wider[o.weight].any():
             _rescale(quantized, o, needed[o.weight], wider[o.weight])
@@ -60,27 +60,23 @@ def _biased(model: "Model", quantized: "Model") -> list[_Biased]:
         bias, exact_bias = bias_of(after), bias_of(before)
         if bias is None or exact_bias is None or values(quantized, bias).dtype != np.int32:
             continue
-        scale = float(_scales(quantized, int(after.inputs[0]))[0])
+        scale = float(scales(quantized, int(after.inputs[0]))[0])
         found.append(
             _Biased(weight, bias, scale, values(model, exact), values(model, exact_bias).astype(np.float64))
         )
     return found
 
 
-def _scales(model: "Model", index: int) -> Floats:
-    return np.asarray(model.subgraphs[0].tensors[index].quantization.scale, np.float64)
-
-
-def _rescale(quantized: "Model", o: _Biased, scales: Floats, wider: NDArray[np.bool_]) -> None:
+def _rescale(quantized: "Model", o: _Biased, wide: Floats, wider: NDArray[np.bool_]) -> None:
     """Codes and scales of the channels that are `wider`, of weight and bias."""
     weight, bias = (quantized.subgraphs[0].tensors[index] for index in (o.weight, o.bias))
     along = [
         -1 if axis == weight.quantization.quantizedDimension else 1 for axis in range(o.exact_weight.ndim)
     ]
-    along = along if len(scales) > 1 else [1] * o.exact_weight.ndim
-    codes = np.clip(np.rint(o.exact_weight / scales.reshape(along)), -127, 127)
+    along = along if len(wide) > 1 else [1] * o.exact_weight.ndim
+    codes = np.clip(np.rint(o.exact_weight / wide.reshape(along)), -127, 127)
     replace(quantized, o.weight, np.where(wider.reshape(along), codes, values(quantized, o.weight)))
-    steps = o.input_scale * scales
+    steps = o.input_scale * wide
     replace(quantized, o.bias, np.where(wider, np.rint(o.exact_bias / steps), values(quantized, o.bias)))
-    weight.quantization.scale = scales.astype(np.float32)
+    weight.quantization.scale = wide.astype(np.float32)
     bias.quantization.scale = steps.astype(np.float32)

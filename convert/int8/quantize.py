@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class Quantized:
     equalized: int = 0
     corrected: Corrected = dataclasses.field(default_factory=Corrected)
     tuned: "FineTuned | None" = None
+
+    @property
+    def fine_tuned(self) -> dict[str, Any] | None:
+        """`tuned`, JSON-ready, as the file, its sidecar and the command's last line have it."""
+        return self.tuned.to_json() if self.tuned else None
 
 
 def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) -> Quantized:

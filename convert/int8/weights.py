@@ -49,6 +49,11 @@ def values(model: "Model", index: int) -> NDArray[Any]:
     return np.frombuffer(content, types[tensor.type]).reshape([int(n) for n in tensor.shape])
 
 
+def scales(model: "Model", index: int) -> NDArray[np.float64]:
+    """A quantized tensor's scales: one, or one for each channel."""
+    return np.asarray(model.subgraphs[0].tensors[index].quantization.scale, np.float64)
+
+
 def replace(model: "Model", index: int, new: NDArray[Any]) -> None:
     """Gives a constant tensor other values, cast to its type; a buffer that others share is left alone."""
     new = new.astype(values(model, index).dtype)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.artifact import sidecar_path
+from convert.artifact import fine_tuned_in_words, sidecar_path
 from convert.graph import Graph, read_graph
 from convert.int8.layers import precision
 from mobileiqa.checkpoint import sha256
@@ -166,13 +166,5 @@ def _read(content: dict[str, Any]) -> Origin:
         ),
         max_abs_error=applied.get("max_abs_error"),
         approximations=tuple(content.get("approximations") or ()),
-        fine_tuned=_fine_tuned(content.get("fine_tuned")),
+        fine_tuned=fine_tuned_in_words(content.get("fine_tuned")),
     )
-
-
-def _fine_tuned(content: dict[str, Any] | None) -> str:
-    if not content:
-        return ""
-    from convert.int8.fine_tune import FineTuned
-
-    return str(FineTuned(**content))

@@ -8,9 +8,7 @@ them may round another way: its score moves as INT8 itself does, not by 1e-3 (LI
 must hold there to the last bit is the score of the pixels that the graph made.
 """
 
-import contextlib
 import dataclasses
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from calibration import select
 from convert import flatbuffer as fb
@@ -33,6 +31,8 @@ from mobileiqa import litert, score
 from mobileiqa.checkpoint import sha256
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import Fit, ModelSpec
+from tests.convert.varied import answer as run
+from tests.convert.varied import varied
 
 pytestmark = pytest.mark.slow
 MODEL_SIZE = "112x96"
@@ -40,23 +40,10 @@ WIDE, TALL = (192, 160), (160, 192)
 SIZES = ",".join(f"{width}x{height}" for width, height in (WIDE, TALL))
 
 
-def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, dict[str, Any]]:
-    """A command's exit code and its last line."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        code = main([*arguments])
-    return code, json.loads(out.getvalue().strip().splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen photos of the camera's sizes, sharp to blurred, clean to noisy: there must be something to rank."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(16):
-        width, height = (WIDE, TALL)[i % 2]
-        image = photo(i, width, height).filter(ImageFilter.GaussianBlur((i % 4) * 0.8))
-        noise = np.random.default_rng(i).normal(0, 6 * (i // 4), (height, width, 3))
-        Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8)).save(folder / f"p{i}.png")
-    return folder
+    """Photos of the camera's sizes."""
+    return varied(photo, tmp_path_factory.mktemp("pictures"), WIDE, TALL)
 
 
 @pytest.fixture(scope="module")

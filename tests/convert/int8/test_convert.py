@@ -1,7 +1,5 @@
 """`convert.tflite --int8` from end to end: the reference checkpoint, on photos; and a gate that fails."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,29 +12,19 @@ from convert.graph import read_graph
 from convert.int8 import findings
 from convert.tflite import main
 from mobileiqa.litert import load_spec
+from tests.convert.varied import answer, varied
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 SIZE = "256x256"  # of the reference model: quick, and enough of a photo
 
 
 def run(*arguments: str) -> tuple[int, dict[str, Any]]:
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        code = main([*arguments])
-    return code, json.loads(out.getvalue().strip().splitlines()[-1])
+    return answer(main, *arguments)
 
 
 @pytest.fixture(scope="module")
 def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen photos, sharp to blurred and clean to noisy: a model must have something to rank."""
-    import numpy as np
-    from PIL import Image, ImageFilter
-
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(16):
-        image = photo(i, 300, 280).filter(ImageFilter.GaussianBlur((i % 4) * 0.8))
-        noise = np.random.default_rng(i).normal(0, 6 * (i // 4), (280, 300, 3))
-        Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8)).save(folder / f"p{i}.png")
-    return folder
+    return varied(photo, tmp_path_factory.mktemp("pictures"), (300, 280))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ preprocessing cannot be separated; the same JSON is written beside it (PATH.json
 pickled code is ever run.
 """
 
-import hashlib
 import json
 import pickle
 import struct
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mobileiqa import cli
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
+from mobileiqa.integrity import sha256
 from mobileiqa.keys import to_published
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, build, entry
@@ -82,12 +82,6 @@ def load(path: Path | str) -> "tuple[nn.Module, ModelSpec]":
         path.name,
         "name a checkpoint file; a .tflite file is run with mobileiqa.score --model",
     )
-
-
-def sha256(path: Path | str) -> str:
-    """The file's SHA-256 in hex."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_spec(path: Path | str) -> ModelSpec:

@@ -4,6 +4,8 @@ A `UserError` becomes one line on stderr and exit code 2 (see cli.py). `assert` 
 only.
 """
 
+from mobileiqa.text import printable
+
 
 class UserError(ValueError):
     """The user's input was wrong; the message says what was expected, what was found and what to do."""
@@ -18,5 +20,5 @@ class UserError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space made one blank, so that an error stays on one line."""
-    return " ".join(text.split())
+    """`text` on one line: every run of white space is one blank, other control characters are written out."""
+    return printable(" ".join(text.split()))

@@ -24,9 +24,16 @@ HEAVY = ("torch", "torchvision", "timm", "scipy", "matplotlib", *TFLITE_OR_ONNX)
 FORBIDDEN = {
     "mobileiqa": ("convert", "calibration", "android_bench"),
     "calibration": ("torch", "timm", "convert", "android_bench"),
-    "android_bench": ("mobileiqa", "convert", "calibration", "torch", "timm", "PIL"),
+    "android_bench": ("mobileiqa.preprocess", "convert", "calibration", "torch", "timm", "PIL"),
     "convert": ("android_bench.host", "android_bench.cli", "android_bench.stats"),
 }
+
+SHARED = {
+    "mobileiqa",
+    "mobileiqa.errors",
+    "mobileiqa.cli",
+    "mobileiqa.text",
+}  # what android_bench may take of mobileiqa
 
 
 def modules(package: str) -> list[str]:
@@ -51,6 +58,11 @@ def test_package_imports_nothing_it_must_not(package: str) -> None:
     loaded = loaded_after(modules(package))
     assert package in loaded
     assert not loaded & set(FORBIDDEN[package])
+
+
+def test_android_bench_takes_of_mobileiqa_only_what_needs_nothing() -> None:
+    loaded = {name for name in loaded_after(modules("android_bench")) if name.split(".")[0] == "mobileiqa"}
+    assert loaded <= SHARED
 
 
 @pytest.mark.parametrize("package", ["mobileiqa", "convert", "calibration", "android_bench"])

@@ -1,0 +1,80 @@
+"""Text from outside (file names, model names, messages of other programs) where people or programs read it.
+
+A file name may hold anything but NUL and '/': a line feed and it forges a row of a table, ESC and it moves the
+cursor or sets the window's title, '=' and a spreadsheet computes it, '<script>' and a page runs it, two '$' and
+matplotlib reads a formula. Each place that shows text has one function here, and text that went through it is text.
+Nothing is imported beyond the standard library: every package may use this.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_FORMULA = re.compile(
+    r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
+)  # the last four: full width, which Excel takes for the same
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""`text` with every character that is not seen as itself written out: ESC as \x1b, line feed as \n.
+
+    That is all of Unicode's control, format (also those that turn the direction of writing round), separator,
+    surrogate, private and unassigned characters, but the blank and those in `keep`. A byte that is no UTF-8, which
+    Python keeps as a surrogate, is written as that byte: \xff. For tables, notes, logs and errors.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in keep else _escaped(character)
+        for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def markup(text: str, keep: str = "") -> str:
+    """`text` for an element or a quoted attribute of HTML, SVG or XML; what XML forbids is written out."""
+    return escape(printable(text, keep))
+
+
+def plot_text(text: str) -> str:
+    r"""`text` for matplotlib, which draws it as it is: no formula between two '$', no entry left out for its '_'."""
+    drawn = printable(text).replace("$", r"\$")
+    return f" {drawn}" if drawn.startswith("_") else drawn
+
+
+def csv_cell(value: Any) -> Any:
+    """`value` for a cell of a CSV file: text that a spreadsheet would compute gets a "'" in front.
+
+    Only text: numbers stay numbers. Text that begins with "'" and such a sign gets one more, so that `csv_value`
+    gives every text back as it was.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def csv_value(cell: str) -> str:
+    """What `csv_cell` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    r"""Rows as CSV with '\n' at their ends, every cell through `csv_cell`."""
+    return "".join(map(_csv_row, rows))
+
+
+def _csv_row(row: Iterable[Any]) -> str:
+    r"""One row. Python's writer quotes '\r' in a cell only where rows end with it, so they do until here."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow([csv_cell(value) for value in row])
+    return line.getvalue().removesuffix("\r\n") + "\n"

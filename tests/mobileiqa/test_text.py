@@ -1,0 +1,78 @@
+"""Hostile text is shown as text: in terminals, CSV, XML and plots."""
+
+import csv
+import io
+import os
+import unicodedata
+from xml.etree import ElementTree
+
+import pytest
+
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.text import csv_cell, csv_text, csv_value, markup, plot_text, printable
+
+NAMES = (
+    "plain.jpg", "Übung ñ 写真 🙂.jpg", "a\nb", "a\r0.99", "\x1b[2J", "\x1b]0;title\x07", "\u202egpj.exe",
+    "\u2066x\u2069", "\u200f", "x\u2028y", "\x85", "\x9b31m", "\ufeff", "\udcff\udc80", "\ue000", "\ufffe", "\x00",
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-1", "'quoted'", "＝1", "<script>alert(1)</script>",
+    '"onload="x', "'x", "]]>", "&amp;", "$a$", "\\$x$", "$", "_hidden", "a^{b}", "\\frac", "%n{0}", "",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("写真 é.jpg", "写真 é.jpg"),
+        ("a\n0.99  b.jpg\r\t", r"a\n0.99  b.jpg\r\t"),
+        ("\x1b]8;;http://x\x07", r"\x1b]8;;http://x\x07"),
+        ("\u202egpj.exe\u2069", r"\u202egpj.exe\u2069"),
+        ("\x85\u2028\U000e0001", r"\u0085\u2028\U000e0001"),
+        (os.fsdecode(b"\xff.jpg"), r"\xff.jpg"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_is_not_seen_as_itself_is_written_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_control_or_direction_survives(name: str) -> None:
+    shown = printable(name)
+    assert not any(unicodedata.category(c)[0] == "C" or unicodedata.bidirectional(c) == "B" for c in shown)
+    shown.encode()  # no surrogate is left, so it prints
+    assert printable(shown) == shown
+
+
+def test_what_is_kept_is_named() -> None:
+    assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
+
+
+def test_errors_are_printable() -> None:
+    error = UserError("an image", "\x1b[31m\u202ex\n  of\tit", "look")
+    assert one_line(str(error)) == r"expected an image; found \x1b[31m\u202ex of it; look"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_csv_cell_is_no_formula_and_comes_back(name: str) -> None:
+    cell = csv_cell(name)
+    assert cell[:1] not in tuple("=+-@\t\r＝") and csv_value(cell) == name
+    (row,) = csv.reader(io.StringIO(csv_text([[name, -1.5, None]]), newline=""), strict=True)
+    assert [csv_value(value) for value in row] == [name, "-1.5", ""]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_markup_is_text_in_elements_and_attributes(name: str) -> None:
+    root = ElementTree.fromstring(f"<a b=\"{markup(name)}\" c='{markup(name)}'>{markup(name)}</a>")
+    assert [root.text or "", root.get("b"), root.get("c")] == [printable(name)] * 3 and len(root) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matplotlib_draws_the_text_itself(name: str) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    drawn, is_formula = Text()._preprocess_math(plot_text(name))
+    assert not is_formula and drawn.removeprefix(" ") == printable(name)
+    axes = Figure().add_subplot()
+    axes.plot([1], label=plot_text(name))
+    assert not name or len(axes.legend().get_texts()) == 1

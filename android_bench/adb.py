@@ -7,6 +7,7 @@ prints an end mark behind its output, and an answer without the mark is a device
 import os
 import re
 import select
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -31,7 +32,18 @@ STATES = {
     "recovery": "start Android on it",
     "sideload": "start Android on it",
     "bootloader": "start Android on it",
+    "rescue": "start Android on it",
+    "connecting": "wait a moment, and run again",
+    "detached": "run `adb attach`, or reconnect the cable",
+    "unknown": "reconnect the cable, or run `adb reconnect`",
 }
+# A line of `adb devices`. Most clients put a tab behind the serial number, some blanks; it may hold blanks itself
+# ("adb-R5 (2)._adb-tls-connect._tcp"), so the state is what is known. With `-l` words with a colon follow.
+LISTED = re.compile(
+    r"(?P<serial>\S.*?)[ \t]+"
+    rf"(?:(?P<denied>no permissions\b.*)|(?P<state>device|host|{'|'.join(STATES)})(?:[ \t]+\S+:\S*)*)"
+)
+HEADER = "List of devices attached"
 
 # The holder of a folder on a device: it waits for the word that the run is over. Where its input ends without it, the
 # cable was pulled, adb crashed or this process was killed; a push under way makes the folder anew then, so it looks
@@ -77,8 +89,23 @@ def devices(adb: str) -> dict[str, str]:
     listed = _run([adb, "devices"], SHORT_S, "adb devices")
     if listed.returncode:
         raise RunError(f"adb devices: {last_words(listed.stdout, listed.stderr)}")
-    rows = [line.split("\t", 1) for line in listed.stdout.splitlines() if "\t" in line]
-    return {serial: state.strip() for serial, state in rows}
+    return parse_devices(listed.stdout)
+
+
+def parse_devices(listed: str) -> dict[str, str]:
+    """What `adb devices` prints, with or without `-l`. Raises RunError for a line that cannot be read."""
+    attached = {}
+    for line in map(str.strip, listed.rpartition(HEADER)[2].splitlines()):
+        if not line or line.startswith("*"):  # "* daemon started successfully"
+            continue
+        if match := LISTED.fullmatch(line):
+            attached[match["serial"]] = match["denied"] or match["state"]
+        elif "\t" in line:  # a state of a later adb
+            serial, state = line.split("\t", 1)
+            attached[serial.strip()] = state.strip()
+        else:
+            raise RunError(f"adb devices: a line that cannot be read: {line}")
+    return attached
 
 
 def choose(wanted: Sequence[str]) -> list[Device]:
@@ -123,7 +150,9 @@ def push(device: Device, local: Path, remote: str) -> None:
     """Copies a file to the phone and makes it runnable. Raises RunError when it does not arrive whole."""
     size = local.stat().st_size
     timeout_s = SHORT_S + size / 1e6 / SLOWEST_PUSH_MB_PER_S
-    pushed = _run(device.command("push", str(local), remote), timeout_s, f"{device.serial}: pushing {local}")
+    # Absolute: adb takes a name that begins with a dash for an option.
+    command = device.command("push", str(local.absolute()), remote)
+    pushed = _run(command, timeout_s, f"{device.serial}: pushing {local}")
     said = pushed.stdout + pushed.stderr
     if "No space left" in said:
         code, room = shell(device, f"df -k {FOLDER}")
@@ -133,7 +162,8 @@ def push(device: Device, local: Path, remote: str) -> None:
         )
     if pushed.returncode:
         raise gone(device, last_words(pushed.stdout, pushed.stderr))
-    code, found = shell(device, f"chmod 755 {remote} && wc -c < {remote}")
+    name = shlex.quote(remote)
+    code, found = shell(device, f"chmod 755 {name} && wc -c < {name}")
     if code or found.strip() != str(size):
         raise RunError(f"{device.serial}: {local} did not arrive whole: {found.strip()}")
 

@@ -24,10 +24,6 @@ LAUNCH_TIMEOUT_S = 600.0
 CANNOT_EXECUTE = 126  # what shells and their tools exit with
 # Ten runs after warm-up, their mean: AI Benchmark's protocol, in processes of benchmark_model whose every run is known.
 PROTOCOL = {"runs": benchmark_model.MOST_RUNS, "launches": 5}
-# The process writes to a file, read afterwards: nothing travels over the cable while it is timed. Its number is
-# what the folder's holder stops it by.
-LAUNCH = """cd {folder} && sh -c 'echo $$ > {program}.pid; exec taskset {mask:x} {start} {flags}' > said 2>&1
-code=$?; cat said; rm -f said {program}.pid; exit $code"""
 Progress = Callable[[str], None]
 
 
@@ -87,6 +83,20 @@ def measure(
             return [result for job in jobs for result in job.result()]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # where one phone failed, no other one is begun
+
+
+def launch_script(folder: str, program: str, mask: int, words: Sequence[str]) -> str:
+    """A script for the phone's shell that runs exactly `words`, pinned to the CPUs of `mask`, and prints what they say.
+
+    The process writes to a file, read afterwards: nothing travels over the cable while it is timed. Its number is
+    what the folder's holder stops it by. Two shells read the words, so they are quoted once for each.
+    """
+    pid = shlex.quote(f"{program}.pid")
+    inner = f"echo $$ > {pid}; exec {shlex.join(['taskset', f'{mask:x}', *words])}"
+    return (
+        f"cd {shlex.quote(folder)} && sh -c {shlex.quote(inner)} > said 2>&1\n"
+        f"code=$?; cat said; rm -f said {pid}; exit $code"
+    )
 
 
 def headline(result: BenchResult) -> str:
@@ -157,8 +167,8 @@ def _launch(bench: _Bench, device: Device, folder: str, part: Part, cpus: tuple[
     """One process on the phone."""
     program, mask = bench.program, sum(1 << cpu for cpu in cpus)
     model = f"{bench.files.index(part.file.path)}.tflite"
-    flags = shlex.join(program.options(bench.config, model, part.asked))
-    script = LAUNCH.format(folder=folder, program=program.name, start=program.start, mask=mask, flags=flags)
+    words = [*program.start, *program.options(bench.config, model, part.asked)]
+    script = launch_script(folder, program.name, mask, words)
     where = f"{device.serial}: {part.where}"
     code, said = shell(device, script, bench.timeout_s)
     if "No space left" in said:

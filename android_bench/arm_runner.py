@@ -76,7 +76,7 @@ def program() -> Program:
     return Program(
         PROGRAM,
         {file.name: file for file in sorted(folder().iterdir())},
-        " ".join(start(".")),
+        start("."),
         f"{runtime()}, {PROGRAM} {digest[:12]}",
         "arm64-v8a",
         options,

@@ -102,7 +102,7 @@ def program(path: Path) -> Program:
     return Program(
         NAME,
         {NAME: path},
-        f"./{NAME}",
+        [f"./{NAME}"],
         f"{NAME} {digest[:12]}",
         abi,
         flags,

@@ -10,6 +10,7 @@ subgraph_index 4).
 import hashlib
 import json
 import mmap
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtim
 CONVERTED_AS = "mobileiqa"  # where `convert.tflite` writes the model's spec and the file's precision
 # TensorType -> numpy's name.
 TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
+SIGNATURE_NAME = re.compile(r"[\w./:-]{1,256}")  # words: they stand in tables, file names and commands
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA, _MODEL_SIGNATURES = 2, 4, 6, 7
 _SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE, _TENSOR_TYPE = 0, 1, 0, 1
 _SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 2, 4
@@ -118,8 +120,19 @@ def _signatures(data: mmap.mmap) -> tuple[Signature, ...]:
         if not name_at or index >= len(graphs):
             raise struct.error("a signature without a name or a subgraph")
         start, size = _vector(data, name_at)
-        found.append(Signature(data[start : start + size].decode(), *graphs[index]))
+        found.append(Signature(_word(data[start : start + size].decode()), *graphs[index]))
     return tuple(found) or (Signature("", *(graphs[0] if graphs else ((), ()))),)
+
+
+def _word(name: str) -> str:
+    """A signature's name. Raises InputError for one that is no word; "" is the name of a signature without one."""
+    if name and not SIGNATURE_NAME.fullmatch(name):
+        raise InputError(
+            "signature names of letters, digits and _ . - / : (at most 256)",
+            repr(name[:60]),
+            "convert the model again with another name",
+        )
+    return name
 
 
 def _inputs(data: mmap.mmap, graph: int) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:

@@ -5,6 +5,7 @@ import pytest
 
 from android_bench.errors import InputError
 from android_bench.tflite_file import Signature, read
+from tests.android_bench.conftest import edited
 
 
 def test_reads_identity_and_precision(tiny, mark_fp16):
@@ -79,3 +80,23 @@ def test_reads_the_precision_that_our_converter_wrote(tiny, tmp_path, with_metad
     path.write_bytes(with_metadata(tiny.path.read_bytes(), "mobileiqa", content))
     assert read(path).precision == expected
     assert read(tiny.path).precision == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["a; touch X; : #", "a b", "a\nb", "\x1b[2J", "'", "$(x)", "x" * 257, "\u202ea", "a\x00"]
+)
+def test_a_signature_that_is_no_word_is_refused(tiny, tmp_path, name):
+    path = edited(tiny.path, tmp_path / "named.tflite", lambda model: rename(model, name))
+    with pytest.raises(InputError, match="signature names of letters") as error:
+        read(path)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["serving_default", "decode.1/b:0", "größe_90x70", "-x"])
+def test_words_of_other_converters_are_names(tiny, tmp_path, name):
+    path = edited(tiny.path, tmp_path / "named.tflite", lambda model: rename(model, name))
+    assert read(path).signatures[0].name == name
+
+
+def rename(model, name):
+    model.signatureDefs[0].signatureKey = name.encode()

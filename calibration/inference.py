@@ -51,6 +51,8 @@ def differences(stored: ModelSpec, wanted: ModelSpec) -> list[str]:
     if names[0] != names[1]:
         return [f"inputs: {', '.join(names[0])} stored, {', '.join(names[1])} wanted"]
     found = []
+    if stored.color_management != wanted.color_management:
+        found = [f"color_management: {stored.color_management} stored, {wanted.color_management} wanted"]
     for old, new in zip(stored.inputs, wanted.inputs, strict=True):
         for field in dataclasses.fields(old):
             before, after = getattr(old, field.name), getattr(new, field.name)

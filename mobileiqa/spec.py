@@ -41,6 +41,13 @@ class ColorSpace(StrEnum):
     YUV = "yuv"
 
 
+class ColorManagement(StrEnum):
+    """What the numbers of a photo with a colour profile mean before they become an input."""
+
+    SRGB = "srgb"  # converted to sRGB, as a phone's Bitmap or CGImage holds it
+    AS_STORED = "as_stored"  # the profile is not looked at: for weights that were trained so
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """One named input: float32 NCHW, (crops, 3, height_px, width_px), value (pixel / 255 - mean) / std."""
@@ -96,8 +103,10 @@ class ModelSpec:
     license: str = ""
     origin: str = ""
     trained_on: str = ""  # empty: untrained
+    color_management: ColorManagement = ColorManagement.SRGB
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "color_management", ColorManagement(self.color_management))
         names = [i.name for i in self.inputs]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"model {self.name!r}: input names must be present and distinct, got {names}")

@@ -27,6 +27,9 @@ def test_json_keeps_what_is_not_default():
     spec = ModelSpec("x", (odd, IMAGE), (1.0, 5.0), False, "CC0", "here", "KonIQ-10k")
     again = from_json(json.loads(json.dumps(spec.to_json())))
     assert again == spec and not again.untrained
+    assert from_json({**spec.to_json(), "color_management": "as_stored"}).color_management == "as_stored"
+    with pytest.raises(UserError, match="color_management|ColorManagement"):
+        from_json({**spec.to_json(), "color_management": "cmyk"})
     assert again.inputs[0].color_space is ColorSpace.YUV and again.inputs[0].resize_px == (40, 50)
 
 

@@ -28,7 +28,7 @@ def test_json_keeps_what_is_not_default():
     again = from_json(json.loads(json.dumps(spec.to_json())))
     assert again == spec and not again.untrained
     assert from_json({**spec.to_json(), "color_management": "as_stored"}).color_management == "as_stored"
-    with pytest.raises(UserError, match="color_management|ColorManagement"):
+    with pytest.raises(UserError, match=r"(?i)color_?management"):
         from_json({**spec.to_json(), "color_management": "cmyk"})
     assert again.inputs[0].color_space is ColorSpace.YUV and again.inputs[0].resize_px == (40, 50)
 

@@ -1,29 +1,30 @@
 """Source files that load one camera file in an app: its names, sizes, golden scores and tolerance filled in.
 
-The templates beside this file are whole programs in their languages; what is a fact of the file stands in them
-as @@NAME. Scores are written as the shortest decimals that give the same doubles in every one of the languages.
+The templates beside this file are whole programs in their languages. Where a fact of the file stands, they say how
+it becomes source, and which: @@literal(file), @@comment(about). languages.py does the former, in every language.
 """
 
-import json
 import re
-import string
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convert.delivery import golden, seal
 from convert.graph import read_graph
+from convert.snippets.languages import AGAIN, LANGUAGES, Language, comment, number, side, word
 from mobileiqa import litert
 from mobileiqa.camera import Delivery
 from mobileiqa.checkpoint import sha256
-from mobileiqa.errors import UserError, one_line
+from mobileiqa.errors import UserError
 from mobileiqa.litert import OUTPUT
 from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.typed_json import decode, parse
 from mobileiqa.zoo import UNTRAINED
 
 TEMPLATES = Path(__file__).with_name("templates")
-AGAIN = "deliver the model again"
+LONGEST_STEM = 100  # of the file's name, of which names of classes and sources are made
+PLACEHOLDER = re.compile(r"@@(?P<how>\w+)\((?P<what>\w+)\)")
 
 
 @dataclass(frozen=True)
@@ -35,80 +36,146 @@ class Source:
     row: str = ""
 
 
-# In names and rows: CLASS and SNAKE of the file's name; a size's signature, width and height, its golden scores.
-LANGUAGES: dict[str, tuple[Source, ...]] = {
+SOURCES: dict[str, tuple[Source, ...]] = {
     "kotlin": (
-        Source("Scorer.kt.in", "{CLASS}.kt", '            Size("{signature}", {width}, {height}, {scores}),'),
+        Source(
+            "Scorer.kt.in",
+            "@@word(class_name).kt",
+            "            Size(@@literal(signature), @@side(width_px), @@side(height_px), @@numbers(scores)),",
+        ),
     ),
     "java": (
         Source(
             "Scorer.java.in",
-            "{CLASS}.java",
-            '        new Size("{signature}", {width}, {height}, {scores}),',
+            "@@word(class_name).java",
+            "        new Size(@@literal(signature), @@side(width_px), @@side(height_px), @@numbers(scores)),",
         ),
     ),
     "swift": (
         Source(
             "Scorer.swift.in",
-            "{CLASS}.swift",
-            '    Size(signature: "{signature}", width: {width}, height: {height}, scores: [{scores}]),',
+            "@@word(class_name).swift",
+            "    Size(signature: @@literal(signature), width: @@side(width_px), height: @@side(height_px),"
+            " scores: [@@numbers(scores)]),",
         ),
     ),
     "c++": (
-        Source("scorer.hpp.in", "{SNAKE}.hpp"),
+        Source("scorer.hpp.in", "@@word(snake).hpp"),
         Source(
-            "scorer.cpp.in", "{SNAKE}.cpp", '    {{"{signature}", {width}, {height}, {{{scores}}}}},'
+            "scorer.cpp.in",
+            "@@word(snake).cpp",
+            "    {@@literal(signature), @@side(width_px), @@side(height_px), {@@numbers(scores)}},",
         ),
     ),
     "python": (
-        Source("scorer.py.in", "{SNAKE}.py", '    ("{signature}", {width}, {height}, ({scores})),'),
+        Source(
+            "scorer.py.in",
+            "@@word(snake).py",
+            "    (@@literal(signature), @@side(width_px), @@side(height_px), (@@numbers(scores))),",
+        ),
     ),
-}  # fmt: skip
+}
 
 
-class _Template(string.Template):
-    delimiter = "@@"
+@dataclass(frozen=True)
+class SizeFacts:
+    """One size, its signature, and what the golden images score there."""
+
+    signature: str
+    width_px: int
+    height_px: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class GoldenVectors:
+    """The metadata entry `mobileiqa_golden`, as convert.delivery writes it."""
+
+    arithmetic: str
+    images: dict[str, str]
+    tolerance: float
+    sizes: tuple[SizeFacts, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the templates name, as the file has it."""
+
+    file: str
+    stem: str
+    class_name: str
+    snake: str
+    title: str
+    about: str
+    score: str
+    fit: str
+    input: str
+    output: str
+    tolerance: float
+    images: tuple[str, ...]
+    sizes: tuple[SizeFacts, ...]
+
+    @property
+    def names(self) -> str:
+        """The golden images, for people."""
+        return ", ".join(self.images)
 
 
 def render(path: Path) -> dict[str, str]:
     """File name -> content, of every language. Raises UserError for a file that is none of convert.delivery's."""
-    facts, rows = _facts(path)
-    sources = [source for language in LANGUAGES.values() for source in language]
+    return sources(read_facts(path))
+
+
+def sources(facts: Facts) -> dict[str, str]:
+    """File name -> content. Raises UserError for facts that no source can hold."""
     return {
-        source.name.format(**facts): _Template(_text(source.template)).substitute(
-            facts, SIZES="\n".join(source.row.format(**row) for row in rows)
+        fill(source.name, facts, LANGUAGES[language], source): fill(
+            (TEMPLATES / source.template).read_text(encoding="utf-8"), facts, LANGUAGES[language], source
         )
-        for source in sources
+        for language, parts in SOURCES.items()
+        for source in parts
     }
 
 
-def _text(template: str) -> str:
-    return (TEMPLATES / template).read_text(encoding="utf-8")
+def fill(template: str, facts: Any, language: Language, source: Source) -> str:
+    """`template` with every placeholder as source; what was filled in is not looked at again."""
+    ways: dict[str, Callable[[Any], str]] = {
+        "literal": language.literal,
+        "literals": lambda texts: ", ".join(map(language.literal, texts)),
+        "comment": comment,
+        "word": word,
+        "number": number,
+        "numbers": lambda scores: ", ".join(map(number, scores.values())),
+        "side": side,
+        "count": lambda items: str(len(items)),
+        "rows": lambda sizes: "\n".join(fill(source.row, size, language, source) for size in sizes),
+    }
+    return PLACEHOLDER.sub(lambda match: ways[match["how"]](getattr(facts, match["what"])), template)
 
 
-def _facts(path: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """What the templates name, and the rows of the table of sizes."""
+def read_facts(path: Path) -> Facts:
+    """What the templates name. Raises UserError unless the file is a whole camera file with names for sources."""
     delivery, spec, vectors = _read(path)
-    rows = list(_rows(vectors))
     low, high = spec.score_range
-    names = _names(path)
-    facts = {
-        **names,
-        "TITLE": f"Made by convert.snippets for {path.name}, SHA-256 {sha256(path)}.",
-        "ABOUT": _about(delivery, spec, str(litert.read_metadata(path).get("precision"))),
-        "SCORE": f"{low:g} to {high:g}, {'higher' if spec.higher_is_better else 'lower'} is better",
-        "FIT": _fit(delivery, spec),
-        "INPUT": _word(delivery.input),
-        "OUTPUT": OUTPUT,
-        "TOLERANCE": repr(float(vectors["tolerance"])),
-        "IMAGES": ", ".join(f'"{name}"' for name in golden.IMAGES),
-        "NAMES": ", ".join(golden.IMAGES),
-        "COUNT": str(len(golden.IMAGES)),
-    }
-    return facts, rows
+    class_name, snake = _names(path)
+    return Facts(
+        file=path.name,
+        stem=path.stem,
+        class_name=class_name,
+        snake=snake,
+        title=f"Made by convert.snippets for {path.name}, SHA-256 {sha256(path)}.",
+        about=_about(delivery, spec, str(litert.read_metadata(path).get("precision"))),
+        score=f"{low:g} to {high:g}, {'higher' if spec.higher_is_better else 'lower'} is better",
+        fit=_fit(delivery, spec),
+        input=word(delivery.input),
+        output=OUTPUT,
+        tolerance=vectors.tolerance,
+        images=tuple(golden.IMAGES),
+        sizes=vectors.sizes,
+    )
 
 
-def _read(path: Path) -> tuple[Delivery, ModelSpec, dict[str, Any]]:
+def _read(path: Path) -> tuple[Delivery, ModelSpec, GoldenVectors]:
     """What the file takes, its model, and its golden vectors; UserError unless it is a whole camera file."""
     delivery = litert.delivery_of(path)
     if delivery is None:
@@ -119,57 +186,52 @@ def _read(path: Path) -> tuple[Delivery, ModelSpec, dict[str, Any]]:
         )
     if not seal.read_seal(path).intact:
         raise UserError(f"{path} as it was delivered", "a broken seal", "run `python -m convert.selftest`")
-    vectors = json.loads(read_graph(path).metadata[golden.ENTRY])
-    if vectors["images"] != {name: formula for name, (_, formula) in golden.IMAGES.items()}:
-        raise UserError(f"the golden images {', '.join(golden.IMAGES)}", str(vectors["images"]), AGAIN)
-    return delivery, litert.load_spec(path), vectors
+    return delivery, litert.load_spec(path), _vectors(path)
 
 
-def _rows(vectors: dict[str, Any]) -> Iterator[dict[str, str]]:
-    for size in vectors["sizes"]:
-        yield {
-            "signature": _word(size["signature"]),
-            "width": str(int(size["width_px"])),
-            "height": str(int(size["height_px"])),
-            "scores": ", ".join(repr(float(size["scores"][name])) for name in golden.IMAGES),
-        }
-
-
-def _names(path: Path) -> dict[str, str]:
-    """FILE, and the names of class and file made of it."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", path.name):
+def _vectors(path: Path) -> GoldenVectors:
+    """The golden vectors, checked: whoever damages a file can seal it again."""
+    content = read_graph(path).metadata.get(golden.ENTRY)
+    if content is None:
+        raise UserError(f"golden vectors in {path}", "none", AGAIN)
+    vectors = decode(GoldenVectors, parse(content, f"the golden vectors of {path}", AGAIN), str(path), AGAIN)
+    formulas = {name: formula for name, (_, formula) in golden.IMAGES.items()}
+    if vectors.images != formulas or not vectors.sizes:
         raise UserError(
-            "a file name of letters, digits, '.', '_' and '-'", repr(path.name), "rename the file"
+            f"the golden images {', '.join(formulas)}", ", ".join(vectors.images) or "none", AGAIN
         )
-    words = [word for word in re.split(r"[._-]", path.stem) if word]
+    for size in vectors.sizes:
+        word(size.signature)
+        if list(size.scores) != list(formulas):
+            raise UserError(f"scores of {', '.join(formulas)}", ", ".join(size.scores) or "none", AGAIN)
+    return vectors
+
+
+def _names(path: Path) -> tuple[str, str]:
+    """The names of the class and of the sources in lower case, made of the file's."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", path.name) or len(path.stem) > LONGEST_STEM:
+        raise UserError(
+            f"a file name of letters, digits, '.', '_' and '-', at most {LONGEST_STEM}",
+            repr(path.name),
+            "rename the file",
+        )
+    words = [part for part in re.split(r"[._-]", path.stem) if part]
     if not words or words[0][0].isdigit():
         words = ["model", *words]
     words.append("scorer")
-    return {
-        "FILE": path.name,
-        "STEM": path.stem,
-        "CLASS": "".join(word[0].upper() + word[1:] for word in words),
-        "SNAKE": "_".join(word.lower() for word in words),
-    }
-
-
-def _word(text: str) -> str:
-    """`text`, which goes into code: a word, or a UserError."""
-    if not re.fullmatch(r"\w+", text):
-        raise UserError("names of letters, digits and '_' in the file", repr(text), AGAIN)
-    return text
+    return "".join(part[0].upper() + part[1:] for part in words), "_".join(part.lower() for part in words)
 
 
 def _about(delivery: Delivery, spec: ModelSpec, precision: str) -> str:
     note = f" The weights are {UNTRAINED}." if spec.untrained else ""
-    return one_line(f"{spec.name} ({precision}): one uint8 RGB image of {delivery} in, score out.{note}")
+    return f"{spec.name} ({precision}): one uint8 RGB image of {delivery} in, score out.{note}"
 
 
 def _fit(delivery: Delivery, spec: ModelSpec) -> str:
     """What the app does with a photo first."""
     if not delivery.fitted:
         return "It has the camera's own size: resize and crop are in the file."
-    wanted = spec.inputs[0]
-    if wanted.fit is Fit.RESIZE:
-        return f"Resize it to {delivery} first: {wanted.resample}, antialiased, aspect ratio not kept."
+    model_input = spec.inputs[0]
+    if model_input.fit is Fit.RESIZE:
+        return f"Resize it to {delivery} first: {model_input.resample}, antialiased, aspect ratio not kept."
     return f"Cut its centre of {delivery} out first, with black around what is smaller."

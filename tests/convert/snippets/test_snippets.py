@@ -184,6 +184,43 @@ def test_names_that_are_no_words_never_reach_the_code(camera: Path) -> None:
         render(camera)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"tolerance": 0.001', b'"tolerance": NaN', "NaN, which is no JSON"),
+        (b'"tolerance": 0.001', b'"tolerance": 1e999', "which no float64 holds"),
+        (b'"tolerance": 0.001', b'"tolerance": "x"', "tolerance: 'x', expected float"),
+        (b'"width_px": 90', b'"width_px": -90', "sides of 1"),
+        (b'"width_px": 90', b'"width_px": 90.5', "expected int"),
+        (b"score_90x70", b"class", "no keyword"),
+        (b"score_90x70", b"1abc", "names of letters"),
+        (b"score_90x70", b"a\\u0000", "names of letters"),
+        (b'"scores": {"ramp"', b'"scores": {"rump"', "scores of ramp, tiles, noise"),
+        (b'"arithmetic"', b'"sizes": [], "arithmetic"', "twice"),
+    ],
+)
+def test_golden_vectors_that_are_none_are_one_line(
+    old: bytes, new: bytes, words: str, camera: Path, capsys
+) -> None:
+    model, content = fb.read(camera), litert.read_metadata(camera)
+    assert _golden(camera).count(old) >= 1
+    fb.set_metadata(model, golden.ENTRY, _golden(camera).replace(old, new, 1))
+    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
+    deliver._write(model, camera, content)
+    assert main([str(camera), "--out", str(camera.with_name("out"))]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not camera.with_name("out").exists()
+
+
+def test_a_hostile_precision_stays_in_its_comment(camera: Path, tmp_path: Path) -> None:
+    model, content = fb.read(camera), litert.read_metadata(camera)
+    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
+    deliver._write(model, camera, {**content, "precision": "fp32\\u000a*/ int evil = 1; /*\nint worse;"})
+    about = "(fp32(U+005C)u000a(U+002A)/ int evil = 1; /(U+002A) int worse;): one uint8 RGB image"
+    for name, source in render(camera).items():
+        assert about in source and source.isascii(), name
+
+
 @pytest.mark.slow
 def test_cpp(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path: Path) -> None:
     import ai_edge_litert

@@ -93,7 +93,7 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
 
 def load_spec(path: Path | str) -> ModelSpec:
     """The ModelSpec inside an .onnx file that `export_onnx` wrote."""
-    return specs.from_json(read_metadata(path)["spec"])
+    return specs.from_json(read_metadata(path)["spec"], str(path))
 
 
 def _forget_origins(model: "onnx.ModelProto") -> None:

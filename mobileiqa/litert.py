@@ -65,7 +65,7 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
         found, path = _json_object(sidecar.read_bytes(), sidecar), sidecar
     if "spec" not in found:
         raise UserError(f'"spec" in the metadata of {path}', f"only {sorted(found)}", _CONVERT)
-    return specs.from_json(found["spec"])
+    return specs.from_json(found["spec"], str(path))
 
 
 def inputs_of(path: str | os.PathLike[str]) -> Prepare:

@@ -5,15 +5,26 @@ The spec is part of a model's identity: it is saved with a checkpoint and inside
 """
 
 import dataclasses
-import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_SIDE_PX = 8192
+MAX_PIXELS = MAX_SIDE_PX**2  # of all crops together: 805 MB of float32
+MAX_INPUTS = 16
+MIN_WIDTH = 1e-6  # of a score range: scores are divided by it
+MAX_WORDS = 4096  # characters of a description
+
+_SIDE = {"range": (1, MAX_SIDE_PX)}
+# A name becomes part of file names, of tensors' names and of generated sources: no slash, quote or backslash.
+_NAME = re.compile(r"\w[\w .+()-]{0,127}")
 
 
 class Fit(StrEnum):
@@ -53,28 +64,25 @@ class InputSpec:
     """One named input: float32 NCHW, (crops, 3, height_px, width_px), value (pixel / 255 - mean) / std."""
 
     name: str
-    height_px: int
-    width_px: int
+    height_px: int = field(metadata=_SIDE)
+    width_px: int = field(metadata=_SIDE)
     fit: Fit = Fit.RESIZE
     resample: Resample = Resample.BICUBIC
     color_space: ColorSpace = ColorSpace.RGB
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    crops: int = 1
-    resize_px: tuple[int, int] | None = None  # (height, width) before random crops
+    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, metadata={"range": (-1e6, 1e6)})
+    std: tuple[float, float, float] = field(default=IMAGENET_STD, metadata={"range": (1e-6, 1e6)})
+    crops: int = field(default=1, metadata={"range": (1, 1024)})
+    resize_px: tuple[int, int] | None = field(
+        default=None, metadata=_SIDE
+    )  # (height, width) before random crops
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fit", Fit(self.fit))
-        object.__setattr__(self, "resample", Resample(self.resample))
-        object.__setattr__(self, "color_space", ColorSpace(self.color_space))
-        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
-        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
-        if self.resize_px is not None:
-            object.__setattr__(self, "resize_px", tuple(int(v) for v in self.resize_px))
-        if self.height_px < 1 or self.width_px < 1 or self.crops < 1:
-            raise ValueError(f"input {self.name!r}: size and crops must be positive, got {self}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f"input {self.name!r}: mean and std need three values, std positive")
+        _check_fields(self, f"input {self.name!r}")
+        if self.crops * self.height_px * self.width_px > MAX_PIXELS:
+            raise ValueError(
+                f"input {self.name!r}: {self.crops} crops of {self.width_px}x{self.height_px} pixels, "
+                f"more than {MAX_PIXELS} in all"
+            )
         if (self.fit is Fit.RANDOM_CROPS) != (self.resize_px is not None):
             raise ValueError(f"input {self.name!r}: resize_px goes with random_crops, and only with it")
         if self.crops > 1 and self.fit is not Fit.RANDOM_CROPS:
@@ -98,7 +106,7 @@ class ModelSpec:
 
     name: str
     inputs: tuple[InputSpec, ...]
-    score_range: tuple[float, float] = (0.0, 1.0)
+    score_range: tuple[float, float] = field(default=(0.0, 1.0), metadata={"range": (-1e9, 1e9)})
     higher_is_better: bool = True
     license: str = ""
     origin: str = ""
@@ -106,14 +114,21 @@ class ModelSpec:
     color_management: ColorManagement = ColorManagement.SRGB
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "color_management", ColorManagement(self.color_management))
+        where = f"model {self.name!r}"
+        _check_fields(self, where)
+        for name in ("license", "origin", "trained_on"):
+            words = getattr(self, name)
+            if not words.isprintable() or len(words) > MAX_WORDS:
+                raise ValueError(f"{where}: {name} needs printable words, at most {MAX_WORDS} characters")
         names = [i.name for i in self.inputs]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"model {self.name!r}: input names must be present and distinct, got {names}")
-        low, high = self.score_range
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not 1 <= len(names) <= MAX_INPUTS or len(set(names)) != len(names):
             raise ValueError(
-                f"model {self.name!r}: score_range must be finite, low < high, got {low}..{high}"
+                f"{where}: input names must be present and distinct, at most {MAX_INPUTS}, got {names[:MAX_INPUTS]}"
+            )
+        low, high = self.score_range
+        if high - low < MIN_WIDTH:
+            raise ValueError(
+                f"{where}: score_range must be finite, low < high by {MIN_WIDTH:g} or more, got {low}..{high}"
             )
 
     @property
@@ -165,21 +180,22 @@ class ModelSpec:
         return dataclasses.asdict(self)
 
 
-def from_json(data: dict[str, Any]) -> ModelSpec:
-    """The ModelSpec of `to_json`'s dict. Raises UserError when fields are missing, unknown or malformed."""
+def from_json(data: Any, source: str = "the model's metadata") -> ModelSpec:
+    """The ModelSpec of `to_json`'s dict. Raises UserError when fields are missing, unknown, malformed or too large.
+
+    source: where `data` was read, for the error.
+    """
+    return typed_json.decode(ModelSpec, data, source, "convert or save the model again with this version")
+
+
+def _check_fields(spec: "InputSpec | ModelSpec", where: str) -> None:
+    """Raises ValueError, which begins with `where`, for a field of another type, out of bounds, or an odd name."""
     try:
-        inputs = tuple(InputSpec(**entry) for entry in data["inputs"])
-        rest = {k: v for k, v in data.items() if k != "inputs"}
-        if "score_range" in rest:
-            low, high = rest["score_range"]
-            rest["score_range"] = (float(low), float(high))
-        return ModelSpec(inputs=inputs, **rest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            "a model spec as mobileiqa writes it",
-            f"{type(error).__name__}: {error}",
-            "convert or save the model again with this version",
-        ) from error
+        typed_json.conform(spec)
+        if not _NAME.fullmatch(spec.name):
+            raise ValueError("the name needs letters, digits, blanks and _.+()-, at most 128")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{typed_json.shortened(where, 100)}: {error}") from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -68,6 +68,18 @@ def decode(cls: type[T], value: Any, source: str, todo: str = _TODO) -> T:
         ) from error
 
 
+def conform(instance: Any) -> None:
+    """Checks the fields of a frozen dataclass as `decode` does, in its __post_init__; strings become StrEnums.
+
+    Raises TypeError or ValueError, naming the field.
+    """
+    hints = _hints(type(instance))
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        typed = _typed(hints[field.name], value, field.name, field.metadata.get("range"))
+        object.__setattr__(instance, field.name, typed)
+
+
 def shortened(text: str, characters: int = 300) -> str:
     """`text`, its middle left out where it is longer: an error stays readable whatever the file holds."""
     if len(text) <= characters:
@@ -150,6 +162,8 @@ def _typed(hint: Any, value: Any, where: str, bounds: tuple[float, float] | None
             key: _typed(arguments[1], content, f"{where}.{key}", bounds) for key, content in value.items()
         }
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value  # it checked itself
         return _dataclass(hint, value, where)  # type: ignore[arg-type]
     return value if hint is Any else _scalar(hint, value, where, bounds)
 

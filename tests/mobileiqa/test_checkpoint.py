@@ -132,8 +132,8 @@ def test_a_safetensors_file_of_another_origin_is_named(small: torch.nn.Module, t
     ("header", "words"),
     [
         ("not JSON", "JSON in the header of x.safetensors"),
-        ("[]", "a model spec"),
-        ('{"name": "x"}', "KeyError: 'inputs'"),
+        ("[]", "ModelSpec as this version writes it"),
+        ('{"name": "x"}', "inputs: missing"),
         (json.dumps(SPEC.to_json() | {"name": "vgg-iqa"}), "'vgg-iqa'"),
         (json.dumps(SPEC.to_json() | {"name": "hyperiqa"}), "tensors of the model in x.safetensors"),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -75,10 +76,10 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.mark.parametrize("score_range", [(1.0, 1.0), (1.0, 0.0), (0.0, NAN), (NAN, 1.0), (0.0, INFINITY)])
 def test_a_score_range_needs_a_width(score_range: tuple[float, float]):
     """Tolerances are in units of high - low: zero or less would let anything pass, or divide by zero."""
-    with pytest.raises(ValueError, match="low < high"):
+    with pytest.raises(ValueError, match=r"low < high|score_range\[[01]\]: .*, expected a finite number"):
         ModelSpec("x", (IMAGE,), score_range)
     data = ModelSpec("x", (IMAGE,)).to_json()
-    with pytest.raises(UserError, match="low < high"):
+    with pytest.raises(UserError, match=r"low < high|score_range\[[01]\]: .*, expected a finite number"):
         from_json({**data, "score_range": list(score_range)})
 
 
@@ -106,14 +107,90 @@ def test_inputs_must_be_present_and_distinct(inputs: tuple):
 def test_malformed_json_is_the_users_error(spoil):
     data = json.loads(json.dumps(ModelSpec("x", (IMAGE,)).to_json()))
     spoil(data)
-    with pytest.raises(UserError, match="model spec as mobileiqa writes it"):
+    with pytest.raises(UserError, match="ModelSpec as this version writes it, in the model's metadata"):
         from_json(data)
 
 
 @pytest.mark.parametrize("data", [[], "spec", None, 3])
 def test_json_that_is_no_object_is_the_users_error(data: object):
-    with pytest.raises(UserError, match="model spec"):
+    with pytest.raises(UserError, match="ModelSpec"):
         from_json(data)
+
+
+# Every one of them was believed once, or ended in a TypeError or MemoryError far away.
+WRONG_INPUTS = [
+    ({"height_px": 64.0}, "height_px: 64.0, expected int"),
+    ({"height_px": True}, "height_px: True, expected int"),
+    ({"height_px": "64"}, "height_px: '64', expected int"),
+    ({"width_px": 8193}, "width_px: 8193, expected 1..8192"),
+    ({"width_px": 10**9}, "width_px"),
+    ({"width_px": None}, "width_px: null"),
+    ({"crops": 2.0}, "crops: 2.0, expected int"),
+    ({"crops": 10**6}, "crops"),
+    ({"std": (INFINITY, 1.0, 1.0)}, "std"),
+    ({"std": (-1.0, 1.0, 1.0)}, "std"),
+    ({"std": (1e-300, 1.0, 1.0)}, "std"),
+    ({"std": (True, 1.0, 1.0)}, "std[0]: True, expected float"),
+    ({"mean": (NAN, 0.0, 0.0)}, "mean"),
+    ({"mean": ("0.5", 0.5, 0.5)}, "mean[0]: '0.5', expected float"),
+    ({"mean": "0.5"}, "mean: '0.5', expected a list"),
+    ({"fit": True}, "fit: True, expected one of"),
+    ({"fit": "random_crops", "resize_px": (500.0, 500)}, "resize_px[0]"),
+    ({"fit": "random_crops", "resize_px": (10**6, 500)}, "resize_px[0]"),
+    ({"height_px": 8192, "width_px": 8192, "fit": "random_crops", "resize_px": (8192, 8192), "crops": 2}, "in all"),
+    ({"name": ""}, "the name needs letters"),
+    ({"name": "a/b"}, "the name needs letters"),
+    ({"name": "a\u001b[31m"}, "the name needs letters"),
+    ({"name": "x" * 200}, "the name needs letters"),
+    ({"name": ["x"]}, "name: a list, expected str"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "words"), WRONG_INPUTS)
+def test_an_input_of_other_types_or_beyond_bounds_is_refused(fields: dict, words: str):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        dataclasses.replace(IMAGE, **fields)
+    data = ModelSpec("x", (IMAGE,)).to_json()
+    with pytest.raises(UserError, match=re.escape(words)):
+        from_json({**data, "inputs": [{**data["inputs"][0], **fields}]})
+
+
+WRONG_MODELS = [
+    ({"higher_is_better": "512"}, "higher_is_better: '512', expected bool"),
+    ({"higher_is_better": 1}, "higher_is_better: 1, expected bool"),
+    ({"score_range": (0.0, 1e300)}, "score_range[1]"),
+    ({"score_range": (0.0, 5e-324)}, "low < high"),
+    ({"score_range": ("0", 1.0)}, "score_range[0]: '0', expected float"),
+    ({"score_range": (0.0, 1.0, 2.0)}, "score_range: 3 values, expected 2"),
+    ({"name": "../../x"}, "the name needs letters"),
+    ({"name": "a\\u000a"}, "the name needs letters"),
+    ({"name": "\u202egnp"}, "the name needs letters"),
+    ({"name": []}, "name: a list, expected str"),
+    ({"license": "a\nb"}, "license needs printable words"),
+    ({"trained_on": "x" * 5000}, "trained_on needs printable words"),
+    ({"trained_on": 3}, "trained_on: 3, expected str"),
+    ({"origin": None}, "origin: null, expected str"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), WRONG_MODELS)
+def test_a_model_of_other_types_or_beyond_bounds_is_refused(fields: dict, words: str):
+    spec = ModelSpec("x", (IMAGE,))
+    with pytest.raises(ValueError, match=re.escape(words)):
+        dataclasses.replace(spec, **fields)
+    with pytest.raises(UserError, match=re.escape(words)):
+        from_json({**spec.to_json(), **fields}, "x.json")
+
+
+def test_too_many_inputs_are_refused():
+    many = tuple(dataclasses.replace(IMAGE, name=f"i{n}") for n in range(17))
+    with pytest.raises(ValueError, match="at most 16"):
+        ModelSpec("x", many)
+
+
+@pytest.mark.parametrize("name", ["lar-iqa v2.1 (test)", "modèle_1", "a+b"])
+def test_names_of_words_are_taken(name: str):
+    assert from_json(ModelSpec(name, (IMAGE,)).to_json()).name == name
 
 
 @pytest.mark.parametrize("fit", [Fit.RESIZE, Fit.CENTER_CROP])

@@ -1,32 +1,38 @@
-"""Image files to 8-bit RGB, the way a person sees them; every file is untrusted.
+"""Image files to 8-bit sRGB, the way a person sees them on a phone; every file is untrusted.
 
-EXIF orientation is applied. Transparent pixels are shown on white, as a page or a viewer shows them, so that
-colours hidden under transparency do not count. 16-bit samples keep their high byte, as Pillow and OpenCV do.
-Of a phone's MPO file (a photo with a second picture behind it) the photo is read. Colour profiles are not
-applied: the published models were trained without. Refused: animations and pages, floating-point and other
-samples whose range is unknown, vector formats (EPS would start Ghostscript, WMF a system library).
+EXIF orientation is applied. Transparent pixels are shown on white. Colours are converted to sRGB where the file says
+that they are others (see color_profiles). Of a phone's MPO file (a photo with a second picture behind it) and of a
+layered PSD the photo is read; reduced versions and masks in a TIFF are no pages. Refused: animations and pages,
+previews of camera raw files, wrong checksums, floating-point and other samples whose range is unknown, pictures of
+which nothing is visible, vector formats (EPS would start Ghostscript, WMF a system library).
 """
 
+import hashlib
+import logging
 import os
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+import PIL
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from mobileiqa import color_profiles, image_checks, image_formats, image_samples
+from mobileiqa.color_profiles import ColorTags
 from mobileiqa.errors import UserError
+from mobileiqa.image_formats import pillow_formats
+from mobileiqa.image_samples import Stored
+from mobileiqa.image_search import find_images as find_images
+from mobileiqa.spec import ColorManagement
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors make 199.8 megapixels
 
-_TIFF_BITS_PER_SAMPLE = 258
-_NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
+_MANY_IN_ONE = {"MPO", "PSD", "HEIF"}  # formats whose first picture is the whole photo, whatever follows
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,99 +57,86 @@ _DAMAGED = (
     struct.error,
     zlib.error,
 )
+# Grey TIFFs that Pillow's decoders can read but its table does not list: byte order, photometric, bits.
+_GREY_TIFFS = {
+    (b"MM", 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
+    (b"II", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"MM", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"MM", 1, (1,), 1, (12,), ()): ("I;16", "I;12"),
+}
 _pillow_settings = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
-def load_image(path: str | os.PathLike[str]) -> Image.Image:
-    """The picture in a file, upright, as a mode RGB image of 8 bits.
+def load_image(path: str | os.PathLike[str], colors: ColorManagement = ColorManagement.SRGB) -> Image.Image:
+    """The picture in a file, upright, as a mode RGB image of 8 bits; its colours sRGB, or as stored.
 
     Raises UserError, naming the file, when it is missing, not a file, not readable, empty, not an image,
-    damaged, larger than MAX_PIXELS (seen in its header, before decoding), animated, zero-sized, or when the
-    range of its samples is unknown.
+    damaged, larger than MAX_PIXELS (seen in its header, before decoding), animated, zero-sized, a preview, wholly
+    transparent, or when the range of its samples is unknown. A colour profile that says nothing about the pixels
+    is logged, once per file, and not applied.
     """
     path = Path(path)
-    with _user_errors(str(path)):
+    with _user_errors(str(path), path):
         _check_file(path)
-        with _pillow_limits(), Image.open(path, formats=_formats()) as image:
-            return _upright_rgb(image, str(path))
+        with _pillow_limits(), Image.open(path, formats=pillow_formats()) as image:
+            with path.open("rb") as file:
+                stored = image_samples.read_stored(file, image.format, str(path))
+            return _upright_rgb(image, stored, str(path), colors)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, colors: ColorManagement = ColorManagement.SRGB) -> Image.Image:
     """The same from a Pillow image of any mode, lazily opened or in memory: a new mode RGB image, upright.
 
     Raises UserError as load_image does.
     """
     name = str(getattr(image, "filename", "")) or "the image"
-    with _user_errors(name):
-        return _upright_rgb(image, name)
-
-
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Every file named, and every image below every folder named: once each, folders sorted by path.
-
-    Folders are searched to any depth for the suffixes Pillow knows, in either case; hidden files and folders
-    are left out. Raises UserError when a path does not exist, or when there is no image at all.
-    """
-    found: dict[Path, None] = {}
-    named = [Path(path) for path in paths]
-    for path in named:
-        if path.is_dir():
-            found.update(dict.fromkeys(sorted(_images_below(path))))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise UserError("an image or a folder of images", f"nothing at {path}", "check the path")
-    if not found:
-        raise UserError(
-            "at least one image",
-            f"none in {', '.join(map(str, named)) or 'no paths'}",
-            "name image files, or folders that hold some (JPEG, PNG, WebP, TIFF...)",
-        )
-    return list(found)
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    suffixes = _suffixes()
-    for root, folders, files in os.walk(folder, onerror=_fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(root, name)
-
-
-def _fail(error: OSError) -> None:
-    raise error  # os.walk would leave out a folder that it may not read
+    with _user_errors(name), _pillow_limits():
+        return _upright_rgb(image, _stored_of(image, name), name, colors)
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in Image.ID if name not in _NOT_RASTER)
+def decoding_sha256() -> str:
+    """Changes with the code that decodes: stored pixels of another version must not be found."""
+    digest = hashlib.sha256(PIL.__version__.encode())
+    for module in ("images", "image_samples", "image_checks", "color_profiles", "tiff_directories"):
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    return digest.hexdigest()
 
 
-@cache
-def _suffixes() -> frozenset[str]:
-    formats = {*_formats(), "MPO"}  # MPO has a suffix, but is opened as a kind of JPEG
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+def _stored_of(image: Image.Image, name: str) -> Stored:
+    """The Stored of an image that was opened and not loaded; what is known of one in memory is in its mode."""
+    file = getattr(image, "fp", None)
+    if file is None or file.closed:
+        return Stored()
+    position = file.tell()
+    try:
+        return image_samples.read_stored(file, image.format, name)
+    finally:
+        file.seek(position)
 
 
 @contextmanager
 def _pillow_limits() -> Iterator[None]:
     """Pillow refuses more than MAX_PIXELS (twice its limit, which only warns), and its warnings stay inside.
 
-    Both settings are global to the process, so they change under a lock and are put back.
+    The settings are global to the process, so they change under a lock and are put back.
     """
     with _pillow_settings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
+        added = {key: value for key, value in _GREY_TIFFS.items() if key not in TiffImagePlugin.OPEN_INFO}
+        TiffImagePlugin.OPEN_INFO.update(added)
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+            for key in added:
+                del TiffImagePlugin.OPEN_INFO[key]
 
 
 @contextmanager
-def _user_errors(name: str) -> Iterator[None]:
+def _user_errors(name: str, path: Path | None = None) -> Iterator[None]:
     """Whatever Pillow raises on bad input becomes a UserError that names the image."""
     try:
         yield
@@ -154,17 +147,39 @@ def _user_errors(name: str) -> Iterator[None]:
             f"at most {MAX_PIXELS / 1e6:g} megapixels in {name}", str(error), "scale the image down first"
         ) from error
     except UnidentifiedImageError as error:
-        raise UserError(
-            f"an image in {name}", "no image format that Pillow knows", "give a JPEG, PNG, WebP, TIFF... file"
-        ) from error
+        raise _unidentified(name, path) from error
     except PermissionError as error:
         raise UserError(f"a readable file at {name}", "no permission to read it", "check its mode") from error
     except _DAMAGED as error:
+        variant = image_formats.variant(path) if path else ""
+        reason = str(error) or type(error).__name__
         raise UserError(
             f"a whole image in {name}",
-            f"a truncated or damaged one ({str(error) or type(error).__name__})",
+            f"a truncated or damaged one ({reason}{f'; {variant}' if variant else ''})",
             "copy or export the image again",
         ) from error
+
+
+def _unidentified(name: str, path: Path | None) -> UserError:
+    """What the file is, where that can be told."""
+    variant = image_formats.variant(path) if path else ""
+    if path is None or not variant:
+        return UserError(
+            f"an image in {name}", "no image format that Pillow knows", "give a JPEG, PNG, WebP, TIFF... file"
+        )
+    if variant.startswith("TIFF"):
+        try:
+            with path.open("rb") as file:
+                image_checks.check_photo(file, name, path.suffix.lower() in image_formats.RAW_SUFFIXES)
+        except UserError as error:
+            return error
+    if "camera raw" in variant:
+        todo = image_checks.DEVELOP
+    elif variant.startswith(("HEIC", "HEIF")):
+        todo = f"{image_formats.INSTALL_HEIC}, or export it as JPEG"
+    else:
+        todo = "export it as 8-bit JPEG, PNG or TIFF"
+    return UserError(f"an image in {name}", f"{variant}: damaged, or no image format that Pillow reads", todo)
 
 
 def _check_file(path: Path) -> None:
@@ -180,45 +195,70 @@ def _check_file(path: Path) -> None:
         raise UserError(f"an image in {path}", "an empty file", "copy the image again")
 
 
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+def _upright_rgb(image: Image.Image, stored: Stored, name: str, colors: ColorManagement) -> Image.Image:
     if 0 in image.size:
         raise UserError(f"pixels in {name}", f"a size of {image.width}x{image.height}", "export it again")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
+    frames = _frames(image, stored)
+    if frames > 1:
         raise UserError(
             f"a still image in {name}", f"{frames} frames or pages", "save the one to score alone"
         )
-    image.load()
+    _load(image)
     turn = _UPRIGHT.get(_orientation(image))
-    rgb = _eight_bit(image, name)
+    color, alpha = image_samples.eight_bit(image, stored, name)
+    rgb = image_samples.on_white(_srgb(color, image, stored, name, colors), alpha)
     if turn is not None:
         rgb = rgb.transpose(turn)
-    rgb.info = {}  # else the orientation would be applied again by the next reader
+    rgb.info = {}  # else the orientation and the profile would be applied again by the next reader
     return rgb
 
 
+def _frames(image: Image.Image, stored: Stored) -> int:
+    if image.format in _MANY_IN_ONE:
+        return 1
+    return stored.tiff.photos if stored.tiff else getattr(image, "n_frames", 1)
+
+
+def _load(image: Image.Image) -> None:
+    """Decodes the pixels. Pillow's own look at a TIFF's metadata afterwards, which turns it, is left out.
+
+    That look fails on metadata of an odd type, XMP as text for instance, and the pixels are whole all the same.
+    """
+    if image.format == "TIFF" and isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.load_end = lambda: None  # type: ignore[method-assign]
+    image.load()
+
+
 def _orientation(image: Image.Image) -> int:
+    tags = getattr(image, "tag_v2", {})
     try:
+        if ExifTags.Base.Orientation in tags:
+            return tags[ExifTags.Base.Orientation]
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DAMAGED:
         return 1  # EXIF that cannot be read says nothing: shown as stored, as every viewer does
 
 
-def _eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """A mode RGB copy of a loaded image, not turned."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        bits = 12 if getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE) == (12,) else 16
-        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode not in _EIGHT_BIT:
-        raise UserError(
-            f"8-bit or 16-bit samples in {name}",
-            f"mode {image.mode}",
-            "save the image as 8-bit RGB",
-        )
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
+def _srgb(
+    color: Image.Image, image: Image.Image, stored: Stored, name: str, colors: ColorManagement
+) -> Image.Image:
+    """`color` as mode RGB by what the image says of its colours; as stored where it says nothing of use."""
+    if colors is ColorManagement.AS_STORED and color.mode != "LAB":
+        return color.convert("RGB")
+    try:
+        return color_profiles.to_srgb(color, _color_tags(image, stored))
+    except color_profiles.ProfileError as error:
+        _log.warning("note: %s: %s; its colours are taken as sRGB, as phones do", name, error)
+        return color.convert("RGB")
+
+
+def _color_tags(image: Image.Image, stored: Stored) -> ColorTags:
+    info = image.info
+    profile = info.get("icc_profile")
+    if isinstance(profile, str):
+        profile = profile.encode("latin-1", "replace")  # a TIFF tag of the wrong type
+    elif "icc_profile" in info and not isinstance(profile, bytes):
+        profile = b""  # parts of it are missing
+    if stored.png is None:
+        return ColorTags(profile)
+    return ColorTags(profile, stored.png.coding, "srgb" in info, info.get("gamma"), info.get("chromaticity"))

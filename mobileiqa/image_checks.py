@@ -1,0 +1,170 @@
+"""What Pillow does not look at before it hands out pixels: previews, pages, checksums.
+
+PNG's chunks carry a CRC each and its pixels an Adler-32, a TIFF's deflated strips an Adler-32 each. Pillow reads
+pixels without comparing them, so that a flipped bit becomes another picture. Comparing costs an inflation more.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from mobileiqa import tiff_directories as tiff
+from mobileiqa.errors import UserError
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+_DEFLATE = frozenset({8, 32946})  # TIFF's two numbers for it
+_PIECE = 1 << 20  # bytes inflated at a time
+_MOST_PIXEL_BYTES = 64  # of one pixel, in any number of channels that Pillow reads
+_SMALL = 1 << 16  # chunks whose content is looked at; longer ones are none of those
+
+DEVELOP = "develop or export the photo as JPEG, PNG or TIFF, and give that file"
+
+
+@dataclass(frozen=True)
+class PngHeader:
+    """What of a PNG's chunks decides how its samples are shown."""
+
+    bit_depth: int
+    color_type: int
+    transparent: tuple[int, ...] = ()  # the one transparent grey level or colour, as tRNS has it
+    coding: tuple[int, int] | None = None  # cICP's colour primaries and transfer function (ITU-T H.273)
+
+
+def check_photo(file: BinaryIO, name: str, is_raw_name: bool = False) -> tiff.Tiff | None:
+    """Refuses a TIFF file whose first picture is a preview; its directories otherwise, None for other formats.
+
+    `is_raw_name`: the file is called as camera raw files are (IMG_1.NEF), which are previews whatever they mark.
+    """
+    content = tiff.read_tiff(file)
+    if content is None:
+        return None
+    first = content.pages[0]
+    reason = content.preview_reason or ("a camera raw file by its name" if is_raw_name else "")
+    if reason:
+        size = f"{first.value(tiff.WIDTH)}x{first.value(tiff.HEIGHT)}"
+        raise UserError(
+            f"a photo in {name}",
+            f"{reason}: without a raw converter only a preview ({size}) can be read",
+            DEVELOP,
+        )
+    if content.photos == 1 and first.value(tiff.COMPRESSION, 1) in _DEFLATE:
+        _check_strips(file, first, name)
+    return content
+
+
+def _check_strips(file: BinaryIO, first: tiff.Directory, name: str) -> None:
+    """Every strip or tile of a deflated TIFF against its Adler-32."""
+    tags = first.tags
+    offsets = tags.get(tiff.STRIP_OFFSETS) or tags.get(tiff.TILE_OFFSETS, ())
+    lengths = tags.get(tiff.STRIP_BYTES) or tags.get(tiff.TILE_BYTES, ())
+    budget = first.pixels * _MOST_PIXEL_BYTES + _PIECE
+    for offset, length in zip(offsets, lengths, strict=False):
+        file.seek(offset)
+        budget -= _inflate(iter((file.read(length),)), budget, name)
+
+
+def _inflate(pieces: Iterator[bytes], budget: int, name: str) -> int:
+    """Refuses a zlib stream that does not inflate to what its checksum says. Returns how many bytes it inflates to.
+
+    After `budget` bytes, more than the pixels have, it stops: a small file can inflate to terabytes.
+    """
+    stream, inflated = zlib.decompressobj(), 0
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest and not stream.eof and inflated <= budget:
+                inflated += len(stream.decompress(rest, _PIECE))
+                rest = stream.unconsumed_tail
+    except zlib.error as error:
+        raise damaged(name, f"its compressed pixels do not fit their checksum: {error}") from error
+    return inflated
+
+
+def check_png(file: BinaryIO, name: str, start: int = 0) -> PngHeader | None:
+    """Compares every chunk's CRC and the pixels' Adler-32 of the PNG at `start`; None where there is none.
+
+    Raises UserError for a mismatch. A file that ends early is left to Pillow, which knows whether pixels are missing.
+    """
+    file.seek(start)
+    if file.read(8) != PNG_START:
+        return None
+    chunks: dict[bytes, bytes] = {}
+    first_of_data = None
+    for kind, position, length in _chunks(file, name):
+        if kind == b"IDAT" and first_of_data is None:
+            first_of_data = position
+        if kind in (b"IHDR", b"tRNS", b"cICP") and length <= _SMALL:
+            file.seek(position)
+            chunks[kind] = file.read(length)
+    ihdr = chunks.get(b"IHDR", b"")
+    if len(ihdr) != 13:
+        return None
+    if first_of_data is not None:
+        width, height = struct.unpack(">II", ihdr[:8])
+        _inflate(_pixel_data(file, first_of_data), (width + 8) * (height + 8) * 8 + _PIECE, name)
+    return PngHeader(ihdr[8], ihdr[9], _transparent(ihdr, chunks), _coding(chunks))
+
+
+def _chunks(file: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
+    """(type, where its content starts, length) of the chunks up to IEND, each proved by its CRC."""
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        position = file.tell()
+        crc, rest = zlib.crc32(kind), length
+        while rest and (piece := file.read(min(rest, _PIECE))):
+            crc, rest = zlib.crc32(piece, crc), rest - len(piece)
+        recorded = file.read(4)
+        if rest or len(recorded) < 4:
+            return  # cut: Pillow sees whether pixels are missing
+        if int.from_bytes(recorded) != crc:
+            shown = kind.decode("ascii", "backslashreplace")
+            raise damaged(name, f"the checksum of its {shown} chunk at byte {position - 8} is wrong")
+        yield kind, position, length
+        if kind == b"IEND":
+            return
+        file.seek(position + length + 4)
+
+
+def _pixel_data(file: BinaryIO, position: int) -> Iterator[bytes]:
+    """The content of the consecutive IDAT chunks, the first of which starts at `position`."""
+    file.seek(position - 8)
+    while len(head := file.read(8)) == 8 and head[4:] == b"IDAT":
+        rest = int.from_bytes(head[:4])
+        while rest and (piece := file.read(min(rest, _PIECE))):
+            rest -= len(piece)
+            yield piece
+        file.read(4)
+
+
+def _transparent(ihdr: bytes, chunks: dict[bytes, bytes]) -> tuple[int, ...]:
+    """tRNS of grey and colour pictures: one 16-bit number per channel, of which `bit depth` bits count."""
+    channels = {0: 1, 2: 3}.get(ihdr[9], 0)
+    content = chunks.get(b"tRNS", b"")
+    if not channels or len(content) < 2 * channels:
+        return ()
+    levels = struct.unpack(f">{channels}H", content[: 2 * channels])
+    return tuple(level & ((1 << ihdr[8]) - 1) for level in levels)
+
+
+def _coding(chunks: dict[bytes, bytes]) -> tuple[int, int] | None:
+    content = chunks.get(b"cICP", b"")
+    return (content[0], content[1]) if len(content) == 4 else None
+
+
+def check_embedded_pngs(file: BinaryIO, name: str) -> None:
+    """The PNG pictures inside an icon file (ICO, ICNS)."""
+    file.seek(0)
+    content = file.read()
+    at = content.find(PNG_START)
+    while at >= 0:
+        check_png(file, name, at)
+        at = content.find(PNG_START, at + 1)
+
+
+def damaged(name: str, reason: str) -> UserError:
+    """The error for a file whose pixels are not those that were written."""
+    return UserError(
+        f"a whole image in {name}", f"a truncated or damaged one: {reason}", "copy or export the image again"
+    )

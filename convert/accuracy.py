@@ -48,7 +48,7 @@ def add_scoring(parser: argparse.ArgumentParser, without: str = "") -> None:
     about = f"image or folder; default: {without}" if without else "image or folder"
     images.add_argument("--images", type=Path, metavar="DIR", help=about)
     images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
-    add("--split", choices=SPLITS, help="of --data; default: test")
+    add("--split", choices=SPLITS, help="of --data; default: test, else validation")
     add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")
     add(
         "--layers", type=int, default=LAYER_IMAGES, metavar="N", help="images for SQNR (%(default)s); 0: none"
@@ -67,7 +67,8 @@ def _run(arguments: argparse.Namespace) -> int:
     models = load(arguments.fp32, arguments.candidates, arguments.threads)
     if arguments.latency and not is_converted(models[0]):
         raise UserError("an FP32 .tflite file for --latency", arguments.fp32, "convert it with --fp32")
-    images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit)
+    specs = {model.label: model.scorer.spec for model in models}
+    images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit, specs)
     assert images is not None, "one of the two is required"
     report = measure(models, images, arguments.layers, arguments.latency)
     cli.say(tables.text(report))

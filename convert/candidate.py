@@ -11,7 +11,12 @@ from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
 
 PRECISIONS = ("fp32", "fp16", "int8")
-DESCRIPTIVE = ("license", "origin", "trained_on")  # fields of ModelSpec that cannot change a score
+DESCRIPTIVE = (
+    "license",
+    "origin",
+    "trained_on",
+    "training",
+)  # fields of ModelSpec that cannot change a score
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def _pairs(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str,
     """Both specs' values field by field, inputs one by one: ("image.mean", (0.485, ...), (0.5, ...))."""
     for key, mine in wanted.items():
         if key != "inputs" or len(mine) != len(found[key]):
-            yield key, mine, found[key]
+            yield key, mine, found.get(key)
             continue
         for one, other in zip(mine, found[key], strict=True):
             yield from ((f"{one['name']}.{field}", one[field], other[field]) for field in one)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mobileiqa import cli
+from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.errors import UserError
 
 PROG = "python -m mobileiqa.data"
@@ -28,7 +29,13 @@ def _parser() -> argparse.ArgumentParser:
     describe = commands.add_parser("describe", help="counts, split and score histogram of a set")
     describe.add_argument("name", metavar="NAME", help="a set that `list` names")
     describe.add_argument("path", type=Path, metavar="PATH", help="the set's folder")
-    describe.add_argument("--seed", type=int, default=0, help="of the split, where it is drawn (default 0)")
+    describe.add_argument(
+        "--split-seed",
+        type=int,
+        default=SPLIT_SEED,
+        metavar="N",
+        help="draws the split (default %(default)s)",
+    )
     describe.add_argument("--json", type=Path, metavar="PATH", help="write the figures here")
     describe.add_argument("--picture", type=Path, metavar="PATH.png", help="draw the scores here")
     describe.add_argument("--force", action="store_true", help="replace existing files")
@@ -53,7 +60,7 @@ def _describe(args: argparse.Namespace) -> int:
         raise UserError("a path ending in .png", str(args.picture), "correct --picture")
     for out in filter(None, (args.json, args.picture)):
         cli.refuse_existing(out, args.force)
-    dataset = read(args.name, args.path, args.seed)
+    dataset = read(args.name, args.path, args.split_seed)
     figures = summary.summarize(dataset)
     figures["sizes"] = summary.image_sizes(dataset, OPENED)
     for line in summary.as_text(figures):

@@ -215,6 +215,7 @@ def _about(
     from mobileiqa.checkpoint import sha256
     from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
     from mobileiqa.distortions.table import DISTORTIONS
+    from mobileiqa.training_record import pixel_key
 
     return {
         "score_name": SCORE_NAME,
@@ -222,6 +223,7 @@ def _about(
         "severity": {"file": args.severity.name, "sha256": sha256(args.severity)},
         "seed": args.seed,
         "references": len(sources),
+        "reference_keys": {source.stem: pixel_key(load_image(source)) for source in sources},
         "distortions": {number: DISTORTIONS[number].name for number in numbers},
         "levels": list(levels),
     }

@@ -3,8 +3,9 @@
 SRCC, PLCC, KRCC, RMSE, MAE and, after the logistic fit, PLCC and RMSE, with 95 % intervals; SRCC within each
 distortion; pairs of levels. A MODEL is a checkpoint, a .tflite file or a model name; several are compared
 side by side, FP32 with FP16 and INT8 for instance. Scores and labels are both brought to 0..1, higher being
-better, by their own ranges. For a cross-dataset figure, name a set that the model was not trained on, with
---split all: MSLIQA trains on kadid-10k and tests on all of tid2013.
+better, by their own ranges. A set without official sides is split as it was for the model's training, and images
+that a model was trained on are refused. For a cross-dataset figure, name a set that the model was not trained on,
+with --split all: MSLIQA trains on kadid-10k and tests on all of tid2013.
 """
 
 import argparse
@@ -12,15 +13,16 @@ import importlib.util
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobileiqa import cli
+from mobileiqa import cli, leakage
 from mobileiqa import evaluation_report as report
+from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluation import evaluate
 from mobileiqa.evaluation_report import Comparison, Images, Model
@@ -33,7 +35,7 @@ from mobileiqa.zoo import named
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mobileiqa.datasets.core import Sample
+    from mobileiqa.datasets.core import Dataset, Sample
 
 PROG = "python -m mobileiqa.evaluate"
 NEEDED = ("scipy", "matplotlib")
@@ -59,14 +61,17 @@ def main(argv: list[str] | None = None) -> int:
         help="checkpoint, .tflite file or name; none: the reference model",
     )
     add("--data", nargs=2, required=True, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
-    add("--split", choices=SPLITS, default="test", help="default: %(default)s")
-    add("--seed", type=int, default=0, metavar="S", help="of drawn splits, --limit and intervals (default 0)")
+    add("--split", choices=SPLITS, help="default: test, or validation in a set without a test side")
+    add("--split-seed", type=int, metavar="N",
+        help=f"draws the sides of sets without official ones (default: as in training, else {SPLIT_SEED})")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="S", help="of --limit and intervals (default 0)")
     add("--limit", type=int, metavar="N", help="evaluate N images only, drawn by --seed")
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
     add("--json", type=Path, metavar="PATH", help=f"write {report.FILES[0]}'s content here")
     add("--force", action="store_true", help="replace the files that are written")
     add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
+    add("--skip-trained", action="store_true", help="leave out, and list, images that a model was trained on")
     args = parser.parse_args(argv)
     return cli.run(PROG, lambda: _command(args))
 
@@ -81,8 +86,12 @@ def _command(args: argparse.Namespace) -> int:
     outputs = [args.out / name for name in report.FILES] if args.out else []
     for path in [*outputs, args.json] if args.json else outputs:
         cli.refuse_existing(path, args.force)
-    images = read_images(args.data[0], Path(args.data[1]), args.split, args.limit, args.seed)
     models = load_models(args.models, args.threads)
+    specs = {model.label: model.scorer.spec for model in models}
+    images = read_untrained(
+        specs, (args.data[0], Path(args.data[1])), args.split, args.limit, args.seed, args.split_seed,
+        args.skip_trained,
+    )  # fmt: skip
     images, scores = score_images(images, models, args.skip_unreadable)
     found = tuple(evaluate(row, images.samples, images.monotone, args.seed) for row in scores)
     compared = Comparison(images, models, scores, found)
@@ -95,20 +104,79 @@ def _command(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_images(name: str, path: Path, split: str, limit: int | None, seed: int) -> Images:
-    """The images of a split. Raises UserError when the set cannot be read or the split is empty."""
+def read_untrained(
+    specs: Mapping[str, ModelSpec],
+    data: tuple[str, Path],
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    split_seed: int | None = None,
+    skip_trained: bool = False,
+) -> Images:
+    """`read_images`, split as in the models' training where no seed is given, with what leaks; specs: by label.
+
+    Raises UserError for images that a model was trained on, unless they are skipped or `split` insists on them.
+    """
     from mobileiqa.datasets.table import read
 
-    dataset = read(name, path, seed)
-    samples = dataset.samples if split == "all" else dataset.of(split)
+    name, path = data
+    drawn_by = leakage.split_seed(specs, name) if split_seed is None else split_seed
+    images = read_images(name, path, split, limit, seed, drawn_by)
+    leaks = leakage.leakages(specs, images.dataset, images.samples, lambda other: read(name, path, other))
+    if skip_trained and (rows := leakage.refused_rows(leaks, images.split)):
+        return _without(images, rows, leaks)
+    leakage.refuse(leaks, images.split, [images.name(sample) for sample in images.samples])
+    return replace(images, leaks=leaks)
+
+
+def _without(images: Images, rows: frozenset[int], leaks: tuple[leakage.Leakage, ...]) -> Images:
+    """The images without these rows. Raises UserError where none is left."""
+    for row in sorted(rows):
+        cli.note(f"{PROG}: left out, as a model was trained on it: {images.name(images.samples[row])}")
+    left = tuple(sample for row, sample in enumerate(images.samples) if row not in rows)
+    if not left:
+        raise UserError(
+            "an image that no model was trained on", f"none in {images.split}", "name another set"
+        )
+    none_left = tuple(replace(leak, train=frozenset(), validation=frozenset()) for leak in leaks)
+    return replace(images, samples=left, trained_left_out=len(rows), leaks=none_left)
+
+
+def read_images(
+    name: str, path: Path, split: str | None, limit: int | None, seed: int, split_seed: int = SPLIT_SEED
+) -> Images:
+    """The images of a side; None: test, or validation where there is no test side, which split_note says.
+
+    Raises UserError when the set cannot be read or the side is empty.
+    """
+    from mobileiqa.datasets.table import read
+
+    dataset = read(name, path, split_seed)
+    side, note = (split, "") if split else _best_side(dataset, path)
+    samples = dataset.samples if side == "all" else dataset.of(side)
     if not samples:
-        counts = Counter(sample.split for sample in dataset.samples)
-        raise UserError(f"images in the {split} split of {path}", f"{dict(counts)}", "choose another --split")
+        raise UserError(f"images in the {side} split of {path}", _counts(dataset), "choose another --split")
     if limit is not None and limit < len(samples):
-        chosen = np.random.default_rng(seed).choice(len(samples), limit, replace=False)
-        samples = tuple(samples[i] for i in sorted(chosen))
+        rows = np.random.default_rng(seed).choice(len(samples), limit, replace=False)
+        samples = tuple(samples[i] for i in sorted(rows))
     samples, monotone = _as_kadid(samples) if name in KADID_NUMBERED else (samples, frozenset())
-    return Images(dataset, path if path.is_dir() else path.parent, split, samples, monotone)
+    return Images(dataset, path if path.is_dir() else path.parent, side, samples, monotone, split_note=note)
+
+
+def _best_side(dataset: "Dataset", path: Path) -> tuple[str, str]:
+    """test where there is one, else validation, and what there is to say of that."""
+    if dataset.of("test"):
+        return "test", ""
+    if not dataset.of("validation"):
+        raise UserError(
+            f"a test or a validation split in {path}", _counts(dataset), "insist with --split train or all"
+        )
+    return "validation", "there is no test side here"
+
+
+def _counts(dataset: "Dataset") -> str:
+    counts = Counter(sample.split for sample in dataset.samples)
+    return ", ".join(f"{count} {side}" for side, count in sorted(counts.items()))
 
 
 def _as_kadid(samples: "tuple[Sample, ...]") -> "tuple[tuple[Sample, ...], frozenset[int]]":

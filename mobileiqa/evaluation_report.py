@@ -13,6 +13,7 @@ from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.evaluation import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
+from mobileiqa.leakage import Leakage
 from mobileiqa.score import Scorer
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Images:
     """What is evaluated.
 
     monotone: numbers of distortions whose levels get worse in order. skipped: images that could not be read,
-    and why.
+    and why. split_note: why it is this side. leaks: of each trained model, the images that it was trained on.
+    trained_left_out: how many of those were left out.
     """
 
     dataset: Dataset
@@ -49,6 +51,9 @@ class Images:
     samples: tuple[Sample, ...]
     monotone: frozenset[int] = frozenset()
     skipped: tuple[tuple[str, str], ...] = ()
+    split_note: str = ""
+    leaks: tuple[Leakage, ...] = ()
+    trained_left_out: int = 0
 
     def name(self, sample: Sample) -> str:
         """The image's path inside the set's folder."""
@@ -80,6 +85,7 @@ def text(compared: Comparison) -> str:
     if compared.evaluations[0].distortions:
         parts.append(_table(["SRCC within", "images", *labels], _distortions(compared.evaluations)))
     notes = [f"{m.label}: {m.scorer.note}" for m in compared.models if m.scorer.note]
+    notes += [leak.text(len(compared.images.samples)) for leak in compared.images.leaks]
     notes += [
         f"{m.label}: no logistic fit: {e.fit_failure}"
         for m, e in zip(compared.models, compared.evaluations, strict=True)
@@ -92,8 +98,11 @@ def _header(compared: Comparison) -> str:
     images, data = compared.images, compared.images.dataset
     low, high = data.raw_range
     left_out = f", {len(images.skipped)} unreadable left out" if images.skipped else ""
+    if images.trained_left_out:
+        left_out += f", {images.trained_left_out} trained on left out"
+    side = f"{images.split} ({images.split_note})" if images.split_note else images.split
     return (
-        f"{data.name}, {images.split}: {len(images.samples)} images{left_out}; "
+        f"{data.name}, {side}: {len(images.samples)} images{left_out}; "
         f"{data.score_name} {low:g}..{high:g} brought to 0..1; "
         f"[95 % interval of {RESAMPLES} resamples of {_resampled(images)}]"
     )
@@ -144,7 +153,10 @@ def as_json(compared: Comparison) -> dict[str, Any]:
         "schema": SCHEMA,
         "data": data.name,
         "split": images.split,
+        "split_note": images.split_note,
         "split_rule": data.split_rule,
+        "split_seed": data.split_seed,
+        "trained_left_out": images.trained_left_out,
         "score_name": data.score_name,
         "raw_range": list(data.raw_range),
         "images": len(images.samples),
@@ -152,7 +164,7 @@ def as_json(compared: Comparison) -> dict[str, Any]:
         "resamples": RESAMPLES,
         "resampled": _resampled(images),
         "models": [
-            {**_identity(model), **evaluation.to_json()}
+            {**_identity(model), **_leak(compared, model.label), **evaluation.to_json()}
             for model, evaluation in zip(compared.models, compared.evaluations, strict=True)
         ],
     }
@@ -171,18 +183,28 @@ def _identity(model: Model) -> dict[str, Any]:
     }
 
 
+def _leak(compared: Comparison, label: str) -> dict[str, Any]:
+    """How many of the images the model was trained on; None where its file does not say."""
+    leak = next((leak for leak in compared.images.leaks if leak.model == label), None)
+    if leak is None or not leak.recorded:
+        return {"trained_images": None, "validation_images": None}
+    return {"trained_images": len(leak.train), "validation_images": len(leak.validation)}
+
+
 def summary(compared: Comparison, out: Path | None) -> dict[str, Any]:
     """The command's last line: each model's figures without intervals."""
     images = compared.images
     return {
         "data": images.dataset.name,
         "split": images.split,
+        "split_seed": images.dataset.split_seed,
         "images": len(images.samples),
         "skipped": len(images.skipped),
         "models": [
             {
                 "label": model.label,
                 "note": model.scorer.note,
+                **_leak(compared, model.label),
                 **{name: estimate.value for name, estimate in e.metrics.items()},
                 "pair_accuracy": e.pair_accuracy,
                 "lowest_distortion_srcc": e.weakest.srcc if e.weakest else None,

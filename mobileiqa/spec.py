@@ -12,6 +12,7 @@ from typing import Any
 
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
+from mobileiqa.training_record import TrainingRecord
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -112,6 +113,7 @@ class ModelSpec:
     origin: str = ""
     trained_on: str = ""  # empty: untrained
     color_management: ColorManagement = ColorManagement.SRGB
+    training: TrainingRecord | None = None  # which images it was trained on; None: not recorded
 
     def __post_init__(self) -> None:
         where = f"model {self.name!r}"
@@ -176,8 +178,11 @@ class ModelSpec:
         return dataclasses.replace(self, inputs=tuple(inputs))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; `from_json` reverses it."""
-        return dataclasses.asdict(self)
+        """A JSON-ready dict; `from_json` reverses it. Without a training record there is no such key."""
+        content = dataclasses.asdict(self)
+        if self.training is None:
+            del content["training"]
+        return content
 
 
 def from_json(data: Any, source: str = "the model's metadata") -> ModelSpec:

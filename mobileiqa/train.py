@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
+from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--data", nargs=2, action="append", required=True, metavar=("SET", "PATH"),
         help="a set of `mobileiqa.data list`, or `pristine` and a folder: distorted while training; "
         "again for multi-task training",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split-seed", type=int, default=SPLIT_SEED, metavar="N",
+        help="draws the sides of sets without official ones; `--set seed=N` does not move them (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--severity", type=Path, metavar="CSV", help="scores of distortions, for `pristine`")
     parser.add_argument(
@@ -87,7 +92,7 @@ def _command(args: argparse.Namespace) -> int:
     request = Request(
         chosen, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
         tuple(args.init), args.from_scratch, args.teacher, args.cache,
-        tuple(args.exclude),
+        tuple(args.exclude), args.split_seed,
     )  # fmt: skip
     result = train(request, _settings(args))
     if result is not None:  # the first process speaks for all

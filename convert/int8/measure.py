@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.evaluate import load_models, read_images
+from mobileiqa.evaluate import load_models, read_untrained
 from mobileiqa.evaluation import reference_groups
 from mobileiqa.evaluation_report import Model
 from mobileiqa.preprocess import prepare
@@ -55,18 +55,28 @@ class Images:
 
 
 def images_of(
-    folder: Path | None, data: Sequence[str] | None, split: str | None, limit: int | None
+    folder: Path | None,
+    data: Sequence[str] | None,
+    split: str | None,
+    limit: int | None,
+    specs: Mapping[str, ModelSpec] | None = None,
 ) -> Images | None:
-    """A folder's images, or those of a labelled set's split (None: test); None where neither is named."""
+    """A folder's images, or those of a labelled set's split; None where neither is named.
+
+    split None: test, or validation where there is no test side. Raises UserError for images of a set that the models
+    (specs: by name) were trained on, as evaluate.read_untrained does.
+    """
     if folder:
         found = parity_images(folder, limit)
         return Images(str(folder), tuple(n for n, _ in found), tuple(Path(str(p)) for _, p in found), None)
     if not data:
         return None
-    (name, path), split = data, split or "test"
-    labels = read_images(name, Path(path), split, limit, seed=0)
+    name, path = data
+    labels = read_untrained(specs or {}, (name, Path(path)), split, limit)
+    leaks = "; ".join(leak.text(len(labels.samples)) for leak in labels.leaks if leak.train)
     names = tuple(labels.name(sample) for sample in labels.samples)
-    return Images(f"{name}, {split}", names, tuple(s.path for s in labels.samples), labels.samples)
+    about = ", ".join(filter(None, (name, labels.split, labels.split_note, leaks)))
+    return Images(about, names, tuple(s.path for s in labels.samples), labels.samples)
 
 
 def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model, ...]:

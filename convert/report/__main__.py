@@ -14,6 +14,7 @@ from convert.report.content import Request, gather, summary
 from convert.report.files import find
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.spec import from_json
 
 PROG = "convert.report"
 
@@ -46,7 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     cli.refuse_existing(arguments.out, arguments.force)
     files, left_out = find(arguments.files)
-    images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit)
+    specs = {file.label: from_json(file.graph.description["spec"]) for file in files}
+    images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit, specs)
     request = Request(images, arguments.fp32, arguments.layers, arguments.latency, arguments.threads)
     content = gather(files, left_out, request)
     with cli.atomic(arguments.out) as temporary:

@@ -4,7 +4,8 @@ Every set's scores are brought to 0..1 by the set's own range, higher is better,
 errors compared; the raw score stays beside it for people.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
@@ -38,6 +39,9 @@ class Dataset:
     score_name: str  # MOS, DMOS, Elo, transferred KADID score...
     split_rule: str
     range_rule: str = "the set's own scale"
+    split_seed: int = 0  # that the split was drawn by, or would have been
+    listing: str = ""  # training_record.listing_key of its images' names: the same wherever the set lies
+    reference_keys: Mapping[str, str] = field(default_factory=dict)  # reference -> pixel key, where known
 
     def of(self, split: str) -> tuple[Sample, ...]:
         """The samples of one side, in the label file's order; there may be none. Raises ValueError."""

@@ -9,6 +9,7 @@ from mobileiqa.datasets.core import Dataset
 from mobileiqa.datasets.files import Row, existing, read_csv
 from mobileiqa.datasets.labels import Label, Scale, assemble
 from mobileiqa.errors import UserError
+from mobileiqa.training_record import check_keys
 
 LABELS = "labels.csv"
 ABOUT = "dataset.json"
@@ -26,7 +27,8 @@ def folder(path: Path, seed: int) -> Dataset:
     rows = read_csv(file, ("image", "score"))
     labels = [_label(row, file.parent) for row in rows]
     about = _about(file.with_name(ABOUT))
-    return assemble("folder", labels, _scale(about, labels, file), seed)
+    keys = _reference_keys(about.get("reference_keys", {}), file.with_name(ABOUT))
+    return assemble("folder", labels, _scale(about, labels, file), seed, keys)
 
 
 def _label(row: Row, base: Path) -> Label:
@@ -59,6 +61,16 @@ def _about(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise UserError(f"a JSON object in {path}", f"a {type(about).__name__}", "correct or remove it")
     return about
+
+
+def _reference_keys(value: Any, path: Path) -> dict[str, str]:
+    """Pixel keys of pristine images, as `python -m mobileiqa.distort` writes them."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value.values()):
+        raise UserError(
+            f'"reference_keys": {{name: key}} in {path}', repr(value)[:60], "correct or remove it"
+        )
+    check_keys(value.values(), str(path))
+    return value
 
 
 def _scale(about: dict[str, Any], labels: Sequence[Label], file: Path) -> Scale:

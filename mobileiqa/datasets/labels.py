@@ -1,6 +1,6 @@
 """From what label files say to a Dataset: checked, split and normalised, the same way for every set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from mobileiqa.datasets import splits
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.datasets.files import FETCH_AGAIN
 from mobileiqa.errors import UserError
+from mobileiqa.training_record import listing_key
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,13 @@ class Scale:
         return (score - self.low) / (self.high - self.low)
 
 
-def assemble(name: str, labels: Sequence[Label], scale: Scale, seed: int) -> Dataset:
+def assemble(
+    name: str,
+    labels: Sequence[Label],
+    scale: Scale,
+    seed: int,
+    reference_keys: Mapping[str, str] | None = None,
+) -> Dataset:
     """The Dataset of labels: with the split they give, else one drawn by reference (or image) and seed.
 
     Raises UserError, naming file and line, for no labels, scores outside the scale, images that are listed
@@ -61,7 +68,10 @@ def assemble(name: str, labels: Sequence[Label], scale: Scale, seed: int) -> Dat
         )
         for label, side in zip(labels, sides, strict=True)
     )
-    return Dataset(name, samples, (scale.low, scale.high), scale.name, rule, scale.rule)
+    return Dataset(
+        name, samples, (scale.low, scale.high), scale.name, rule, scale.rule, seed,
+        listing_key(label.image for label in labels), dict(reference_keys or {}),
+    )  # fmt: skip
 
 
 def check_scores(name: str, labels: Sequence[Label], scale: Scale) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mobileiqa.datasets import authentic, synthetic
 from mobileiqa.datasets.core import Dataset
 from mobileiqa.datasets.folder import folder
+from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.errors import UserError
 
 
@@ -65,7 +66,7 @@ READERS: dict[str, Reader] = {
 }  # fmt: skip
 
 
-def read(name: str, path: Path, seed: int = 0) -> Dataset:
+def read(name: str, path: Path, seed: int = SPLIT_SEED) -> Dataset:
     """The set `name` as it lies at `path`; `seed` draws the split where there is no official one.
 
     Raises UserError for an unknown name, and for every missing or malformed part.
@@ -73,7 +74,7 @@ def read(name: str, path: Path, seed: int = 0) -> Dataset:
     if name not in READERS:
         raise UserError(f"a data set of {', '.join(READERS)}", repr(name), "correct the name")
     if seed < 0:
-        raise UserError("a seed of 0 or more", str(seed), "correct the seed")
+        raise UserError("a split seed of 0 or more", str(seed), "correct --split-seed")
     path = Path(path)
     if not (path.is_dir() or (name == "folder" and path.is_file())):
         found = "a file" if path.exists() else "nothing"

@@ -12,11 +12,13 @@ from torch import nn
 
 from mobileiqa import checkpoint, cli
 from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.datasets.table import read
 from mobileiqa.distortions import severity
 from mobileiqa.errors import UserError
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.training import processes as groups
+from mobileiqa.training import records
 from mobileiqa.training.feed import Feed, labels_of
 from mobileiqa.training.loop import Settings, fit
 from mobileiqa.training.memory import keep_freed_memory
@@ -47,6 +49,7 @@ class Request:
     teacher: Path | None = None
     cache: Path | None = None
     exclude: tuple[str, ...] = ()  # names of pristine images to leave out
+    split_seed: int = SPLIT_SEED  # who trains, validates and tests, where a set does not say
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,11 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
     model = build(recipe.model)
     origin = "the run's own state" if resumed else _initial(model, request)
     spec = dataclasses.replace(spec, trained_on=_description(sets, recipe, origin))
+    if joined.first:  # the process that writes the checkpoint
+        started_from = (*request.init, *((request.teacher,) if request.teacher else ()))
+        spec = dataclasses.replace(spec, training=records.of_run(settings.out, sets, started_from))
     if joined.first and not resumed:
-        cli.write_json(settings.out / "recipe.json", {"recipe": recipe.to_json(), "started_from": origin})
+        cli.write_json(settings.out / "recipe.json", _about(request, origin))
     cli.note(f"{recipe.name}: {recipe.model} from {origin}")
     model = groups.with_joint_norms(model, joined)
     task = _compiled(build_task(Setup(recipe, model, spec, len(sets), *_teacher(request))), settings)
@@ -102,9 +108,13 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
     return _exported(task, state, recipe, settings) if joined.first else None
 
 
+def _about(request: Request, origin: str) -> dict[str, Any]:
+    return {"recipe": request.recipe.to_json(), "started_from": origin, "split_seed": request.split_seed}
+
+
 def _dataset(name: str, path: Path, request: Request) -> Dataset:
     if name != SYNTHETIC:
-        return read(name, path, request.recipe.seed)
+        return read(name, path, request.split_seed)
     if request.severity is None:
         raise UserError(
             "--severity CSV beside `--data pristine`", "none",
@@ -112,7 +122,7 @@ def _dataset(name: str, path: Path, request: Request) -> Dataset:
         )  # fmt: skip
     share = request.recipe.option("validation_share", 0.06)
     table = severity.read(request.severity)
-    return synthetic(path, table, request.recipe.seed, share, request.exclude)
+    return synthetic(path, table, request.split_seed, share, request.exclude)
 
 
 def _check_batch(recipe: Recipe, joined: groups.Processes) -> None:
@@ -175,20 +185,20 @@ def _named(sample: Sample, which: int) -> Sample:
 def _validator(sets: Sequence[Dataset], spec: ModelSpec, request: Request, settings: Settings) -> Any:
     """Validates on the first set: the exported model has its head and its scale."""
     first = sets[0]
-    samples = _some(first.of("validation"), request.recipe)
+    samples = _some(first.of("validation"), request)
     if len(samples) < 3:
         raise UserError(f"three or more validation images in {first.name}", str(len(samples)), "add some")
     cache = request.cache if first.name == SYNTHETIC else None
     return validator(source(first, samples, cache, DISTORTED_PX), samples, spec, settings.device)
 
 
-def _some(samples: Sequence[Sample], recipe: Recipe) -> Sequence[Sample]:
-    """All of them, or validation_limit of them drawn by seed."""
-    limit = recipe.validation_limit
+def _some(samples: Sequence[Sample], request: Request) -> Sequence[Sample]:
+    """All of them, or validation_limit of them drawn by the split seed."""
+    limit = request.recipe.validation_limit
     if not limit or limit >= len(samples):
         return samples
-    chosen = np.random.default_rng(recipe.seed).permutation(len(samples))[:limit]
-    return [samples[i] for i in sorted(chosen)]
+    rows = np.random.default_rng(request.split_seed).permutation(len(samples))[:limit]
+    return [samples[i] for i in sorted(rows)]
 
 
 def _exported(task: Task, state: State, recipe: Recipe, settings: Settings) -> dict[str, Any]:

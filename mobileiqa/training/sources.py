@@ -19,6 +19,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
 from mobileiqa.images import find_images, load_image
+from mobileiqa.training_record import listing_key
 from mobileiqa.workers import process_pool
 
 Pixels = NDArray[np.uint8]
@@ -60,7 +61,8 @@ def synthetic(
         for (number, level), score in sorted(severity.items())
     )  # fmt: skip
     rule = f"{share:.0%} of the pristine images, by seed {seed}, validate"
-    return Dataset(SYNTHETIC, samples, SCORE_RANGE, SCORE_NAME, rule)
+    listing = listing_key(path.name for path in paths)
+    return Dataset(SYNTHETIC, samples, SCORE_RANGE, SCORE_NAME, rule, split_seed=seed, listing=listing)
 
 
 def pixels_of(sample: Sample, distorted: bool, seed: int = 0) -> Pixels:

@@ -108,6 +108,11 @@ def _from_file(model: nn.Module, name: str, path: Path) -> str:
     return f"backbone of {path.name}"
 
 
+def is_backbone(path: Path) -> bool:
+    """True for a timm state dict of a backbone, False for a checkpoint of a whole model. UserError for neither."""
+    return _state_dict(path) is not None
+
+
 def _state_dict(path: Path) -> dict[str, torch.Tensor] | None:
     """The tensors of a timm backbone file, or None when the file is a checkpoint of a whole model."""
     if path.suffix == ".safetensors":

@@ -68,7 +68,7 @@ def test_describe_prints_counts_sides_scores_and_sizes(kadid, capsys):
 
 def test_describe_writes_json_and_picture_and_replaces_neither(kadid, tmp_path, capsys):
     figures, picture = tmp_path / "out" / "set.json", tmp_path / "out" / "set.png"
-    command = ("describe", "kadid-10k", kadid, "--seed", 1, "--json", figures, "--picture", picture)
+    command = ("describe", "kadid-10k", kadid, "--split-seed", 1, "--json", figures, "--picture", picture)
     assert run(capsys, *command)[0] == 0
     written = json.loads(figures.read_text())
     assert written["split_rule"].endswith("seed 1")
@@ -104,7 +104,7 @@ def test_describe_opens_images(kadid, tmp_path, capsys):
     [
         (("describe", "kadid", "."), "a data set of uhd-iqa"),
         (("describe", "folder", "missing"), "nothing at missing"),
-        (("describe", "folder", ".", "--seed", "-1"), "a seed of 0 or more"),
+        (("describe", "folder", ".", "--split-seed", "-1"), "a split seed of 0 or more"),
         (("describe", "folder", ".", "--picture", "set.jpg"), "a path ending in .png"),
         (("severity", "missing", "--out", "missing.csv"), "dmos.csv"),
     ],

@@ -168,7 +168,7 @@ def test_files_are_not_replaced_without_force(labelled: Path, tiny, tmp_path: Pa
     [
         (["{model}", "--data", "no-such-set", "{set}"], "kadid-10k"),
         (["{model}", "--data", "folder", "{set}/nothing"], "nothing at"),
-        (["{model}", "--data", "folder", "{set}", "--split", "validation"], "'test': 30"),
+        (["{model}", "--data", "folder", "{set}", "--split", "validation"], "30 test, 6 train"),
         (["{model}", "--data", "folder", "{set}", "--limit", "0"], "--limit of 1 or more"),
         (["{model}", "--data", "folder", "{set}", "--limit", "2"], "at least 3 scores; found 2"),
         (["{model}", "--data", "folder", "{set}", "--threads", "0"], "--threads of 1 or more"),

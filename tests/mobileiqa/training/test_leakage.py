@@ -1,0 +1,268 @@
+"""No image that a model was trained on is ever scored as a test image."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mobileiqa import evaluate, train
+from mobileiqa.checkpoint import load_spec
+from mobileiqa.datasets.table import read
+from mobileiqa.errors import UserError
+from mobileiqa.evaluate import read_untrained
+from mobileiqa.evaluation_report import Images
+from mobileiqa.images import load_image
+from mobileiqa.spec import InputSpec, ModelSpec, from_json
+from mobileiqa.training import records
+from mobileiqa.training_record import CHUNK_KEYS, TrainingRecord, pixel_key, record, reference_key
+from tests.mobileiqa.training import replicas
+
+SPEC = ModelSpec("lar-iqa-single", (InputSpec("image", 64, 64),), trained_on="a test")
+FOUR = pytest.mark.parametrize("name", list(replicas.SETS))
+RECIPES = ("mobileiqa-student", "lar-iqa-branch", "lar-iqa-kan", "reference", "reference-branch")
+
+
+@pytest.fixture(scope="module")
+def sets(photo: Callable[..., Image.Image], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("replicas")
+    return {name: make(root / name, photo) for name, make in replicas.SETS.items()}
+
+
+def specs_of(name: str, path: Path, split_seed: int = 0) -> dict[str, ModelSpec]:
+    training = records.of_sets([read(name, path, split_seed)])
+    return {"model": dataclasses.replace(SPEC, training=training)}
+
+
+def trained_pixels(spec: ModelSpec, images: Images) -> int:
+    """Counted apart from the product's own way: evaluated files whose pixels are in the record."""
+    assert spec.training is not None
+    keys = spec.training.keys("train") | spec.training.keys("validation")
+    return sum(pixel_key(load_image(sample.path)) in keys for sample in images.samples)
+
+
+@FOUR
+@pytest.mark.parametrize("split_seed", [0, 3407])
+def test_default_evaluation_reads_no_trained_image(sets: dict[str, Path], name: str, split_seed: int) -> None:
+    specs = specs_of(name, sets[name], split_seed)
+    images = read_untrained(specs, (name, sets[name]))
+    assert images.split == "test" and len(images.samples) >= 4
+    assert trained_pixels(specs["model"], images) == 0
+    assert images.dataset.split_seed == split_seed
+    (leak,) = images.leaks
+    assert leak.recorded and not leak.train and not leak.validation
+
+
+@FOUR
+def test_another_split_is_refused_until_insisted(sets: dict[str, Path], name: str) -> None:
+    specs, data = specs_of(name, sets[name]), (name, sets[name])
+    with pytest.raises(UserError, match=r"trained on [1-9]"):
+        read_untrained(specs, data, split_seed=7)
+    images = read_untrained(specs, data, "all")
+    assert "model: trained on" in images.leaks[0].text(len(images.samples))
+    assert len(images.leaks[0].train) == len(images.dataset.of("train"))
+    assert len(images.leaks[0].validation) == len(images.dataset.of("validation"))
+
+
+def test_trained_images_are_left_out_where_that_is_asked_for(sets: dict[str, Path]) -> None:
+    specs, data = specs_of("spaq", sets["spaq"]), ("spaq", sets["spaq"])
+    counts = []
+    for seed in (1, 2, 3, 7):
+        try:
+            images = read_untrained(specs, data, split_seed=seed, skip_trained=True)
+        except UserError as error:
+            assert "none in test" in str(error)
+            continue
+        assert trained_pixels(specs["model"], images) == 0 and not images.leaks[0].train
+        counts.append(len(images.samples))
+        assert len(images.samples) + images.trained_left_out == 6
+    assert counts
+
+
+@pytest.mark.parametrize("name", ["spaq", "folder"])
+@pytest.mark.parametrize("how", ["renamed", "saved again", "in another set"])
+def test_a_copy_of_a_trained_image_does_not_get_through(
+    sets: dict[str, Path], name: str, how: str, tmp_path: Path
+) -> None:
+    specs = specs_of(name, sets[name])
+    dataset = read(name, sets[name])
+    trained = dataset.of("train")[0].path
+    own = tmp_path / "own"
+    own.mkdir()
+    for number, sample in enumerate(dataset.of("test")[:3]):
+        shutil.copy(sample.path, own / f"t{number}{sample.path.suffix}")
+    target = own / ("renamed" + trained.suffix if how == "renamed" else "again.tiff")
+    if how == "renamed":
+        shutil.copy(trained, target)
+    else:
+        load_image(trained).save(target)
+    rows = [f"{path.name},{number},test" for number, path in enumerate(sorted(own.iterdir()))]
+    (own / "labels.csv").write_text("\n".join(["image,score,split", *rows]))
+    with pytest.raises(UserError, match=rf"trained on 1 of 4 images \(25%\) \({target.name}\)"):
+        read_untrained(specs, ("folder", own))
+    assert len(read_untrained(specs, ("folder", own), "all").leaks[0].train) == 1
+
+
+def test_the_same_name_with_other_pixels_is_another_image(
+    sets: dict[str, Path], tmp_path: Path, photo: Callable[..., Image.Image]
+) -> None:
+    for number in range(30):
+        photo(1000 + number, 40, 40).save(tmp_path / f"p{number}.png")
+    shutil.copy(sets["folder"] / "labels.csv", tmp_path)
+    specs = specs_of("folder", sets["folder"])
+    # The listing is that of the training's folder: its test side has no other name, so the default still is right.
+    assert not read_untrained(specs, ("folder", tmp_path)).leaks[0].train
+    (tmp_path / "labels.csv").write_text(
+        "image,score,split\n" + "".join(f"p{n}.png,{n},test\n" for n in range(5))
+    )
+    assert not read_untrained(specs, ("folder", tmp_path)).leaks[0].train
+
+
+def test_a_damaged_copy_of_a_trained_set_is_known_by_its_listing(
+    sets: dict[str, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "small"
+    shutil.copytree(sets["spaq"], root)
+    for path in (root / "TestImage").iterdir():
+        load_image(path).resize((36, 36)).save(path)  # other pixels, the same photos
+    specs = specs_of("spaq", sets["spaq"])
+    assert not read_untrained(specs, ("spaq", root)).leaks[0].train
+    with pytest.raises(UserError, match=r"trained on [1-9]"):
+        read_untrained(specs, ("spaq", root), split_seed=5)
+
+
+def test_versions_of_a_trained_pristine_image_are_refused(
+    photo: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    from mobileiqa.training.sources import synthetic
+
+    (tmp_path / "pristine").mkdir()
+    for number in range(6):
+        photo(number, 48, 48).save(tmp_path / "pristine" / f"photo{number}.png")
+    pristine = synthetic(tmp_path / "pristine", {(17, 1): 4.0, (17, 5): 2.0}, 0, 0.2)
+    specs = {"model": dataclasses.replace(SPEC, training=records.of_sets([pristine]))}
+    trained = pristine.of("train")[0].path
+
+    def refused(reference: str, **about: object) -> None:
+        rows = []
+        for level in LEVELS:
+            replicas.darkened(load_image(trained), level).save(tmp_path / f"d{level}.png")
+            rows.append(f"d{level}.png,{level},{reference},17,{level},test")
+        (tmp_path / "labels.csv").write_text(
+            "\n".join(["image,score,reference,distortion,level,split", *rows])
+        )
+        (tmp_path / "dataset.json").write_text(json.dumps(about))
+        with pytest.raises(UserError, match="trained on 3 of 3"):
+            read_untrained(specs, ("folder", tmp_path))
+
+    LEVELS = (1, 3, 5)
+    refused(trained.stem)
+    refused(f"pristine/{trained.name.upper()}")
+    refused("renamed", reference_keys={"renamed": pixel_key(load_image(trained))})
+
+
+def test_models_of_two_split_seeds_need_a_choice(sets: dict[str, Path]) -> None:
+    path = sets["spaq"]
+    specs = {"a": specs_of("spaq", path, 0)["model"], "b": specs_of("spaq", path, 1)["model"]}
+    with pytest.raises(UserError, match="0 of a, 1 of b"):
+        read_untrained(specs, ("spaq", path))
+
+
+def test_a_model_without_a_record_says_so(sets: dict[str, Path]) -> None:
+    images = read_untrained({"old": SPEC}, ("spaq", sets["spaq"]))
+    assert "not recorded" in images.leaks[0].text(4)
+    untrained = dataclasses.replace(SPEC, trained_on="")
+    assert read_untrained({"new": untrained}, ("spaq", sets["spaq"])).leaks == ()
+
+
+def test_the_validation_side_may_be_evaluated_and_it_is_said(sets: dict[str, Path]) -> None:
+    images = read_untrained(specs_of("spaq", sets["spaq"]), ("spaq", sets["spaq"]), "validation")
+    assert "its best epoch was chosen on 3 of 3 images" in images.leaks[0].text(3)
+
+
+def test_a_record_survives_json_and_refuses_what_is_none() -> None:
+    keys = {reference_key("folder", f"r{n}") for n in range(CHUNK_KEYS + 10)}
+    spec = dataclasses.replace(SPEC, training=record((), keys, {*keys, reference_key("", "v")}))
+    again = from_json(json.loads(json.dumps(spec.to_json())))
+    assert again == spec
+    assert again.training is not None and again.training.keys("train") == keys
+    assert len(again.training.keys("validation")) == 1
+    assert "training" not in SPEC.to_json()
+    for bad in ({"sets": []}, {"sets": [], "train": ["short"], "validation": []}, "all", []):
+        with pytest.raises(UserError):
+            from_json({**SPEC.to_json(), "training": bad})
+
+
+def test_earlier_training_is_remembered(sets: dict[str, Path]) -> None:
+    first = specs_of("spaq", sets["spaq"])["model"].training
+    second = records.of_sets([read("folder", sets["folder"])]).with_earlier([("a.st", first), ("b.pt", None)])
+    assert first is not None and first.keys("train") < second.keys("train")
+    assert [trained.name for trained in second.sets] == ["folder", "spaq"]
+    assert second.unrecorded == ("b.pt",)
+    with pytest.raises(UserError, match=r"trained on [1-9]"):
+        specs = {"model": dataclasses.replace(SPEC, training=second)}
+        read_untrained(specs, ("spaq", sets["spaq"]), split_seed=3)
+
+
+def command(recipe: str, name: str, path: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "--recipe", recipe, "--data", name, str(path), "--from-scratch", "--out", str(out), *more,
+        "--set", "epochs=1", "batch=4", "warmup_epochs=0", "epoch_images=4",
+    ]  # fmt: skip
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_a_trained_checkpoint_is_evaluated_on_its_own_test_side(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = sets["folder"], tmp_path / "run"
+    arguments = command("lar-iqa-branch", "folder", path, out, "--size", "64x64", "--split-seed", "5")
+    assert train.main([*arguments, "seed=11"]) == 0
+    capsys.readouterr()
+    best = str(out / "best.safetensors")
+    training = load_spec(best).training
+    assert training is not None and (training.sets[0].split_seed, training.sets[0].train) == (5, 21)
+    evaluated = [best, "--data", "folder", str(path)]
+    assert evaluate.main(evaluated) == 0
+    summary = last_line(capsys)
+    assert (summary["split_seed"], summary["images"]) == (5, 6)
+    assert (summary["models"][0]["trained_images"], summary["models"][0]["validation_images"]) == (0, 0)
+    assert evaluate.main([*evaluated, "--split-seed", "0"]) == 2
+    assert "--skip-trained" in capsys.readouterr().err
+    assert evaluate.main([*evaluated, "--split", "all"]) == 0
+    shown = capsys.readouterr().out
+    assert "best.safetensors: trained on 21 of 30 images (70%)" in shown
+    assert train.main([*command("lar-iqa-branch", "folder", path, out, "--size", "64x64"), "seed=11"]) == 2
+    assert "--split-seed to go on" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@FOUR
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_family_leaves_the_test_side_alone(
+    sets: dict[str, Path], name: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = "64x64,64x64" if recipe == "lar-iqa-kan" else "64x64"
+    more = ["--teacher", "mobileiqa/reference/reference.safetensors"] if recipe == "reference-branch" else []
+    out = tmp_path / "run"
+    crop = ["crop_px=64"] if recipe.startswith("reference") else []
+    assert train.main([*command(recipe, name, sets[name], out, "--size", size, *more), *crop]) == 0
+    capsys.readouterr()
+    spec = load_spec(out / "best.safetensors")
+    images = read_untrained({"best": spec}, (name, sets[name]))
+    assert trained_pixels(spec, images) == 0 and images.split == "test"
+    assert evaluate.main([str(out / "best.safetensors"), "--data", name, str(sets[name])]) == 0
+    assert last_line(capsys)["models"][0]["trained_images"] == 0
+
+
+def test_the_record_of_a_large_set_stays_small() -> None:
+    keys = {reference_key("folder", str(n)) for n in range(25_000)}
+    content = dataclasses.replace(SPEC, training=record((), keys, ())).to_json()
+    assert len(json.dumps(content)) < 210_000  # 8 characters an image
+    assert isinstance(from_json(json.loads(json.dumps(content))).training, TrainingRecord)

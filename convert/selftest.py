@@ -5,7 +5,6 @@ A damaged file is never given to the runtime. Exit 1 when anything is wrong, 2 w
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from convert.delivery import golden, seal
 from convert.graph import read_graph, read_graphs
-from mobileiqa import cli, litert
+from mobileiqa import camera, cli, integrity, litert
 from mobileiqa.errors import UserError, one_line
 
 
@@ -29,10 +28,19 @@ class Check:
 def selftest(path: Path) -> list[Check]:
     """The checks of a delivered file, in order: the seal, its parts, and, where these are whole, the golden vectors."""
     whole = seal.read_seal(path)
-    checks = [Check("seal", whole.intact, _of_seal(whole)), *_parts(path)]
+    checks = [Check("seal", whole.intact, _of_seal(whole)), *_sidecar(path), *_parts(path)]
     if all(check.passed for check in checks):
         checks += _golden(path)
     return checks
+
+
+def _sidecar(path: Path) -> Iterator[Check]:
+    """Whether the sidecar is this file's, where there is one with a hash."""
+    try:
+        if integrity.check_sidecar(path):
+            yield Check("sidecar", True, f"SHA-256 {integrity.sha256(path)[:16]}...")
+    except UserError as error:
+        yield Check("sidecar", False, one_line(str(error)))
 
 
 def _of_seal(found: seal.Seal) -> str:
@@ -50,7 +58,7 @@ def _parts(path: Path) -> Iterator[Check]:
         stored = graphs[0].description.get("parts")
         if not isinstance(stored, dict):
             raise UserError("hashes of the file's parts in its metadata", "none", "deliver it again")
-        litert.delivery_of(path)
+        camera.from_json(graphs[0].description.get("delivery"), str(path))
         computed = seal.parts(graphs)
     except UserError as error:
         yield Check("contents", False, one_line(str(error)))
@@ -61,22 +69,25 @@ def _parts(path: Path) -> Iterator[Check]:
 
 
 def _golden(path: Path) -> Iterator[Check]:
-    """One check for each golden image in each size."""
-    stored = json.loads(read_graph(path).metadata[golden.ENTRY])
-    run, delivery = litert.runner(path), litert.delivery_of(path)
-    assert delivery is not None, "the file has golden vectors"
-    vectors = [(size, *pair) for size in stored["sizes"] for pair in size["scores"].items()]
-    for size, name, expected in cli.progress(vectors, "golden vectors"):
-        pixels = golden.draw(name, size["width_px"], size["height_px"])
-        score = float(run({delivery.input: pixels[None]}).mean())
-        close = abs(score - expected) <= stored["tolerance"]  # False for NaN
-        found = f"{score:.6f}, expected {expected:.6f} within {stored['tolerance']:g}"
-        yield Check(_named(name, size, len(stored["sizes"])), close, found)
+    """One check for each golden image in each size; or that they, or the file, cannot be run."""
+    try:
+        stored = golden.read(read_graph(path))
+        run, delivery = litert.runner(path), litert.delivery_of(path)
+        assert delivery is not None, "its metadata was read before"
+        vectors = [(size, *pair) for size in stored.sizes for pair in size.scores.items()]
+        for size, name, expected in cli.progress(vectors, "golden vectors"):
+            pixels = golden.draw(name, size.width_px, size.height_px)
+            score = float(run({delivery.input: pixels[None]}).mean())
+            close = abs(score - expected) <= stored.tolerance  # False for NaN
+            figures = f"{score:.6f}, expected {expected:.6f} within {stored.tolerance:g}"
+            yield Check(_named(name, size, len(stored.sizes)), close, figures)
+    except UserError as error:
+        yield Check("golden vectors", False, one_line(str(error)))
 
 
-def _named(image: str, size: dict[str, Any], sizes: int) -> str:
+def _named(image: str, size: golden.GoldenSize, sizes: int) -> str:
     """The check's name, with the size where there are several."""
-    return f"golden {image}" + (f" {size['width_px']}x{size['height_px']}" if sizes > 1 else "")
+    return f"golden {image}" + (f" {size.width_px}x{size.height_px}" if sizes > 1 else "")
 
 
 def main(argv: list[str] | None = None) -> int:

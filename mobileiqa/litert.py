@@ -5,7 +5,6 @@ ModelSpec that says how an image becomes its inputs. A file of another converter
 in FILE.tflite.json. A file of convert.delivery prepares images itself: it takes their bytes (`inputs_of`).
 """
 
-import json
 import mmap
 import os
 import struct
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import camera, preprocess
+from mobileiqa import camera, first_run, integrity, preprocess, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image, to_rgb
@@ -35,6 +34,13 @@ Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any
 _IDENTIFIER = b"TFL3"  # bytes 4..7 of every TFLite file
 _MAX_ENTRIES = 1024  # more metadata entries than this: the table is damaged, and would be read for minutes
 _CONVERT = "convert the model with `python -m convert.tflite`"
+_FOREIGN = (
+    "scoring takes one score per image: `python -m convert.tflite` writes such files;"
+    " inspect, bench and profile take any"
+)
+MAX_THREADS = 512
+# What LiteRT's Python binding raises; KeyError and IndexError for names and indices that lead nowhere.
+_RUNTIME = (ValueError, RuntimeError, TypeError, LookupError, OverflowError, MemoryError)
 _DAMAGED = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
 
 
@@ -97,23 +103,12 @@ def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
     it runs the one whose size the arrays have. Scores are passed on as they are, NaN included. Raises UserError
     when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape or type.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     path = Path(path)
+    check_threads(threads)
     _check_identifier(path)
     delivery = delivery_of(path)
-    keys = [size.signature for size in delivery.sizes] if delivery else [SIGNATURE]
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
-        signatures = [interpreter.get_signature_runner(key) for key in keys]
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"a TFLite file that LiteRT can run, with the signature {' and '.join(map(repr, keys))}, in {path}",
-            str(error),
-            _CONVERT,
-        ) from error
-    opened = [_opened(signature, path) for signature in signatures]
+    first_run.check(path, threads)
+    opened = _open(path, threads, [size.signature for size in delivery.sizes] if delivery else [SIGNATURE])
 
     def score(inputs: Inputs) -> NDArray[np.float64]:
         one = next((each for each in opened if each.takes(inputs)), opened[0])
@@ -122,13 +117,52 @@ def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
         for start in range(0, count, one.batch):
             window = slice(start, start + one.batch)
             part = {name: np.ascontiguousarray(array[window]) for name, array in inputs.items()}
-            parts.append(one.run(**part)[OUTPUT])
-        scores = np.concatenate(parts).astype(np.float64)
+            parts.append(_run(one, part, path))
+        scores = np.concatenate(parts)
         if scores.shape != (count,):
             raise UserError(f"scores of shape ({count},) from {path}", f"{scores.shape}", _CONVERT)
         return scores
 
     return score
+
+
+def check_threads(threads: int) -> None:
+    """Raises UserError for a number of CPU threads that no runtime here can start."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise UserError(f"--threads of 1..{MAX_THREADS}", f"{threads}", "correct --threads")
+
+
+def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
+    """The signatures `keys` of the file, loaded and allocated. UserError where the runtime refuses it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
+        present = list(interpreter.get_signature_list())
+        if set(keys) <= set(present):
+            return [_opened(interpreter.get_signature_runner(key), path) for key in keys]
+    except UserError:
+        raise
+    except _RUNTIME as error:
+        raise UserError(f"a TFLite file that LiteRT can run, in {path}", _words(error), _CONVERT) from error
+    raise UserError(
+        f"the signature {' and '.join(map(repr, keys))}, by which a score is asked for, in {path}",
+        f"the signatures {present}" if present else "no signature",
+        _FOREIGN,
+    )
+
+
+def _run(signature: "_Signature", inputs: Inputs, path: Path) -> NDArray[np.float64]:
+    """The scores of one batch, a scalar as one of them. UserError where the runtime fails while it runs."""
+    try:
+        return np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
+    except _RUNTIME as error:
+        raise UserError(f"{path} to run in LiteRT", _words(error), _CONVERT) from error
+
+
+def _words(error: Exception) -> str:
+    return typed_json.shortened(str(error), 600) or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -151,9 +185,14 @@ class _Signature:
 def _opened(signature: Any, path: Path) -> _Signature:
     outputs = sorted(signature.get_output_details())
     if outputs != [OUTPUT]:
-        raise UserError(f"one output named {OUTPUT!r} in {path}", f"{outputs}", _CONVERT)
+        names = typed_json.shortened(", ".join(map(repr, outputs))) or "no output"
+        raise UserError(f"one output named {OUTPUT!r} in {path}", names, _FOREIGN)
     details = signature.get_input_details()
     shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
+    if not shapes or any(not shape or min(shape) < 1 for shape in shapes.values()):
+        raise UserError(
+            f"inputs of one fixed size, a batch first, in {path}", f"{shapes or 'none'}", _FOREIGN
+        )
     return _Signature(signature, shapes, np.dtype(next(iter(details.values()))["dtype"]))
 
 
@@ -189,8 +228,9 @@ def _check_identifier(path: Path) -> None:
 
 
 def _embedded(path: Path) -> dict[str, Any] | None:
-    """The metadata entry's JSON object, or None where the (sound) file has none."""
+    """The metadata entry's JSON object, or None where the (sound) file has none. The hashes at hand are checked."""
     _check_identifier(path)
+    integrity.verify(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
         try:
             content = _entry(buffer)
@@ -200,7 +240,12 @@ def _embedded(path: Path) -> dict[str, Any] | None:
                 f"a truncated or damaged one ({error})",
                 "copy or convert it again",
             ) from error
-    return None if content is None else _json_object(content, path)
+    if content is None:
+        return None
+    value = _json_object(content, path)
+    if "delivery" in value:
+        integrity.require_checksum(path)
+    return value
 
 
 def _entry(buffer: mmap.mmap) -> bytes | None:
@@ -221,10 +266,4 @@ def _entry(buffer: mmap.mmap) -> bytes | None:
 
 
 def _json_object(content: bytes, path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise UserError(f"JSON in the metadata of {path}", str(error), _CONVERT) from error
-    if not isinstance(value, dict):
-        raise UserError(f"a JSON object in the metadata of {path}", type(value).__name__, _CONVERT)
-    return value
+    return typed_json.parse_object(content.rstrip(b"\0"), f"the metadata of {path}", _CONVERT)

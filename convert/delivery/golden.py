@@ -6,15 +6,19 @@ of the file that was delivered, prepared by mobileiqa.preprocess: the graph's ow
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.graph import Graph
+from mobileiqa import typed_json
 from mobileiqa.camera import Size
+from mobileiqa.errors import UserError
 
 ENTRY = "mobileiqa_golden"
+AGAIN = "package the model again with `python -m convert.delivery`"
 BAND = 256  # rows drawn at once: the numbers of a 12 megapixel image would be 300 MB
 
 # Of the score range: a phone's kernels sum in another order; FP16 ones round to 11 bits (see convert.compare).
@@ -51,6 +55,36 @@ IMAGES: dict[str, tuple[Draw, str]] = {
     "tiles": (_tiles, "(x / 16 * 73 + y / 16 * 151 + c * 37) & 255"),
     "noise": (_noise, "m = ((y * w + x) * 3 + c) * 2654435769; m = (m ^ m >> 15) * 2246822519; m >> 24"),
 }
+
+
+@dataclass(frozen=True)
+class GoldenSize:
+    """One size's signature and its golden scores by image."""
+
+    signature: str
+    width_px: int = field(metadata={"range": (1, 32768)})
+    height_px: int = field(metadata={"range": (1, 32768)})
+    scores: dict[str, float] = field(metadata={"range": (-1e9, 1e9)})
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The entry's content, as `vectors` makes it; `tolerance` in score units."""
+
+    arithmetic: str
+    images: dict[str, str]
+    tolerance: float = field(metadata={"range": (0, 1e9)})
+    sizes: tuple[GoldenSize, ...]
+
+
+def read(graph: Graph) -> Vectors:
+    """The golden vectors in a file. Raises UserError where there are none, or none that this version can draw."""
+    source = f"the golden vectors of {graph.path}"
+    content = typed_json.parse_object(graph.metadata.get(ENTRY, b"null").rstrip(b"\0"), source, AGAIN)
+    stored = typed_json.decode(Vectors, content, source, AGAIN)
+    if unknown := [name for size in stored.sizes for name in size.scores if name not in IMAGES]:
+        raise UserError(f"images among {', '.join(IMAGES)} in {source}", repr(unknown[0]), AGAIN)
+    return stored
 
 
 def draw(name: str, width: int, height: int) -> NDArray[np.uint8]:

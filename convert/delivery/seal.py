@@ -8,48 +8,18 @@ The hashes of the parts, in the JSON entry `mobileiqa`, then say what was hit, a
 """
 
 import hashlib
-import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from convert.delivery import golden, metadata
 from convert.graph import Graph
+from mobileiqa.integrity import DIGEST_BYTES, ENTRY, MARK
+from mobileiqa.integrity import Checksum as Seal
+from mobileiqa.integrity import read_checksum as read_seal
 
-ENTRY = "mobileiqa_seal"
-MARK = b"mobileiqa seal, SHA-256 of this file with the 32 bytes after the colon zero:"
-DIGEST_BYTES = 32
+__all__ = ["DIGEST_BYTES", "EMPTY", "ENTRY", "MARK", "Seal", "parts", "read_seal", "seal"]
+
 EMPTY = MARK + bytes(DIGEST_BYTES)  # the entry's content before the file is sealed
-
-
-@dataclass(frozen=True)
-class Seal:
-    """Where the digest is, what it says and what it should say; `at` is -1 where there is not exactly one mark."""
-
-    at: int
-    stored: bytes
-    computed: bytes
-
-    @property
-    def intact(self) -> bool:
-        """Whether no byte has changed since the file was sealed."""
-        return self.at >= 0 and self.stored == self.computed
-
-
-def read_seal(path: Path) -> Seal:
-    """The seal of a file of any kind. Raises OSError when it cannot be read."""
-    if path.stat().st_size == 0:
-        return Seal(-1, b"", b"")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = content.find(MARK)
-        if at < 0 or content.find(MARK, at + 1) >= 0 or at + len(EMPTY) > len(content):
-            return Seal(-1, b"", b"")
-        start = at + len(MARK)
-        end = start + DIGEST_BYTES
-        digest = hashlib.sha256(memoryview(content)[:start])
-        digest.update(bytes(DIGEST_BYTES))
-        digest.update(memoryview(content)[end:])
-        return Seal(start, content[start:end], digest.digest())
 
 
 def seal(path: Path) -> None:

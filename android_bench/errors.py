@@ -6,13 +6,11 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
+from mobileiqa.errors import UserError, one_line
 
-class InputError(ValueError):
+
+class InputError(UserError):
     """The user's input was wrong: what was expected, what was found, what to do. Exit code 2."""
-
-    def __init__(self, expected: str, found: str, todo: str) -> None:
-        self.expected, self.found, self.todo = expected, found, todo
-        super().__init__(f"expected {expected}; found {found}; {todo}")
 
 
 class RunError(RuntimeError):
@@ -25,8 +23,8 @@ def exit_code(prog: str, body: Callable[[], int]) -> int:
     before = signal.signal(signal.SIGTERM, _terminated) if main else None
     try:
         return body()
-    except (InputError, RunError, OSError) as error:
-        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+    except (UserError, RunError, OSError) as error:
+        print(f"{prog}: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         return 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt as error:
         print(f"{prog}: interrupted; nothing was written", file=sys.stderr)  # noqa: T201

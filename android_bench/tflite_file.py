@@ -7,7 +7,6 @@ Tensor: shape 0, type 1; Buffer: data 0, offset 1, size 2; Metadata: name 0, buf
 subgraph_index 4).
 """
 
-import hashlib
 import json
 import mmap
 import re
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_bench.errors import InputError
+from mobileiqa import integrity
 
 IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
@@ -71,7 +71,10 @@ class TfliteFile:
 
 
 def read(path: Path | str) -> TfliteFile:
-    """Reads and checks one file. Raises InputError when it is missing, not a TFLite model, or truncated."""
+    """Reads and checks one file, against the hashes at hand too (mobileiqa.integrity).
+
+    Raises InputError when it is missing, not a TFLite model, or truncated, and UserError where a hash is another's.
+    """
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
@@ -84,8 +87,7 @@ def read(path: Path | str) -> TfliteFile:
                 f"bytes {head[:8]!r}",
                 "convert a checkpoint with `python -m convert.tflite`",
             )
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        integrity.verify(path)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 marks, signatures = _metadata(data), _signatures(data)
@@ -96,7 +98,7 @@ def read(path: Path | str) -> TfliteFile:
                     "copy or convert the file again",
                 ) from error
             capable = b"fp16" in marks.get(REDUCED_PRECISION, b"")
-            return TfliteFile(path, sha256, len(data), capable, signatures, _precision(marks))
+            return TfliteFile(path, integrity.sha256(path), len(data), capable, signatures, _precision(marks))
 
 
 def _precision(marks: dict[str, bytes]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.runners import ARM
+from mobileiqa import integrity
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
 
@@ -41,6 +42,7 @@ def read_candidate(path: Path) -> Candidate:
         raise UserError("candidates ending in .tflite or .onnx", path.name, "convert the checkpoint first")
     if not path.is_file():
         raise UserError("a .tflite or .onnx file", f"nothing at {path}", "correct the path")
+    integrity.verify(path)
     if path.suffix == ".onnx":
         from convert import onnx
 

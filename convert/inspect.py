@@ -18,6 +18,7 @@ from convert.graph import Graph, Tensor, read_graphs
 from convert.memory import macs, parameters, peak, values
 from convert.subgraphs import check
 from mobileiqa.cli import emit, parser, run, say
+from mobileiqa.integrity import verify
 
 FP16_ARITHMETIC = "fp16accfp16"
 SHOWN_TENSORS = 5
@@ -266,6 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    if args.file.is_file():
+        verify(args.file)
     graphs = [graph for graph in read_graphs(args.file) if graph.signatures or graph.index == 0]
     found = inspect(graphs[0])
     if len(graphs) > 1:

@@ -26,7 +26,8 @@ def main() -> int:
         for call in calls or [lambda: first_subgraph(interpreter)]:
             call()
     except Exception as error:  # noqa: BLE001  (whatever the runtime raises is the answer)
-        say(json.dumps({"error": f"{error}" or type(error).__name__}))
+        silent = f"{type(error).__name__} without a word, as for tensors larger than the memory"
+        say(json.dumps({"error": str(error) or silent}))
         return 1
     return 0
 

@@ -32,6 +32,8 @@ SHARED = {
     "mobileiqa",
     "mobileiqa.errors",
     "mobileiqa.cli",
+    "mobileiqa.integrity",
+    "mobileiqa.typed_json",
     "mobileiqa.text",
 }  # what android_bench may take of mobileiqa
 

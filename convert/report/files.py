@@ -13,8 +13,9 @@ from typing import Any
 from convert.artifact import fine_tuned_in_words, sidecar_path
 from convert.graph import Graph, read_graph
 from convert.int8.layers import precision
-from mobileiqa.checkpoint import sha256
+from mobileiqa import integrity
 from mobileiqa.errors import UserError
+from mobileiqa.integrity import sha256
 
 ORDER = ("fp32", "fp16", "int8")  # by cost of an inference, most first
 
@@ -33,7 +34,6 @@ class Rewrite:
 class Origin:
     """What a sidecar says; empty where it says nothing."""
 
-    sha256: str = ""  # of the file that it was written for
     command: str = ""
     via: str = ""
     calibration_sha256: str = ""
@@ -61,26 +61,23 @@ class File:
 
     @property
     def problem(self) -> str:
-        """What its name or its sidecar says against it, or an empty string."""
+        """What its name says against it, or an empty string."""
         if self.path.stem.endswith(".failed"):
             return "it failed parity when it was converted: hence its name"
-        return "" if self.own_sidecar else "its sidecar was written for a file of another SHA-256"
-
-    @property
-    def own_sidecar(self) -> bool:
-        """False where the sidecar speaks of another file."""
-        return not (self.origin and self.origin.sha256) or self.origin.sha256 == self.sha256
+        return ""
 
 
 def find(paths: Sequence[Path]) -> tuple[list[File], dict[str, str]]:
     """The files to compare, FP32 first, then by precision and name; and those left out: name -> why.
 
     `paths` are .tflite files and folders of such. Raises UserError when there is none, when two have one name, and
-    for a file or a sidecar that is damaged.
+    for a file or a sidecar that is damaged or another's.
     """
     found: list[File] = []
     left_out: dict[str, str] = {}
     for path in _tflite_files(paths):
+        if path.is_file():
+            integrity.verify(path)
         graph = read_graph(path)
         if reason := _unfit(graph):
             left_out[path.name] = reason
@@ -155,7 +152,6 @@ def _origin(path: Path) -> Origin | None:
 def _read(content: dict[str, Any]) -> Origin:
     applied = content.get("rewrites") or {}
     return Origin(
-        sha256=content.get("sha256") or "",
         command=content.get("command") or "",
         via=content.get("via") or "",
         calibration_sha256=content.get("calibration_sha256") or "",

@@ -86,7 +86,7 @@ def _file(file: File) -> Iterator[tuple[str, str]]:
     if file.origin is None:
         yield "sidecar", "none"
         return
-    yield "sidecar", "of this file" if file.own_sidecar else '<span class="bad">of another file</span>'
+    yield "sidecar", "of this file"  # any other is refused
     if file.origin.via:
         yield "converter", escape(file.origin.via)
     if file.origin.calibration_sha256:

@@ -34,11 +34,11 @@ def test_others_files_and_camera_files_are_left_out_and_said(net, converted: Pat
         find([converted / "foreign.tflite"])
 
 
-def test_a_sidecar_of_another_file_is_a_problem(net, edit) -> None:
+def test_a_sidecar_of_another_file_is_refused(net, edit) -> None:
     path = net("fp32.tflite")
     edit(path, sha256="0" * 64)
-    (file,), _ = find([path])
-    assert "another SHA-256" in file.problem
+    with pytest.raises(UserError, match=r"fp32\.tflite\.json describes.*another file"):
+        find([path])
 
 
 def test_a_file_that_failed_parity_stays_one(net) -> None:

@@ -157,7 +157,11 @@ def test_other_files_are_one_line(name: str, camera: Path, tmp_path: Path, capsy
     (tmp_path / "a b.tflite").write_bytes(content)
     content[len(content) // 2] ^= 1
     (tmp_path / "broken.tflite").write_bytes(content)
-    message = {"tiny": "run `python -m convert.delivery", "brok": "bytes of it have changed", "a b.": "rename the file"}
+    message = {
+        "tiny": "run `python -m convert.delivery",
+        "brok": "bytes of it have changed",
+        "a b.": "rename the file",
+    }
     assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message[name[:4]] in error and error.count("\n") == 1

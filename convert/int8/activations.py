@@ -33,8 +33,8 @@ def bent(graph: "Graph") -> list[str]:
     kinds = {t: [graph.operators[o].name for o in readers] for t, readers in graph.consumers.items()}
     return [
         graph.tensors[t].name
-        for t, found in kinds.items()
-        if found == ["HARD_SWISH"] and t not in graph.outputs
+        for t, readers_of in kinds.items()
+        if readers_of == ["HARD_SWISH"] and t not in graph.outputs
     ]
 
 
@@ -50,9 +50,9 @@ def hard_swish_as_products(model: "Model", ranges: Mapping[str, Range]) -> dict[
             if fb.kind(model, operator) != "HARD_SWISH":
                 operators.append(operator)
                 continue
-            new, found = _products(builder, operator, ranges)
+            new, new_ranges = _products(builder, operator, ranges)
             operators += new
-            added |= found
+            added |= new_ranges
         graph.operators = operators
     return added
 

@@ -44,44 +44,44 @@ class Search:
     folder: Path
 
 
-def search(fp32: Path, spec: ModelSpec, wanted: Search) -> Recipe:
+def search(fp32: Path, spec: ModelSpec, task: Search) -> Recipe:
     """The recipe for an FP32 file of ours; RESULTS are written into the folder.
 
     Raises OverBudgetError, with the closest candidates, when none keeps to the budget, and UserError for a folder
     that is not a search's and a benchmark that fails.
     """
-    bench, budget = candidates.bench(fp32, spec, wanted.division, wanted.folder), wanted.budget
-    found: dict[str, Measured] = {}
+    bench, budget = candidates.bench(fp32, spec, task.division, task.folder), task.budget
+    candidates_by_sha256: dict[str, Measured] = {}
     for one in cli.progress(_candidates(bench, budget), "INT8 recipes"):
-        known = found.setdefault(
+        known = candidates_by_sha256.setdefault(
             one.sha256, one
         )  # two recipes that do the same are one file: the shorter stays
         if len(one.recipe.keep_float) < len(known.recipe.keep_float):
-            found[one.sha256] = one
-    inside = [one for one in found.values() if not budget.broken(one)]
+            candidates_by_sha256[one.sha256] = one
+    inside = [one for one in candidates_by_sha256.values() if not budget.broken(one)]
     if not inside:
-        closest = sorted(found.values(), key=lambda one: (budget.excess(one), one.name))
+        closest = sorted(candidates_by_sha256.values(), key=lambda one: (budget.excess(one), one.name))
         raise OverBudgetError(budget, front.rows(closest[: front.CLOSEST], {}, budget))
-    heads = [one for one in found.values() if not one.recipe.keep_float]
+    heads = [one for one in candidates_by_sha256.values() if not one.recipe.keep_float]
     timings, session = bench.timings({one.sha256: one for one in [*inside, *heads]}.values())
-    chosen = front.choose(inside, timings, budget)
-    assert chosen is not None, "every candidate inside the budget was timed"
+    winner = front.choose(inside, timings, budget)
+    assert winner is not None, "every candidate inside the budget was timed"
     fp32_ms = timings[bench.identity["fp32"]].ms
-    rows = front.rows(list(found.values()), timings, budget, chosen)
+    rows = front.rows(list(candidates_by_sha256.values()), timings, budget, winner)
     _note_disturbed([row["name"] for row in rows if (t := timings.get(row["sha256"])) and t.disturbed])
     content = {
-        "schema": 1, "budget": dataclasses.asdict(budget), "judged_on": wanted.division.source,
+        "schema": 1, "budget": dataclasses.asdict(budget), "judged_on": task.division.source,
         **bench.identity, "fp32_latency_ms": fp32_ms, "session": session, "candidates": rows,
         "launches_ms": {digest: timing.launch_ms for digest, timing in timings.items()},
     }  # fmt: skip
-    recipe, data, picture = (wanted.folder / name for name in RESULTS)
-    cli.write_json(recipe, chosen.recipe.to_json())
+    recipe, data, picture = (task.folder / name for name in RESULTS)
+    cli.write_json(recipe, winner.recipe.to_json())
     cli.write_json(data, content)
-    judging = len(wanted.division.judging)
-    title = f"{spec.name}: {len(found)} INT8 files, judged on {judging} images; chosen: {chosen.name}"
+    judging = len(task.division.judging)
+    title = f"{spec.name}: {len(candidates_by_sha256)} INT8 files, judged on {judging} images; chosen: {winner.name}"
     with cli.atomic(picture) as temporary:
         front.draw(rows, fp32_ms, budget, title, temporary)
-    return chosen.recipe
+    return winner.recipe
 
 
 def _candidates(bench: Bench, budget: Budget) -> Iterator[Measured]:
@@ -96,9 +96,9 @@ def _candidates(bench: Bench, budget: Budget) -> Iterator[Measured]:
         [bench.measure(_keeping(base.recipe, block)) for block in grouped] if len(grouped) > 1 else [base]
     )
     yield from by_block
-    for found in by_block:
-        if budget.broken(found) and found is not base:
-            bench.discard(found)
+    for candidate in by_block:
+        if budget.broken(candidate) and candidate is not base:
+            bench.discard(candidate)
     order = _order(bench, base, grouped, by_block)
     for head, quantized in _heads(model, base.recipe.ranges):
         names = set(quantized)
@@ -116,7 +116,7 @@ def _order(
         return sensitivity.noise(bench.fp32, bench.file(base), flat, images)
 
     ratios = bench.remembered(f"noise of {base.sha256}", measure)
-    gains = [(base.mean_abs or 0.0) - (found.mean_abs or 0.0) for found in by_block]
+    gains = [(base.mean_abs or 0.0) - (candidate.mean_abs or 0.0) for candidate in by_block]
     return [layer for layer, _ in sensitivity.order(grouped, ratios, gains)]
 
 
@@ -135,12 +135,12 @@ def _walk(bench: Bench, head: Recipe, order: Sequence[Layer], budget: Budget) ->
     for count in KEPT:
         if count >= len(order):  # with all of them in float nothing would be left to quantize
             return
-        found = bench.measure(_keeping(head, order[:count]))
-        yield found
-        if not budget.broken(found):
+        candidate = bench.measure(_keeping(head, order[:count]))
+        yield candidate
+        if not budget.broken(candidate):
             return
         if count:
-            bench.discard(found)
+            bench.discard(candidate)
 
 
 def _keeping(recipe: Recipe, layers: Sequence[Layer]) -> Recipe:

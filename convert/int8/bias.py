@@ -65,20 +65,20 @@ def pairs(model: "Model", quantized: "Model") -> list[Pair]:
 def correct(
     model: "Model",
     quantized: "Model",
-    found: Mapping[int, Moments],
+    statistics: Mapping[int, Moments],
     least_error: bool,
     bias: bool,
     known: Codes | None = None,
 ) -> Corrected:
     """Changes `quantized`, the INT8 form of the FP32 `model`, in place: its codes with `least_error`, and biases.
 
-    found: moments by the FP32 weight's tensor index (moments.collect). Operators that share a weight or a bias
+    statistics: moments by the FP32 weight's tensor index (moments.collect). Operators that share a weight or a bias
     are corrected once. known: codes of earlier calls with that model and those moments, to which new ones are added.
     """
     known = {} if known is None else known
     codes, rounded, corrected = 0, set(), set()
     for pair in pairs(model, quantized):
-        moments = found[pair.weight]
+        moments = statistics[pair.weight]
         if least_error and moments.covariance is not None and pair.quantized not in rounded:
             codes += _round(model, quantized, pair, moments, bias and pair.bias is not None, known)
             rounded.add(pair.quantized)
@@ -121,5 +121,5 @@ def _shift(model: "Model", quantized: "Model", pair: Pair, moments: Moments) -> 
 
 def _scales(model: "Model", index: int, shape: tuple[int, ...]) -> Floats:
     """A tensor's scales, one for all or one for each output, in `shape`."""
-    found = scales(model, index)
-    return np.broadcast_to(found if len(found) == 1 else found.reshape(shape), shape)
+    own_scales = scales(model, index)
+    return np.broadcast_to(own_scales if len(own_scales) == 1 else own_scales.reshape(shape), shape)

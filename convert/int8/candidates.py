@@ -62,21 +62,21 @@ class Bench:
         record = self._path(recipe, ".json")
         if record.exists():
             return Measured.from_json(json.loads(record.read_text(encoding="utf-8"))["measured"])
-        made = self._quantize(recipe)
-        found = self._judge(recipe, made)
-        cli.write_json(record, {"identity": dict(self.identity), "measured": asdict(found)})
-        return found
+        int8_path = self._quantize(recipe)
+        measured = self._judge(recipe, int8_path)
+        cli.write_json(record, {"identity": dict(self.identity), "measured": asdict(measured)})
+        return measured
 
-    def file(self, found: Measured) -> Path:
+    def file(self, candidate: Measured) -> Path:
         """The candidate's file, made again where it was discarded."""
-        path = self._path(found.recipe, ".tflite")
-        if not path.exists() or sha256(path) != found.sha256:
-            self._quantize(found.recipe)
+        path = self._path(candidate.recipe, ".tflite")
+        if not path.exists() or sha256(path) != candidate.sha256:
+            self._quantize(candidate.recipe)
         return path
 
-    def discard(self, found: Measured) -> None:
+    def discard(self, candidate: Measured) -> None:
         """Removes the file, which can be large, and keeps the figures."""
-        self._path(found.recipe, ".tflite").unlink(missing_ok=True)
+        self._path(candidate.recipe, ".tflite").unlink(missing_ok=True)
 
     def remembered(self, name: str, make: Callable[[], Any]) -> Any:
         """The JSON of NAME in the folder, made the first time."""
@@ -91,19 +91,19 @@ class Bench:
         Those in the folder serve where they cover every file. Otherwise all are measured: only what took turns
         in one session can be compared.
         """
-        wanted = {found.sha256: found for found in candidates}
+        by_sha256 = {timings.sha256: timings for timings in candidates}
         record = self.folder / "latency.json"
         if record.exists():
             content = json.loads(record.read_text(encoding="utf-8"))
-            if {*wanted, self.identity["fp32"]} <= content["files"].keys():
-                found = {
+            if {*by_sha256, self.identity["fp32"]} <= content["files"].keys():
+                timings = {
                     k: Timing(tuple(v["launch_ms"]), v["disturbed"]) for k, v in content["files"].items()
                 }
-                return found, content["session"]
-        found, session = measure([self.fp32, *(self.file(one) for one in wanted.values())])
-        files = {digest: asdict(timing) for digest, timing in found.items()}
+                return timings, content["session"]
+        timings, session = measure([self.fp32, *(self.file(one) for one in by_sha256.values())])
+        files = {digest: asdict(timing) for digest, timing in timings.items()}
         cli.write_json(record, {"files": files, "session": session})
-        return found, session
+        return timings, session
 
     def _quantize(self, recipe: Recipe) -> Path:
         path = self._path(recipe, ".tflite")
@@ -124,8 +124,8 @@ class Bench:
         edge = Edge("int8", "FP32", path.name, "litert")
         expected = self.expected  # first: an image that cannot be read is no candidate's failure
         try:
-            found = scores(path, self.judging())
-            report = compare(edge, expected, found, names, score_unit(self.spec, expected))
+            int8_scores = scores(path, self.judging())
+            report = compare(edge, expected, int8_scores, names, score_unit(self.spec, expected))
         except UserError as error:  # the runtime refuses the file: this candidate's failure, not the search's
             report = edge.failed(one_line(str(error)), len(names))
         failure = report.reason if report.mean_abs is None else ""
@@ -189,13 +189,13 @@ def _code_sha256() -> str:
 
 def _kept(make: Images, count: int, spec: ModelSpec) -> Images:
     """`make`, prepared once where everything fits into memory."""
-    if count * sum(int(np.prod(wanted.shape)) * 4 for wanted in spec.inputs) > IN_MEMORY:
+    if count * sum(int(np.prod(input_spec.shape)) * 4 for input_spec in spec.inputs) > IN_MEMORY:
         return make
-    kept: list[Inputs] = []
+    prepared: list[Inputs] = []
 
     def images() -> Iterable[Inputs]:
-        if not kept:
-            kept.extend(make())
-        return kept
+        if not prepared:
+            prepared.extend(make())
+        return prepared
 
     return images

@@ -55,16 +55,16 @@ def widen(model: "Model", quantized: "Model") -> int:
 
 
 def _biased(model: "Model", quantized: "Model") -> list[_Biased]:
-    found = []
+    operators = []
     for (before, exact), (after, weight) in zip(weighted(model), weighted(quantized), strict=True):
         bias, exact_bias = bias_of(after), bias_of(before)
         if bias is None or exact_bias is None or values(quantized, bias).dtype != np.int32:
             continue
         scale = float(scales(quantized, int(after.inputs[0]))[0])
-        found.append(
+        operators.append(
             _Biased(weight, bias, scale, values(model, exact), values(model, exact_bias).astype(np.float64))
         )
-    return found
+    return operators
 
 
 def _rescale(quantized: "Model", o: _Biased, wide: Floats, wider: NDArray[np.bool_]) -> None:

@@ -46,15 +46,15 @@ def equalize(model: "Model", path: Path, images: Iterable[Inputs]) -> int:
 
     Its outputs stay what they are, but for float32 rounding.
     """
-    found = streams(model)
-    if not found:
+    groups = streams(model)
+    if not groups:
         return 0
-    largest = _largest(path, [t for stream in found for t in stream.tensors], images)
-    for stream in found:
+    largest = _largest(path, [t for stream in groups for t in stream.tensors], images)
+    for stream in groups:
         seen = np.max([largest[t] for t in stream.tensors], axis=0).astype(np.float64)
         _scale(model, stream, np.clip(seen.max() / np.maximum(seen, 1e-30), 1.0, LARGEST))
     fb.drop_unused_buffers(model)
-    return sum(len(stream.tensors) for stream in found)
+    return sum(len(stream.tensors) for stream in groups)
 
 
 def streams(model: "Model") -> list[Stream]:
@@ -140,7 +140,7 @@ def _streams(model: "Model", links: _Links) -> list[Stream]:
     members: dict[int, set[int]] = {}
     for t in sorted({int(t) for o in model.subgraphs[0].operators for t in o.outputs}):
         members.setdefault(links.root(t), set()).add(t)
-    found = [
+    groups = [
         Stream(
             frozenset(tensors),
             tuple((o, weight) for o, weight in both if int(o.outputs[0]) in tensors),
@@ -149,19 +149,19 @@ def _streams(model: "Model", links: _Links) -> list[Stream]:
         for root, tensors in members.items()
         if root not in fixed
     ]
-    return [stream for stream in found if stream.writers and stream.readers]
+    return [stream for stream in groups if stream.writers and stream.readers]
 
 
 def _largest(path: Path, tensors: list[int], images: Iterable[Inputs]) -> dict[int, NDArray[np.float32]]:
     """The largest magnitude of each channel (last axis) over all images."""
-    found: dict[int, NDArray[np.float32]] = {}
+    magnitudes: dict[int, NDArray[np.float32]] = {}
     for tensor in activations(path, images):
         for t in tensors:
             x = tensor(t)
             rows = x.reshape(-1, x.shape[-1])
             seen = np.maximum(rows.max(0), -rows.min(0))
-            found[t] = np.maximum(found[t], seen) if t in found else seen
-    return found
+            magnitudes[t] = np.maximum(magnitudes[t], seen) if t in magnitudes else seen
+    return magnitudes
 
 
 def _scale(model: "Model", stream: Stream, scales: Scales) -> None:

@@ -60,8 +60,8 @@ class Findings:
         """Of what weights multiply, by their tensors' indices: at least of those in `weights`."""
         lacking = set(weights) - self._moments.keys()
         if lacking:
-            wanted = [(operator, weight) for operator, weight in weighted(self.model) if weight in lacking]
-            self._moments.update(collect(self.model, self.path, wanted, self.images()))
+            operators = [(operator, weight) for operator, weight in weighted(self.model) if weight in lacking]
+            self._moments.update(collect(self.model, self.path, operators, self.images()))
         return self._moments
 
     @cached_property

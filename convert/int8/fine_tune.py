@@ -166,11 +166,11 @@ def _errors(task: Task, constants: "Mapping[int, Tensor]", lesson: Lesson) -> "t
 
     inputs, expected = lesson
     teacher = task.teacher
-    found = run(task.program, inputs, constants, [f.int8 for f in teacher.followed])
+    tensors = run(task.program, inputs, constants, [f.int8 for f in teacher.followed])
     score, *maps = map(torch.from_numpy, expected)
-    of_score = ((found[task.program.output] - score) / teacher.spread).square().mean()
+    of_score = ((tensors[task.program.output] - score) / teacher.spread).square().mean()
     of_maps = [
-        ((found[f.int8] - x).square() / torch.from_numpy(f.variance)).mean()
+        ((tensors[f.int8] - x).square() / torch.from_numpy(f.variance)).mean()
         for f, x in zip(teacher.followed, maps, strict=True)
     ]
     return of_score, torch.stack(of_maps).mean() if of_maps else torch.zeros(())

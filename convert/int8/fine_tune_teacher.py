@@ -90,12 +90,12 @@ def taught(fp32: Path, model: "Model", program: Program, images: Iterable[Inputs
 def _pairs(names: dict[bytes, int], model: "Model", program: Program) -> list[tuple[int, int]]:
     """The 8-bit tensors that follow, by FP32's index and by the INT8 file's; `names` are FP32's."""
     graph = model.subgraphs[0]
-    found = []
+    pairs = []
     for operator in graph.operators:
         tensor = graph.tensors[operator.outputs[0]]
         if fb.kind(model, operator) in _FOLLOWED and grid(tensor) is not None and tensor.name in names:
-            found.append((names[tensor.name], program.names[tensor.name.decode()]))
-    return found
+            pairs.append((names[tensor.name], program.names[tensor.name.decode()]))
+    return pairs
 
 
 class _Variance:
@@ -112,9 +112,9 @@ class _Variance:
     def variance(self) -> NDArray[np.float32]:
         """Of each channel, none of them 0."""
         mean = self.values / self.count
-        found = np.maximum(self.squares / self.count - mean * mean, 0)
-        least = max(_SMALLEST * float(found.mean()), float(np.finfo(np.float32).tiny))
-        return np.maximum(found, least).astype(np.float32)
+        variances = np.maximum(self.squares / self.count - mean * mean, 0)
+        least = max(_SMALLEST * float(variances.mean()), float(np.finfo(np.float32).tiny))
+        return np.maximum(variances, least).astype(np.float32)
 
 
 def shuffled(images: Sequence[int], count: int) -> Iterator[View]:
@@ -147,12 +147,12 @@ def _seen(inputs: Inputs, view: View) -> dict[str, NDArray[np.float32]]:
     """The inputs, NCHW or, where three channels are last, NHWC, in this view."""
     from scipy.ndimage import gaussian_filter
 
-    found = {}
+    views = {}
     for name, x in inputs.items():
         rows = 1 if x.shape[-1] == CHANNELS else 2
         if view.mirrored:
             x = np.flip(x, rows + 1)
         if view.blur_px:
             x = gaussian_filter(x, view.blur_px, axes=(rows, rows + 1))
-        found[name] = np.ascontiguousarray(x)
-    return found
+        views[name] = np.ascontiguousarray(x)
+    return views

@@ -45,14 +45,14 @@ class Learned:
 
 def learnable(model: "Model") -> list[Learned]:
     """Every weight and bias of an INT8 file once, whatever its precision."""
-    found: dict[int, Learned] = {}
+    parameters: dict[int, Learned] = {}
     for operator, weight in weighted(model):
         output = grid(model.subgraphs[0].tensors[operator.outputs[0]])
         channels = -1 if fb.kind(model, operator) == "DEPTHWISE_CONV_2D" else 0
-        found.setdefault(weight, _weight(model, weight, channels))
+        parameters.setdefault(weight, _weight(model, weight, channels))
         if (bias := bias_of(operator)) is not None:
-            found.setdefault(bias, _bias(model, bias, found[weight], output))
-    return list(found.values())
+            parameters.setdefault(bias, _bias(model, bias, parameters[weight], output))
+    return list(parameters.values())
 
 
 def _weight(model: "Model", index: int, channels: int) -> Learned:

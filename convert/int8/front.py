@@ -91,23 +91,25 @@ class Budget:
     def __str__(self) -> str:
         return f"1 - SRCC <= {self.max_srcc_drop:g} and a mean shift <= {self.max_shift:g}"
 
-    def broken(self, found: Measured) -> str:
+    def broken(self, candidate: Measured) -> str:
         """Which limit the candidate breaks, with its figure; empty inside the budget."""
-        if found.failure or found.srcc is None or found.mean_abs is None:
-            return found.failure or "its scores do not vary"
+        if candidate.failure or candidate.srcc is None or candidate.mean_abs is None:
+            return candidate.failure or "its scores do not vary"
         reasons = []
-        if 1 - found.srcc > self.max_srcc_drop + _ROUNDING:
-            reasons.append(f"1 - SRCC {1 - found.srcc:.4f}")
-        if found.mean_abs > self.max_shift:
-            reasons.append(f"shift {found.mean_abs:.4f}")
+        if 1 - candidate.srcc > self.max_srcc_drop + _ROUNDING:
+            reasons.append(f"1 - SRCC {1 - candidate.srcc:.4f}")
+        if candidate.mean_abs > self.max_shift:
+            reasons.append(f"shift {candidate.mean_abs:.4f}")
         return ", ".join(reasons)
 
-    def excess(self, found: Measured) -> float:
+    def excess(self, candidate: Measured) -> float:
         """The larger of both losses over its limit: at most 1 inside the budget, infinite without figures."""
-        if found.failure or found.srcc is None or found.mean_abs is None:
+        if candidate.failure or candidate.srcc is None or candidate.mean_abs is None:
             return math.inf
         smallest = 1e-4  # a drop of nothing is no unit to measure in
-        return max((1 - found.srcc) / max(self.max_srcc_drop, smallest), found.mean_abs / self.max_shift)
+        return max(
+            (1 - candidate.srcc) / max(self.max_srcc_drop, smallest), candidate.mean_abs / self.max_shift
+        )
 
 
 def choose(candidates: Sequence[Measured], timings: Mapping[str, Timing], budget: Budget) -> Measured | None:
@@ -127,32 +129,32 @@ def rows(
     candidates: Sequence[Measured],
     timings: Mapping[str, Timing],
     budget: Budget,
-    chosen: Measured | None = None,
+    winner: Measured | None = None,
 ) -> list[dict[str, Any]]:
     """Every candidate, JSON-ready: chosen, then inside the budget by latency, then outside by how far."""
 
     def order(c: Measured) -> tuple[Any, ...]:
         timing = timings.get(c.sha256)
         inside = not budget.broken(c)
-        return c != chosen, not inside, timing.ms if timing and inside else 0.0, budget.excess(c), c.name
+        return c != winner, not inside, timing.ms if timing and inside else 0.0, budget.excess(c), c.name
 
     return [
         {
-            "name": c.name, **asdict(c), "budget": budget.broken(c) or "inside", "chosen": c == chosen,
+            "name": c.name, **asdict(c), "budget": budget.broken(c) or "inside", "chosen": c == winner,
             "latency_ms": timings[c.sha256].ms if c.sha256 in timings else None,
         }
         for c in sorted(candidates, key=order)
     ]  # fmt: skip
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """`rows` as lines of text; the chosen one is marked with a star."""
 
     def shown(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
     cells = [COLUMNS]
-    for row in found:
+    for row in rows:
         cells.append((
             ("* " if row["chosen"] else "  ") + row["name"], shown(row["latency_ms"], ".2f"),
             shown(row["srcc"], ".4f"), shown(row["mean_abs"], ".4f"), shown(row["max_abs"], ".3f"),
@@ -162,7 +164,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def draw(found: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, title: str, path: Path) -> None:
+def draw(rows: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, title: str, path: Path) -> None:
     """The front as a PNG: latency against 1 - SRCC and against the mean shift, both losses logarithmic."""
     from matplotlib.figure import Figure
 
@@ -171,7 +173,7 @@ def draw(found: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, tit
         ("1 - SRCC with FP32", budget.max_srcc_drop, lambda row: 1 - row["srcc"]),
         ("mean shift of the score", budget.max_shift, lambda row: row["mean_abs"]),
     )
-    drawn = [row for row in found if row["latency_ms"] is not None and row["srcc"] is not None]
+    drawn = [row for row in rows if row["latency_ms"] is not None and row["srcc"] is not None]
     for axes, (label, limit, loss) in zip(figure.subplots(1, 2), losses, strict=True):
         points = [(row["latency_ms"], max(loss(row), 1e-6), row) for row in drawn]
         _panel(axes, points, limit)
@@ -181,7 +183,7 @@ def draw(found: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, tit
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8
     )
-    untimed = len(found) - len(drawn)
+    untimed = len(rows) - len(drawn)
     figure.suptitle(
         title + (f"; {untimed} slower ones outside the budget not timed" if untimed else ""), fontsize=9
     )

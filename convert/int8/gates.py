@@ -48,8 +48,8 @@ class Verdict:
         return f"{self.title} {value} ({sign} {self.limit:g}): {word}"
 
 
-def _srcc(found: Agreement, _: Labelled | None) -> float | None:
-    return found.correlations["srcc"].value if found.correlations else None
+def _srcc(agreement: Agreement, _: Labelled | None) -> float | None:
+    return agreement.correlations["srcc"].value if agreement.correlations else None
 
 
 def _drop(_: Agreement, labels: Labelled | None) -> float | None:
@@ -88,9 +88,9 @@ GATES: dict[str, tuple[Gate, ...]] = {
 }  # fmt: skip
 
 
-def judge(precision: str, found: Agreement, labels: Labelled | None) -> tuple[Verdict, ...]:
+def judge(precision: str, agreement: Agreement, labels: Labelled | None) -> tuple[Verdict, ...]:
     """Every gate of `precision`, a key of GATES; `labels` None: the images have none."""
-    return tuple(_verdict(gate, found, labels) for gate in GATES[precision])
+    return tuple(_verdict(gate, agreement, labels) for gate in GATES[precision])
 
 
 def failed(verdicts: Sequence[Verdict]) -> list[str]:
@@ -98,15 +98,15 @@ def failed(verdicts: Sequence[Verdict]) -> list[str]:
     return [verdict.gate for verdict in verdicts if verdict.passed is False]
 
 
-def _verdict(gate: Gate, found: Agreement, labels: Labelled | None) -> Verdict:
-    value = gate.value(found, labels)
+def _verdict(gate: Gate, agreement: Agreement, labels: Labelled | None) -> Verdict:
+    value = gate.value(agreement, labels)
 
     def verdict(passed: bool | None, reason: str = "") -> Verdict:
         return Verdict(gate.name, gate.title, value, gate.limit, gate.at_least, passed, reason)
 
     if gate.labels and labels is None:
         return verdict(None, "no labels")
-    if reason := _unfit(gate, found, labels):
+    if reason := _unfit(gate, agreement, labels):
         return verdict(False, reason)
     if value is None:
         return verdict(False, "could not be computed")
@@ -114,12 +114,12 @@ def _verdict(gate: Gate, found: Agreement, labels: Labelled | None) -> Verdict:
     return verdict(within, "" if within else f"{value:.4g} is {'below' if gate.at_least else 'above'} it")
 
 
-def _unfit(gate: Gate, found: Agreement, labels: Labelled | None) -> str:
+def _unfit(gate: Gate, agreement: Agreement, labels: Labelled | None) -> str:
     """Why these images and scores cannot pass the gate, whatever the figure is; or an empty string."""
-    if found.failure or (gate.labels and labels and labels.failure):
-        return found.failure or (labels.failure if labels else "")
-    if gate.ranking and found.n < MIN_IMAGES:
-        return f"{found.n} images; a ranking is judged on {MIN_IMAGES} or more"
-    if not gate.ranking and found.spread is not None and found.spread <= gate.limit:
-        return f"FP32's own scores spread over {found.spread:.3g} only: any file would pass"
+    if agreement.failure or (gate.labels and labels and labels.failure):
+        return agreement.failure or (labels.failure if labels else "")
+    if gate.ranking and agreement.n < MIN_IMAGES:
+        return f"{agreement.n} images; a ranking is judged on {MIN_IMAGES} or more"
+    if not gate.ranking and agreement.spread is not None and agreement.spread <= gate.limit:
+        return f"FP32's own scores spread over {agreement.spread:.3g} only: any file would pass"
     return ""

@@ -33,7 +33,7 @@ SHARE = 3  # one in three judges, where one set does both
 class Division:
     """A calibration set, which of its images calibrate candidates (indices), and the pictures that judge them."""
 
-    chosen: CalibrationSet
+    calibration: CalibrationSet
     calibrating: tuple[int, ...]
     judging: tuple[Picture, ...]
     judging_sha256: str
@@ -42,21 +42,21 @@ class Division:
     @property
     def calibrating_sha256(self) -> str:
         """Of the set and of the part of it that calibrates."""
-        return hashlib.sha256(f"{self.chosen.sha256} {self.calibrating}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.calibration.sha256} {self.calibrating}".encode()).hexdigest()
 
     def calibration_inputs(self) -> Iterator[Inputs]:
         """The calibrating images, prepared, one at a time."""
         for index in self.calibrating:
-            yield prepare(self.chosen.picture(index), self.chosen.spec)
+            yield prepare(self.calibration.picture(index), self.calibration.spec)
 
     def judging_inputs(self) -> Iterator[Inputs]:
         """The judging images, prepared, one at a time."""
         for _, picture in self.judging:
-            yield prepare(picture, self.chosen.spec)
+            yield prepare(picture, self.calibration.spec)
 
 
-def beside(chosen: CalibrationSet, path: Path) -> Division:
-    """All of `chosen` calibrates; the images of a folder (MOST of them, spread evenly) judge.
+def beside(calibration: CalibrationSet, path: Path) -> Division:
+    """All of `calibration` calibrates; the images of a folder (MOST of them, spread evenly) judge.
 
     Raises UserError for too few images, and for one that is in the calibration set too.
     """
@@ -66,7 +66,7 @@ def beside(chosen: CalibrationSet, path: Path) -> Division:
             f"at least {LEAST} images to judge candidates in {path}", f"{len(files)}", "add images"
         )
     hashes = [file_sha256(file) for file in files]
-    known = {photo.sha256 for photo in chosen.images}
+    known = {photo.sha256 for photo in calibration.images}
     shared = [file for file, digest in zip(files, hashes, strict=True) if digest in known]
     if shared:
         raise UserError(
@@ -76,16 +76,16 @@ def beside(chosen: CalibrationSet, path: Path) -> Division:
         )
     folder = path if path.is_dir() else path.parent
     judging = tuple((str(file.relative_to(folder)), file) for file in files)
-    everything = tuple(range(len(chosen.images)))
-    return Division(chosen, everything, judging, _joined(hashes), f"{len(files)} images of {path}")
+    everything = tuple(range(len(calibration.images)))
+    return Division(calibration, everything, judging, _joined(hashes), f"{len(files)} images of {path}")
 
 
-def divide(chosen: CalibrationSet) -> Division:
+def divide(calibration: CalibrationSet) -> Division:
     """Every third scene of the set judges, the others calibrate. Pictures of one reference are one scene.
 
     Raises UserError for a set too small to be divided.
     """
-    scenes = [photo.reference or photo.id for photo in chosen.images]
+    scenes = [photo.reference or photo.id for photo in calibration.images]
     held = set(list(dict.fromkeys(scenes))[SHARE - 1 :: SHARE])
     judging = [index for index, scene in enumerate(scenes) if scene in held]
     if len(judging) < LEAST:
@@ -94,11 +94,11 @@ def divide(chosen: CalibrationSet) -> Division:
             f"{len(set(scenes))} scenes, {len(judging)} images to judge by",
             "select more with python -m calibration.select, or give --images to judge by",
         )
-    pictures = tuple((chosen.images[index].id, _picture(chosen, index)) for index in judging)
-    hashes = [chosen.images[index].pixels_sha256 for index in judging]
+    pictures = tuple((calibration.images[index].id, _picture(calibration, index)) for index in judging)
+    hashes = [calibration.images[index].pixels_sha256 for index in judging]
     rest = tuple(index for index in range(len(scenes)) if index not in set(judging))
     source = f"{len(judging)} images of the calibration set, left out of the calibration while searching"
-    return Division(chosen, rest, pictures, _joined(hashes), source)
+    return Division(calibration, rest, pictures, _joined(hashes), source)
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
@@ -108,9 +108,13 @@ def evenly(items: Sequence[T], count: int) -> list[T]:
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def _picture(chosen: CalibrationSet, index: int) -> Image.Image | Path:
+def _picture(calibration: CalibrationSet, index: int) -> Image.Image | Path:
     """The file, or the picture where it is generated."""
-    return chosen.folder / chosen.images[index].id if chosen.folder else chosen.picture(index)
+    return (
+        calibration.folder / calibration.images[index].id
+        if calibration.folder
+        else calibration.picture(index)
+    )
 
 
 def _joined(hashes: Sequence[str]) -> str:

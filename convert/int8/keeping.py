@@ -14,6 +14,8 @@ def interpreter(path: Path, threads: int = 1) -> Any:
     first_run.check(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it takes memory
-        found = Interpreter(model_path=str(path), num_threads=threads, experimental_preserve_all_tensors=True)
-    found.allocate_tensors()
-    return found
+        loaded = Interpreter(
+            model_path=str(path), num_threads=threads, experimental_preserve_all_tensors=True
+        )
+    loaded.allocate_tensors()
+    return loaded

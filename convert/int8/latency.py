@@ -52,10 +52,10 @@ def measure(files: Sequence[Path]) -> tuple[dict[str, Timing], dict[str, Any]]:
             )
         results = json.loads(out.read_text(encoding="utf-8"))["results"]
     brief = json.loads(done.stdout.strip().splitlines()[-1])["results"]  # says which were disturbed
-    found = {
+    timings = {
         result["artifact_sha256"]: Timing(
             tuple(statistics.median(launch["run_ms"]) for launch in result["launches"]), row["disturbed"]
         )
         for result, row in zip(results, brief, strict=True)
     }
-    return found, {name: results[0][name] for name in SESSION}
+    return timings, {name: results[0][name] for name in SESSION}

@@ -100,14 +100,14 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
     damaged file, ValueError where there are no images.
     """
     before, after = read_graph(fp32), read_graph(candidate)
-    found = match(before, after)
+    matching = match(before, after)
     runs = [_Run(path) for path in (fp32, candidate)]
-    sums, ignored = [_Sums() for _ in found.pairs], set(bent(before))
+    sums, ignored = [_Sums() for _ in matching.pairs], set(bent(before))
     count = 0
     for inputs in images:
         for run in runs:
             run(inputs)
-        for pair, total in zip(found.pairs, sums, strict=True):
+        for pair, total in zip(matching.pairs, sums, strict=True):
             values = [run.real(g.tensors[i]) for run, g, i in
                       zip(runs, (before, after), (pair.fp32, pair.candidate), strict=True)]  # fmt: skip
             total.add(
@@ -117,14 +117,14 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
     if not count:
         raise ValueError("expected at least one image; found none")
     layers = []
-    for pair, total in zip(found.pairs, sums, strict=True):
+    for pair, total in zip(matching.pairs, sums, strict=True):
         tensor = after.tensors[pair.candidate]
         layers.append(
             Layer(pair.name, pair.index, pair.operator, tensor.dtype, tensor.shape, *total.powers())
         )
     later = _best_after(after, layers)
-    judged = [_judged(layer, later[p.candidate]) for layer, p in zip(layers, found.pairs, strict=True)]
-    return LayerTable(count, tuple(judged), found.missing)
+    scored = [_judged(layer, later[p.candidate]) for layer, p in zip(layers, matching.pairs, strict=True)]
+    return LayerTable(count, tuple(scored), matching.missing)
 
 
 def _best_after(graph: Graph, layers: Sequence[Layer]) -> dict[int, float]:
@@ -157,8 +157,8 @@ class _Sums:
     yy: NDArray[np.float64] | float = 0.0
     difference: float = 0.0
 
-    def add(self, expected: NDArray[np.float64], found: NDArray[np.float64]) -> None:
-        x, y = (v.reshape(-1, v.shape[-1] if v.ndim else 1) for v in (expected, found))
+    def add(self, expected: NDArray[np.float64], actual: NDArray[np.float64]) -> None:
+        x, y = (v.reshape(-1, v.shape[-1] if v.ndim else 1) for v in (expected, actual))
         self.samples += len(x)
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is the result
             self.xx, self.xy, self.yy = (

@@ -67,8 +67,8 @@ def images_of(
     (specs: by name) were trained on, as evaluate.read_untrained does.
     """
     if folder:
-        found = parity_images(folder, limit)
-        return Images(str(folder), tuple(n for n, _ in found), tuple(Path(str(p)) for _, p in found), None)
+        named = parity_images(folder, limit)
+        return Images(str(folder), tuple(n for n, _ in named), tuple(Path(str(p)) for _, p in named), None)
     if not data:
         return None
     name, path = data
@@ -107,10 +107,10 @@ def wanted_spec(reference: Model, candidate: ModelSpec) -> ModelSpec:
     return spec if is_converted(reference) else at_size(spec, candidate)
 
 
-def _difference(wanted: ModelSpec, found: ModelSpec) -> str:
-    sizes = [[f"{i.name} {i.width_px}x{i.height_px}" for i in spec.inputs] for spec in (wanted, found)]
+def _difference(fp32: ModelSpec, candidate: ModelSpec) -> str:
+    sizes = [[f"{i.name} {i.width_px}x{i.height_px}" for i in spec.inputs] for spec in (fp32, candidate)]
     other = f"{', '.join(sizes[1])}, expected {', '.join(sizes[0])}" if sizes[0] != sizes[1] else ""
-    return spec_difference(wanted, found) or other
+    return spec_difference(fp32, candidate) or other
 
 
 def measure(models: Sequence[Model], images: Images, layer_images: int = 0, latency: bool = False) -> Report:
@@ -165,7 +165,7 @@ def _file(
     assert candidate.path
     graph = read_graph(candidate.path)
     kind, step, before = precision(graph), implied_step(graph), _bytes(reference)
-    found = agreement(scores[0], scores[1], images.names, images.groups)
+    comparison = agreement(scores[0], scores[1], images.names, images.groups)
     known = labelled(scores[0], scores[1], images.samples) if images.samples else None
     delegation = runtime_delegation(candidate.path)
     return FileReport(
@@ -177,9 +177,9 @@ def _file(
         partitions=delegation["partitions"],
         nodes_delegated=delegation["nodes_delegated"],
         nodes_total=delegation["nodes_total"],
-        agreement=found,
+        agreement=comparison,
         labelled=known,
-        verdicts=judge(kind, found, known),
+        verdicts=judge(kind, comparison, known),
         score_step=None if step is None else step / unit,
         note=_origin(reference, graph),
     )
@@ -215,8 +215,8 @@ def _notes(reference: Model, spec: ModelSpec, layer_images: int) -> Iterator[str
 
 def _spread(paths: Sequence[Path], count: int) -> list[Path]:
     """`count` of the images or fewer, from first to last: neighbours are often one photo's distortions."""
-    chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [paths[i] for i in chosen]
+    indices = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[i] for i in indices]
 
 
 def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerTable:
@@ -235,8 +235,8 @@ def run_benchmark(paths: Sequence[Path]) -> dict[str, Any]:
     command = [sys.executable, "-m", "android_bench", *map(str, paths), *BENCHMARK]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        found = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
-        raise UserError("latency from python -m android_bench", found, "leave --latency out, or try again")
+        reason = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
+        raise UserError("latency from python -m android_bench", reason, "leave --latency out, or try again")
     answer = json.loads(done.stdout.splitlines()[-1])
     assert len(answer["results"]) == len(paths)
     return answer

@@ -62,21 +62,21 @@ class _Sums:
 
 
 def collect(
-    model: "Model", path: Path, wanted: list[tuple[Any, int]], images: Iterable[Inputs]
+    model: "Model", path: Path, operators: list[tuple[Any, int]], images: Iterable[Inputs]
 ) -> dict[int, Moments]:
     """Runs the FP32 file at `path`, which is `model`: weight's tensor index -> moments of what it multiplies.
 
-    `wanted`: operators and their weights, of weights.weighted.
+    `operators`: operators and their weights, of weights.weighted.
     """
-    generators = [np.random.default_rng(int(operator.outputs[0])) for operator, _ in wanted]
-    found: dict[int, _Sums] = {}
+    generators = [np.random.default_rng(int(operator.outputs[0])) for operator, _ in operators]
+    sums_by_weight: dict[int, _Sums] = {}
     for tensor in activations(path, images):
-        for (operator, weight), rng in zip(wanted, generators, strict=True):
+        for (operator, weight), rng in zip(operators, generators, strict=True):
             x = np.ascontiguousarray(_multiplied(model, operator, tensor(int(operator.inputs[0])), rng))
-            if weight not in found:
-                found[weight] = _empty(*x.shape[::2])
-            found[weight].add(x)
-    return {weight: sums.moments() for weight, sums in found.items()}
+            if weight not in sums_by_weight:
+                sums_by_weight[weight] = _empty(*x.shape[::2])
+            sums_by_weight[weight].add(x)
+    return {weight: sums.moments() for weight, sums in sums_by_weight.items()}
 
 
 def activations(path: Path, images: Iterable[Inputs]) -> Iterator[Callable[[int], Map]]:
@@ -121,9 +121,9 @@ def _patches(x: Map, options: Any, kernel: list[int], output: list[int], rng: np
     columns, across = _taps(
         column, x.shape[2], kernel[1], output[1], options.strideW, options.dilationWFactor, same
     )
-    found = x[image[:, None, None], rows[:, :, None], columns[:, None, :]]
-    found *= (inside[:, :, None] & across[:, None, :])[..., None]
-    return found.reshape(len(positions), -1, x.shape[-1])
+    patches = x[image[:, None, None], rows[:, :, None], columns[:, None, :]]
+    patches *= (inside[:, :, None] & across[:, None, :])[..., None]
+    return patches.reshape(len(positions), -1, x.shape[-1])
 
 
 def _taps(

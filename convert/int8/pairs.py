@@ -36,7 +36,7 @@ def match(fp32: Graph, candidate: Graph) -> Matched:
     A DEQUANTIZE has no row: it repeats an activation, or unpacks a weight. Names that occur twice among one
     file's activations tell nothing and count as missing.
     """
-    wanted, ours = _by_name(fp32), _by_name(candidate)
+    fp32_by_name, ours = _by_name(fp32), _by_name(candidate)
     converted = {t: op.inputs[0] for op in candidate.operators if op.name in _CONVERSIONS for t in op.outputs}
     pairs, seen = [], set()
     for op in candidate.operators:
@@ -45,9 +45,11 @@ def match(fp32: Graph, candidate: Graph) -> Matched:
             while origin in converted:
                 origin = converted[origin]
             name = candidate.tensors[origin].name
-            same = name in wanted and ours.get(name) == origin
-            if same and fp32.tensors[wanted[name]].shape == candidate.tensors[tensor].shape:
-                pairs.append(Pair(candidate.tensors[tensor].name, op.index, op.name, wanted[name], tensor))
+            same = name in fp32_by_name and ours.get(name) == origin
+            if same and fp32.tensors[fp32_by_name[name]].shape == candidate.tensors[tensor].shape:
+                pairs.append(
+                    Pair(candidate.tensors[tensor].name, op.index, op.name, fp32_by_name[name], tensor)
+                )
                 seen.add(name)
     computed = dict.fromkeys(fp32.tensors[t].name for op in fp32.operators for t in op.outputs)
     return Matched(tuple(pairs), tuple(name for name in computed if name not in seen))

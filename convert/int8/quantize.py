@@ -66,22 +66,22 @@ def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) ->
         folder = Path(name)
         # Read one at a time from there: a full-size one is 28 MB.
         files = [_kept(inputs, folder / f"{number}.npz") for number, inputs in enumerate(images)]
-        found = find(path, equalizes(recipe), lambda: map(_loaded, files), len(files), folder)
-        done = apply(found, recipe, out)
+        calibration = find(path, equalizes(recipe), lambda: map(_loaded, files), len(files), folder)
+        quantized = apply(calibration, recipe, out)
         if not recipe.fine_tune:
-            return done
-        return dataclasses.replace(done, tuned=_tuned(found.path, out, files, recipe.fine_tune))
+            return quantized
+        return dataclasses.replace(quantized, tuned=_tuned(calibration.path, out, files, recipe.fine_tune))
 
 
-def apply(found: Findings, recipe: Recipe, out: Path) -> Quantized:
+def apply(calibration: Findings, recipe: Recipe, out: Path) -> Quantized:
     """Quantizes into `out` by a recipe, all of it but fine-tuning; the bytes are those that `quantize` writes.
 
-    found: of the file that is to be quantized, equalized if the recipe asks for it. Raises what `quantize` does.
+    calibration: of the file that is to be quantized, equalized if the recipe asks for it. Raises what `quantize` does.
     """
-    chosen = _quantize(found, recipe, out)
-    corrected = _correct(found, recipe, out) if found.count else Corrected()
-    counts = (len(chosen.static), len(chosen.dynamic), len(chosen.weights))
-    return Quantized(recipe, *counts, found.count, found.equalized, corrected)
+    layers = _quantize(calibration, recipe, out)
+    corrected = _correct(calibration, recipe, out) if calibration.count else Corrected()
+    counts = (len(layers.static), len(layers.dynamic), len(layers.weights))
+    return Quantized(recipe, *counts, calibration.count, calibration.equalized, corrected)
 
 
 def _tuned(fp32: Path, out: Path, files: list[Path], steps: int) -> "FineTuned":
@@ -100,25 +100,25 @@ def _loaded(file: Path) -> Inputs:
         return dict(content)
 
 
-def _quantize(found: Findings, recipe: Recipe, out: Path) -> Plan:
+def _quantize(calibration: Findings, recipe: Recipe, out: Path) -> Plan:
     """Every weight rounded to nearest; returns what was quantized how."""
     ranges: dict[str, Range] = {}
-    model = fb.read(found.path)
+    model = fb.read(calibration.path)
     if recipe.mode == "static":
-        ranges |= found.ranges(recipe.ranges)
+        ranges |= calibration.ranges(recipe.ranges)
         ranges |= hard_swish_as_products(model, ranges)
-    chosen = _clipped(model, plan(model, recipe))
+    layers = _clipped(model, plan(model, recipe))
     with tempfile.TemporaryDirectory() as folder:
         edited = Path(folder) / "edited.tflite"
         fb.write(model, edited)
-        out.write_bytes(_quantized(edited, chosen, ranges, recipe.weights_per))
+        out.write_bytes(_quantized(edited, layers, ranges, recipe.weights_per))
     quantized = fb.read(out)
     if widen(model, quantized):
         fb.write(quantized, out)
-    return chosen
+    return layers
 
 
-def _clipped(model: "Model", chosen: Plan) -> Plan:
+def _clipped(model: "Model", layers: Plan) -> Plan:
     """Makes a HARD_SWISH again, in place, of the products whose factor stays in float, where nothing clips it.
 
     A MobileNetV3 has two or three of them: between its first convolutions, which the recipe keeps in float, and
@@ -129,41 +129,43 @@ def _clipped(model: "Model", chosen: Plan) -> Plan:
     operators = list(graph.operators)
     names = [graph.tensors[operator.outputs[0]].name.decode() for operator in operators]
     for i, (sixth, gate, y) in enumerate(zip(names, names[1:], names[2:], strict=False)):
-        if sixth == f"{y}/sixth" and gate not in chosen.static:
+        if sixth == f"{y}/sixth" and gate not in layers.static:
             lost |= {sixth, gate, y}
             inputs, output = [int(operators[i].inputs[0])], int(operators[i + 2].outputs[0])
             node = Builder(model, graph).operator("HARD_SWISH", "HardSwishOptions", inputs, output)
             operators[i : i + 3] = [node, None, None]
     graph.operators = [operator for operator in operators if operator is not None]
-    return dataclasses.replace(chosen, static=tuple(name for name in chosen.static if name not in lost))
+    return dataclasses.replace(layers, static=tuple(name for name in layers.static if name not in lost))
 
 
-def _correct(found: Findings, recipe: Recipe, out: Path) -> Corrected:
+def _correct(calibration: Findings, recipe: Recipe, out: Path) -> Corrected:
     """Rounding and bias correction of the INT8 file `out`."""
     least_error = recipe.rounding == "least-error"
     if not least_error and not recipe.bias_correction:
         return Corrected()
     quantized = fb.read(out)
-    moments = found.moments({pair.weight for pair in pairs(found.model, quantized)})
-    done = correct(found.model, quantized, moments, least_error, recipe.bias_correction, found.codes)
+    moments = calibration.moments({pair.weight for pair in pairs(calibration.model, quantized)})
+    corrected = correct(
+        calibration.model, quantized, moments, least_error, recipe.bias_correction, calibration.codes
+    )
     fb.write(quantized, out)
-    return done
+    return corrected
 
 
-def _quantized(path: Path, chosen: Plan, ranges: Mapping[str, Range], weights_per: str) -> bytes:
+def _quantized(path: Path, layers: Plan, ranges: Mapping[str, Range], weights_per: str) -> bytes:
     """The file's INT8 form by ai-edge-quantizer."""
     from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
     granularity = qtyping.QuantGranularity(f"{weights_per.upper()}WISE")
     recipes = recipe_manager.RecipeManager()
-    if chosen.static:
-        recipes.add_static_config(_exactly(chosen.static), "*", 8, 8, granularity)
+    if layers.static:
+        recipes.add_static_config(_exactly(layers.static), "*", 8, 8, granularity)
     for kind in ("CONV_2D", "FULLY_CONNECTED"):
-        if chosen.dynamic:
-            recipes.add_dynamic_config(_exactly(chosen.dynamic), kind, 8, granularity)
-        if chosen.weights:
-            recipes.add_weight_only_config(_exactly(chosen.weights), kind, 8, granularity)
-    found = {
+        if layers.dynamic:
+            recipes.add_dynamic_config(_exactly(layers.dynamic), kind, 8, granularity)
+        if layers.weights:
+            recipes.add_weight_only_config(_exactly(layers.weights), kind, 8, granularity)
+    qsvs = {
         name: {"min": np.float32([low]), "max": np.float32([high])} for name, (low, high) in ranges.items()
     }
     # Told not to, it draws a progress bar all the same; and it warns of memory, and of the casts that
@@ -172,8 +174,8 @@ def _quantized(path: Path, chosen: Plan, ranges: Mapping[str, Range], weights_pe
         warnings.filterwarnings(
             "ignore", "invalid value encountered in cast|.*experimental_preserve_all_tensors"
         )
-        made = quantizer.Quantizer(str(path), recipes.get_quantization_recipe())
-        result = made.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
+        converter = quantizer.Quantizer(str(path), recipes.get_quantization_recipe())
+        result = converter.quantize(qsvs or None, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     return bytes(result.quantized_model)
 

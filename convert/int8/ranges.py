@@ -44,14 +44,14 @@ def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str,
     runner = interpreter.get_signature_runner(SIGNATURE)
     names = _activations(interpreter)
     rng = np.random.default_rng(0)
-    found: dict[str, list[Observed]] = {name: [] for name in names.values()}
+    summaries: dict[str, list[Observed]] = {name: [] for name in names.values()}
     for inputs in images:
         runner(**inputs)
         for index, name in names.items():
-            found[name].append(_summary(interpreter.get_tensor(index), name, rng))
-    if not all(found.values()):
+            summaries[name].append(_summary(interpreter.get_tensor(index), name, rng))
+    if not all(summaries.values()):
         raise ValueError("expected at least one calibration image; found none")
-    return {name: _joined(parts) for name, parts in found.items()}
+    return {name: _joined(parts) for name, parts in summaries.items()}
 
 
 def _activations(interpreter: "object") -> dict[int, str]:

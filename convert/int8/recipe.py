@@ -108,22 +108,22 @@ def plan(model: "Model", recipe: Recipe) -> Plan:
     graph = model.subgraphs[0]
     kinds = [fb.kind(model, operator) for operator in graph.operators]
     names = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
-    kept = _kept(names, recipe.keep_float) | set(_last_regressors(graph, kinds))
-    weighted = [i for i, kind in enumerate(kinds) if kind in _WEIGHTED and i not in kept]
+    floats = _kept(names, recipe.keep_float) | set(_last_regressors(graph, kinds))
+    weighted = [i for i, kind in enumerate(kinds) if kind in _WEIGHTED and i not in floats]
     static: list[int] = []
     first = set(_first(graph, kinds, min(recipe.float_first, FLOAT_FIRST[recipe.mode])))
     if recipe.mode == "static":
-        static = _computing(graph, kinds, _first_part(model, kinds, kept | first))
+        static = _computing(graph, kinds, _first_part(model, kinds, floats | first))
     weighted = [i for i in weighted if i not in first and i not in set(static)]
-    chosen = tuple(names[i] for i in weighted)
+    quantized = tuple(names[i] for i in weighted)
     return Plan(
         tuple(names[i] for i in static),
-        () if recipe.mode == "weights" else chosen,
-        chosen if recipe.mode == "weights" else (),
+        () if recipe.mode == "weights" else quantized,
+        quantized if recipe.mode == "weights" else (),
     )
 
 
-def _first_part(model: "Model", kinds: list[str], kept: set[int]) -> list[int]:
+def _first_part(model: "Model", kinds: list[str], floats: set[int]) -> list[int]:
     """The operators that can be 8-bit from the image on, without what leads to no convolution that writes a map.
 
     Behind the last one there is a hard-swish of rare large values, and its mean: small, and cheap in float.
@@ -131,14 +131,16 @@ def _first_part(model: "Model", kinds: list[str], kept: set[int]) -> list[int]:
     graph = model.subgraphs[0]
     constants = {i for i, tensor in enumerate(graph.tensors) if fb.is_constant(model, tensor)}
     ready = {int(t) for t in graph.inputs}
-    found: list[int] = []
+    operators: list[int] = []
     for i, operator in enumerate(graph.operators):
         read = {int(t) for t in operator.inputs if int(t) >= 0} - constants
-        if read <= ready and (kinds[i] in _INT8 or i in kept):
+        if read <= ready and (kinds[i] in _INT8 or i in floats):
             ready |= {int(t) for t in operator.outputs}
-            found.append(i)
-    wanted = set(_upstream(graph, [i for i in found if _writes_a_map(graph, kinds[i], graph.operators[i])]))
-    return [i for i in found if i in wanted and i not in kept]
+            operators.append(i)
+    upstream = set(
+        _upstream(graph, [i for i in operators if _writes_a_map(graph, kinds[i], graph.operators[i])])
+    )
+    return [i for i in operators if i in upstream and i not in floats]
 
 
 def _writes_a_map(graph: Any, kind: str, operator: Any) -> bool:
@@ -155,13 +157,13 @@ def _computing(graph: Any, kinds: list[str], static: list[int]) -> list[int]:
     A hard-swish or an ADD between two such convolutions would bring their noise back, and two conversions more.
     """
     eight_bit: set[int] = set()
-    found = []
+    computing = []
     for i in static:
         operator = graph.operators[i]
         if kinds[i] in _SPATIAL or eight_bit & {int(t) for t in operator.inputs}:
             eight_bit |= {int(t) for t in operator.outputs}
-            found.append(i)
-    return found
+            computing.append(i)
+    return computing
 
 
 def _first(graph: Any, kinds: list[str], count: int) -> list[int]:
@@ -171,17 +173,17 @@ def _first(graph: Any, kinds: list[str], count: int) -> list[int]:
 
 
 def _kept(names: list[str], expressions: tuple[str, ...]) -> set[int]:
-    kept: set[int] = set()
+    floats: set[int] = set()
     for expression in expressions:
-        found = {i for i, name in enumerate(names) if re.search(expression, name)}
-        if not found:
+        matches = {i for i, name in enumerate(names) if re.search(expression, name)}
+        if not matches:
             raise UserError(
                 f"keep_float expressions that match operators of the file, such as {names[0]!r}",
                 repr(expression),
                 "correct the recipe; python -m convert.inspect lists the file's tensors",
             )
-        kept |= found
-    return kept
+        floats |= matches
+    return floats
 
 
 def _producers(graph: Any) -> dict[int, int]:

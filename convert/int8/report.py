@@ -103,13 +103,13 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _file_json(file: FileReport) -> dict[str, Any]:
-    found = asdict(file)
+    fields = asdict(file)
     layers = file.layers
-    found["agreement"]["pair_flips"] = file.agreement.pair_flips
+    fields["agreement"]["pair_flips"] = file.agreement.pair_flips
     if layers:
         ranks = {id(layer): rank for rank, layer in enumerate(layers.worst_first(), 1)}
-        found["layers"]["layers"] = [_layer_json(x, ranks.get(id(x))) for x in layers.layers]
-    return {**found, "passed": file.passed, "failed_gates": failed(file.verdicts)}
+        fields["layers"]["layers"] = [_layer_json(x, ranks.get(id(x))) for x in layers.layers]
+    return {**fields, "passed": file.passed, "failed_gates": failed(file.verdicts)}
 
 
 def _layer_json(layer: Layer, rank: int | None) -> dict[str, Any]:

@@ -119,10 +119,10 @@ def automatic(
 
 def _calibration(folder: str | None, spec: ModelSpec) -> CalibrationSet:
     """The set in a folder, or a generated one, which says so."""
-    chosen = sets.load(folder, spec) if folder else generated(GENERATED, 0, spec)
-    if chosen.warning:
-        cli.note(chosen.warning)
-    return chosen
+    calibration = sets.load(folder, spec) if folder else generated(GENERATED, 0, spec)
+    if calibration.warning:
+        cli.note(calibration.warning)
+    return calibration
 
 
 def _is_set(word: str) -> bool:

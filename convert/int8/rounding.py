@@ -46,9 +46,9 @@ def _steps(scales: Floats) -> Floats:
 def _descend(codes: Floats, slope: Floats, h: Floats, k: int) -> int:
     """Gives the k-th weight of every output its best code; returns how many changed. In place."""
     curvature = np.maximum(h[:, k, k, None], np.finfo(np.float64).tiny)  # zero for a dead input: slope is too
-    wanted = np.rint(codes[..., k] - slope[..., k] / curvature).clip(-HIGHEST, HIGHEST)
-    groups, outputs = np.nonzero(wanted != codes[..., k])
-    steps = wanted[groups, outputs] - codes[groups, outputs, k]
+    nearest = np.rint(codes[..., k] - slope[..., k] / curvature).clip(-HIGHEST, HIGHEST)
+    groups, outputs = np.nonzero(nearest != codes[..., k])
+    steps = nearest[groups, outputs] - codes[groups, outputs, k]
     codes[groups, outputs, k] += steps
     slope[groups, outputs] += steps[:, None] * h[groups, k]
     return len(steps)

@@ -76,13 +76,13 @@ def _name(graph: Any, tensor: int) -> str:
     return graph.tensors[tensor].name.decode()
 
 
-def blocks(found: Sequence[Layer]) -> list[tuple[Layer, ...]]:
+def blocks(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
     """The layers by the width of their maps: a stride begins a new block, bands and strips do not."""
-    ordered = sorted(found, key=lambda layer: -layer.width)  # stable: the graph's order within a block
+    ordered = sorted(layers, key=lambda layer: -layer.width)  # stable: the graph's order within a block
     return [tuple(group) for _, group in groupby(ordered, key=lambda layer: layer.width)]
 
 
-def noise(fp32: Path, int8: Path, found: Sequence[Layer], images: Iterable[Inputs]) -> dict[str, float]:
+def noise(fp32: Path, int8: Path, layers: Sequence[Layer], images: Iterable[Inputs]) -> dict[str, float]:
     """Name of a layer's input or output -> its noise-to-signal ratio in the INT8 file, over the images.
 
     What is left of a channel after the best straight line from FP32 is noise: equalization scales channels, and
@@ -90,7 +90,7 @@ def noise(fp32: Path, int8: Path, found: Sequence[Layer], images: Iterable[Input
     INT8 file does not have are left out. Raises ValueError without images.
     """
     runs = [_Run(path) for path in (fp32, int8)]
-    names = {name for layer in found for name in (*layer.names, *layer.sources)}
+    names = {name for layer in layers for name in (*layer.names, *layer.sources)}
     sums: dict[str, NDArray[np.float64]] = {}
     for inputs in images:
         for run in runs:
@@ -144,13 +144,13 @@ def order(
 
     A block that gained nothing comes after those that did, by noise alone.
     """
-    found: list[tuple[float, float, Layer]] = []
+    gained: list[tuple[float, float, Layer]] = []
     for block, gain in zip(grouped, gains, strict=True):
         added = [_added(layer, ratios) for layer in block]
         total = sum(added) or 1.0
-        found += [(max(gain, 0.0) * a / total, a, layer) for a, layer in zip(added, block, strict=True)]
-    found.sort(key=lambda item: (-item[0], -item[1], item[2].names))
-    return [(layer, sensitivity) for sensitivity, _, layer in found]
+        gained += [(max(gain, 0.0) * a / total, a, layer) for a, layer in zip(added, block, strict=True)]
+    gained.sort(key=lambda item: (-item[0], -item[1], item[2].names))
+    return [(layer, sensitivity) for sensitivity, _, layer in gained]
 
 
 def _added(layer: Layer, ratios: Mapping[str, float]) -> float:

@@ -24,27 +24,30 @@ def text(report: Report) -> str:
 
 def _rows(report: Report) -> list[list[str]]:
     """Every row, FP32's cell first; a row of "-" alone has nothing to say."""
-    files, found = report.files, [file.agreement for file in report.files]
+    files, agreements = report.files, [file.agreement for file in report.files]
     labelled = [file.labelled for file in files]
     first = labelled[0].fp32 if labelled and labelled[0] else {}
     size = "-" if report.fp32_bytes is None else f"{report.fp32_bytes / 1e6:.2f}"
-    distinct = str(max((a.distinct_fp32 for a in found), default=0) or "-")
+    distinct = str(max((a.distinct_fp32 for a in agreements), default=0) or "-")
     return [
-        *([f"{n.upper()} with FP32", "-", *(str(a.correlations.get(n, "-")) for a in found)] for n in RANKED),
+        *(
+            [f"{n.upper()} with FP32", "-", *(str(a.correlations.get(n, "-")) for a in agreements)]
+            for n in RANKED
+        ),
         *(
             [f"{n.upper()} with labels", str(first.get(n, "-")), *(_against(x, n) for x in labelled)]
             for n in RANKED
         ),
         ["drop of SRCC with labels", "-", *(str(x.drop) if x and x.drop else "-" for x in labelled)],
-        ["mean shift", "-", *(_number(a.mean_shift) for a in found)],
-        ["mean shift, signed", "-", *(_number(a.bias, "+.4f") for a in found)],
-        ["largest shift", "-", *(_number(a.max_shift) for a in found)],
-        ["pairs reversed", "-", *(_percent(a.pair_reversed) for a in found)],
-        ["pairs that become ties", "-", *(_percent(a.pair_tied) for a in found)],
-        ["threshold flips, mean", "-", *(_percent(a.thresholds and a.thresholds.mean) for a in found)],
-        ["threshold flips, worst", "-", *(_percent(a.thresholds and a.thresholds.worst) for a in found)],
-        ["distinct scores", distinct, *(str(a.distinct or "-") for a in found)],
-        ["smallest gap of scores", "-", *(_number(a.smallest_gap, ".1e") for a in found)],
+        ["mean shift", "-", *(_number(a.mean_shift) for a in agreements)],
+        ["mean shift, signed", "-", *(_number(a.bias, "+.4f") for a in agreements)],
+        ["largest shift", "-", *(_number(a.max_shift) for a in agreements)],
+        ["pairs reversed", "-", *(_percent(a.pair_reversed) for a in agreements)],
+        ["pairs that become ties", "-", *(_percent(a.pair_tied) for a in agreements)],
+        ["threshold flips, mean", "-", *(_percent(a.thresholds and a.thresholds.mean) for a in agreements)],
+        ["threshold flips, worst", "-", *(_percent(a.thresholds and a.thresholds.worst) for a in agreements)],
+        ["distinct scores", distinct, *(str(a.distinct or "-") for a in agreements)],
+        ["smallest gap of scores", "-", *(_number(a.smallest_gap, ".1e") for a in agreements)],
         ["step of the output", "-", *(_number(f.score_step, ".1e") for f in files)],
         ["file, MB", size, *(f"{f.file_bytes / 1e6:.2f}" for f in files)],
         ["file, share of FP32's", "-", *(_number(f.size_ratio, ".3f") for f in files)],
@@ -59,8 +62,8 @@ def _rows(report: Report) -> list[list[str]]:
     ]
 
 
-def _against(found: Labelled | None, name: str) -> str:
-    return str(found.candidate.get(name, "-")) if found else "-"
+def _against(labelled: Labelled | None, name: str) -> str:
+    return str(labelled.candidate.get(name, "-")) if labelled else "-"
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
@@ -83,10 +86,10 @@ def _percent(value: float | None) -> str:
 
 def _details(file: FileReport) -> list[str]:
     """A candidate's worst images, its worst layers, its gates."""
-    found = file.agreement
+    agreement = file.agreement
     lines = [f"{file.label} ({file.precision}){', ' + file.note if file.note else ''}"]
-    if found.worst:
-        worst = [[f"  {w.image}", f"{w.fp32:.4f}", f"{w.candidate:.4f}"] for w in found.worst]
+    if agreement.worst:
+        worst = [[f"  {w.image}", f"{w.fp32:.4f}", f"{w.candidate:.4f}"] for w in agreement.worst]
         lines += [table(["  largest shifts", "FP32", "here"], worst)]
     if file.layers:
         lines += [_layer_table(file.layers)]

@@ -1,8 +1,8 @@
 """One of our .tflite files, FP32 or INT8, run in PyTorch with gradients, tensor by tensor as the file says.
 
     program = compile_graph(fb.read(path))
-    found = run(program, inputs)                      # the score; `wanted` names other tensors
-    found = run(program, inputs, {index: weight})     # with other values of some constants
+    tensors = run(program, inputs)                    # the score; `others` names more tensors
+    tensors = run(program, inputs, {index: weight})   # with other values of some constants
 
 An INT8 file is run on the real values that its integers stand for: what an operator writes into an 8-bit tensor is
 rounded and clipped to that tensor's grid (convert.int8.fake_quantize), and gradients pass the rounding unchanged.
@@ -83,9 +83,9 @@ def run(
     program: Program,
     inputs: Mapping[str, NDArray[np.float32]],
     constants: "Mapping[int, Tensor] | None" = None,
-    wanted: Sequence[int] = (),
+    others: Sequence[int] = (),
 ) -> "dict[int, Tensor]":
-    """Tensor index -> values of the output and of `wanted`, for one prepared image.
+    """Tensor index -> values of the output and of `others`, for one prepared image.
 
     constants: values by tensor index, float32 in the tensor's shape, instead of the file's constants or of inputs.
     """
@@ -93,17 +93,17 @@ def run(
 
     given = {index: torch.from_numpy(np.ascontiguousarray(inputs[n])) for n, index in program.inputs.items()}
     held: dict[int, Any] = {-1: None, **program.constants, **given, **(constants or {})}
-    kept = {program.output, *wanted}
+    outputs = {program.output, *others}
     for step in program.steps:
         read = [held[i] for i in step.inputs]
         if step.dynamic:
             read[0] = quantized_rows(read[0])
-        found = step.fused(step.function(step.options, step.shape, *read))
-        held[step.output] = quantized(found, step.grid) if step.grid else found
+        value = step.fused(step.function(step.options, step.shape, *read))
+        held[step.output] = quantized(value, step.grid) if step.grid else value
         for index in step.last:
-            if index not in kept:
+            if index not in outputs:
                 del held[index]
-    return {index: held[index] for index in kept}
+    return {index: held[index] for index in outputs}
 
 
 def _step(model: "Model", operator: Any, constants: Mapping[int, Any], last: tuple[int, ...]) -> Step:
@@ -127,23 +127,23 @@ def grid(tensor: Any) -> Grid | None:
 
     if tensor.type != TensorType.INT8:
         return None
-    found = tensor.quantization
-    scales = np.asarray(found.scale, np.float32)
-    return Grid(scales, np.asarray(found.zeroPoint, np.int64), int(found.quantizedDimension))
+    quantization = tensor.quantization
+    scales = np.asarray(quantization.scale, np.float32)
+    return Grid(scales, np.asarray(quantization.zeroPoint, np.int64), int(quantization.quantizedDimension))
 
 
 def _constant(model: "Model", index: int) -> "Tensor | NDArray[Any]":
     """Real values of weights and biases; integers as they are where they have no scale."""
     import torch
 
-    stored, found = values(model, index), model.subgraphs[0].tensors[index].quantization
+    stored, quantization = values(model, index), model.subgraphs[0].tensors[index].quantization
     if stored.dtype == np.float32:
         return torch.from_numpy(stored.copy())
-    if found is None or found.scale is None or not len(found.scale):
+    if quantization is None or quantization.scale is None or not len(quantization.scale):
         return stored
-    scales, zeros = np.asarray(found.scale, np.float64), np.asarray(found.zeroPoint, np.float64)
+    scales, zeros = np.asarray(quantization.scale, np.float64), np.asarray(quantization.zeroPoint, np.float64)
     if len(scales) > 1:
-        along = [-1 if axis == found.quantizedDimension else 1 for axis in range(stored.ndim)]
+        along = [-1 if axis == quantization.quantizedDimension else 1 for axis in range(stored.ndim)]
         scales, zeros = scales.reshape(along), zeros.reshape(along)
     return torch.from_numpy((scales * (stored - zeros)).astype(np.float32))
 
@@ -151,9 +151,9 @@ def _constant(model: "Model", index: int) -> "Tensor | NDArray[Any]":
 def _last_reads(graph: Any, constants: Iterable[int]) -> list[tuple[int, ...]]:
     """For each operator, the activations that no later one reads: their memory can go, where no gradient needs it."""
     seen = {-1, *constants, *(int(t) for t in graph.outputs)}
-    found: list[tuple[int, ...]] = []
+    last_reads: list[tuple[int, ...]] = []
     for operator in reversed(graph.operators):
         read = tuple(dict.fromkeys(int(t) for t in operator.inputs if int(t) not in seen))
         seen |= set(read)
-        found.append(read)
-    return found[::-1]
+        last_reads.append(read)
+    return last_reads[::-1]

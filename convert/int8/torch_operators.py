@@ -56,11 +56,11 @@ def _lacking(
     size: Shape, output: Shape, kernel: Shape, strides: Shape, dilations: Shape
 ) -> list[tuple[int, int]]:
     """What SAME pads before and behind, rows and columns: the odd pixel behind."""
-    found = []
+    pads = []
     for n, out, k, stride, dilation in zip(size, output, kernel, strides, dilations, strict=True):
         lacking = max((out - 1) * stride + (k - 1) * dilation + 1 - n, 0)
-        found.append((lacking // 2, lacking - lacking // 2))
-    return found
+        pads.append((lacking // 2, lacking - lacking // 2))
+    return pads
 
 
 def _linear(

@@ -24,14 +24,14 @@ def weighted(model: "Model") -> list[tuple[Any, int]]:
     behind = {
         int(o.outputs[0]): int(o.inputs[0]) for o in graph.operators if fb.kind(model, o) == "DEQUANTIZE"
     }
-    found = []
+    operators = []
     for operator in graph.operators:
         if (position := fb.WEIGHT_INPUT.get(fb.kind(model, operator))) is not None:
             index = int(operator.inputs[position])
             index = behind.get(index, index)
             if fb.is_constant(model, graph.tensors[index]):
-                found.append((operator, index))
-    return found
+                operators.append((operator, index))
+    return operators
 
 
 def bias_of(operator: Any) -> int | None:

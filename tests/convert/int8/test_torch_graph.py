@@ -158,7 +158,7 @@ def test_a_file_is_what_litert_computes_tensor_by_tensor(recipe, flatbuffer, sav
     program, tensors = compile_graph(model), model.subgraphs[0].tensors
     wanted, in_8_bits = [step.output for step in program.steps], 0
     for inputs, tensor in zip(images[::4], activations(path, images[::4]), strict=True):
-        found = run(program, inputs, wanted=wanted)
+        found = run(program, inputs, others=wanted)
         for index in wanted:
             expected, its = tensor(index).astype(np.float64), grid(tensors[index])
             if its is None:

@@ -26,7 +26,7 @@ from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image
 from mobileiqa.preprocess import prepare
-from mobileiqa.spec import ModelSpec
+from mobileiqa.spec import ColorManagement, ModelSpec
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -81,10 +81,10 @@ class CalibrationSet:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def picture(self, index: int) -> Image.Image:
-        """The index-th image, upright mode RGB. Raises UserError when its file cannot be read."""
+        """The index-th image, upright mode RGB, in the spec's colours. Raises UserError when it cannot be read."""
         if self.folder is None:
             return drawing.draw(index, self.seed)
-        return load_image(self.folder / self.images[index].id)
+        return load_image(self.folder / self.images[index].id, self.spec.color_management)
 
     def prepared(self) -> Iterator[dict[str, NDArray[np.float32]]]:
         """Every image as the model's named inputs, by the one `prepare` that inference uses; one at a time."""
@@ -93,7 +93,9 @@ class CalibrationSet:
 
 
 def _identity(chosen: CalibrationSet) -> dict[str, Any]:
+    colors = chosen.spec.color_management
     return {
+        **({} if colors is ColorManagement.SRGB else {"color_management": colors}),  # as in earlier manifests
         "schema": SCHEMA,
         "spec_name": chosen.spec.name,
         "inputs": [asdict(spec) for spec in chosen.spec.inputs],

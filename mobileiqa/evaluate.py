@@ -29,7 +29,7 @@ from mobileiqa.evaluation_report import Comparison, Images, Model
 from mobileiqa.images import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.score import load_scorer
-from mobileiqa.spec import ModelSpec
+from mobileiqa.spec import ColorManagement, ModelSpec
 from mobileiqa.zoo import named
 
 if TYPE_CHECKING:
@@ -212,13 +212,14 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
     the rest is done. Raises UserError, too, for a score that is not finite.
     """
     rows, scored, broken = [], [], []
+    managements = {model.scorer.spec.color_management for model in models}
     for sample in cli.progress(images.samples, "scoring", len(images.samples)):
         try:
-            image = load_image(sample.path)
+            pictures = {colors: load_image(sample.path, colors) for colors in managements}
         except UserError as error:
             broken.append((images.name(sample), one_line(str(error))))
             continue
-        rows.append(_scores(image, models, images.name(sample)))
+        rows.append(_scores(pictures, models, images.name(sample)))
         scored.append(sample)
     for name, reason in broken:
         cli.note(f"{PROG}: no score for {name}: {reason}")
@@ -232,14 +233,17 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
     return replace(images, samples=tuple(scored), skipped=tuple(broken)), scores
 
 
-def _scores(image: "Image.Image", models: Sequence[Model], name: str) -> list[float]:
-    """One score per model; models of equal inputs share the prepared arrays."""
+def _scores(
+    pictures: "Mapping[ColorManagement, Image.Image]", models: Sequence[Model], name: str
+) -> list[float]:
+    """One score per model; models of equal inputs and colours share the prepared arrays."""
     prepared, scores = {}, []
     for model in models:
         spec = model.scorer.spec
-        if spec.inputs not in prepared:
-            prepared[spec.inputs] = prepare(image, spec)
-        score = float(model.scorer.run(prepared[spec.inputs]).mean())
+        key = spec.color_management, spec.inputs
+        if key not in prepared:
+            prepared[key] = prepare(pictures[spec.color_management], spec)
+        score = float(model.scorer.run(prepared[key]).mean())
         if not math.isfinite(score):
             raise UserError(f"a finite score from {model.label}", f"{score} for {name}", "check the model")
         scores.append(_unit(score, spec))

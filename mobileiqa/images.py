@@ -85,6 +85,11 @@ def load_image(path: str | os.PathLike[str], colors: ColorManagement = ColorMana
             return _upright_rgb(image, stored, str(path), colors)
 
 
+def read_image(image: Image.Image | str | os.PathLike[str], colors: ColorManagement) -> Image.Image:
+    """`to_rgb` of a Pillow image, `load_image` of a path: what a model with that color_management is shown."""
+    return to_rgb(image, colors) if isinstance(image, Image.Image) else load_image(image, colors)
+
+
 def to_rgb(image: Image.Image, colors: ColorManagement = ColorManagement.SRGB) -> Image.Image:
     """The same from a Pillow image of any mode, lazily opened or in memory: a new mode RGB image, upright.
 

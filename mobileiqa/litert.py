@@ -20,7 +20,7 @@ from PIL import Image
 from mobileiqa import camera, first_run, integrity, preprocess, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
-from mobileiqa.images import load_image, to_rgb
+from mobileiqa.images import read_image
 from mobileiqa.spec import ModelSpec
 
 METADATA_NAME = "mobileiqa"
@@ -86,7 +86,7 @@ def inputs_of(path: str | os.PathLike[str]) -> Prepare:
     if delivery is None:
         return lambda image: preprocess.prepare(image, spec)
     prepare = camera.inputs_of(delivery, spec, Path(path).name)
-    return lambda image: prepare(to_rgb(image) if isinstance(image, Image.Image) else load_image(image))
+    return lambda image: prepare(read_image(image, spec.color_management))
 
 
 def delivery_of(path: str | os.PathLike[str]) -> camera.Delivery | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mobileiqa import color
-from mobileiqa.images import load_image, to_rgb
+from mobileiqa.images import read_image
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
 
 CROP_SEED = 0  # the random crops are the same for every image and on every run
@@ -27,10 +27,11 @@ _FILTERS = {
 def prepare(image: Image.Image | str | os.PathLike[str], spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
     """The model's named inputs for one image: contiguous float32 NCHW, InputSpec.shape (N is the crops).
 
-    A Pillow image of any mode is first made upright 8-bit RGB, exactly as a file is (see mobileiqa.images).
+    A Pillow image of any mode is first made upright 8-bit RGB, exactly as a file is (see mobileiqa.images); its
+    colours become sRGB unless spec.color_management says `as_stored`.
     Raises UserError for an image that cannot be read.
     """
-    rgb = to_rgb(image) if isinstance(image, Image.Image) else load_image(image)
+    rgb = read_image(image, spec.color_management)
     return {wanted.name: _input(rgb, wanted) for wanted in spec.inputs}
 
 

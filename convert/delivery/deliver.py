@@ -27,9 +27,9 @@ from mobileiqa import cli, litert
 from mobileiqa.camera import Delivery, Size
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
-from mobileiqa.images import load_image, to_rgb
+from mobileiqa.images import read_image
 from mobileiqa.preprocess import prepare
-from mobileiqa.spec import ModelSpec
+from mobileiqa.spec import ColorManagement, ModelSpec
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -134,9 +134,8 @@ def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size
     found = []
     for size in delivery.sizes:
         pixels = None if delivery.fitted else size.pixels
-        scores = [
-            (expect(np.asarray(photo)), run(inputs_of(photo)).mean()) for photo in _photos(images, pixels)
-        ]
+        photos = _photos(images, pixels, spec.color_management)
+        scores = [(expect(np.asarray(photo)), run(inputs_of(photo)).mean()) for photo in photos]
         expected, delivered_scores = np.array(scores).reshape(-1, 2).T
         unit = score_unit(spec, list(expected))
         names = [name for name, _ in images]
@@ -144,10 +143,10 @@ def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size
     return found
 
 
-def _photos(images: Images, size: tuple[int, int] | None) -> Iterator[Image.Image]:
+def _photos(images: Images, size: tuple[int, int] | None, colors: ColorManagement) -> Iterator[Image.Image]:
     """The images as RGB, resized to `size` where there is one."""
     for _, image in cli.progress(images, "comparing"):
-        rgb = to_rgb(image) if isinstance(image, Image.Image) else load_image(image)
+        rgb = read_image(image, colors)
         yield rgb.resize(size) if size else rgb
 
 

@@ -169,7 +169,9 @@ def _feed(sets: Sequence[Dataset], spec: ModelSpec, request: Request) -> Feed:
     recipe = request.recipe
     parts = [dataset.of("train") for dataset in sets]
     window = recipe.window_px or round(recipe.crop_px * PACK_MARGIN)
-    sources = tuple(source(d, p, request.cache, window) for d, p in zip(sets, parts, strict=True))
+    sources = tuple(
+        source(d, p, request.cache, window, spec.color_management) for d, p in zip(sets, parts, strict=True)
+    )
     places = tuple((which, i) for which, part in enumerate(parts) for i in range(len(part)))
     samples = [_named(sample, which) for which, part in enumerate(parts) for sample in part]
     return Feed(Joined(sources, places), labels_of(samples, [which for which, _ in places]), spec, recipe)
@@ -189,7 +191,8 @@ def _validator(sets: Sequence[Dataset], spec: ModelSpec, request: Request, setti
     if len(samples) < 3:
         raise UserError(f"three or more validation images in {first.name}", str(len(samples)), "add some")
     cache = request.cache if first.name == SYNTHETIC else None
-    return validator(source(first, samples, cache, DISTORTED_PX), samples, spec, settings.device)
+    pixels = source(first, samples, cache, DISTORTED_PX, spec.color_management)
+    return validator(pixels, samples, spec, settings.device)
 
 
 def _some(samples: Sequence[Sample], request: Request) -> Sequence[Sample]:

@@ -18,7 +18,8 @@ from mobileiqa import cli, distortions
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
-from mobileiqa.images import find_images, load_image
+from mobileiqa.images import decoding_sha256, find_images, load_image
+from mobileiqa.spec import ColorManagement
 from mobileiqa.training_record import listing_key
 from mobileiqa.workers import process_pool
 
@@ -65,9 +66,11 @@ def synthetic(
     return Dataset(SYNTHETIC, samples, SCORE_RANGE, SCORE_NAME, rule, split_seed=seed, listing=listing)
 
 
-def pixels_of(sample: Sample, distorted: bool, seed: int = 0) -> Pixels:
+def pixels_of(
+    sample: Sample, distorted: bool, seed: int = 0, colors: ColorManagement = ColorManagement.SRGB
+) -> Pixels:
     """The sample's image, (H, W, 3); distorted here where the file is the pristine one."""
-    pixels = np.asarray(load_image(sample.path))
+    pixels = np.asarray(load_image(sample.path, colors))
     if not distorted:
         return pixels
     from mobileiqa.distortions.apply import distort
@@ -81,10 +84,11 @@ class FromFiles:
 
     samples: tuple[Sample, ...]
     distorted: bool
+    colors: ColorManagement = ColorManagement.SRGB
 
     def __call__(self, index: int) -> Pixels:
         """The pixels of samples[index]."""
-        return pixels_of(self.samples[index], self.distorted)
+        return pixels_of(self.samples[index], self.distorted, colors=self.colors)
 
 
 @dataclass(frozen=True)
@@ -107,25 +111,33 @@ def _map(path: Path) -> Pixels:
     return _maps[path]
 
 
-def source(dataset: Dataset, samples: Sequence[Sample], pack_folder: Path | None, window_px: int) -> Source:
+def source(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    pack_folder: Path | None,
+    window_px: int,
+    colors: ColorManagement = ColorManagement.SRGB,
+) -> Source:
     """The source of `samples`: straight from the files, or from a pack in `pack_folder` (made if missing)."""
     distorted = dataset.name == SYNTHETIC
     if pack_folder is None:
-        return FromFiles(tuple(samples), distorted)
-    path = pack_folder / f"{_key(samples, distorted, window_px)}.npy"
+        return FromFiles(tuple(samples), distorted, colors)
+    path = pack_folder / f"{_key(samples, distorted, window_px, colors)}.npy"
     if not path.exists():
-        _pack(path, samples, distorted, window_px)
+        _pack(path, samples, distorted, window_px, colors)
     return FromPack(path)
 
 
-def _key(samples: Sequence[Sample], distorted: bool, window_px: int) -> str:
-    """Changes with the files (name, size, time), the window, and the code that distorts them."""
+def _key(samples: Sequence[Sample], distorted: bool, window_px: int, colors: ColorManagement) -> str:
+    """Changes with the files (name, size, time), the window, and the code that decodes and distorts them."""
     rows = []
     for sample in samples:
         stat = sample.path.stat()
         rows.append((sample.path.name, stat.st_size, stat.st_mtime_ns, sample.distortion, sample.level))
     code = _distortion_code() if distorted else ""
-    return hashlib.sha256(json.dumps([rows, code, window_px]).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps([rows, code, window_px, colors, decoding_sha256()]).encode()
+    ).hexdigest()[:16]
 
 
 def _distortion_code() -> str:
@@ -136,22 +148,26 @@ def _distortion_code() -> str:
     return digest.hexdigest()
 
 
-def _pack(path: Path, samples: Sequence[Sample], distorted: bool, window_px: int) -> None:
+def _pack(
+    path: Path, samples: Sequence[Sample], distorted: bool, window_px: int, colors: ColorManagement
+) -> None:
     """Writes (N, window_px, window_px, 3) uint8 in a .npy file, atomically."""
     from numpy.lib.format import open_memmap
 
     with cli.atomic(path) as temporary, process_pool() as pool:
         out = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(samples), window_px, window_px, 3))
-        windows = pool.map(partial(_window, distorted, window_px), enumerate(samples), chunksize=16)
+        windows = pool.map(partial(_window, distorted, window_px, colors), enumerate(samples), chunksize=16)
         for index, window in enumerate(cli.progress(windows, "packing images", len(samples))):
             out[index] = window
         out.flush()
 
 
-def _window(distorted: bool, window_px: int, numbered: tuple[int, Sample]) -> Pixels:
+def _window(distorted: bool, window_px: int, colors: ColorManagement, numbered: tuple[int, Sample]) -> Pixels:
     """A seeded random square window; an image that is too small is mirrored at its edges."""
     index, sample = numbered
-    return crop(pixels_of(sample, distorted), window_px, np.random.default_rng([window_px, index]))
+    return crop(
+        pixels_of(sample, distorted, colors=colors), window_px, np.random.default_rng([window_px, index])
+    )
 
 
 def crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:

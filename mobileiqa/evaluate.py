@@ -10,7 +10,6 @@ with --split all: MSLIQA trains on kadid-10k and tests on all of tid2013.
 
 import argparse
 import importlib.util
-import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from mobileiqa.evaluation_report import Comparison, Images, Model
 from mobileiqa.images import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.score import load_scorer
+from mobileiqa.score_checks import constant_warning, score_error
 from mobileiqa.spec import ColorManagement, ModelSpec
 from mobileiqa.zoo import named
 
@@ -93,6 +93,7 @@ def _command(args: argparse.Namespace) -> int:
         args.skip_trained,
     )  # fmt: skip
     images, scores = score_images(images, models, args.skip_unreadable)
+    _warn_of_constant_scores(images, models, scores)
     found = tuple(evaluate(row, images.samples, images.monotone, args.seed) for row in scores)
     compared = Comparison(images, models, scores, found)
     cli.say(report.text(compared))
@@ -233,6 +234,15 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
     return replace(images, samples=tuple(scored), skipped=tuple(broken)), scores
 
 
+def _warn_of_constant_scores(images: Images, models: Sequence[Model], scores: np.ndarray) -> None:
+    """One line on stderr for each model that scores all of the images alike."""
+    paths = [sample.path for sample in images.samples]
+    for model, row in zip(models, scores, strict=True):
+        unit = replace(model.scorer.spec, score_range=(0.0, 1.0))
+        if warning := constant_warning(list(row), paths, unit):
+            cli.note(f"{PROG}: warning: {model.label}: {warning}")
+
+
 def _scores(
     pictures: "Mapping[ColorManagement, Image.Image]", models: Sequence[Model], name: str
 ) -> list[float]:
@@ -244,8 +254,8 @@ def _scores(
         if key not in prepared:
             prepared[key] = prepare(pictures[spec.color_management], spec)
         score = float(model.scorer.run(prepared[key]).mean())
-        if not math.isfinite(score):
-            raise UserError(f"a finite score from {model.label}", f"{score} for {name}", "check the model")
+        if reason := score_error(score, spec):
+            raise UserError(f"a score in the range of {model.label}", f"{name}: {reason}", "check the model")
         scores.append(_unit(score, spec))
     return scores
 

@@ -24,6 +24,7 @@ from mobileiqa import cli, litert
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.images import find_images
 from mobileiqa.preprocess import prepare
+from mobileiqa.score_checks import constant_warning, score_error
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named
 
@@ -67,6 +68,7 @@ def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
 
     Raises UserError for anything else, and where PyTorch is needed but not installed.
     """
+    litert.check_threads(threads)
     model = named(model)
     if Path(model).suffix == ".tflite":
         spec = litert.load_spec(model)
@@ -81,7 +83,7 @@ def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
 
 
 def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
-    """One Row per image, in order; an unreadable image, or a score that is not finite, gives its reason."""
+    """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason."""
     for image in images:
         try:
             inputs = scorer.prepare(image)
@@ -89,10 +91,8 @@ def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
             yield Row(str(image), None, one_line(str(error)))
             continue
         score = float(scorer.run(inputs).mean())
-        if math.isfinite(score):
-            yield Row(str(image), score)
-        else:
-            yield Row(str(image), None, f"the model's score is {score}")
+        reason = score_error(score, scorer.spec)
+        yield Row(str(image), None, reason) if reason else Row(str(image), score)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,8 +123,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    if args.threads < 1:
-        raise UserError("--threads of 1 or more", str(args.threads), "correct --threads")
+    litert.check_threads(args.threads)
     if args.out is not None:
         cli.refuse_existing(args.out, args.force)
     images = find_images(args.images)
@@ -134,6 +133,9 @@ def _command(args: argparse.Namespace) -> int:
     failed = [row for row in rows if row.score is None]
     for row in failed:
         cli.note(f"{PROG}: no score for {row.image}: {row.error}")
+    scored = [(row.score, Path(row.image)) for row in rows if row.score is not None]
+    if warning := constant_warning([s for s, _ in scored], [p for _, p in scored], scorer.spec):
+        cli.note(f"{PROG}: warning: {warning}")
     named = {str(Path(path)) for path in args.images}
     return 2 if len(failed) == len(rows) or any(row.image in named for row in failed) else 0
 

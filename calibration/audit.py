@@ -39,7 +39,7 @@ class Audit:
     @property
     def failed(self) -> tuple[str, ...]:
         """The gates that failed."""
-        return tuple(found.gate for found in self.findings if found.status is Status.FAIL)
+        return tuple(finding.gate for finding in self.findings if finding.status is Status.FAIL)
 
     @property
     def passed(self) -> bool:
@@ -48,28 +48,28 @@ class Audit:
 
 
 def audit(
-    chosen: CalibrationSet,
-    wanted: ModelSpec | None,
+    calibration: CalibrationSet,
+    spec: ModelSpec | None,
     test: Sequence[Photo] | None = None,
     candidates: strata.Coverage | None = None,
 ) -> Audit:
-    """Every gate on a set. wanted: the model's spec; test: the test split; candidates: their coverage."""
-    photos, offered = chosen.images, candidates or {}
+    """Every gate on a set. spec: the model's spec; test: the test split; candidates: their coverage."""
+    photos, offered = calibration.images, candidates or {}
     findings = (
-        checks.check_origin(chosen),
+        checks.check_origin(calibration),
         checks.check_count(photos),
-        checks.check_files(chosen),
-        checks.check_inputs(chosen, wanted),
-        checks.check_prepared(chosen),
+        checks.check_files(calibration),
+        checks.check_inputs(calibration, spec),
+        checks.check_prepared(calibration),
         *checks.check_duplicates(photos),
         checks.check_leakage(photos, test),
         checks.check_brightness(photos),
         checks.check_saturation(photos),
         checks.check_color(photos),
-        checks.check_enlarged(photos, chosen.spec),
+        checks.check_enlarged(photos, calibration.spec),
         checks.check_coverage(photos, offered),
     )
-    return Audit(chosen, offered, findings)
+    return Audit(calibration, offered, findings)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,16 +117,16 @@ def _wanted(model: str | None, stored: ModelSpec) -> ModelSpec | None:
     return at_size_of(spec, stored) if name in MODELS else spec
 
 
-def _lines(found: Audit) -> list[str]:
-    width = max(len(finding.gate) for finding in found.findings)
-    lines = coverage_lines(found.chosen.coverage, found.candidates)
+def _lines(report: Audit) -> list[str]:
+    width = max(len(finding.gate) for finding in report.findings)
+    lines = coverage_lines(report.chosen.coverage, report.candidates)
     lines += ["", "most saturated               at 0  at 255  luminance"]
     lines += [
         f"  {photo.id:<24} {photo.black:>6.1%}  {photo.white:>6.1%}  {photo.luminance:>9.2f}"
-        for photo in _most_saturated(found.chosen.images)[:WORST]
+        for photo in _most_saturated(report.chosen.images)[:WORST]
     ]
-    gates = [f"{f.gate:<{width}}  {f.status:<11}  {f.detail}" for f in found.findings]
-    verdict = f"FAIL: {', '.join(found.failed)}" if found.failed else "passed"
+    gates = [f"{f.gate:<{width}}  {f.status:<11}  {f.detail}" for f in report.findings]
+    verdict = f"FAIL: {', '.join(report.failed)}" if report.failed else "passed"
     return [*lines, "", *gates, "", verdict]
 
 
@@ -134,30 +134,30 @@ def _most_saturated(photos: Sequence[Photo]) -> list[Photo]:
     return sorted(photos, key=lambda photo: (-(photo.black + photo.white), photo.id))
 
 
-def _summary(found: Audit) -> dict[str, Any]:
+def _summary(report: Audit) -> dict[str, Any]:
     return {
-        "model": found.chosen.spec_name,
-        "images": len(found.chosen.images),
-        "sha256": found.chosen.sha256,
-        "generated": found.chosen.generated,
-        "warning": found.chosen.warning,
-        "failed": list(found.failed),
-        "warned": [f.gate for f in found.findings if f.status is Status.WARN],
-        "not_checked": [f.gate for f in found.findings if f.status is Status.NOT_CHECKED],
-        "passed": found.passed,
+        "model": report.chosen.spec_name,
+        "images": len(report.chosen.images),
+        "sha256": report.chosen.sha256,
+        "generated": report.chosen.generated,
+        "warning": report.chosen.warning,
+        "failed": list(report.failed),
+        "warned": [f.gate for f in report.findings if f.status is Status.WARN],
+        "not_checked": [f.gate for f in report.findings if f.status is Status.NOT_CHECKED],
+        "passed": report.passed,
     }
 
 
-def as_json(found: Audit) -> dict[str, Any]:
+def as_json(report: Audit) -> dict[str, Any]:
     """Everything: the summary, every gate, coverage beside the candidates', and every image's figures."""
     return {
-        **_summary(found),
-        "findings": [asdict(finding) for finding in found.findings],
-        "coverage": found.chosen.coverage,
-        "candidate_coverage": found.candidates,
+        **_summary(report),
+        "findings": [asdict(finding) for finding in report.findings],
+        "coverage": report.chosen.coverage,
+        "candidate_coverage": report.candidates,
         "saturation": [
             {"image": p.id, "black": p.black, "white": p.white, "luminance": p.luminance}
-            for p in _most_saturated(found.chosen.images)
+            for p in _most_saturated(report.chosen.images)
         ],
     }
 

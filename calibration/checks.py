@@ -45,34 +45,36 @@ def check_count(photos: Sequence[Photo]) -> Finding:
     return Finding("count", status, f"{n} images; {ADVISED} or more are advised, {FEWEST} are needed")
 
 
-def check_files(chosen: CalibrationSet) -> Finding:
+def check_files(calibration: CalibrationSet) -> Finding:
     """Every image is there, readable, and the one that was selected."""
-    return _fail_if("files", list(changed(chosen)), f"all {len(chosen.images)} images are those selected")
-
-
-def check_inputs(chosen: CalibrationSet, wanted: ModelSpec | None) -> Finding:
-    """The stored preprocessing is the model's."""
-    if wanted is None:
-        detail = f"{chosen.spec_name} is no model known by name; give its .tflite file with --model"
-        return Finding("preprocessing", Status.NOT_CHECKED, detail)
     return _fail_if(
-        "preprocessing", differences(chosen.spec, wanted), f"the inputs are those of {wanted.name}"
+        "files", list(changed(calibration)), f"all {len(calibration.images)} images are those selected"
     )
 
 
-def check_prepared(chosen: CalibrationSet) -> Finding:
+def check_inputs(calibration: CalibrationSet, spec: ModelSpec | None) -> Finding:
+    """The stored preprocessing is the model's."""
+    if spec is None:
+        detail = f"{calibration.spec_name} is no model known by name; give its .tflite file with --model"
+        return Finding("preprocessing", Status.NOT_CHECKED, detail)
+    return _fail_if(
+        "preprocessing", differences(calibration.spec, spec), f"the inputs are those of {spec.name}"
+    )
+
+
+def check_prepared(calibration: CalibrationSet) -> Finding:
     """Prepared now, every image gives the values recorded when it was selected, and measures the same."""
     problems = []
-    for index, photo in enumerate(cli.progress(chosen.images, "preparing", len(chosen.images))):
+    for index, photo in enumerate(cli.progress(calibration.images, "preparing", len(calibration.images))):
         try:
-            picture = chosen.picture(index)
+            picture = calibration.picture(index)
         except UserError as error:
             problems.append(one_line(str(error)))
             continue
         now = measure(picture, photo.id)
         if now.pixels_sha256 != photo.pixels_sha256:
             problems.append(f"{photo.id} decodes to other pixels than when it was selected")
-        elif prepared_sha256(prepare(picture, chosen.spec)) != photo.prepared_sha256:
+        elif prepared_sha256(prepare(picture, calibration.spec)) != photo.prepared_sha256:
             problems.append(f"{photo.id} is prepared otherwise than when it was selected")
     return _fail_if("prepared inputs", problems, "every image is prepared as it was when selected")
 
@@ -93,8 +95,8 @@ def check_leakage(photos: Sequence[Photo], test: Sequence[Photo] | None) -> Find
     """Nothing of the test split calibrates."""
     if test is None:
         return Finding("leakage", Status.NOT_CHECKED, "give the test images with --test-split")
-    found = [str(match) for match in leaks.leaks(photos, test)]
-    return _fail_if("leakage", found, f"nothing in common with {len(test)} test images")
+    matches = [str(match) for match in leaks.leaks(photos, test)]
+    return _fail_if("leakage", matches, f"nothing in common with {len(test)} test images")
 
 
 def check_brightness(photos: Sequence[Photo]) -> Finding:
@@ -129,9 +131,9 @@ def check_color(photos: Sequence[Photo]) -> Finding:
 
 def check_coverage(photos: Sequence[Photo], candidates: strata.Coverage) -> Finding:
     """The set has every kind of image of which the candidates had RARE_BIN or more, and more than one kind."""
-    found = strata.coverage(photos)
+    coverage = strata.coverage(photos)
     problems = []
-    for name, bins in found.items():
+    for name, bins in coverage.items():
         offered = candidates.get(name, {})
         total = sum(offered.values()) or 1
         missing = [b for b, n in offered.items() if b not in bins and n / total >= RARE_BIN]
@@ -139,28 +141,30 @@ def check_coverage(photos: Sequence[Photo], candidates: strata.Coverage) -> Find
         if len(bins) == 1 and len(photos) > 1:
             problems.append(f"one {name} only: {next(iter(bins))}")
     status = Status.WARN if problems else Status.OK
-    return Finding("coverage", status, "; ".join(problems) or f"{', '.join(found)} are covered")
+    return Finding("coverage", status, "; ".join(problems) or f"{', '.join(coverage)} are covered")
 
 
 def check_enlarged(photos: Sequence[Photo], spec: ModelSpec) -> Finding:
     """Images at least as large as the inputs: smaller ones are blurred by enlargement, or padded with black."""
-    smaller = [photo for photo in photos if any(_smaller(photo, wanted) for wanted in spec.inputs)]
+    smaller = [photo for photo in photos if any(_smaller(photo, input_spec) for input_spec in spec.inputs)]
     sizes = " and ".join(f"{i.width_px}x{i.height_px} ({i.fit})" for i in spec.inputs)
     detail = f"{len(smaller)} of {len(photos)} images must be enlarged or padded for {sizes}"
     return Finding("image size", Status.WARN if smaller else Status.OK, detail)
 
 
-def _smaller(photo: Photo, wanted: InputSpec) -> bool:
+def _smaller(photo: Photo, input_spec: InputSpec) -> bool:
     """A crop is padded where one side is too short; resizing enlarges where there are too few pixels."""
-    if wanted.fit is Fit.CENTER_CROP:
-        return photo.width_px < wanted.width_px or photo.height_px < wanted.height_px
-    height_px, width_px = wanted.resize_px or (wanted.height_px, wanted.width_px)
+    if input_spec.fit is Fit.CENTER_CROP:
+        return photo.width_px < input_spec.width_px or photo.height_px < input_spec.height_px
+    height_px, width_px = input_spec.resize_px or (input_spec.height_px, input_spec.width_px)
     return photo.width_px * photo.height_px < width_px * height_px
 
 
-def check_origin(chosen: CalibrationSet) -> Finding:
+def check_origin(calibration: CalibrationSet) -> Finding:
     """Photos, not generated pictures."""
-    return Finding("origin", Status.WARN if chosen.generated else Status.OK, chosen.warning or "image files")
+    return Finding(
+        "origin", Status.WARN if calibration.generated else Status.OK, calibration.warning or "image files"
+    )
 
 
 def _fail_if(gate: str, problems: Sequence[str], fine: str) -> Finding:

@@ -42,31 +42,31 @@ def at_size_of(spec: ModelSpec, stored: ModelSpec) -> ModelSpec:
     return spec.resized(stored.inputs[0].width_px, stored.inputs[0].height_px)
 
 
-def differences(stored: ModelSpec, wanted: ModelSpec) -> list[str]:
+def differences(stored: ModelSpec, asked: ModelSpec) -> list[str]:
     """Every field in which the inputs differ, such as "image.height_px: 1231 stored, 224 wanted".
 
     Only inputs count: a set serves every model that prepares images the same way.
     """
-    names = [[spec.name for spec in side.inputs] for side in (stored, wanted)]
+    names = [[spec.name for spec in side.inputs] for side in (stored, asked)]
     if names[0] != names[1]:
         return [f"inputs: {', '.join(names[0])} stored, {', '.join(names[1])} wanted"]
-    found = []
-    if stored.color_management != wanted.color_management:
-        found = [f"color_management: {stored.color_management} stored, {wanted.color_management} wanted"]
-    for old, new in zip(stored.inputs, wanted.inputs, strict=True):
+    reasons = []
+    if stored.color_management != asked.color_management:
+        reasons = [f"color_management: {stored.color_management} stored, {asked.color_management} wanted"]
+    for old, new in zip(stored.inputs, asked.inputs, strict=True):
         for field in dataclasses.fields(old):
             before, after = getattr(old, field.name), getattr(new, field.name)
             if before != after:
-                found.append(f"{old.name}.{field.name}: {before} stored, {after} wanted")
-    return found
+                reasons.append(f"{old.name}.{field.name}: {before} stored, {after} wanted")
+    return reasons
 
 
-def check_same(stored: ModelSpec, wanted: ModelSpec) -> None:
+def check_same(stored: ModelSpec, spec: ModelSpec) -> None:
     """Raises UserError, naming the fields, where the inputs differ."""
-    if found := differences(stored, wanted):
+    if reasons := differences(stored, spec):
         raise UserError(
-            f"a calibration set for the inputs of {wanted.name}",
-            "; ".join(found),
+            f"a calibration set for the inputs of {spec.name}",
+            "; ".join(reasons),
             "select again for this model with python -m calibration.select (and --size)",
         )
 

@@ -64,7 +64,7 @@ def test_rows(file: Path) -> dict[Path, str]:
     rows = [row for row in read_csv(file, ("image",)) if "split" not in row.cells or _is_test(row)]
     if not rows:
         raise UserError(f"rows of the test split in {file}", "none", "give the CSV of the test images")
-    found = {}
+    rows_by_name = {}
     for row in rows:
         options = (file.parent / row.text("image"), Path(row.text("image")))
         path = next((option for option in options if option.is_file()), None)
@@ -72,8 +72,8 @@ def test_rows(file: Path) -> dict[Path, str]:
             raise UserError(
                 f"the image that {row.where} lists", f"nothing at {options[0]}", "correct the CSV"
             )
-        found[path] = _cell(row, "reference")
-    return found
+        rows_by_name[path] = _cell(row, "reference")
+    return rows_by_name
 
 
 def _with_label(photo: Photo, row: Row | None) -> Photo:

@@ -61,17 +61,17 @@ def without_duplicates(photos: Sequence[Photo]) -> tuple[list[Photo], list[Match
     """The first photo (by id) of every picture, and the copies that were left out."""
     files: dict[str, str] = {}
     pixels: dict[str, str] = {}
-    kept, copies = [], []
+    distinct, copies = [], []
     for photo in sorted(photos, key=lambda photo: photo.id):
         if photo.sha256 in files:
             copies.append(Match(photo.id, files[photo.sha256], "file"))
         elif photo.pixels_sha256 in pixels:
             copies.append(Match(photo.id, pixels[photo.pixels_sha256], "pixels"))
         else:
-            kept.append(photo)
+            distinct.append(photo)
         files.setdefault(photo.sha256, photo.id)
         pixels.setdefault(photo.pixels_sha256, photo.id)
-    return kept, copies
+    return distinct, copies
 
 
 def near_duplicates(photos: Sequence[Photo]) -> list[Match]:
@@ -100,17 +100,17 @@ def leaks(photos: Sequence[Photo], test: Sequence[Photo]) -> list[Match]:
         "reference": {_content(photo): photo.id for photo in test},
         "name": {photo.stem: photo.id for photo in test},
     }
-    found = []
+    matches = []
     for photo in photos:
         keys = {"file": photo.sha256, "pixels": photo.pixels_sha256, "reference": _content(photo)}
         keys["name"] = photo.stem
         kinds = [kind for kind, key in keys.items() if key in tables[kind]]
         if kinds:
             kind = _named(kinds[0], photo)
-            found.append(Match(photo.id, tables[kinds[0]][keys[kinds[0]]], kind))
+            matches.append(Match(photo.id, tables[kinds[0]][keys[kinds[0]]], kind))
         elif photo.id in near:
-            found.append(Match(photo.id, near[photo.id], "near"))
-    return found
+            matches.append(Match(photo.id, near[photo.id], "near"))
+    return matches
 
 
 def _content(photo: Photo) -> str:
@@ -128,12 +128,12 @@ def _near(first: Sequence[Photo], second: Sequence[Photo]) -> list[tuple[int, in
     if not first or not second:
         return []
     rows, columns = _bits(first), _bits(second)
-    found = []
+    pairs = []
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         distance = part @ (1 - columns).T + (1 - part) @ columns.T
-        found += [(start + int(i), int(j)) for i, j in np.argwhere(distance <= NEAR)]
-    return found
+        pairs += [(start + int(i), int(j)) for i, j in np.argwhere(distance <= NEAR)]
+    return pairs
 
 
 def _bits(photos: Sequence[Photo]) -> NDArray[np.float32]:

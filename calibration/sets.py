@@ -92,16 +92,16 @@ class CalibrationSet:
             yield prepare(self.picture(index), self.spec)
 
 
-def _identity(chosen: CalibrationSet) -> dict[str, Any]:
-    colors = chosen.spec.color_management
+def _identity(calibration: CalibrationSet) -> dict[str, Any]:
+    colors = calibration.spec.color_management
     return {
         **({} if colors is ColorManagement.SRGB else {"color_management": colors}),  # as in earlier manifests
         "schema": SCHEMA,
-        "spec_name": chosen.spec.name,
-        "inputs": [asdict(spec) for spec in chosen.spec.inputs],
-        "seed": chosen.seed,
-        "generated": chosen.generated,
-        "images": [_record(photo) for photo in chosen.images],
+        "spec_name": calibration.spec.name,
+        "inputs": [asdict(spec) for spec in calibration.spec.inputs],
+        "seed": calibration.seed,
+        "generated": calibration.generated,
+        "images": [_record(photo) for photo in calibration.images],
     }
 
 
@@ -115,45 +115,45 @@ def load(path: str | os.PathLike[str], spec: ModelSpec, images: Path | None = No
     images: where they lie now, if not where the manifest says. Raises UserError for a malformed or edited
     manifest, inputs other than `spec`'s (naming the field), and images that are missing or have changed.
     """
-    chosen = read_manifest(path, images)
-    check_same(chosen.spec, spec)
-    if problems := list(changed(chosen)):
+    calibration = read_manifest(path, images)
+    check_same(calibration.spec, spec)
+    if problems := list(changed(calibration)):
         raise UserError(
-            f"the {len(chosen.images)} images of {path} as they were selected",
+            f"the {len(calibration.images)} images of {path} as they were selected",
             f"{len(problems)} problems: {problems[0]}",
             f"restore them, say where they lie now, or {_SELECT_AGAIN}",
         )
-    return chosen
+    return calibration
 
 
-def changed(chosen: CalibrationSet) -> Iterator[str]:
+def changed(calibration: CalibrationSet) -> Iterator[str]:
     """A line for every image that is missing, or is not the one that was selected."""
-    for index, photo in enumerate(cli.progress(chosen.images, "verifying", len(chosen.images))):
-        if chosen.folder is None:
-            if pixels_sha256(chosen.picture(index)) != photo.sha256:
+    for index, photo in enumerate(cli.progress(calibration.images, "verifying", len(calibration.images))):
+        if calibration.folder is None:
+            if pixels_sha256(calibration.picture(index)) != photo.sha256:
                 yield f"{photo.id} is drawn otherwise by this version"
-        elif not (chosen.folder / photo.id).is_file():
-            yield f"no file at {chosen.folder / photo.id}"
-        elif file_sha256(chosen.folder / photo.id) != photo.sha256:
+        elif not (calibration.folder / photo.id).is_file():
+            yield f"no file at {calibration.folder / photo.id}"
+        elif file_sha256(calibration.folder / photo.id) != photo.sha256:
             yield f"{photo.id} has changed since it was selected"
 
 
-def save(chosen: CalibrationSet, out: Path, report: dict[str, Any]) -> None:
+def save(calibration: CalibrationSet, out: Path, report: dict[str, Any]) -> None:
     """Writes OUT/manifest.json, atomically: the set, and `report` about how it was chosen."""
-    folder = chosen.folder
+    folder = calibration.folder
     manifest = {
         "schema": SCHEMA,
-        "warning": chosen.warning,
-        "sha256": chosen.sha256,
-        "spec_name": chosen.spec_name,
-        "spec": chosen.spec.to_json(),
-        "seed": chosen.seed,
-        "generated": chosen.generated,
+        "warning": calibration.warning,
+        "sha256": calibration.sha256,
+        "spec_name": calibration.spec_name,
+        "spec": calibration.spec.to_json(),
+        "seed": calibration.seed,
+        "generated": calibration.generated,
         "images_folder": None if folder is None else Path(os.path.relpath(folder, out)).as_posix(),
-        "coverage": chosen.coverage,
+        "coverage": calibration.coverage,
         **report,
         "tool_versions": tool_versions(),
-        "images": [_record(photo) for photo in chosen.images],
+        "images": [_record(photo) for photo in calibration.images],
     }
     cli.write_json(out / MANIFEST, manifest)
 

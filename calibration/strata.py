@@ -52,15 +52,15 @@ def assign(photos: Sequence[Photo]) -> list[Photo]:
 
 
 def _stratum(photo: Photo, scores: Bins, distorted: bool) -> Stratum:
-    found = {
+    values = {
         "resolution": bin_of(photo.megapixels, RESOLUTION),
         "luminance": bin_of(photo.luminance, LUMINANCE),
     }
     if scores:
-        found["score"] = UNKNOWN if photo.score is None else bin_of(photo.score, scores)
+        values["score"] = UNKNOWN if photo.score is None else bin_of(photo.score, scores)
     if distorted:
-        found["distortion"] = photo.distortion or UNKNOWN
-    return tuple(found.items())
+        values["distortion"] = photo.distortion or UNKNOWN
+    return tuple(values.items())
 
 
 def choose(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
@@ -74,17 +74,17 @@ def choose(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
     taken: Counter[Stratum] = Counter()
     covered: Counter[tuple[str, str]] = Counter()
     references: Counter[str] = Counter()
-    chosen: list[Photo] = []
-    while len(chosen) < count:
+    selection: list[Photo] = []
+    while len(selection) < count:
         stratum = min(
             strata, key=lambda s: (taken[s], min(covered[b] for b in s), sum(covered[b] for b in s))
         )
-        chosen.append(_next(strata[stratum], references))
+        selection.append(_next(strata[stratum], references))
         taken[stratum] += 1
         covered.update(stratum)
         if not strata[stratum]:
             del strata[stratum]
-    return chosen
+    return selection
 
 
 def _next(members: list[Photo], references: Counter[str]) -> Photo:
@@ -115,9 +115,9 @@ def coverage(photos: Sequence[Photo]) -> Coverage:
     """How many photos lie in each bin of each property, bins in the order of their tables, else sorted."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for photo in photos:
-        for name, found in photo.stratum:
-            counts[name][found] += 1
-    return {name: {b: found[b] for b in sorted(found, key=_rank)} for name, found in counts.items()}
+        for name, bins in photo.stratum:
+            counts[name][bins] += 1
+    return {name: {b: bins[b] for b in sorted(bins, key=_rank)} for name, bins in counts.items()}
 
 
 def _rank(name: str) -> tuple[float, str]:

@@ -52,12 +52,12 @@ APPROXIMATIONS = {
 
 def checked(names: Iterable[str]) -> tuple[str, ...]:
     """The names, each once. UserError for one that is not in APPROXIMATIONS."""
-    found = tuple(dict.fromkeys(names))
-    if strange := [name for name in found if name not in APPROXIMATIONS]:
+    distinct = tuple(dict.fromkeys(names))
+    if strange := [name for name in distinct if name not in APPROXIMATIONS]:
         raise UserError(
             f"approximations among {', '.join(APPROXIMATIONS)}", ", ".join(strange), "correct the name"
         )
-    return found
+    return distinct
 
 
 def approximated(model: "nn.Module", names: Iterable[str]) -> "nn.Module":

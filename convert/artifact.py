@@ -53,13 +53,13 @@ class Artifact:
 
 def tool_versions() -> dict[str, str]:
     """Versions of the installed tools that shape a converted file, and of Python."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in TOOLS:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def command() -> str:
@@ -112,13 +112,13 @@ def staged(path: Path) -> Iterator[Path]:
         yield Path(folder) / path.name
 
 
-def place(made: Path, path: Path, passed: bool, **fields: Any) -> Path:
-    """Moves the staged file `made`, and a sidecar of `fields`, to `path` or to its `failed_path`; returns which.
+def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:
+    """Moves the staged file `staged_file`, and a sidecar of `fields`, to `path` or to its `failed_path`; returns which.
 
     A file that failed earlier is replaced; that one failed is said on stderr.
     """
     target = path if passed else failed_path(path)
-    named = made.rename(made.with_name(target.name))
+    named = staged_file.rename(staged_file.with_name(target.name))
     write_sidecar(named, **fields)
     for part in (named, sidecar_path(named)):
         os.replace(part, target.with_name(part.name))

@@ -128,13 +128,13 @@ def compare(
     n = len(images)
     if reason := _incomparable(reference, candidate, images):
         return edge.failed(reason, n)
-    expected, found = _values(reference) / scale, _values(candidate) / scale
+    expected, actual = _values(reference) / scale, _values(candidate) / scale
     limit = TOLERANCES[edge.kind].max_abs or 0.0
     if expected.size > 1 and np.ptp(expected) <= limit:
         return edge.failed(
             f"the reference varies by {np.ptp(expected):.3g} only: any candidate would pass", n
         )
-    errors = found - expected
+    errors = actual - expected
     ranked = errors.shape[1] == 1
     report = ParityReport(
         edge.reference,
@@ -148,8 +148,8 @@ def compare(
         mean_abs=float(np.abs(errors).mean()),
         bias=float(errors.mean()),
         sqnr_db=sqnr_db(expected, errors),
-        srcc=srcc(expected[:, 0], found[:, 0]) if ranked else None,
-        pair_flips=pair_flips(expected[:, 0], found[:, 0]) if ranked else None,
+        srcc=srcc(expected[:, 0], actual[:, 0]) if ranked else None,
+        pair_flips=pair_flips(expected[:, 0], actual[:, 0]) if ranked else None,
         worst_image=images[int(np.abs(errors).max(axis=1).argmax())],
     )
     reason = _broken(report)

@@ -114,8 +114,8 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
         raise _does_not_load(path, f"no answer in {TIMEOUT_S} s") from error
     last = child.stdout.strip().splitlines()[-1:]
     if not last:
-        found = f"exit code {child.returncode}: {one_line(child.stderr)[-300:]}"
-        raise _does_not_load(path, found)
+        reason = f"exit code {child.returncode}: {one_line(child.stderr)[-300:]}"
+        raise _does_not_load(path, reason)
     answer = json.loads(last[0])
     if "error" in answer:
         raise _does_not_load(path, one_line(answer["error"]))
@@ -127,8 +127,8 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _does_not_load(path: Path, found: str) -> UserError:
-    return UserError(f"a file that ai-edge-litert loads at {path}", found, "convert the model again")
+def _does_not_load(path: Path, reason: str) -> UserError:
+    return UserError(f"a file that ai-edge-litert loads at {path}", reason, "convert the model again")
 
 
 def disagreements(graph: Graph, expected: Forecast, runtime: dict[str, Any]) -> list[str]:
@@ -136,7 +136,7 @@ def disagreements(graph: Graph, expected: Forecast, runtime: dict[str, Any]) -> 
     producer = {tensor: op.index for op in graph.operators for tensor in op.outputs}
     # An operator whose results nobody reads is delegated without outputs, and cannot be told by them.
     real = {producer[outputs[0]] for outputs in runtime["outputs"] if outputs}
-    found = [
+    differences = [
         f"{graph.operators[i].name} #{i}: the runtime delegates it, the forecast does not "
         f"({expected.refusals[i]})"
         for i in sorted(real - expected.delegated)
@@ -146,7 +146,7 @@ def disagreements(graph: Graph, expected: Forecast, runtime: dict[str, Any]) -> 
         for i in expected.delegated
         if any(t in graph.consumers or t in graph.outputs for t in graph.operators[i].outputs)
     }
-    found += [
+    differences += [
         f"{graph.operators[i].name} #{i}: the forecast delegates it, the runtime does not"
         for i in sorted(read - real)
     ]
@@ -156,5 +156,5 @@ def disagreements(graph: Graph, expected: Forecast, runtime: dict[str, Any]) -> 
         ("partitions", len(expected.partitions), runtime["partitions"]),
     ):
         if ours != theirs:
-            found.append(f"{what}: forecast {ours}, runtime {theirs}")
-    return found
+            differences.append(f"{what}: forecast {ours}, runtime {theirs}")
+    return differences

@@ -89,9 +89,9 @@ def _passing_features(module: "nn.Module") -> Iterator[list[list[np.ndarray]]]:
     original = module.forward_features
 
     def record(*inputs: Any) -> Any:
-        found = original(*inputs)
-        seen.append([array.copy() for array in _arrays(found)])  # the head may work in place
-        return found
+        features = original(*inputs)
+        seen.append([array.copy() for array in _arrays(features)])  # the head may work in place
+        return features
 
     module.forward_features = record  # on the instance, over the class's method
     try:
@@ -218,7 +218,7 @@ def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:
 
 def compare_features(
     expected: Sequence[Sequence[np.ndarray]],
-    found: Sequence[Sequence[np.ndarray]],
+    features: Sequence[Sequence[np.ndarray]],
     names: Sequence[str],
     failure: str = "",
 ) -> list[ParityReport]:
@@ -227,7 +227,7 @@ def compare_features(
     `failure` says why there are no features of the second module, where there are none.
     """
     reason = failure or ("" if names else "zero images")
-    if not reason and {len(f) for f in expected} != {len(f) for f in found}:
+    if not reason and {len(f) for f in expected} != {len(f) for f in features}:
         reason = "another number of features"
     if reason:
         return [Edge("features", PUBLISHED, REWRITTEN, "torch").failed(reason, len(names))]
@@ -236,7 +236,7 @@ def compare_features(
         edge = Edge("features", PUBLISHED, f"{REWRITTEN}, feature {i}", "torch")
         reference = [f[i] for f in expected]
         scale = float(np.std(reference)) or 1.0  # a feature that does not vary fails in compare
-        reports.append(compare(edge, reference, [f[i] for f in found], names, scale))
+        reports.append(compare(edge, reference, [f[i] for f in features], names, scale))
     return reports
 
 
@@ -248,9 +248,9 @@ def features(module: "nn.Module", spec: ModelSpec, inputs: Inputs) -> list[np.nd
         return _arrays(module.forward_features(*(torch.from_numpy(inputs[i.name]) for i in spec.inputs)))
 
 
-def _arrays(found: Any) -> list[np.ndarray]:
+def _arrays(output: Any) -> list[np.ndarray]:
     """One tensor or several, as arrays."""
     import torch
 
-    tensors: tuple[torch.Tensor, ...] = (found,) if isinstance(found, torch.Tensor) else tuple(found)
+    tensors: tuple[torch.Tensor, ...] = (output,) if isinstance(output, torch.Tensor) else tuple(output)
     return [tensor.numpy() for tensor in tensors]

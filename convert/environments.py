@@ -20,8 +20,8 @@ ERROR_LINES = 4  # of a failed command's output that an error quotes
 
 def envs_dir() -> Path:
     """$MOBILEIQA_ENVS, else `.envs` beside the checkout's Makefile, else ~/.cache/mobileiqa/envs."""
-    if chosen := os.environ.get(VARIABLE):
-        return Path(chosen)
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "Makefile").is_file():
         return checkout / ".envs"
@@ -54,7 +54,7 @@ def run_tool(command: Sequence[str | Path], timeout_s: float, folder: Path) -> s
     name = Path(command[0]).name
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [str(part) for part in command],
             cwd=folder,
             env=variables,
@@ -64,17 +64,19 @@ def run_tool(command: Sequence[str | Path], timeout_s: float, folder: Path) -> s
             timeout=timeout_s,
         )
     except subprocess.TimeoutExpired as error:
-        wanted = f"{name} to end within {timeout_s:.0f} s"
+        expected = f"{name} to end within {timeout_s:.0f} s"
         raise UserError(
-            wanted, "that it was still running", "use a smaller input, or an idle machine"
+            expected, "that it was still running", "use a smaller input, or an idle machine"
         ) from error
-    if done.returncode:
-        raise UserError(f"{name} to succeed", _failure(done), "see the end of its output, quoted here")
-    return done.stdout
+    if process.returncode:
+        raise UserError(f"{name} to succeed", _failure(process), "see the end of its output, quoted here")
+    return process.stdout
 
 
-def _failure(done: subprocess.CompletedProcess[str]) -> str:
+def _failure(process: subprocess.CompletedProcess[str]) -> str:
     """How the process ended, and the last lines it wrote."""
-    how = f"exit {done.returncode}" if done.returncode > 0 else f"killed by signal {-done.returncode}"
-    lines = [line.strip() for line in (done.stderr or done.stdout).replace("\r", "\n").splitlines()]
+    how = (
+        f"exit {process.returncode}" if process.returncode > 0 else f"killed by signal {-process.returncode}"
+    )
+    lines = [line.strip() for line in (process.stderr or process.stdout).replace("\r", "\n").splitlines()]
     return f"{how}: {' | '.join([line for line in lines if line][-ERROR_LINES:]) or 'no output'}"

@@ -110,13 +110,13 @@ def opcode(model: "Model", name: str) -> int:
     """Index of the operator code of builtin `name`, added when the model has none yet."""
     from ai_edge_litert import schema_py_generated as schema
 
-    wanted = getattr(schema.BuiltinOperator, name)
+    builtin = getattr(schema.BuiltinOperator, name)
     for index, code in enumerate(model.operatorCodes):
-        if code.builtinCode == wanted:
+        if code.builtinCode == builtin:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode = wanted
-    code.deprecatedBuiltinCode = min(wanted, 127)
+    code.builtinCode = builtin
+    code.deprecatedBuiltinCode = min(builtin, 127)
     code.version = 1
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1

@@ -87,12 +87,12 @@ def _scores_rounded(
     """The scores while `weights` are rounded to float16."""
     import torch
 
-    kept = [p.detach().clone() for p in weights]
+    originals = [p.detach().clone() for p in weights]
     with torch.no_grad():
         for p in weights:
             p.copy_(p.half().float())
         try:
             return _scores(module, arrays)
         finally:
-            for p, original in zip(weights, kept, strict=True):
+            for p, original in zip(weights, originals, strict=True):
                 p.copy_(original)

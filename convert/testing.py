@@ -73,13 +73,13 @@ def assert_parity(
     return report
 
 
-def _model(given: Model, file: Candidate) -> "tuple[nn.Module, ModelSpec]":
-    if isinstance(given, str | Path):
+def _model(model: Model, file: Candidate) -> "tuple[nn.Module, ModelSpec]":
+    if isinstance(model, str | Path):
         from convert.source import resolve
 
-        source = resolve(str(given))
+        source = resolve(str(model))
         return source.model, source.spec
-    module, spec = given if isinstance(given, tuple) else (given, file.spec)
+    module, spec = model if isinstance(model, tuple) else (model, file.spec)
     return module.eval(), spec
 
 
@@ -131,12 +131,12 @@ def _judged(
 
 
 def _message(
-    report: ParityReport, expected: Sequence[np.ndarray], found: Sequence[np.ndarray], names: Sequence[str]
+    report: ParityReport, expected: Sequence[np.ndarray], scores: Sequence[np.ndarray], names: Sequence[str]
 ) -> str:
     """What broke, the figures, and the images that moved most."""
     lines = [f"{report.candidate} does not score as its model: {report.reason}", "", *table([report])]
-    if len(found) == len(expected) and report.max_abs is not None:
-        pairs = [(float(np.mean(a)), float(np.mean(b))) for a, b in zip(expected, found, strict=True)]
+    if len(scores) == len(expected) and report.max_abs is not None:
+        pairs = [(float(np.mean(a)), float(np.mean(b))) for a, b in zip(expected, scores, strict=True)]
         order = sorted(range(len(pairs)), key=lambda i: -abs(pairs[i][1] - pairs[i][0]))[:SHOWN]
         rows = [[names[i], *(f"{v:.5f}" for v in (*pairs[i], pairs[i][1] - pairs[i][0]))] for i in order]
         lines += ["", tables.table(["image", "model", "file", "file - model"], rows)]

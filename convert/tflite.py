@@ -28,25 +28,23 @@ PARITY_IMAGES = {"fp32": 4, "fp16": 4, "int8": 24}
 
 
 def report(
-    done: Converted, reports: "list[ParityReport]", path: Path, delivery: "Delivery | None" = None
+    converted: Converted, reports: "list[ParityReport]", path: Path, delivery: "Delivery | None" = None
 ) -> dict[str, Any]:
     """Prints what was done and is at `path` now, for people; returns the same for machines."""
     from convert.edges import culprit
     from convert.parity import table
 
-    spec, precision, size_mb = done.source.spec, done.precision, path.stat().st_size / 1e6
-    sites = ", ".join(f"{a.name} x{a.sites}" for a in done.rewrites.applied)
-    refused = [f"{a.name}: {reason}" for a in done.rewrites.applied for reason in a.refused]
+    spec, precision, size_mb = converted.source.spec, converted.precision, path.stat().st_size / 1e6
+    sites = ", ".join(f"{a.name} x{a.sites}" for a in converted.rewrites.applied)
+    refused = [f"{a.name}: {reason}" for a in converted.rewrites.applied for reason in a.refused]
     takes = f", {delivery.described}" if delivery else ""
-    cli.say(f"{path}: {size_mb:.1f} MB, {precision}{takes}, in {done.seconds:.0f} s")
+    cli.say(f"{path}: {size_mb:.1f} MB, {precision}{takes}, in {converted.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
-    for name in done.approximations:
+    for name in converted.approximations:
         cli.say(f"approximation, not exact: {name}: {APPROXIMATIONS[name].meaning}")
-    if done.half:
-        cli.say(
-            f"FP16 weights: {done.half.rounded:,}; kept FP32: {done.half.kept:,} (fan-in <= {done.half.fan_in})"
-        )
-    if q := done.quantized:
+    if half := converted.half:
+        cli.say(f"FP16 weights: {half.rounded:,}; kept FP32: {half.kept:,} (fan-in <= {half.fan_in})")
+    if q := converted.quantized:
         images = f", ranges ({q.recipe.ranges}) of {q.images} images" if q.images else ""
         cli.say(
             f"INT8 {q.recipe.mode}: {q.static} operators in 8 bits, {q.dynamic} with 8-bit weights and inputs "
@@ -55,7 +53,7 @@ def report(
         if q.tuned:
             cli.say(f"fine-tuned: {q.tuned}")
     for line in [*(f"not rewritten: {r}" for r in refused),
-                 *(f"FP16 arithmetic not allowed: {o}" for o in done.obstacles)]:  # fmt: skip
+                 *(f"FP16 arithmetic not allowed: {o}" for o in converted.obstacles)]:  # fmt: skip
         cli.say(line)
     for line in table(reports):
         cli.say(line)
@@ -64,8 +62,8 @@ def report(
     bad = culprit(reports)
     return {
         "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
-        "seconds": round(done.seconds, 1), "untrained": spec.untrained, "refused": refused,
-        "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed, "approximations": done.approximations,
+        "seconds": round(converted.seconds, 1), "untrained": spec.untrained, "refused": refused,
+        "fp16_arithmetic_allowed": converted.fp16_arithmetic_allowed, "approximations": converted.approximations,
         "input": "uint8" if delivery else "float", "sizes": [str(s) for s in delivery.sizes] if delivery else [],
         "fine_tuned": q.fine_tuned if q else None,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
@@ -146,15 +144,21 @@ def _run(arguments: argparse.Namespace) -> int:
     images = _images(arguments, precision, int8)
     with staged(path) as unproven:
         try:
-            done = convert(source, precision, Via(arguments.via), unproven, int8, approximations)
+            converted = convert(source, precision, Via(arguments.via), unproven, int8, approximations)
         except OverBudgetError as error:
             cli.emit(over_budget(error, path))
             return 1
         reports = check(
-            source.model, source.spec, [unproven], images, ("litert",), done.module, done.approximate
+            source.model,
+            source.spec,
+            [unproven],
+            images,
+            ("litert",),
+            converted.module,
+            converted.approximate,
         )
-        target, reports, delivery = deliver(done, reports, path, images, camera)
-    result = report(done, reports, target, delivery)
+        target, reports, delivery = deliver(converted, reports, path, images, camera)
+    result = report(converted, reports, target, delivery)
     if int8 and int8.search:
         result |= (delivered if result["passed"] else kept)(int8.search, target)
     cli.emit(result)

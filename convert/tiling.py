@@ -64,8 +64,8 @@ def find(model: "Model") -> list[Site]:
     for operator in graph.operators:
         for index in operator.inputs:
             readers.setdefault(int(index), []).append(operator)
-    found = [_site(model, graph, operator, readers) for operator in graph.operators]
-    return [site for site in found if site is not None]
+    sites = [_site(model, graph, operator, readers) for operator in graph.operators]
+    return [site for site in sites if site is not None]
 
 
 def _site(model: "Model", graph: Any, linear: Any, readers: dict[int, list[Any]]) -> Site | None:
@@ -121,11 +121,11 @@ def _tiles(builder: Builder, site: Site) -> list[Any]:
     for first in range(0, outputs, GROUP):
         w = builder.constant(weights[first : first + GROUP], f"expand_weight_{first}")
         b = builder.constant(biases[first : first + GROUP], f"expand_bias_{first}")
-        made = [_tile(builder, site, part, rows, count, w, b) for part, count in pieces]
-        operators += [node for nodes, _, _ in made for node in nodes]
+        tiles = [_tile(builder, site, part, rows, count, w, b) for part, count in pieces]
+        operators += [node for nodes, _, _ in tiles for node in nodes]
         for parts, groups in (
-            ([t for _, t, _ in made], totals),
-            ([n for _, _, n in made if n is not None], lasts),
+            ([t for _, t, _ in tiles], totals),
+            ([n for _, _, n in tiles if n is not None], lasts),
         ):
             if parts:
                 joined, nodes = _joined(builder, parts, width)

@@ -25,7 +25,7 @@ def observe(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, str
     Only nn.Conv2d and nn.BatchNorm2d modules are watched; of one that runs twice, the last run counts.
     """
     produced: dict[int, str] = {}
-    kept: list[torch.Tensor] = []  # keeps outputs alive, so that their ids stay theirs
+    outputs: list[torch.Tensor] = []  # keeps outputs alive, so that their ids stay theirs
     pairs: dict[str, str] = {}
     hooks = []
     for path, module in model.named_modules():
@@ -33,7 +33,7 @@ def observe(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, str
 
             def after(_m: nn.Module, _i: object, out: torch.Tensor, path: str = path) -> None:
                 produced[id(out)] = path
-                kept.append(out)
+                outputs.append(out)
 
             hooks.append(module.register_forward_hook(after))
         elif isinstance(module, nn.BatchNorm2d):

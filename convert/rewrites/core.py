@@ -34,14 +34,14 @@ class Rewrite:
 def replace_modules(model: nn.Module, kind: type[M], make: Callable[[M], nn.Module | str]) -> Sites:
     """Replaces every submodule of `kind` by `make(it)`, or records the reason that `make` returns as a string."""
     sites = Sites()
-    found = [(path, module) for path, module in model.named_modules() if isinstance(module, kind)]
-    for path, module in found:
-        made = make(module)
-        if isinstance(made, str):
-            sites.refused.append(f"{path}: {made}")
+    matches = [(path, module) for path, module in model.named_modules() if isinstance(module, kind)]
+    for path, module in matches:
+        replacement = make(module)
+        if isinstance(replacement, str):
+            sites.refused.append(f"{path}: {replacement}")
             continue
         parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, made)
+        setattr(model.get_submodule(parent), name, replacement)
         sites.replaced += 1
     return sites
 

@@ -1,26 +1,27 @@
 """Checkpoints: our own format, and the published state dicts of all six models.
 
 Own format: one .safetensors file whose header carries the ModelSpec as JSON, so that weights and
-preprocessing cannot be separated; the same JSON is written beside it (PATH.json) for people. Published files
-(.pt / .pth / .pkl) are recognised by their keys. Loading is strict (every key, every shape) and safe: no
-pickled code is ever run.
+preprocessing cannot be separated; the same JSON is written beside it (PATH.json), with the file's SHA-256, which is
+checked on load. Published files (.pt, .pth, .ckpt, .pkl) are recognised by their keys; what training scripts leave
+around them is taken off and said (mobileiqa.state_dict). Loading is strict (every key, every shape, every value
+finite) and safe: no pickled code is ever run (mobileiqa.torch_file).
 """
 
+import dataclasses
 import json
-import pickle
-import struct
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobileiqa import cli
+from mobileiqa import cli, state_dict, torch_file, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
-from mobileiqa.integrity import sha256
+from mobileiqa.integrity import check_recorded, sha256
 from mobileiqa.keys import to_published
 from mobileiqa.spec import ModelSpec
+from mobileiqa.state_dict import StateDict, shown
+from mobileiqa.text import printable
+from mobileiqa.typed_json import shortened
 from mobileiqa.zoo import MODELS, build, entry
 
 if TYPE_CHECKING:
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEADER_KEY = "mobileiqa"
-PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl", ".bin")
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # training scripts nest the weights under these
-
-# What torch's unpickler raises on files that are damaged or no pickles: it has no errors of its own.
-_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-           AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile)  # fmt: skip
+OWN_SUFFIX = ".safetensors"
+PUBLISHED_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".pt.tar", ".pth.tar")
 
 
 def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool = False) -> Path:
@@ -42,7 +39,6 @@ def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool =
     Raises UserError for another suffix, an existing file without `force`, or weights that are not finite, and
     OSError where the file cannot be written, as on a full disk.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -51,34 +47,47 @@ def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool =
         raise UserError("a path ending in .safetensors", str(path), "rename the output")
     cli.refuse_existing(path, force)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
-    if bad:
-        raise UserError("finite weights", f"NaN or infinity in {bad[0]}", "check the training run")
+    state_dict.check_finite(state, path)
+    sidecar_path(path).unlink(
+        missing_ok=True
+    )  # of the file that is replaced: its hash would refuse the new one
     with cli.atomic(path) as temporary:
         try:
             save_file(state, temporary, metadata={HEADER_KEY: json.dumps(spec.to_json())})
         except SafetensorError as error:
             raise OSError(f"{path}: {error}") from error
-    cli.write_json(path.with_name(path.name + ".json"), {"spec": spec.to_json(), "sha256": sha256(path)})
+        sidecar_path(path).unlink(
+            missing_ok=True
+        )  # of the file that is replaced: it would refuse the new one
+    cli.write_json(sidecar_path(path), {"spec": spec.to_json(), "sha256": sha256(path)})
     return path
 
 
-def load(path: Path | str) -> "tuple[nn.Module, ModelSpec]":
+def load(path: Path | str, weights: str | None = None) -> "tuple[nn.Module, ModelSpec]":
     """The model (eval mode, float32, CPU) and the ModelSpec of a checkpoint file.
 
-    Raises UserError, naming what was looked for and what was found, for anything that is not a checkpoint.
+    weights: "raw" or "ema", for a published file that has both. What was taken from such a file, and what was taken
+    off its names, is said on stderr. Raises UserError, naming what was looked for and what was found, for anything
+    that is not a checkpoint, holds a value that is not finite, or is not the file that its sidecar describes.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(
             "a checkpoint file", f"{'a folder' if path.is_dir() else 'nothing'} at {path}", "correct the path"
         )
-    if path.suffix == ".safetensors":
+    name = path.name.lower()
+    if name.endswith(OWN_SUFFIX):
+        if weights is not None:
+            raise UserError(
+                "a file with raw and EMA weights for --weights",
+                f"{path.name}, which has one set",
+                "leave it out",
+            )
         return _load_own(path)
-    if path.suffix in PUBLISHED_SUFFIXES:
-        return _load_published(path)
+    if name.endswith(PUBLISHED_SUFFIXES):
+        return _load_published(path, weights)
     raise UserError(
-        "a checkpoint: .safetensors (ours) or .pt, .pth, .pkl (published)",
+        "a checkpoint: .safetensors (ours) or .pt, .pth, .ckpt, .pkl (published)",
         path.name,
         "name a checkpoint file; a .tflite file is run with mobileiqa.score --model",
     )
@@ -99,15 +108,27 @@ def load_spec(path: Path | str) -> ModelSpec:
         raise UserError("a whole safetensors file", f"{path}: {error}", "correct the path") from error
 
 
-def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
+def read_safetensors(path: Path) -> "tuple[dict[str, str], dict[str, torch.Tensor]]":
+    """The header's metadata and the tensors of any .safetensors file. UserError for a damaged one."""
     from safetensors import SafetensorError, safe_open
 
+    with path.open("rb"):  # safe_open calls whatever keeps it from reading "no such file"
+        pass
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise UserError("a whole safetensors file", f"{path.name}: {error}", "copy the file again") from error
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
+        found = f"{path.name}: {shortened(str(error))}"
+        raise UserError("a whole safetensors file", found, "copy the file again") from error
+
+
+def sidecar_path(path: Path) -> Path:
+    """PATH.json beside a checkpoint of ours."""
+    return path.with_name(path.name + ".json")
+
+
+def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
+    header, state = read_safetensors(path)
     spec = _spec(header, path)
     model = build(spec.name)
     _load_strictly(model, state, path)
@@ -115,89 +136,72 @@ def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
 
 
 def _spec(header: Mapping[str, str], path: Path) -> ModelSpec:
-    """The spec in a safetensors header."""
+    """The spec in a safetensors header, checked against the sidecar, as the whole file is, where there is one."""
     if HEADER_KEY not in header:
         raise UserError(
             f"a {HEADER_KEY!r} entry in the header of {path.name}",
-            f"header keys {sorted(header)}",
+            f"header keys {shortened(str(sorted(header)))}",
             "save it with mobileiqa.checkpoint.save, or load the published .pt file",
         )
-    return specs.from_json(_json(header[HEADER_KEY], path))
+    todo = "save the checkpoint again"
+    source = f"the header of {path.name}"
+    spec = specs.from_json(typed_json.parse(header[HEADER_KEY], source, todo), source)
+    _check_sidecar(path, spec)
+    return spec
 
 
-def _json(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"JSON in the header of {path.name}", str(error), "save the checkpoint again"
-        ) from error
+def _check_sidecar(path: Path, spec: ModelSpec) -> None:
+    """Raises UserError where PATH.json is no sidecar of ours, or describes another file or another spec."""
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
+        return
+    todo = f"copy both files again, or move {sidecar.name} away if it is not of this checkpoint"
+    content = typed_json.parse_object(sidecar.read_bytes(), sidecar.name, todo)
+    recorded = content.get("sha256")
+    if not isinstance(recorded, str):
+        raise UserError(f'the checkpoint\'s "sha256" in {sidecar.name}', "none", todo)
+    check_recorded(path, recorded, sidecar.name, todo)
+    if specs.from_json(content.get("spec"), sidecar.name) != spec:
+        raise UserError(f"the spec of {path.name} in {sidecar.name}", "another one", todo)
 
 
-def _load_published(path: Path) -> "tuple[nn.Module, ModelSpec]":
-    state = read_state_dict(path)
+def _load_published(path: Path, weights: str | None) -> "tuple[nn.Module, ModelSpec]":
+    content = read_state_dict(path, weights)
+    state = content.tensors
     name = recognise(state)
     if name is None:
-        wanted = "; ".join(f"{n}: {', '.join(e.markers)}" for n, e in MODELS.items() if e.markers)
-        found = ", ".join(sorted(state)[:4]) or "no tensors"
+        published = ", ".join(n for n, e in MODELS.items() if e.markers)
+        keys = ", ".join(map(shown, sorted(state)[:3])) or "no tensors"
         raise UserError(
-            f"the keys of one published model ({wanted})",
-            f"{len(state)} keys in {path.name} ({found}, ...)",
+            f"the weights of one published model ({published}), by their published keys, in {path.name}",
+            f"{len(state)} keys ({keys}, ...)",
             "check that this is the right file",
         )
     model = build(name)
     names = to_published(model.state_dict(), entry(name).prefixes())
     own = {published: key for key, published in names.items()}
     _load_strictly(model, {own.get(key, key): value for key, value in state.items()}, path, names)
-    return model, _published_spec(name, path)
+    return model, _published_spec(name, path, content.remark)
 
 
-def read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors by key of a .pt / .pth / .pkl file, read without running code. UserError for another file."""
-    return _unwrap(_read_pickle(path), path)
+def read_state_dict(path: Path, weights: str | None = None) -> StateDict:
+    """The tensors by key of a published file, read without running code; says what was taken from it.
 
-
-def _published_spec(name: str, path: Path) -> ModelSpec:
-    import dataclasses
-
-    spec = entry(name).spec
-    return dataclasses.replace(
-        spec, trained_on=f"published state dict {path.name} (data not recorded in the file)"
+    Raises UserError for another file, and as `load` does.
+    """
+    content = state_dict.select(
+        torch_file.read(path), path, weights, lambda keys: recognise(keys) is not None
     )
+    if content.remark:
+        cli.note(f"{printable(path.name)}: {content.remark}")
+    return content
 
 
-def _read_pickle(path: Path) -> Any:
-    """The file's content, by torch's weights-only unpickler: tensors and plain containers, no code."""
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols: what cannot be read is an error below
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"a PyTorch state dict in {path.name}, loadable without running code",
-            reason[0],
-            "save it as a plain state dict: torch.save(model.state_dict(), path)",
-        ) from error
-
-
-def _unwrap(content: Any, path: Path) -> "dict[str, torch.Tensor]":
-    """The flat state dict inside `content`: one level of nesting and a `module.` prefix are tolerated."""
-    import torch
-
-    if isinstance(content, Mapping):
-        content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)), content)
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
-    ):
-        raise UserError(
-            f"a state dict (names to tensors) in {path.name}",
-            f"a {type(content).__name__} of other things",
-            "save it as torch.save(model.state_dict(), path)",
-        )
-    return {key.removeprefix("module."): value for key, value in content.items()}
+def _published_spec(name: str, path: Path, remark: str) -> ModelSpec:
+    taken = f"; {remark}" if remark else ""
+    file = shortened(printable(path.name), 200)
+    trained_on = f"published state dict {file} (data not recorded in the file{taken})"
+    return dataclasses.replace(entry(name).spec, trained_on=trained_on)
 
 
 def recognise(keys: "Mapping[str, Any]") -> str | None:
@@ -213,24 +217,30 @@ def _load_strictly(
     names: Mapping[str, str] | None = None,
 ) -> None:
     """Loads `state` into `model`; names keys as the file spells them (`names`: own -> in the file)."""
-    wanted = model.state_dict()
-    shown = names or {}
-    problems = [f"missing {shown.get(k, k)}" for k in wanted if k not in state]
-    problems += [f"unexpected {k}" for k in state if k not in wanted]
+    expected = model.state_dict()
+    names = {key: shown((names or {}).get(key, key)) for key in {**state, **expected}}
+    problems = [f"missing {names[k]}" for k in expected if k not in state]
+    problems += [f"unexpected {names[k]}" for k in state if k not in expected]
     problems += [
-        f"{shown.get(k, k)} is {_described(state[k])}, wanted {_described(v)}"
-        for k, v in wanted.items()
+        f"{names[k]} is {_described(state[k])}, wanted {_described(v)}"
+        for k, v in expected.items()
         if k in state and _described(state[k]) != _described(v)
     ]
     if problems:
         raise UserError(
-            f"exactly the {len(wanted)} tensors of the model in {path.name}",
+            f"exactly the {len(expected)} tensors of the model in {path.name}",
             f"{len(problems)} differences ({'; '.join(problems[:3])})",
             "check that this is the right file",
         )
+    state_dict.check_finite({names[key]: state[key] for key in expected}, path)
     model.load_state_dict(state, strict=True)
 
 
 def _described(tensor: "torch.Tensor") -> str:
     """Shape and kind; half and bfloat16 weights count as float: they are widened exactly."""
-    return f"{tuple(tensor.shape)} {'float' if tensor.is_floating_point() else 'int'}"
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_floating_point():
+        kind = "float"
+    elif kind.startswith(("int", "uint")):
+        kind = "int"
+    return f"{shortened(str(tuple(tensor.shape)), 80)} {kind}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobileiqa import checkpoint, cli
+from mobileiqa import checkpoint, cli, state_dict
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
@@ -79,6 +79,7 @@ def _load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], origi
             f"{len(problems)} differences ({'; '.join(problems[:3])})",
             "check that the file is of the same backbone",
         )
+    state_dict.check_finite({k: state[k] for k in wanted}, Path(origin))
     backbone.load_state_dict({k: state[k] for k in wanted})
 
 
@@ -115,17 +116,10 @@ def is_backbone(path: Path) -> bool:
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor] | None:
     """The tensors of a timm backbone file, or None when the file is a checkpoint of a whole model."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                if checkpoint.HEADER_KEY in (file.metadata() or {}):
-                    return None
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError) as error:
-            raise UserError("a whole safetensors file", f"{path}: {error}", "correct --init") from error
     if not path.is_file():
         raise UserError("a file of weights", f"nothing at {path}", "correct --init")
-    state = checkpoint.read_state_dict(path)
+    if path.name.lower().endswith(checkpoint.OWN_SUFFIX):
+        header, state = checkpoint.read_safetensors(path)
+        return None if checkpoint.HEADER_KEY in header else state
+    state = checkpoint.read_state_dict(path).tensors
     return state if checkpoint.recognise(state) is None else None

@@ -115,8 +115,13 @@ def staged(path: Path) -> Iterator[Path]:
 def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:
     """Moves the staged file `staged_file`, and a sidecar of `fields`, to `path` or to its `failed_path`; returns which.
 
-    A file that failed earlier is replaced; that one failed is said on stderr.
+    A file that failed earlier is replaced; that one failed is said on stderr. Raises UserError, with nothing moved,
+    for a file with operators that an accelerator is known to compute wrong.
     """
+    if passed and staged_file.suffix == ".tflite":
+        from convert.accelerators import refuse_miscomputed
+
+        refuse_miscomputed(staged_file)
     target = path if passed else failed_path(path)
     named = staged_file.rename(staged_file.with_name(target.name))
     write_sidecar(named, **fields)

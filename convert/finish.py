@@ -24,10 +24,12 @@ class Precision(StrEnum):
 def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
     """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
     from convert import flatbuffer as fb
+    from convert.accelerators import without_constant_divisions
     from convert.tiling import tile_strips
 
     model = fb.read(raw)
     fb.batch_matmuls(model)
+    without_constant_divisions(model)
     fb.narrow_concatenations(model)
     tile_strips(model)
     fb.shorten_names(model)

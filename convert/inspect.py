@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convert.accelerators import miscomputed
 from convert.artifact import fine_tuned_in_words
 from convert.delegation import Forecast, forecast
 from convert.graph import Graph, Tensor, read_graphs
@@ -24,6 +25,7 @@ FP16_ARITHMETIC = "fp16accfp16"
 SHOWN_TENSORS = 5
 OF_A_SIGNATURE = (
     "inputs",
+    "warnings",
     "macs",
     "operators",
     "delegated",
@@ -119,6 +121,7 @@ def _warnings(graph: Graph) -> list[str]:
         found.append(f"FLEX OPERATORS {', '.join(flex)}: loads only with TensorFlow's Flex delegate")
     if custom:
         found.append(f"CUSTOM OPERATORS {', '.join(custom)}: no stock runtime loads this")
+    found += [f"WRONG ON AN ACCELERATOR: {sentence}" for sentence in miscomputed(graph)]
     if any(graph.tensors[i].dynamic for i in graph.inputs):
         found.append("dynamic input shape: every count here is for the placeholder shape in the file")
     if graph.subgraphs > max(graph.entries, 1):

@@ -1,6 +1,6 @@
 """One uint8 camera image in, the score out: preprocessing drawn in front of a finished .tflite graph.
 
-    image (1, H, W, 3) uint8 RGB -> resize or centre crop -> (pixel - 255 mean) / (255 std) -> the model
+    image (1, H, W, 3) uint8 RGB -> resize or centre crop -> (pixel - 255 mean) * 1 / (255 std) -> the model
 
 The weights stay as they are, so FP32, FP16 and INT8 files all take it, and a camera file is its float file behind a
 few more operators. Normalisation is therefore not folded into the first convolution: it would change that
@@ -113,14 +113,14 @@ def _normalize(canvas: Canvas, pixels: int, wanted: InputSpec, tensor: int, to_f
     shape = canvas.shape(pixels)
     direct = channels_last(canvas.builder, tensor)
     values = canvas.add(to_float, [pixels], canvas.reals(*shape))
-    # Constants for a whole row: those of three channels would be applied three values at a time. Divided, not
-    # multiplied, so that the quotient is rounded once: INT8 files may quantize it right at a tie.
-    mean, deviation = (
+    # Constants for a whole row: those of three channels would be applied three values at a time. Multiplied, not
+    # divided: behind a DIV, LiteRT's GPU accelerator computes one constant (convert.accelerators).
+    mean, scale = (
         canvas.builder.constant(np.broadcast_to(np.float32(c), (1, 1, shape[2], 3)).copy(), "normalization")
-        for c in (255 * np.array(wanted.mean), 255 * np.array(wanted.std))
+        for c in (-255 * np.array(wanted.mean), 1 / (255 * np.array(wanted.std)))
     )
-    differences = canvas.add("SUB", [values, mean], canvas.reals(*shape))
+    differences = canvas.add("ADD", [values, mean], canvas.reals(*shape))
     output = tensor if direct else canvas.reals(*shape)
-    canvas.add("DIV", [differences, deviation], output)
+    canvas.add("MUL", [differences, scale], output)
     if not direct:
         canvas.add("TRANSPOSE", [output, canvas.integers(0, 3, 1, 2)], tensor)

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.labels import test_rows
-from calibration.photos import Photo, Unreadable, read_photos
-from mobileiqa.images import find_images
+from calibration.photos import Photo, Unreadable, read_folder, read_photos
 
 # Of 128 bits. Of 257 photographs every two different ones were at least 26 apart; 99 % of copies (JPEG 90, 50
 # and 20, or two thirds of the size) were at most 10 from their original.
@@ -51,7 +50,7 @@ def read_test_split(path: Path) -> tuple[list[Photo], list[Unreadable]]:
     Raises UserError for a missing path, an empty folder, a malformed CSV and images that are not there.
     """
     if not path.is_file() or path.suffix.lower() != ".csv":
-        return read_photos(find_images([path]), path, "reading the test split")
+        return read_folder(path, "reading the test split")
     references = {image.as_posix(): reference for image, reference in test_rows(path).items()}
     photos, broken = read_photos([Path(name) for name in references], None, "reading the test split")
     return [replace(photo, reference=references[photo.id]) for photo in photos], broken

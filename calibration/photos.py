@@ -14,6 +14,7 @@ from PIL import Image
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.image_search import search_images
 from mobileiqa.images import load_image
 
 HASH_SIDE = 8  # 8x8 differences across and 8x8 down: 128 bits
@@ -112,6 +113,17 @@ def _is_grey(rgb: Image.Image) -> bool:
     """Judged on a thumbnail, in which the colour noise of a JPEG of a grey picture is averaged out."""
     cells = np.asarray(rgb.resize((64, 64), Image.Resampling.BOX))
     return bool(np.ptp(cells, axis=-1).mean() < GREY)
+
+
+def read_folder(folder: Path, what: str) -> tuple[list[Photo], list[Unreadable]]:
+    """`read_photos` of every image below a folder; photos of a format that is not read here are unreadable ones.
+
+    Notes on stderr what is left out. Raises UserError where there is no image.
+    """
+    search = search_images([folder])
+    if search.left_out:
+        cli.note(f"{folder}: {search}")
+    return read_photos([*search.images, *search.unread], folder, what)
 
 
 def read_photos(

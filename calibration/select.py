@@ -21,12 +21,11 @@ from calibration.inference import prepared_sha256, resolve_spec
 from calibration.labels import Labelled, with_labels, with_scores
 from calibration.leaks import Match
 from calibration.limits import ADVISED, FEWEST
-from calibration.photos import Photo, Unreadable, read_photos, refuse_unreadable
+from calibration.photos import Photo, Unreadable, read_folder, refuse_unreadable
 from calibration.sets import MANIFEST, CalibrationSet, save
 from calibration.tables import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.images import find_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 
@@ -75,9 +74,8 @@ def select(sources: Sources, spec: ModelSpec, count: int, seed: int) -> Selectio
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise UserError("a folder of images", f"{found} at {folder}", "correct --images")
-    paths = find_images([folder])
-    photos, broken = read_photos(paths, folder, "measuring")
-    refuse_unreadable(broken, len(paths), sources.skip_unreadable, PROG)
+    photos, broken = read_folder(folder, "measuring")
+    refuse_unreadable(broken, len(photos) + len(broken), sources.skip_unreadable, PROG)
     described = _described(photos, sources)
     listed = [p for p in described.photos if p.id not in described.unlisted]
     held = [p for p in listed if p.id in described.held_out]

@@ -11,6 +11,7 @@ from pathlib import Path
 from convert.int8 import report as reports
 from convert.int8 import tables
 from convert.int8.measure import images_of, is_converted, load, measure
+from convert.parity import exit_code
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.evaluate import SPLITS
@@ -76,8 +77,8 @@ def _run(arguments: argparse.Namespace) -> int:
         reports.write(report, arguments.out)
     if arguments.json:
         cli.write_json(arguments.json, reports.as_json(report))
-    cli.emit(reports.summary(report, arguments.out))
-    return int(not report.passed)
+    cli.emit({**reports.summary(report, arguments.out), "left_out": images.search.left_out})
+    return exit_code(report.passed, images.search, arguments.limit)
 
 
 def check_numbers(arguments: argparse.Namespace) -> None:

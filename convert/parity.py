@@ -15,6 +15,7 @@ from convert.samples import sample_images
 from convert.source import resolve
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch, search_images
 from mobileiqa.zoo import UNTRAINED
 
 __all__ = ["check", "culprit", "main", "table"]
@@ -86,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for path in arguments.candidates:
         read_candidate(path)  # before the model is built
     source = resolve(arguments.checkpoint)
-    images = parity_images(arguments.images, arguments.limit)
+    images, search = searched_images(arguments.images, arguments.limit)
     reports = check(source.model, source.spec, arguments.candidates, images, arguments.runtimes.split(","))
     first = culprit(reports)
     for line in table(reports):
@@ -102,24 +103,38 @@ def _run(arguments: argparse.Namespace) -> int:
         "edges": len(reports),
         "failed": sum(not report.passed for report in reports),
         "culprit": f"{first.candidate} [{first.runtime}]" if first else None,
+        "left_out": search.left_out,
         "passed": first is None,
     }
     if arguments.json:
         cli.write_json(arguments.json, {**summary, "reports": [report.to_json() for report in reports]})
     cli.emit(summary)
-    return int(first is not None)
+    return exit_code(first is None, search, arguments.limit)
+
+
+def exit_code(passed: bool, search: ImageSearch, limit: int | None) -> int:
+    """1 where a gate failed; 2 where all images of a folder were to be judged and photos of it cannot be read."""
+    if not passed:
+        return 1
+    return 2 if search.unread and limit is None else 0
 
 
 def parity_images(path: Path | None, limit: int | None) -> Images:
     """The images of a folder (all, or the first `limit`), or generated ones; (name, image or path) pairs."""
+    return searched_images(path, limit)[0]
+
+
+def searched_images(path: Path | None, limit: int | None) -> tuple[Images, ImageSearch]:
+    """`parity_images`, and what the folder holds beside them, which is also noted on stderr."""
     if limit is not None and limit < 1:
         raise UserError("--limit of at least 1", str(limit), "correct --limit")
     if path is None:
-        return sample_images(limit or GENERATED)
-    from mobileiqa.images import find_images
-
+        return sample_images(limit or GENERATED), NOTHING_SEARCHED
+    search = search_images([path])
+    if search.left_out:
+        cli.note(f"{path}: {search}")
     folder = path if path.is_dir() else path.parent
-    return [(str(file.relative_to(folder)), file) for file in find_images([path])[:limit]]
+    return [(str(file.relative_to(folder)), file) for file in search.images[:limit]], search
 
 
 if __name__ == "__main__":

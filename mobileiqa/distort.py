@@ -21,11 +21,13 @@ from typing import Any
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.images import find_images, load_image
+from mobileiqa.image_search import search_images
+from mobileiqa.images import load_image
 from mobileiqa.workers import process_pool
 
 PROG = "python -m mobileiqa.distort"
-CONTENT = IMAGES, LABELS, ABOUT, SHEET = "images", "labels.csv", "dataset.json", "contact_sheet.png"
+CONTENT = IMAGES, LABELS, ABOUT, SHEET = "images", "labels.csv", "dataset.json", "contact_sheet.html"
+EARLIER_SHEET = "contact_sheet.png"  # which an earlier version wrote, where a search for images found it
 COLUMNS = ("image", "score", "reference", "distortion", "level")
 _PNG_EFFORT = 1  # 0..9: higher is a little smaller and much slower
 
@@ -73,7 +75,8 @@ def _command(args: argparse.Namespace) -> int:
     numbers = parse_numbers("--distortions", args.distortions, 25)
     levels = parse_numbers("--levels", args.levels, 5)
     scores = severity.read(args.severity)
-    sources = find_images([args.pristine])
+    search = search_images([args.pristine])
+    sources = search.images
     _check_out(args.out, sources, args.force)
     _check_sources(sources)
     with whole_folder(args.out) as folder:
@@ -84,7 +87,10 @@ def _command(args: argparse.Namespace) -> int:
         _draw_sheet(folder / SHEET, jobs[: len(numbers)])
     count = len(jobs) * len(levels)
     cli.say(f"{count} images of {len(sources)} references in {args.out}")
-    cli.emit({"out": str(args.out), "images": count, "references": len(sources), "seed": args.seed})
+    if search.left_out:
+        cli.say(f"{args.pristine}: {search}")
+    summary = {"images": count, "references": len(sources), "seed": args.seed, "left_out": search.left_out}
+    cli.emit({"out": str(args.out), **summary})
     return 0
 
 
@@ -112,7 +118,7 @@ def _check_out(out: Path, sources: Sequence[Path], force: bool) -> None:
     if out.exists():
         if not (out / ABOUT).is_file():
             raise UserError(f"a folder with {ABOUT} at {out}, to replace", "none", "give another --out")
-        other = sorted(path.name for path in out.iterdir() if path.name not in CONTENT)
+        other = sorted(path.name for path in out.iterdir() if path.name not in (*CONTENT, EARLIER_SHEET))
         if other:
             raise UserError(
                 f"nothing but {', '.join(CONTENT)} in {out}", other[0], "move it, or give another --out"

@@ -29,7 +29,13 @@ PICTURE_SUFFIXES = RAW_SUFFIXES | {
 HEIC_PLUGIN = "pillow_heif"
 INSTALL_HEIC = 'pip install "mobileiqa[heic]"'
 _NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-_UNSUFFIXED = "without an image's suffix"
+
+# Told by their first bytes where a file in a folder has no suffix.
+PLAIN_FORMATS = frozenset({"JPEG", "PNG", "GIF", "WebP", "TIFF"})
+UNREAD_FORMATS = frozenset({
+    "HEIC", "HEIF", "AVIF", "JPEG XL", "JPEG XR", "ORF (camera raw)", "RW2 (camera raw)", "RAF (camera raw)",
+    "X3F (camera raw)", "MRW (camera raw)", "CR3 (camera raw)",
+})  # fmt: skip
 
 # The first bytes of a file, and what it is.
 _MAGIC = (
@@ -152,11 +158,8 @@ def variant(path: str | os.PathLike[str]) -> str:
 
 
 def left_out_name(path: Path) -> str:
-    """What a folder's search calls a picture that it does not read: "HEIC", "DNG", "JPEG without a suffix"..."""
-    suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
-        return suffix[1:].upper()
-    return f"{file_format_of(path)} {_UNSUFFIXED}"
+    """What a folder's search calls a picture that it does not read: "HEIC", "DNG"..."""
+    return path.suffix[1:].upper() or file_format_of(path)
 
 
 def file_format_of(path: Path) -> str:

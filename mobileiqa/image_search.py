@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileiqa.errors import UserError
-from mobileiqa.image_formats import PICTURE_SUFFIXES, file_format_of, image_suffixes, left_out_name
+from mobileiqa.image_formats import (
+    PICTURE_SUFFIXES,
+    PLAIN_FORMATS,
+    UNREAD_FORMATS,
+    file_format_of,
+    image_suffixes,
+    left_out_name,
+)
 
 # Folders of thumbnails, trash and metadata that storage devices and systems put beside photos; in lower case.
 SYSTEM_FOLDERS = frozenset({
@@ -20,25 +27,28 @@ HIDDEN = "hidden"
 
 @dataclass(frozen=True)
 class ImageSearch:
-    """The images of some paths, and how many pictures of each kind are left out.
+    """The images of some paths, and the pictures that are left out.
 
-    `unread`: photos of a format that is not read here, by format; `ignored`: hidden files, system folders.
+    `unread`: photos of a format that is not read here; `ignored`: how many are hidden or in system folders, by reason.
     """
 
     images: tuple[Path, ...]
-    unread: dict[str, int] = field(default_factory=dict)
+    unread: tuple[Path, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Both, ready for JSON."""
-        return {**self.unread, **self.ignored}
+        """How many of each kind, such as {"HEIC": 2, "hidden": 1}, ready for JSON."""
+        return {**_sorted(Counter(map(left_out_name, self.unread))), **self.ignored}
 
     def __str__(self) -> str:
         """ "3 left out: 2 HEIC, 1 DNG"; empty where nothing is."""
         counts = self.left_out
         listed = ", ".join(f"{n} {kind}" for kind, n in counts.items())
         return f"{sum(counts.values())} left out: {listed}" if counts else ""
+
+
+NOTHING_SEARCHED = ImageSearch(())
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -49,12 +59,13 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def search_images(paths: Iterable[str | os.PathLike[str]]) -> ImageSearch:
     """Every file named, and every image below every folder named: once each, folders sorted by path.
 
-    Folders are searched to any depth for the suffixes that Pillow knows, in either case; links to folders are followed,
-    each folder once. Left out and counted: hidden files and folders, SYSTEM_FOLDERS, and photos of formats that are
-    not read here. Raises UserError when a path is empty or does not exist, or when there is no image at all.
+    Folders are searched to any depth for the suffixes that Pillow knows, in either case, and for JPEG, PNG, GIF, WebP
+    and TIFF without any suffix; links to folders are followed, each folder once. Left out and counted: hidden files
+    and folders, SYSTEM_FOLDERS, pictures that this project wrote, and photos of formats that are not read here.
+    Raises UserError when a path is empty or does not exist, or when there is no image at all.
     """
     images: dict[Path, None] = {}
-    unread: Counter[str] = Counter()
+    unread: dict[Path, None] = {}
     ignored: Counter[str] = Counter()
     named = [_named(path) for path in paths]
     for path in named:
@@ -65,7 +76,7 @@ def search_images(paths: Iterable[str | os.PathLike[str]]) -> ImageSearch:
             images[path] = None
         else:
             raise UserError("an image or a folder of images", f"nothing at {path}", "check the path")
-    search = ImageSearch(tuple(images), _sorted(unread), _sorted(ignored))
+    search = ImageSearch(tuple(images), tuple(sorted(unread)), _sorted(ignored))
     if not images:
         counted = f" ({search})" if search.left_out else ""
         raise UserError(
@@ -90,7 +101,7 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 class _Folder:
     """One walk below a folder; counts what it leaves out."""
 
-    unread: Counter[str]
+    unread: dict[Path, None]
     ignored: Counter[str]
 
     def images(self, root: Path) -> Iterator[Path]:
@@ -135,9 +146,10 @@ class _Folder:
             return False
         if is_image:
             return True
-        if suffix in PICTURE_SUFFIXES or (not suffix and file_format_of(path)):
-            self.unread[left_out_name(path)] += 1
-        return False
+        form = "" if suffix else file_format_of(path)
+        if suffix in PICTURE_SUFFIXES or form in UNREAD_FORMATS:
+            self.unread[path] = None
+        return form in PLAIN_FORMATS
 
 
 def _reason(folder: str) -> str:

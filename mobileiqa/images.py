@@ -28,6 +28,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.image_formats import pillow_formats
 from mobileiqa.image_samples import Stored
 from mobileiqa.image_search import find_images as find_images
+from mobileiqa.image_search import search_images as search_images
 from mobileiqa.spec import ColorManagement
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors make 199.8 megapixels

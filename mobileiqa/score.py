@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli, litert
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.images import find_images
+from mobileiqa.image_search import ImageSearch, search_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.score_checks import constant_warning, score_error
 from mobileiqa.spec import ModelSpec
@@ -70,7 +70,7 @@ def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
     """
     litert.check_threads(threads)
     model = named(model)
-    if Path(model).suffix == ".tflite":
+    if Path(model).suffix.lower() == ".tflite":
         spec = litert.load_spec(model)
         return Scorer(litert.runner(model, threads), spec, "litert", litert.inputs_of(model))
     if model not in MODELS and not Path(model).exists():
@@ -126,10 +126,12 @@ def _command(args: argparse.Namespace) -> int:
     litert.check_threads(args.threads)
     if args.out is not None:
         cli.refuse_existing(args.out, args.force)
-    images = find_images(args.images)
+    search = search_images(args.images)
     scorer = load_scorer(args.model, args.threads)
-    rows = list(cli.progress(score_images(images, scorer), "scoring", total=len(images)))
-    _report(rows, scorer, _format(args.format, args.out), args.out)
+    rows = list(cli.progress(score_images(search.images, scorer), "scoring", total=len(search.images)))
+    _report(rows, scorer, _format(args.format, args.out), args.out, search)
+    if search.left_out:
+        cli.note(f"{PROG}: {search}")
     failed = [row for row in rows if row.score is None]
     for row in failed:
         cli.note(f"{PROG}: no score for {row.image}: {row.error}")
@@ -145,10 +147,10 @@ def _format(wanted: str | None, out: Path | None) -> str:
     return wanted or (suffix if suffix in FORMATS else "table")
 
 
-def _report(rows: list[Row], scorer: Scorer, form: str, out: Path | None) -> None:
+def _report(rows: list[Row], scorer: Scorer, form: str, out: Path | None, search: ImageSearch) -> None:
     """The scores, to `out` or to stdout; then the summary, on stderr where it would spoil CSV on stdout."""
-    text = {"table": _table, "csv": _csv, "json": _json}[form](rows, scorer)
-    summary = _summary(rows, scorer)
+    summary = {**_summary(rows, scorer), "left_out": search.left_out}
+    text = _json(rows, summary) if form == "json" else {"table": _table, "csv": _csv}[form](rows, scorer)
     if out is not None:
         with cli.atomic(out) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -176,10 +178,10 @@ def _summary(rows: list[Row], scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _json(rows: list[Row], scorer: Scorer) -> str:
+def _json(rows: list[Row], summary: dict[str, Any]) -> str:
     """One compact object: the summary and the results."""
     results = [{"image": row.image, "score": row.score} for row in rows if row.score is not None]
-    return _compact({**_summary(rows, scorer), "results": results}) + "\n"
+    return _compact({**summary, "results": results}) + "\n"
 
 
 def _csv(rows: list[Row], scorer: Scorer) -> str:

@@ -17,8 +17,9 @@ from PIL import Image
 from calibration.photos import file_sha256
 from calibration.sets import CalibrationSet
 from convert.int8.ranges import Inputs
+from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.images import find_images
+from mobileiqa.image_search import search_images
 from mobileiqa.preprocess import prepare
 
 T = TypeVar("T")
@@ -60,7 +61,10 @@ def beside(calibration: CalibrationSet, path: Path) -> Division:
 
     Raises UserError for too few images, and for one that is in the calibration set too.
     """
-    files = evenly(find_images([path]), MOST)
+    search = search_images([path])
+    if search.left_out:
+        cli.note(f"{path}: {search}")
+    files = evenly(search.images, MOST)
     if len(files) < LEAST:
         raise UserError(
             f"at least {LEAST} images to judge candidates in {path}", f"{len(files)}", "add images"

@@ -19,7 +19,7 @@ from convert.int8.accuracy import agreement, labelled
 from convert.int8.gates import judge
 from convert.int8.layers import LayerTable, compare_layers, implied_step, precision
 from convert.int8.report import FileReport, Latency, Report
-from convert.parity import parity_images
+from convert.parity import searched_images
 from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Sample
@@ -27,6 +27,7 @@ from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluate import load_models, read_untrained
 from mobileiqa.evaluation import reference_groups
 from mobileiqa.evaluation_report import Model
+from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
@@ -42,6 +43,7 @@ class Images:
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     samples: tuple[Sample, ...] | None
+    search: ImageSearch = NOTHING_SEARCHED  # what a folder holds beside them
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
@@ -67,8 +69,9 @@ def images_of(
     (specs: by name) were trained on, as evaluate.read_untrained does.
     """
     if folder:
-        named = parity_images(folder, limit)
-        return Images(str(folder), tuple(n for n, _ in named), tuple(Path(str(p)) for _, p in named), None)
+        named, search = searched_images(folder, limit)
+        names, paths = tuple(n for n, _ in named), tuple(Path(str(p)) for _, p in named)
+        return Images(str(folder), names, paths, None, search)
     if not data:
         return None
     name, path = data

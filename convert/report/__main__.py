@@ -10,10 +10,12 @@ from pathlib import Path
 
 from convert.accuracy import add_scoring, check_numbers
 from convert.int8.measure import images_of
+from convert.parity import exit_code
 from convert.report.content import Request, gather, summary
 from convert.report.files import find
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.image_search import NOTHING_SEARCHED
 from mobileiqa.spec import from_json
 
 PROG = "convert.report"
@@ -57,8 +59,9 @@ def _run(arguments: argparse.Namespace) -> int:
         cli.say(f"{file.label} ({file.precision}): {'; '.join(content.problems(file)) or 'nothing wrong'}")
     if not images:
         cli.say("no images were named, so no score was compared")
-    cli.emit(summary(content, arguments.out))
-    return int(not content.passed)
+    search = images.search if images else NOTHING_SEARCHED
+    cli.emit({**summary(content, arguments.out), "images_left_out": search.left_out})
+    return exit_code(content.passed, search, arguments.limit)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,10 @@
-"""A contact sheet: what the distortions do, at a glance."""
+"""A contact sheet: what the distortions do, at a glance.
 
+A page and no picture, so that nothing that looks for images takes it for one of the set's.
+"""
+
+import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +14,7 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli
 from mobileiqa.images import load_image
+from mobileiqa.text import markup
 
 TILE_PX = 192  # shown pixel by pixel: noise and blur do not survive shrinking
 _GAP_PX = 6
@@ -23,7 +29,7 @@ def draw(
     column_names: Sequence[str],
     title: str,
 ) -> None:
-    """Writes a PNG, atomically: the middle of every image of `rows`, all of one size, in a labelled grid."""
+    """Writes an HTML page, atomically: the middle of every image of `rows`, all of one size, in a labelled grid."""
     grid = np.concatenate([np.concatenate([_tile(image) for image in row], axis=1) for row in rows])
     height, width = (n / _DPI for n in grid.shape[:2])
     size = width + _LEFT_IN + _RIGHT_IN, height + _TOP_IN + _BOTTOM_IN
@@ -37,8 +43,16 @@ def draw(
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     figure.text(0.1 / size[0], 1 - 0.3 / size[1], title, fontsize=13)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=_DPI, format="png")
     with cli.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, format="png")
+        temporary.write_text(_page(title, file.getvalue()), encoding="utf-8")
+
+
+def _page(title: str, png: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{markup(title)}</title>'
+    return f'{head}<img alt="{markup(title)}" src="{source}"></html>\n'
 
 
 def _tile(path: Path) -> NDArray[np.uint8]:

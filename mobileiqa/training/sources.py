@@ -18,7 +18,8 @@ from mobileiqa import cli, distortions
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
-from mobileiqa.images import decoding_sha256, find_images, load_image
+from mobileiqa.image_search import search_images
+from mobileiqa.images import decoding_sha256, load_image
 from mobileiqa.spec import ColorManagement
 from mobileiqa.training_record import listing_key
 from mobileiqa.workers import process_pool
@@ -42,7 +43,10 @@ def synthetic(
 
     Scores are transferred KADID scores: the mean human score of that distortion and level on other images.
     """
-    paths = find_images([folder])
+    search = search_images([folder])
+    if search.left_out:
+        cli.note(f"{folder}: {search}")
+    paths = search.images
     order = np.random.default_rng(seed).permutation(len(paths))
     held_out = {paths[i].stem for i in order[: max(1, round(share * len(paths)))]} if share else set()
     if len({path.stem for path in paths}) != len(paths):

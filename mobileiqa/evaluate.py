@@ -21,7 +21,7 @@ import numpy as np
 
 from mobileiqa import cli, leakage
 from mobileiqa import evaluation_report as report
-from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluation import evaluate
 from mobileiqa.evaluation_report import Comparison, Images, Model
@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         help=f"draws the sides of sets without official ones (default: as in training, else {SPLIT_SEED})")  # fmt: skip
     add("--seed", type=int, default=0, metavar="S", help="of --limit and intervals (default 0)")
     add("--limit", type=int, metavar="N", help="evaluate N images only, drawn by --seed")
+    add("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
     add("--json", type=Path, metavar="PATH", help=f"write {report.FILES[0]}'s content here")
@@ -90,7 +91,7 @@ def _command(args: argparse.Namespace) -> int:
     specs = {model.label: model.scorer.spec for model in models}
     images = read_untrained(
         specs, (args.data[0], Path(args.data[1])), args.split, args.limit, args.seed, args.split_seed,
-        args.skip_trained,
+        args.skip_trained, args.allow_outside,
     )  # fmt: skip
     images, scores = score_images(images, models, args.skip_unreadable)
     _warn_of_constant_scores(images, models, scores)
@@ -113,6 +114,7 @@ def read_untrained(
     seed: int = 0,
     split_seed: int | None = None,
     skip_trained: bool = False,
+    allow_outside: bool = False,
 ) -> Images:
     """`read_images`, split as in the models' training where no seed is given, with what leaks; specs: by label.
 
@@ -122,8 +124,10 @@ def read_untrained(
 
     name, path = data
     drawn_by = leakage.split_seed(specs, name) if split_seed is None else split_seed
-    images = read_images(name, path, split, limit, seed, drawn_by)
-    leaks = leakage.leakages(specs, images.dataset, images.samples, lambda other: read(name, path, other))
+    images = read_images(name, path, split, limit, seed, drawn_by, allow_outside)
+    leaks = leakage.leakages(
+        specs, images.dataset, images.samples, lambda other: read(name, path, other, allow_outside)
+    )
     if skip_trained and (rows := leakage.refused_rows(leaks, images.split)):
         return _without(images, rows, leaks)
     leakage.refuse(leaks, images.split, [images.name(sample) for sample in images.samples])
@@ -144,7 +148,13 @@ def _without(images: Images, rows: frozenset[int], leaks: tuple[leakage.Leakage,
 
 
 def read_images(
-    name: str, path: Path, split: str | None, limit: int | None, seed: int, split_seed: int = SPLIT_SEED
+    name: str,
+    path: Path,
+    split: str | None,
+    limit: int | None,
+    seed: int,
+    split_seed: int = SPLIT_SEED,
+    allow_outside: bool = False,
 ) -> Images:
     """The images of a side; None: test, or validation where there is no test side, which split_note says.
 
@@ -152,7 +162,7 @@ def read_images(
     """
     from mobileiqa.datasets.table import read
 
-    dataset = read(name, path, split_seed)
+    dataset = read(name, path, split_seed, allow_outside)
     side, note = (split, "") if split else _best_side(dataset, path)
     samples = dataset.samples if side == "all" else dataset.of(side)
     if not samples:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
-from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--split-seed", type=int, default=SPLIT_SEED, metavar="N",
         help="draws the sides of sets without official ones; `--set seed=N` does not move them (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
     parser.add_argument("--severity", type=Path, metavar="CSV", help="scores of distortions, for `pristine`")
     parser.add_argument(
         "--exclude", nargs="+", default=[], metavar="NAME", help="`pristine` images to leave out"
@@ -92,7 +93,7 @@ def _command(args: argparse.Namespace) -> int:
     request = Request(
         chosen, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
         tuple(args.init), args.from_scratch, args.teacher, args.cache,
-        tuple(args.exclude), args.split_seed,
+        tuple(args.exclude), args.split_seed, args.allow_outside,
     )  # fmt: skip
     result = train(request, _settings(args))
     if result is not None:  # the first process speaks for all

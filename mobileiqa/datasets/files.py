@@ -1,12 +1,10 @@
 """Label files as they lie on disk: CSV, plain text, Excel, MATLAB. Every defect is named with its line.
 
 Column names are matched without regard to case, and a blank counts as an underscore: the same set is passed
-around with "Image name" and with "image_name".
+around with "Image name" and with "image_name". How text is decoded and cut into cells is in text.py.
 """
 
-import csv
 import importlib.util
-import io
 import math
 import zipfile
 import zlib
@@ -18,9 +16,11 @@ from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
+from mobileiqa.datasets.text import NUMBER, SEPARATORS, column, decoded, parsed
 from mobileiqa.errors import UserError
 
-FETCH_AGAIN = "download or unpack the set again"
+FETCH_AGAIN = "download or unpack the set again"  # of a published set
+CORRECT = "correct the file"  # of a user's own
 
 # What openpyxl and scipy raise on damaged files: neither has one error of its own.
 _BAD_EXCEL = (zipfile.BadZipFile, ParseError, zlib.error, EOFError, ValueError, LookupError, TypeError,
@@ -34,24 +34,24 @@ class Row:
 
     where: str  # "dmos.csv, line 2"
     cells: Mapping[str, Any]
+    decimal_mark: str = "."
+    todo: str = FETCH_AGAIN  # what an error advises
 
     def text(self, column: str) -> str:
         """The cell as text without blanks around it. Raises UserError where it is empty or missing."""
         cell = self.cells.get(column)
         text = "" if cell is None else str(cell).strip()
         if not text:
-            raise UserError(f"a value in column {column} of {self.where}", "an empty cell", FETCH_AGAIN)
+            raise UserError(f"a value in column {column} of {self.where}", "an empty cell", self.todo)
         return text
 
     def number(self, column: str) -> float:
         """The cell as a finite number. Raises UserError for anything else."""
         text = self.text(column)
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        plain = text.replace(",", ".") if self.decimal_mark == "," else text
+        value = float(plain) if NUMBER.fullmatch(plain) else math.nan
         if not math.isfinite(value):
-            raise UserError(f"a finite number in column {column} of {self.where}", repr(text), FETCH_AGAIN)
+            raise UserError(f"a finite number in column {column} of {self.where}", repr(text), self.todo)
         return value
 
     def count(self, column: str) -> int:
@@ -61,16 +61,15 @@ class Row:
             raise UserError(
                 f"a whole number of 0 or more in column {column} of {self.where}",
                 repr(self.text(column)),
-                "correct it",
+                self.todo,
             )
         return int(value)
 
 
-def existing(path: Path, what: str) -> Path:
+def existing(path: Path, what: str, todo: str = FETCH_AGAIN) -> Path:
     """`path`, if it is a file. Raises UserError naming it and saying `what` it is."""
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise UserError(f"{what} at {path}", found, FETCH_AGAIN)
+        raise UserError(f"{what} at {path}", "a folder" if path.is_dir() else "nothing", todo)
     return path
 
 
@@ -95,29 +94,32 @@ def images_by_name(folders: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read_csv(path: Path, required: Sequence[str]) -> list[Row]:
-    """The rows of a CSV file with a header. Raises UserError naming the missing file, column or bad line."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        lines = [(f"{path.name}, line {reader.line_num}", line) for line in reader]
-    except csv.Error as error:
-        place = f"{path.name}, line {reader.line_num}"
-        raise UserError(f"comma separated values in {place}", str(error), FETCH_AGAIN) from error
-    return _rows(path, lines, required)
+def read_csv(path: Path, required: Sequence[str], todo: str = CORRECT) -> list[Row]:
+    """The rows of a CSV file with a header, separated and encoded as datasets.text says.
+
+    Raises UserError, advising `todo`, naming the missing file, column or bad line.
+    """
+    table = parsed(_text(path, todo), path.name, required, todo)
+    by = (
+        ""
+        if table.separator == ","
+        else f", separated by {SEPARATORS.get(table.separator, repr(table.separator))},"
+    )
+    return _rows(path, table.lines, required, todo, table.decimal_mark, by)
 
 
 def read_plain(path: Path, columns: Sequence[str], separator: str | None = None) -> list[Row]:
     """The rows of a text file without a header; `separator` None: blanks. Raises UserError as read_csv does."""
     lines = [
         (f"{path.name}, line {number}", line.split(separator))
-        for number, line in enumerate(_text(path).splitlines(), 1)
+        for number, line in enumerate(_text(path, FETCH_AGAIN).splitlines(), 1)
     ]
-    return _rows(path, [("", columns), *lines], columns)
+    return _rows(path, [("", columns), *lines], columns, FETCH_AGAIN)
 
 
 def read_excel(path: Path, required: Sequence[str]) -> list[Row]:
     """The rows of a workbook's active sheet, which has a header. Raises UserError as read_csv does."""
-    return _rows(path, excel_lines(path), required)
+    return _rows(path, excel_lines(path), required, FETCH_AGAIN)
 
 
 def excel_lines(path: Path) -> list[tuple[str, Sequence[Any]]]:
@@ -159,36 +161,41 @@ def _need(package: str, path: Path) -> None:
         raise UserError(f"{package}, to read {path.name}", "no such package", f"pip install {package}")
 
 
-def _text(path: Path) -> str:
-    try:
-        return existing(path, "a label file").read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"UTF-8 text in {path.name}", str(error), FETCH_AGAIN) from error
+def _text(path: Path, todo: str) -> str:
+    return decoded(existing(path, "a label file", todo).read_bytes(), path.name, todo)
 
 
-def _rows(path: Path, lines: Sequence[tuple[str, Sequence[Any]]], required: Sequence[str]) -> list[Row]:
+def _rows(
+    path: Path,
+    lines: Sequence[tuple[str, Sequence[Any]]],
+    required: Sequence[str],
+    todo: str,
+    decimal_mark: str = ".",
+    by: str = "",
+) -> list[Row]:
     """The first line names the columns; empty lines are left out, lines of another length are refused."""
-    header = [_column(cell) for cell in lines[0][1]] if lines else []
+    header = [column(cell) for cell in lines[0][1]] if lines else []
     missing = [name for name in required if name not in header]
     if missing:
         columns = ", ".join(filter(None, header)) or "none"
-        raise UserError(f"columns {', '.join(required)} in {path}", f"columns {columns}", FETCH_AGAIN)
+        raise UserError(f"columns {', '.join(required)} in {path}", f"columns {columns}", todo)
     if len(set(filter(None, header))) != len([name for name in header if name]):
         raise UserError(f"different column names in {path}", ", ".join(header), "rename or remove one")
     rows = []
-    for where, cells in lines[1:]:
-        if all(cell is None or not str(cell).strip() for cell in cells):
+    for where, line in lines[1:]:
+        if all(_is_empty(cell) for cell in line):
             continue
+        cells = list(line[: len(header)]) if all(map(_is_empty, line[len(header) :])) else line
         if len(cells) != len(header):
-            raise UserError(f"{len(header)} cells in {where}", f"{len(cells)}", FETCH_AGAIN)
-        rows.append(Row(where, dict(zip(header, cells, strict=True))))
+            raise UserError(f"{len(header)} cells{by} in {where}", f"{len(cells)}", todo)
+        rows.append(Row(where, dict(zip(header, cells, strict=True)), decimal_mark, todo))
     if not rows:
-        raise UserError(f"at least one row in {path}", "none", FETCH_AGAIN)
+        raise UserError(f"at least one row in {path}", "none", todo)
     return rows
 
 
-def _column(cell: Any) -> str:
-    return "" if cell is None else str(cell).strip().lower().replace(" ", "_")
+def _is_empty(cell: Any) -> bool:
+    return cell is None or not str(cell).strip()
 
 
 def _reason(error: Exception) -> str:

@@ -1,10 +1,10 @@
 """Any folder of images with a CSV: what a user labelled, or what `python -m mobileiqa.distort` wrote."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mobileiqa import typed_json
 from mobileiqa.datasets.core import Dataset
 from mobileiqa.datasets.files import Row, existing, read_csv
 from mobileiqa.datasets.labels import Label, Scale, assemble
@@ -16,19 +16,19 @@ ABOUT = "dataset.json"
 LARGEST = 1e12  # also refuses infinity and NaN as a range
 
 
-def folder(path: Path, seed: int) -> Dataset:
+def folder(path: Path, seed: int, allow_outside: bool = False) -> Dataset:
     """A folder with labels.csv, or the CSV itself: columns image (relative to the CSV) and score.
 
     Optional columns: split, reference, distortion, level, distortion_name. An optional dataset.json beside
     the CSV gives {"range": [low, high], "score_name": "MOS"}; without a range the data's own is taken, and
-    Dataset.range_rule says so.
+    Dataset.range_rule says so. Images elsewhere (absolute paths, `..`) need `allow_outside`.
     """
     file = path / LABELS if path.is_dir() else path
-    rows = read_csv(file, ("image", "score"))
+    rows = read_csv(file, ("image", "score"), f"correct {file.name}")
     labels = [_label(row, file.parent) for row in rows]
     about = _about(file.with_name(ABOUT))
     keys = _reference_keys(about.get("reference_keys", {}), file.with_name(ABOUT))
-    return assemble("folder", labels, _scale(about, labels, file), seed, keys)
+    return assemble("folder", labels, _scale(about, labels, file), seed, keys, allow_outside)
 
 
 def _label(row: Row, base: Path) -> Label:
@@ -37,7 +37,7 @@ def _label(row: Row, base: Path) -> Label:
     def filled(column: str) -> bool:
         return bool(str(row.cells.get(column) or "").strip())
 
-    image = row.text("image")
+    image = _image(row.text("image"), base)
     return Label(
         where=row.where,
         image=image,
@@ -51,16 +51,20 @@ def _label(row: Row, base: Path) -> Label:
     )
 
 
+def _image(name: str, base: Path) -> str:
+    """The name as it is split by: without ./ in front, and Windows' backslashes turned unless a file has them."""
+    if "\\" in name and not (base / name).is_file():
+        name = name.replace("\\", "/")
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
+
+
 def _about(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        about = json.loads(existing(path, "a description").read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"JSON in {path}", str(error), "correct or remove it") from error
-    if not isinstance(about, dict):
-        raise UserError(f"a JSON object in {path}", f"a {type(about).__name__}", "correct or remove it")
-    return about
+    content = existing(path, "a description", "remove it").read_bytes()
+    return typed_json.parse_object(content, str(path), "correct or remove it")
 
 
 def _reference_keys(value: Any, path: Path) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """From what label files say to a Dataset: checked, split and normalised, the same way for every set."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobileiqa.datasets import splits
 from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.datasets.files import FETCH_AGAIN
+from mobileiqa.datasets.files import CORRECT, FETCH_AGAIN
 from mobileiqa.errors import UserError
 from mobileiqa.training_record import listing_key
 
@@ -46,15 +47,19 @@ def assemble(
     scale: Scale,
     seed: int,
     reference_keys: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
 ) -> Dataset:
     """The Dataset of labels: with the split they give, else one drawn by reference (or image) and seed.
 
     Raises UserError, naming file and line, for no labels, scores outside the scale, images that are listed
-    twice or are not there, unknown sides, references on two sides, and too few images to draw sides.
+    twice, are not there or (unless `allow_outside`) lie elsewhere, unknown sides, references on two sides, and too
+    few images to draw sides.
     """
     check_scores(name, labels, scale)
+    if not allow_outside:
+        _check_inside(labels)
     sides, rule = _sides(labels, seed)
-    _check_images(labels)
+    _check_images(labels, own=name == "folder")
     samples = tuple(
         Sample(
             path=label.path,
@@ -77,17 +82,40 @@ def assemble(
 def check_scores(name: str, labels: Sequence[Label], scale: Scale) -> None:
     """Raises UserError where there is no label, or a score lies outside the scale."""
     if not labels:
-        raise UserError(f"at least one image in {name}", "none", FETCH_AGAIN)
+        raise UserError(f"at least one image in {name}", "none", CORRECT if name == "folder" else FETCH_AGAIN)
     for label in labels:
         if not scale.low <= label.score <= scale.high:
             raise UserError(
                 f"a score of {scale.low:g}..{scale.high:g} for {label.image} in {label.where}",
                 f"{label.score:g}",
-                "check that this is the right set and version",
+                "correct it, or the range in dataset.json"
+                if name == "folder"
+                else "check that this is the right set and version",
             )
 
 
-def _check_images(labels: Sequence[Label]) -> None:
+def _check_inside(labels: Sequence[Label]) -> None:
+    """A label file that came from elsewhere names no other file of this machine. Symbolic links are followed."""
+    for label in labels:
+        if reason := _outside(label.image):
+            raise UserError(
+                f"a path inside the set's folder in {label.where}",
+                f"{label.image!r}, {reason}",
+                "write paths that start at the folder, or pass --allow-outside with the set `folder`",
+            )
+
+
+def _outside(image: str) -> str:
+    """Why a listed name may lead out of the set's folder, on Linux, macOS or Windows; empty where it cannot."""
+    parts = image.replace("\\", "/").split("/")
+    if parts[0] == "" or re.fullmatch("[A-Za-z]:.*", parts[0]):
+        return "which is absolute"
+    if ".." in parts:
+        return "which holds `..`"
+    return "which begins in a home folder" if parts[0].startswith("~") and len(parts) > 1 else ""
+
+
+def _check_images(labels: Sequence[Label], own: bool) -> None:
     first: dict[Path, Label] = {}
     for label in labels:
         other = first.setdefault(label.path, label)
@@ -99,7 +127,7 @@ def _check_images(labels: Sequence[Label]) -> None:
         raise UserError(
             f"every image that the labels list, such as {example.path} ({example.where})",
             f"{len(missing)} of {len(labels)} missing",
-            FETCH_AGAIN,
+            "correct the paths, which start at the label file's folder" if own else FETCH_AGAIN,
         )
 
 

@@ -12,6 +12,7 @@ from mobileiqa.datasets.core import SPLITS
 from mobileiqa.errors import UserError
 
 VALIDATION_SHARE, TEST_SHARE = 0.10, 0.20
+ALLOW_OUTSIDE = "the labels of a `folder` may name images elsewhere: absolute paths and .."  # a flag's help
 SPLIT_SEED = 0  # the default of every command that reads a set, so that all of them see the same test side
 
 _SPELLINGS = {

@@ -45,7 +45,7 @@ def kadid_10k(root: Path, seed: int) -> Dataset:
 def kadid_labels(root: Path) -> list[Label]:
     """What dmos.csv says; the images need not be there. Raises UserError."""
     labels = []
-    for row in read_csv(root / "dmos.csv", ("dist_img", "ref_img", "dmos")):
+    for row in read_csv(root / "dmos.csv", ("dist_img", "ref_img", "dmos"), FETCH_AGAIN):
         image = row.text("dist_img")
         label = _levelled("KADID-10k", row, image, root / "images" / image, row.number("dmos"))
         if PurePath(row.text("ref_img")).stem != label.reference:

@@ -66,9 +66,10 @@ READERS: dict[str, Reader] = {
 }  # fmt: skip
 
 
-def read(name: str, path: Path, seed: int = SPLIT_SEED) -> Dataset:
+def read(name: str, path: Path, seed: int = SPLIT_SEED, allow_outside: bool = False) -> Dataset:
     """The set `name` as it lies at `path`; `seed` draws the split where there is no official one.
 
+    `allow_outside`: the labels of a `folder` may name images elsewhere.
     Raises UserError for an unknown name, and for every missing or malformed part.
     """
     if name not in READERS:
@@ -79,4 +80,4 @@ def read(name: str, path: Path, seed: int = SPLIT_SEED) -> Dataset:
     if not (path.is_dir() or (name == "folder" and path.is_file())):
         found = "a file" if path.exists() else "nothing"
         raise UserError(f"the folder of {name}", f"{found} at {path}", "correct the path")
-    return READERS[name].read(path, seed)
+    return folder(path, seed, allow_outside) if name == "folder" else READERS[name].read(path, seed)

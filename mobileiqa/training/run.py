@@ -51,6 +51,7 @@ class Request:
     cache: Path | None = None
     exclude: tuple[str, ...] = ()  # names of pristine images to leave out
     split_seed: int = SPLIT_SEED  # who trains, validates and tests, where a set does not say
+    allow_outside: bool = False  # the labels of a `folder` may name images elsewhere
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _about(request: Request, origin: str) -> dict[str, Any]:
 
 def _dataset(name: str, path: Path, request: Request) -> Dataset:
     if name != SYNTHETIC:
-        return read(name, path, request.split_seed)
+        return read(name, path, request.split_seed, request.allow_outside)
     if request.severity is None:
         raise UserError(
             "--severity CSV beside `--data pristine`", "none",

@@ -87,7 +87,13 @@ def test_describe_of_a_folder_without_references(photos, tmp_path, capsys):
     lines = [f"{path},{score}" for score, path in enumerate(sorted(photos.iterdir()))]
     (tmp_path / "mine.csv").write_text("image,score\n" + "\n".join(lines))
     code, text, last = run(
-        capsys, "describe", "folder", tmp_path / "mine.csv", "--picture", tmp_path / "p.png"
+        capsys,
+        "describe",
+        "folder",
+        tmp_path / "mine.csv",
+        "--picture",
+        tmp_path / "p.png",
+        "--allow-outside",
     )
     assert code == 0 and last["references"] == 0 and last["raw_range"] == [0, 3]
     assert "the data's own minimum and maximum" in text and "by image, seed 0" in text

@@ -248,7 +248,7 @@ def test_unknown_names_and_places(tmp_path):
         ("{", "JSON in"),
         ("[1, 5]", "a JSON object in"),
         (json.dumps({"range": [5, 1]}), r'"range": \[low, high\]'),
-        ('{"range": [1, NaN]}', r'"range": \[low, high\]'),
+        ('{"range": [1, NaN]}', "NaN, which is no JSON"),
         (json.dumps({"range": ["1", "5"]}), r'"range": \[low, high\]'),
         (json.dumps({"range": [1, 5], "score_name": 3}), "text as score_name"),
         (json.dumps({"range": [2, 5]}), r"a score of 2\.\.5 for images/r1_10_5.png in labels.csv, line 3"),

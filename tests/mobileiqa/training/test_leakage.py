@@ -266,3 +266,28 @@ def test_the_record_of_a_large_set_stays_small() -> None:
     content = dataclasses.replace(SPEC, training=record((), keys, ())).to_json()
     assert len(json.dumps(content)) < 210_000  # 8 characters an image
     assert isinstance(from_json(json.loads(json.dumps(content))).training, TrainingRecord)
+
+
+def test_a_converted_file_is_as_honest(
+    tiny, with_metadata, sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its metadata holds the spec, as every conversion writes it, and with it the record."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    spec = dataclasses.replace(
+        tiny[1], trained_on="a test", training=records.of_sets([read("folder", sets["folder"], 5)])
+    )
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny[2].read_bytes(), 0))
+    model.metadata = [entry for entry in model.metadata if entry.name != b"mobileiqa"]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    content = json.dumps({"spec": spec.to_json(), "precision": "fp32", "untrained": False}).encode()
+    path = tmp_path / "toy.tflite"
+    path.write_bytes(with_metadata(bytes(builder.Output()), "mobileiqa", content))
+    evaluated = [str(path), "--data", "folder", str(sets["folder"])]
+    assert evaluate.main(evaluated) == 0
+    summary = last_line(capsys)
+    assert (summary["split_seed"], summary["models"][0]["trained_images"]) == (5, 0)
+    assert evaluate.main([*evaluated, "--split-seed", "0"]) == 2
+    assert "toy.tflite: trained on" in capsys.readouterr().err

@@ -22,9 +22,9 @@ from convert.edges import score_unit
 from convert.int8.findings import Findings, Images, equalizes, find
 from convert.int8.front import Measured
 from convert.int8.held_out import Division
+from convert.int8.interpreter import Inputs
 from convert.int8.latency import Timing, measure
 from convert.int8.quantize import apply
-from convert.int8.ranges import Inputs
 from convert.int8.recipe import Recipe
 from mobileiqa import cli, litert
 from mobileiqa.checkpoint import sha256

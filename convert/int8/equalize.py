@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
-from convert.int8.moments import activations
-from convert.int8.ranges import Inputs
+from convert.int8.interpreter import Inputs, activations
 from convert.int8.weights import bias_of, replace, values, weighted
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from convert.graph import read_graph
 from convert.int8.activations import LOWEST, bent
 from convert.int8.bias import Codes
 from convert.int8.equalize import equalize
+from convert.int8.interpreter import Inputs
 from convert.int8.moments import Moments, collect
-from convert.int8.ranges import METHODS, Inputs, Observed, Range, floored, observe
+from convert.int8.ranges import METHODS, Observed, Range, floored, observe
 from convert.int8.recipe import Recipe
 from convert.int8.weights import weighted
 

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
-from convert.int8.moments import activations
-from convert.int8.ranges import Inputs
+from convert.int8.interpreter import Inputs, activations
 from convert.int8.torch_graph import Program, grid
 from mobileiqa.errors import UserError
 

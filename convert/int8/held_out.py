@@ -16,7 +16,7 @@ from PIL import Image
 
 from calibration.photos import file_sha256
 from calibration.sets import CalibrationSet
-from convert.int8.ranges import Inputs
+from convert.int8.interpreter import Inputs
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_search import search_images

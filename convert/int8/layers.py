@@ -13,18 +13,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convert.graph import Graph, Tensor, read_graph
-from convert.int8 import keeping
 from convert.int8.activations import LOWEST, bent
+from convert.int8.interpreter import Inputs, TensorInterpreter, dequantized
 from convert.int8.pairs import match
-from convert.int8.ranges import Inputs
 from mobileiqa.errors import UserError
-from mobileiqa.litert import SIGNATURE
 
 SCALED_DB = 6.0  # by how much gains have to explain a difference, and a later tensor be without it
 _KEEPS_VALUES = (
@@ -101,15 +98,16 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
     """
     before, after = read_graph(fp32), read_graph(candidate)
     matching = match(before, after)
-    runs = [_Run(path) for path in (fp32, candidate)]
+    paths, graphs = (fp32, candidate), (before, after)
+    runs = [TensorInterpreter(path) for path in paths]
     sums, ignored = [_Sums() for _ in matching.pairs], set(bent(before))
     count = 0
     for inputs in images:
         for run in runs:
             run(inputs)
         for pair, total in zip(matching.pairs, sums, strict=True):
-            values = [run.real(g.tensors[i]) for run, g, i in
-                      zip(runs, (before, after), (pair.fp32, pair.candidate), strict=True)]  # fmt: skip
+            tensors = [graph.tensors[i] for graph, i in zip(graphs, (pair.fp32, pair.candidate), strict=True)]
+            values = [_real(*each) for each in zip(runs, tensors, paths, strict=True)]
             total.add(
                 *(np.maximum(v, LOWEST) if before.tensors[pair.fp32].name in ignored else v for v in values)
             )
@@ -183,40 +181,15 @@ class _Sums:
         return float(xx.sum()) / elements, self.difference / elements, noise / elements
 
 
-def real(values: NDArray[Any], tensor: Tensor) -> NDArray[np.float64]:
-    """A tensor's real values: scale * (q - zero point), per tensor or along its quantized axis."""
-    if not tensor.scales:
-        return values.astype(np.float64)
-    shape = [1] * values.ndim
-    if len(tensor.scales) > 1:
-        shape[tensor.quantized_axis] = len(tensor.scales)
-    scales, zeros = (
-        np.reshape(np.float64(v), shape if len(v) > 1 else ()) for v in (tensor.scales, tensor.zero_points)
-    )
-    return scales * (values.astype(np.float64) - zeros)
-
-
-class _Run:
-    """A loaded file whose every activation can be read after a run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.interpreter = keeping.interpreter(path)
-        self.signature = self.interpreter.get_signature_runner(SIGNATURE)
-        details = self.signature.get_input_details()
-        self.batch = {name: int(detail["shape"][0]) for name, detail in details.items()}
-
-    def __call__(self, inputs: Inputs) -> None:
-        self.signature(**{name: inputs[name][:count] for name, count in self.batch.items()})
-
-    def real(self, tensor: Tensor) -> NDArray[np.float64]:
-        values = self.interpreter.get_tensor(tensor.index)
-        if values.shape != tensor.shape:
-            raise UserError(
-                f"{tensor.name} of shape {tensor.shape}, as {self.path} says", f"{values.shape} when it runs",
-                "convert the model again",
-            )  # fmt: skip
-        return real(values, tensor)
+def _real(run: TensorInterpreter, tensor: Tensor, path: Path) -> NDArray[np.float64]:
+    """The tensor's real values after a run. UserError where the runtime's shape is not the file's."""
+    values = run.value(tensor.index)
+    if values.shape != tensor.shape:
+        raise UserError(
+            f"{tensor.name} of shape {tensor.shape}, as {path} says", f"{values.shape} when it runs",
+            "convert the model again",
+        )  # fmt: skip
+    return dequantized(values, tensor.scales, tensor.zero_points, tensor.quantized_axis)
 
 
 def implied_step(graph: Graph) -> float | None:

@@ -5,7 +5,7 @@ samples do not depend on which others are wanted. Operators that share a weight 
 blocks in bands) share its moments.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
-from convert.int8 import keeping
-from convert.int8.ranges import Inputs
-from mobileiqa.litert import SIGNATURE
+from convert.int8.interpreter import Inputs, Map, activations
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -25,7 +23,6 @@ SAMPLES = 256  # output positions of each operator and image: a corner of a larg
 LARGEST = 1536  # inputs of an output up to which their covariance is kept (19 MB)
 
 Floats = NDArray[np.float64]
-Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -77,15 +74,6 @@ def collect(
                 sums_by_weight[weight] = _empty(*x.shape[::2])
             sums_by_weight[weight].add(x)
     return {weight: sums.moments() for weight, sums in sums_by_weight.items()}
-
-
-def activations(path: Path, images: Iterable[Inputs]) -> Iterator[Callable[[int], Map]]:
-    """Runs a file on prepared images: after each, a function from a tensor's index to its values there."""
-    interpreter = keeping.interpreter(path)
-    runner = interpreter.get_signature_runner(SIGNATURE)
-    for inputs in images:
-        runner(**inputs)
-        yield interpreter.get_tensor
 
 
 def _empty(groups: int, inputs: int) -> _Sums:

@@ -26,7 +26,8 @@ from convert.int8.activations import hard_swish_as_products
 from convert.int8.bias import Corrected, correct, pairs
 from convert.int8.dead import widen
 from convert.int8.findings import Findings, equalizes, find
-from convert.int8.ranges import Inputs, Range
+from convert.int8.interpreter import Inputs
+from convert.int8.ranges import Range
 from convert.int8.recipe import Plan, Recipe, plan
 
 if TYPE_CHECKING:

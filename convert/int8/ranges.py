@@ -7,17 +7,15 @@ ai-edge-quantizer's own calibration averages each image's extremes, which narrow
 ranking falls from SRCC 0.96 to 0.83 (against its own FP32). Here extremes are extremes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.int8 import keeping
-from mobileiqa.litert import SIGNATURE
+from convert.int8.interpreter import Inputs, TensorInterpreter
 
-Inputs = Mapping[str, NDArray[np.float32]]
 Range = tuple[float, float]
 
 PER_IMAGE = 1024  # values kept of each activation and image: enough for its distribution over a set
@@ -40,29 +38,17 @@ def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str,
 
     Constants are left out. Raises ValueError where an activation is not finite, or there are no images.
     """
-    interpreter = keeping.interpreter(path, threads)
-    runner = interpreter.get_signature_runner(SIGNATURE)
-    names = _activations(interpreter)
+    interpreter = TensorInterpreter(path, threads)
+    names = interpreter.float_activations()
     rng = np.random.default_rng(0)
     summaries: dict[str, list[Observed]] = {name: [] for name in names.values()}
     for inputs in images:
-        runner(**inputs)
+        interpreter(inputs)
         for index, name in names.items():
-            summaries[name].append(_summary(interpreter.get_tensor(index), name, rng))
+            summaries[name].append(_summary(interpreter.value(index), name, rng))
     if not all(summaries.values()):
         raise ValueError("expected at least one calibration image; found none")
     return {name: _joined(parts) for name, parts in summaries.items()}
-
-
-def _activations(interpreter: "object") -> dict[int, str]:
-    """Index -> name of every float32 tensor that an operator writes, and of the inputs."""
-    operators = interpreter._get_ops_details()  # no public API lists which tensors are computed
-    details = {d["index"]: d for d in interpreter.get_tensor_details()}
-    indices = {int(i) for op in operators for i in op["outputs"]}
-    indices |= {d["index"] for d in interpreter.get_input_details()}
-    return {
-        i: details[i]["name"] for i in sorted(indices) if i in details and details[i]["dtype"] == np.float32
-    }
 
 
 def _summary(tensor: NDArray[np.float32], name: str, rng: np.random.Generator) -> Observed:

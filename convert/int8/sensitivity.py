@@ -23,9 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import flatbuffer as fb
-from convert.int8 import keeping
-from convert.int8.ranges import Inputs
-from mobileiqa.litert import SIGNATURE
+from convert.int8.interpreter import Inputs, TensorInterpreter
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -89,14 +87,16 @@ def noise(fp32: Path, int8: Path, layers: Sequence[Layer], images: Iterable[Inpu
     bias correction moves them, without any loss. A geometric mean over channels (the last axis). Tensors that the
     INT8 file does not have are left out. Raises ValueError without images.
     """
-    runs = [_Run(path) for path in (fp32, int8)]
+    runs = [TensorInterpreter(path) for path in (fp32, int8)]
+    indices = [run.indices() for run in runs]
     names = {name for layer in layers for name in (*layer.names, *layer.sources)}
     sums: dict[str, NDArray[np.float64]] = {}
     for inputs in images:
         for run in runs:
-            run.signature(**inputs)
-        for name in sorted(names & runs[0].tensors.keys() & runs[1].tensors.keys()):
-            sums[name] = sums.get(name, 0.0) + _sums(*(run.value(name) for run in runs))
+            run(inputs)
+        for name in sorted(names & indices[0].keys() & indices[1].keys()):
+            x, y = (_rows(run, by_name[name]) for run, by_name in zip(runs, indices, strict=True))
+            sums[name] = sums.get(name, 0.0) + _sums(x, y)
     if not sums:
         raise ValueError("expected at least one image, and tensors of the same names; found none")
     return {name: _ratio(parts) for name, parts in sums.items()}
@@ -119,22 +119,10 @@ def _ratio(sums: NDArray[np.float64]) -> float:
     return float(10 ** (-decibels.mean() / 10)) if len(decibels) else 0.0
 
 
-class _Run:
-    """An interpreter that keeps every activation."""
-
-    def __init__(self, path: Path) -> None:
-        self.interpreter = keeping.interpreter(path)
-        self.signature = self.interpreter.get_signature_runner(SIGNATURE)
-        self.tensors = {d["name"]: d for d in self.interpreter.get_tensor_details()}
-
-    def value(self, name: str) -> NDArray[np.float64]:
-        """A tensor in real numbers, (elements, channels)."""
-        detail = self.tensors[name]
-        value = self.interpreter.get_tensor(detail["index"]).astype(np.float64)
-        scales, zeros = (detail["quantization_parameters"][k] for k in ("scales", "zero_points"))
-        if len(scales):
-            value = (value - zeros) * scales  # activations have one of each
-        return value.reshape(-1, value.shape[-1] if value.ndim else 1)
+def _rows(run: TensorInterpreter, index: int) -> NDArray[np.float64]:
+    """A tensor in real numbers, (elements, channels)."""
+    values = run.real(index)
+    return values.reshape(-1, values.shape[-1] if values.ndim else 1)
 
 
 def order(

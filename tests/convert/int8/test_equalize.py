@@ -7,7 +7,7 @@ import pytest
 
 from convert import flatbuffer as fb
 from convert.int8.equalize import equalize, streams
-from convert.int8.moments import activations
+from convert.int8.interpreter import activations
 from tests.convert.int8.networks import NONE, RELU, RELU6, add, convolution, linear, mean, pictures, uneven
 
 

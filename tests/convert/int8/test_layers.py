@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from convert import flatbuffer as fb
-from convert.graph import Tensor, read_graph
-from convert.int8.layers import Layer, LayerTable, compare_layers, implied_step, precision, real
+from convert.graph import read_graph
+from convert.int8.interpreter import dequantized
+from convert.int8.layers import Layer, LayerTable, compare_layers, implied_step, precision
 from convert.int8.pairs import match
 from mobileiqa.errors import UserError
 
@@ -135,14 +136,10 @@ def test_no_images_are_an_error(net) -> None:
 
 def test_real_values_per_tensor_and_per_channel() -> None:
     q = np.array([[-128, 0], [10, 127]], np.int8)
-    one = Tensor(0, "t", (2, 2), "int8", 0, scales=(0.5,), zero_points=(-128,))
-    assert np.array_equal(real(q, one), [[0, 64], [69, 127.5]])
-    rows = Tensor(0, "t", (2, 2), "int8", 0, scales=(0.5, 2.0), zero_points=(0, 10), quantized_axis=0)
-    assert np.array_equal(real(q, rows), [[-64, 0], [0, 234]])
-    columns = Tensor(0, "t", (2, 2), "int8", 0, scales=(0.5, 2.0), zero_points=(0, 0), quantized_axis=1)
-    assert np.array_equal(real(q, columns), [[-64, 0], [5, 254]])
-    plain = Tensor(0, "t", (2,), "float16", 0)
-    assert real(np.float16([0.1, 2]), plain).tolist() == np.float16([0.1, 2]).astype(float).tolist()
+    assert np.array_equal(dequantized(q, (0.5,), (-128,), 0), [[0, 64], [69, 127.5]])
+    assert np.array_equal(dequantized(q, (0.5, 2.0), (0, 10), 0), [[-64, 0], [0, 234]])
+    assert np.array_equal(dequantized(q, (0.5, 2.0), (0, 0), 1), [[-64, 0], [5, 254]])
+    assert np.array_equal(dequantized(q, (), (), 0), q)
 
 
 def test_the_step_of_an_output_in_integers(flatbuffer, save, net) -> None:

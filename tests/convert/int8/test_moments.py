@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from convert import flatbuffer as fb
-from convert.int8.moments import activations, collect
+from convert.int8.interpreter import activations
+from convert.int8.moments import collect
 from convert.int8.weights import bias_of, matrices, stored, values, weighted
 from tests.convert.int8.networks import SAME, VALID, convolution, linear
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convert import flatbuffer as fb
-from convert.int8.moments import activations
+from convert.int8.interpreter import activations
 from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from convert.int8.torch_graph import compile_graph, grid, run

@@ -5,10 +5,10 @@ The result takes a batch of one image (or of `crops` crops), any input size, and
 
 import copy
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mobileiqa.errors import UserError
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
 def deployable(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, RewriteReport]":
     """A rewritten copy of `model` (which is left alone), in its dtype, and what was done to it.
 
-    Rewrites are applied in float64, so the only rounding is the last one, back to the model's dtype.
-    Raises AssertionError when they move the probe's score: that is a bug, never the user's fault.
+    Rewrites are applied in float64, so the only rounding is the last one, back to the model's dtype. Raises UserError
+    where the model's own score of a probe is not finite, and where the rewrites move it.
     """
     import torch
 
@@ -92,8 +92,26 @@ def deployable(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, Rewrite
             if sites.replaced or sites.refused:
                 applied.append(Applied(rewrite.name, rewrite.equation, sites.replaced, tuple(sites.refused)))
         error = float((work(*probe) - expected).abs().max())
-    assert math.isfinite(error) and error <= EXACT * max(1.0, float(expected.abs().max())), error
+    _check_scores(spec, expected, error)
     return work.to(dtype).eval(), RewriteReport(spec.name, tuple(applied), error)
+
+
+def _check_scores(spec: ModelSpec, expected: "torch.Tensor", error: float) -> None:
+    """Raises UserError for scores of the probe that are not finite, or that the rewrites moved by `error`."""
+    if not bool(expected.isfinite().all()):
+        raise UserError(
+            f"weights with which {spec.name} scores a picture",
+            f"the score {float(expected.view(-1)[0])}, although every weight is finite: some are too large, "
+            "or a variance is negative",
+            "take another checkpoint",
+        )
+    limit = EXACT * max(1.0, float(expected.abs().max()))
+    if not error <= limit:  # also where it is NaN
+        raise UserError(
+            f"rewrites that move the score of {spec.name} by at most {limit:.1e}",
+            f"{error:.1e}: with these weights they are not exact",
+            "check that the checkpoint's scores are right in PyTorch, and report it if they are",
+        )
 
 
 def probe_inputs(spec: ModelSpec) -> "tuple[torch.Tensor, ...]":

@@ -154,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         "--size", metavar="WxH", help="input size, WxH,WxH for two inputs; default: the checkpoint's"
     )
     parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH.onnx here")
+    cli.add_weights(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     arguments = parser.parse_args(argv)
     return cli.run("convert.onnx", lambda: _run(arguments))
@@ -162,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from convert.deploy import deployable
 
-    source = resolve(arguments.checkpoint or arguments.model, arguments.size)
+    source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     spec = source.spec
     path = arguments.out or default_path(spec)
     if path.suffix != ".onnx":

@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         default=",".join(DEFAULT_RUNTIMES),
         help=f"of {', '.join(runners.RUNTIMES)}, arm:CPU; default: %(default)s",
     )
+    cli.add_weights(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the reports as JSON")
     parser.add_argument("--force", action="store_true", help="replace an existing --json file")
     arguments = parser.parse_args(argv)
@@ -86,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         cli.refuse_existing(arguments.json, arguments.force)
     for path in arguments.candidates:
         read_candidate(path)  # before the model is built
-    source = resolve(arguments.checkpoint)
+    source = resolve(arguments.checkpoint, weights=arguments.weights)
     images, search = searched_images(arguments.images, arguments.limit)
     reports = check(source.model, source.spec, arguments.candidates, images, arguments.runtimes.split(","))
     first = culprit(reports)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, build_seeded, named
+from mobileiqa.zoo import MODELS, build_seeded, named, refuse_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,20 +29,22 @@ class Source:
         return sha256(self.checkpoint) if self.checkpoint else None
 
 
-def resolve(text: str | None, size: str | None = None) -> Source:
+def resolve(text: str | None, size: str | None = None, weights: str | None = None) -> Source:
     """The model that `text` means: a name, a checkpoint's path, or None or "reference" for the one that ships.
 
     `size` is WxH, or WxH,WxH for several inputs, or None for the checkpoint's own. A name means
-    seeded, untrained weights. Raises UserError when there is no such file or name, or the size does not fit.
+    seeded, untrained weights; `weights` is "raw" or "ema" for a checkpoint that has both. Raises UserError when
+    there is no such file or name, or the size does not fit.
     """
-    source = _source(named(text))
+    source = _source(named(text), weights)
     if size is None:
         return source
     return dataclasses.replace(source, spec=source.spec.sized(size))
 
 
-def _source(text: str) -> Source:
+def _source(text: str, weights: str | None) -> Source:
     if text in MODELS:
+        refuse_weights(weights, text)
         return Source(build_seeded(text), MODELS[text].spec, None)
     path = Path(text)
     if not path.suffix and not path.exists():
@@ -51,5 +53,5 @@ def _source(text: str) -> Source:
         )
     from mobileiqa.checkpoint import load
 
-    model, spec = load(path)
+    model, spec = load(path, weights)
     return Source(model, spec, path)

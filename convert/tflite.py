@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, help="output path; default: NAME_WxH_PRECISION[_camera].tflite here"
     )
+    cli.add_weights(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.set_defaults(precision=Precision.FP16)
     return parser
@@ -132,7 +133,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from convert.int8.request import fine_tuned
     from convert.source import resolve
 
-    source = resolve(arguments.checkpoint or arguments.model, arguments.size)
+    source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
     camera = _camera(arguments, source.spec)

@@ -48,17 +48,12 @@ def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool =
     cli.refuse_existing(path, force)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     state_dict.check_finite(state, path)
-    sidecar_path(path).unlink(
-        missing_ok=True
-    )  # of the file that is replaced: its hash would refuse the new one
     with cli.atomic(path) as temporary:
         try:
             save_file(state, temporary, metadata={HEADER_KEY: json.dumps(spec.to_json())})
         except SafetensorError as error:
             raise OSError(f"{path}: {error}") from error
-        sidecar_path(path).unlink(
-            missing_ok=True
-        )  # of the file that is replaced: it would refuse the new one
+        sidecar_path(path).unlink(missing_ok=True)  # it would refuse the new file
     cli.write_json(sidecar_path(path), {"spec": spec.to_json(), "sha256": sha256(path)})
     return path
 

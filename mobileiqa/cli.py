@@ -68,6 +68,15 @@ def parser(prog: str, summary: str, example: str) -> argparse.ArgumentParser:
     )
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The flag --weights: which weights of a checkpoint that has several are meant."""
+    parser.add_argument(
+        "--weights",
+        choices=("raw", "ema"),
+        help="of a checkpoint that has both; default: those it has",
+    )
+
+
 def say(text: str = "") -> None:
     """One line of a result for people, on stdout."""
     print(text)  # noqa: T201

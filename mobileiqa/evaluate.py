@@ -21,6 +21,7 @@ import numpy as np
 
 from mobileiqa import cli, leakage
 from mobileiqa import evaluation_report as report
+from mobileiqa.checkpoint import PUBLISHED_SUFFIXES
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluation import evaluate
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--limit", type=int, metavar="N", help="evaluate N images only, drawn by --seed")
     add("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    cli.add_weights(parser)
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
     add("--json", type=Path, metavar="PATH", help=f"write {report.FILES[0]}'s content here")
     add("--force", action="store_true", help="replace the files that are written")
@@ -87,7 +89,7 @@ def _command(args: argparse.Namespace) -> int:
     outputs = [args.out / name for name in report.FILES] if args.out else []
     for path in [*outputs, args.json] if args.json else outputs:
         cli.refuse_existing(path, args.force)
-    models = load_models(args.models, args.threads)
+    models = load_models(args.models, args.threads, args.weights)
     specs = {model.label: model.scorer.spec for model in models}
     images = read_untrained(
         specs, (args.data[0], Path(args.data[1])), args.split, args.limit, args.seed, args.split_seed,
@@ -202,14 +204,18 @@ def _as_kadid(samples: "tuple[Sample, ...]") -> "tuple[tuple[Sample, ...], froze
     return named, frozenset(number for number in same if DISTORTIONS[number].monotone)
 
 
-def load_models(names: Sequence[str], threads: int) -> tuple[Model, ...]:
-    """The models, each with a label of its own: its file's name, or its whole path where names are equal."""
+def load_models(names: Sequence[str], threads: int, weights: str | None = None) -> tuple[Model, ...]:
+    """The models, each with a label of its own: its file's name, or its whole path where names are equal.
+
+    weights: "raw" or "ema", for those that are published checkpoints.
+    """
     if doubled := [name for name, n in Counter(names).items() if n > 1]:
         raise UserError("different models", f"{doubled[0]} more than once", "name each once")
     files = Counter(Path(name).name for name in names)
     models = []
     for name in names or [None]:
-        scorer = load_scorer(name, threads)
+        published = name is not None and name.lower().endswith(PUBLISHED_SUFFIXES)
+        scorer = load_scorer(name, threads, weights if published or len(names) < 2 else None)
         path = Path(named(name))
         label = "reference" if name is None else Path(name).name if files[Path(name).name] == 1 else name
         models.append(Model(label, path if path.is_file() else None, scorer))

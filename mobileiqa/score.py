@@ -26,7 +26,7 @@ from mobileiqa.image_search import ImageSearch, search_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.score_checks import constant_warning, score_error
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named
+from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named, refuse_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,14 +63,16 @@ class Row:
     error: str = ""
 
 
-def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
+def load_scorer(model: str | None = None, threads: int = 1, weights: str | None = None) -> Scorer:
     """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the reference model.
 
-    Raises UserError for anything else, and where PyTorch is needed but not installed.
+    weights: "raw" or "ema" of a checkpoint that has both. Raises UserError for anything else, and where
+    PyTorch is needed but not installed.
     """
     litert.check_threads(threads)
     model = named(model)
     if Path(model).suffix.lower() == ".tflite":
+        refuse_weights(weights, model)
         spec = litert.load_spec(model)
         return Scorer(litert.runner(model, threads), spec, "litert", litert.inputs_of(model))
     if model not in MODELS and not Path(model).exists():
@@ -79,7 +81,7 @@ def load_scorer(model: str | None = None, threads: int = 1) -> Scorer:
             f"nothing at {model}",
             "check --model",
         )
-    return _torch_scorer(model, threads)
+    return _torch_scorer(model, threads, weights)
 
 
 def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
@@ -118,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="PATH", help="write the scores here instead of to stdout")
     parser.add_argument("--force", action="store_true", help="replace --out's file")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    cli.add_weights(parser)
     args = parser.parse_args(argv)
     return cli.run(PROG, lambda: _command(args))
 
@@ -127,7 +130,7 @@ def _command(args: argparse.Namespace) -> int:
     if args.out is not None:
         cli.refuse_existing(args.out, args.force)
     search = search_images(args.images)
-    scorer = load_scorer(args.model, args.threads)
+    scorer = load_scorer(args.model, args.threads, args.weights)
     rows = list(cli.progress(score_images(search.images, scorer), "scoring", total=len(search.images)))
     _report(rows, scorer, _format(args.format, args.out), args.out, search)
     if search.left_out:
@@ -209,7 +212,7 @@ def _compact(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _torch_scorer(model: str, threads: int) -> Scorer:
+def _torch_scorer(model: str, threads: int, weights: str | None) -> Scorer:
     missing = [name for name in ("torch", "timm", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -219,7 +222,7 @@ def _torch_scorer(model: str, threads: int) -> Scorer:
         )
     import torch
 
-    module, spec = _load_module(model)
+    module, spec = _load_module(model, weights)
     torch.set_num_threads(threads)
 
     def run(inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -230,12 +233,13 @@ def _torch_scorer(model: str, threads: int) -> Scorer:
     return Scorer(run, spec, "torch")
 
 
-def _load_module(model: str) -> "tuple[nn.Module, ModelSpec]":
+def _load_module(model: str, weights: str | None) -> "tuple[nn.Module, ModelSpec]":
     from mobileiqa import checkpoint
 
     if model in MODELS:
+        refuse_weights(weights, model)
         return build_seeded(model), MODELS[model].spec
-    return checkpoint.load(model)
+    return checkpoint.load(model, weights)
 
 
 if __name__ == "__main__":

@@ -165,6 +165,12 @@ def named(text: str | None) -> str:
     return str(REFERENCE) if text in (None, "reference") else str(text)
 
 
+def refuse_weights(weights: str | None, model: str) -> None:
+    """Raises UserError where --weights was given for a model that has one set of weights."""
+    if weights is not None:
+        raise UserError("a checkpoint with raw and EMA weights for --weights", model, "leave --weights out")
+
+
 def entry(name: str) -> Entry:
     """The entry of a model name; UserError lists the names there are."""
     if name not in MODELS:

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from mobileiqa import cli
+from mobileiqa import cli, torch_file
 from mobileiqa.errors import UserError
+from mobileiqa.state_dict import check_finite
 from mobileiqa.training.recipe import Recipe
 
 FILE = "state.pt"
@@ -41,12 +42,12 @@ def save(folder: Path, state: State, recipe: Recipe) -> None:
 
 
 def restore(folder: Path, recipe: Recipe) -> State | None:
-    """The state in `folder`, or None where there is none. UserError when another recipe wrote it."""
+    """The state in `folder`, or None where there is none. UserError when another recipe wrote it, or it is no state."""
     path = folder / FILE
     if not path.exists():
         return None
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    theirs, ours = found.pop("recipe"), _plain(recipe.to_json())
+    theirs, state = _read(path)
+    ours = _plain(recipe.to_json())
     defaults = {f.name: _plain(f.default) for f in dataclasses.fields(Recipe)}  # fields newer than the run
     different = [key for key in ours if _plain(theirs.get(key, defaults[key])) != ours[key]]
     if different:
@@ -56,7 +57,31 @@ def restore(folder: Path, recipe: Recipe) -> State | None:
             f"{key} {theirs.get(key)!r} there, {ours[key]!r} here",
             "give another --out, or the same settings to go on",
         )
-    return State(**found)
+    return state
+
+
+def _read(path: Path) -> tuple[dict[str, Any], State]:
+    """The recipe that wrote the file, and the state. UserError for a file of other content or NaN in the weights."""
+    content = torch_file.read(path)
+    fields = {field.name: field for field in dataclasses.fields(State)}
+    todo = "remove the folder and start again, or restore the file"
+    if not isinstance(content, dict) or set(content) != {*fields, "recipe"}:
+        raise UserError(f"the state of a training run in {path}", "something else", todo)
+    recipe, state = content.pop("recipe"), State(**content)
+    types = (
+        (recipe, dict),
+        (state.step, int),
+        (state.tensors, dict),
+        (state.training, list),
+        (state.validation, list),
+    )
+    if not all(type(value) is kind for value, kind in types) or not isinstance(state.best, dict | None):
+        raise UserError(f"the state of a training run in {path}", "fields of other types", todo)
+    for name in ("module", "averaged"):
+        weights = state.tensors.get(name) or {}
+        tensors = {key: value for key, value in weights.items() if isinstance(value, torch.Tensor)}
+        check_finite(tensors, path)
+    return recipe, state
 
 
 def _plain(value: Any) -> Any:

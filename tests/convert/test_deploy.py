@@ -12,6 +12,7 @@ from convert import deploy
 from convert.deploy import deployable, probe_inputs
 from convert.rewrites.core import Rewrite, Sites, linear
 from convert.rewrites.strips import bins
+from mobileiqa.errors import UserError
 from mobileiqa.zoo import MODELS
 
 # How many sites each rewrite has in each model; a rewrite that is not named has none.
@@ -112,7 +113,7 @@ def scale(factor: float) -> Rewrite:
 @pytest.mark.parametrize("factor", [1.001, -1.0, float("nan"), float("inf")])
 def test_a_rewrite_that_moves_the_score_is_a_bug(seeded: Any, monkeypatch, factor: float):
     monkeypatch.setattr(deploy, "rewrites", lambda probe: (scale(factor),))
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="rewrites that move the score"):
         deployable(seeded(SMALL), MODELS[SMALL].spec)
 
 
@@ -141,10 +142,20 @@ def test_a_perturbed_equation_is_a_bug(
 ):
     """Weights off by a percent, a gate left out, bins that start late."""
     monkeypatch.setattr(f"convert.rewrites.{module}.{attribute}", wrong)
-    with pytest.raises(
-        (AssertionError, RuntimeError)
-    ):  # torch says it itself when shapes do not fit any more
+    with pytest.raises((UserError, RuntimeError)):  # torch says it itself when shapes do not fit any more
         deployable(seeded(name), MODELS[name].spec)
+
+
+@pytest.mark.parametrize(("key", "value"), [("backbone.bn1.running_var", -1.0), ("head.base_weight", 1e38)])
+def test_finite_weights_that_give_no_score_are_the_users_error(seeded: Any, key: str, value: float):
+    model = copy.deepcopy(seeded(SMALL))
+    model.state_dict()[key].fill_(value)
+    if value > 0:  # float64 holds what float32 does not: the second factor makes it overflow
+        for name, tensor in model.state_dict().items():
+            if name.endswith("weight") and tensor.dim() == 4:
+                tensor.fill_(1e38)
+    with pytest.raises(UserError, match="scores a picture"):
+        deployable(model, MODELS[SMALL].spec)
 
 
 # Probes.

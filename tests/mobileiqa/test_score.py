@@ -150,7 +150,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
         photo(seed, 40, 40).save(folder / f"other{seed}.png")
     (folder / "b.jpg").unlink()
     scorer = score.Scorer(lambda inputs: np.array([0.453]), tiny[1], "litert")
-    monkeypatch.setattr(score, "load_scorer", lambda model, threads: scorer)
+    monkeypatch.setattr(score, "load_scorer", lambda model, threads, weights: scorer)
     assert score.main([str(folder)]) == 0
     assert "warning: all 5 images, 5 different files, score 0.453" in capsys.readouterr().err
 

@@ -29,6 +29,7 @@ from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.schedule import learning_rate
 from mobileiqa.training.state import State
 from mobileiqa.training.task import Batch, Task
+from mobileiqa.typed_json import shortened
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TIMES = ("data_ms", "step_ms")
@@ -65,7 +66,17 @@ class Run:
             self._restore()
 
     def _restore(self) -> None:
-        tensors = self.state.tensors
+        """Goes on from the state that was read. Raises UserError where its tensors are another model's."""
+        try:
+            self._take(self.state.tensors)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UserError(
+                f"the state of a run of {self.recipe.model} in {self.settings.out}",
+                shortened(str(error)),
+                "give another --out, or remove that folder",
+            ) from error
+
+    def _take(self, tensors: dict[str, Any]) -> None:
         self.module.load_state_dict(tensors["module"])
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.scaler.load_state_dict(tensors["scaler"])

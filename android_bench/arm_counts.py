@@ -18,9 +18,9 @@ from typing import Any
 from android_bench.arm_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_cpu, count
 from android_bench.emulate import DEFAULT_CPU
 from android_bench.errors import InputError, exit_code
-from android_bench.files import refuse_existing, write_whole
 from android_bench.parts import HELP, OPTION, labelled, read_parts
 from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
+from mobileiqa import cli
 
 SCHEMA = 1
 EXAMPLE = "python -m android_bench.arm_counts fp32.tflite fp16.tflite --cpu cortex-a76 --baseline main.json"
@@ -141,11 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m android_bench.arm_counts",
-        description="Counts the instructions of one inference on an emulated ARM core. They are not latency.",
-        epilog=f"example:\n  {EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "python -m android_bench.arm_counts",
+        "Counts the instructions of one inference on an emulated ARM core. They are not latency.",
+        EXAMPLE,
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE.tflite")
@@ -169,7 +168,7 @@ def _run(args: argparse.Namespace) -> int:
             "--max-growth from 1 to 100 beside --baseline", f"{args.max_growth:g}", "use 1.01 for 1 %"
         )
     if args.out:
-        refuse_existing(args.out, args.force)
+        cli.refuse_existing(args.out, args.force)
     for cpu in cpus:
         check_cpu(cpu)
     baseline = read_counts(args.baseline) if args.baseline else []
@@ -181,28 +180,28 @@ def _run(args: argparse.Namespace) -> int:
     ]
     judged = judge(rows, baseline, max_growth) if args.baseline else []
     if args.out:
-        write_whole(args.out, f"{json.dumps(to_json(rows), indent=2, allow_nan=False)}\n".encode())
+        cli.write_json(args.out, to_json(rows))
     return _show(rows, judged, args.out)
 
 
 def _show(rows: Sequence[Counted], judged: Sequence[Judged], out: Path | None) -> int:
     """Table, verdicts and the JSON line; the exit code."""
     failed = any(entry.verdict in FAILING for entry in judged)
-    print(table(rows))  # noqa: T201
-    print(f"one inference, one thread, {rows[0].runtime}, {rows[0].emulator}. {NOT_LATENCY}")  # noqa: T201
+    cli.say(table(rows))
+    cli.say(f"one inference, one thread, {rows[0].runtime}, {rows[0].emulator}. {NOT_LATENCY}")
     for entry in judged:
         growth = "" if entry.growth is None else f", {entry.growth:.4f} times the instructions"
-        print(f"{entry.name} on {entry.cpu}: {entry.verdict}{growth}{entry.remark}")  # noqa: T201
+        cli.say(f"{entry.name} on {entry.cpu}: {entry.verdict}{growth}{entry.remark}")
     brief: dict[str, Any] = {
         "counts": [
             {"file": row.file, "signature": row.signature, "cpu": row.cpu, **row.counts} for row in rows
         ]
     }
     if judged:
-        print(f"gate {'FAILED' if failed else 'passed'}")  # noqa: T201
+        cli.say(f"gate {'FAILED' if failed else 'passed'}")
         brief |= {"passed": not failed, "judged": [dataclasses.asdict(entry) for entry in judged]}
     brief["written"] = [str(out)] if out else []
-    print(json.dumps(brief, separators=(",", ":"), allow_nan=False), flush=True)  # noqa: T201
+    cli.emit(brief)
     return int(failed)
 
 

@@ -5,8 +5,6 @@ Exit 0: measured. 1: the runtime refused a file, crashed, or left runs out; noth
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,10 +15,10 @@ from android_bench.config import BenchConfig, BenchResult, Precision, from_json,
 from android_bench.disturbance import IfDisturbed
 from android_bench.emulate import CPUS, run_arm_random
 from android_bench.errors import InputError, exit_code
-from android_bench.files import refuse_existing, write_whole
 from android_bench.host import measure
 from android_bench.parts import HELP, OPTION, read_parts
 from android_bench.tflite_file import takes
+from mobileiqa import cli
 
 EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
 COLUMNS = (
@@ -47,23 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     """Measures where the arguments say, shows and writes."""
     if args.out:
-        refuse_existing(args.out, args.force)
+        cli.refuse_existing(args.out, args.force)
     on_phones = args.benchmark_model or args.runner or args.serial
     mode = _emulate if args.emulate else _measure_phones if on_phones else _measure
     report = mode(args)
     if args.out:
-        text = json.dumps(report, indent=2, allow_nan=False)
-        write_whole(args.out, f"{text}\n".encode())
-    _say(json.dumps(_brief(report), separators=(",", ":"), allow_nan=False))
+        cli.write_json(args.out, report)
+    cli.emit(_brief(report))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m android_bench",
-        description="Times .tflite files: fresh pinned processes, files in turn, seeded random inputs.",
-        epilog=f"example:\n  {EXAMPLE}\ninstructions on an emulated CPU: python -m android_bench.arm_counts --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "python -m android_bench",
+        "Times .tflite files: fresh pinned processes, files in turn, seeded random inputs.",
+        f"{EXAMPLE}\ninstructions on an emulated CPU: python -m android_bench.arm_counts --help",
     )
     default = BenchConfig()
     add = parser.add_argument
@@ -108,21 +104,21 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError("no options for phones on the host", ", ".join(for_phones), "leave them out")
     config = BenchConfig(**_given(args), use_xnnpack=not args.no_xnnpack)
     if_disturbed = IfDisturbed(args.if_disturbed or IfDisturbed.STOP)
-    results = measure(args.files, config, _progress(), if_disturbed, args.signature)
-    _say(table(results))
+    results = measure(args.files, config, cli.status(), if_disturbed, args.signature)
+    cli.say(table(results))
     device = results[0].device
-    _say(
+    cli.say(
         f"{results[0].runtime}, {device.cpu}, {config.threads} thread(s) on CPU "
         f"{','.join(map(str, results[0].launches[0].cpus))}, {config.warmup_runs} + {config.runs} runs x "
         f"{config.launches} launch(es); MB = 10^6 bytes; peak MB: resident, less the imported runtime"
     )
     for result in results:
         if not all(launch.delegate_kernels for launch in result.launches):
-            _say(f"{result.name}: ran without XNNPACK, on the built-in kernels")
+            cli.say(f"{result.name}: ran without XNNPACK, on the built-in kernels")
         for words in disturbance.of_result(result):
-            _say(f"{result.name}: DISTURBED, {words}")
+            cli.say(f"{result.name}: DISTURBED, {words}")
     if results[0].repeated:
-        _say(f"{results[0].repeated} disturbed turn(s) were measured again")
+        cli.say(f"{results[0].repeated} disturbed turn(s) were measured again")
     return to_json(results)
 
 
@@ -145,12 +141,12 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
         args.benchmark_model,
         args.serial or (),
         side_by_side=args.side_by_side,
-        progress=_progress(),
+        progress=cli.status(),
         signature=args.signature,
     )
     for _, rows in groupby(results, key=lambda result: id(result.phone)):  # one record for each phone
         group = list(rows)
-        _say(f"{adb_run.headline(group[0])}\n{table(group)}")
+        cli.say(f"{adb_run.headline(group[0])}\n{table(group)}")
     return to_json(results)
 
 
@@ -170,7 +166,7 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
         )
-    parts, progress, rows = read_parts(args.files, args.signature), _progress(), []
+    parts, progress, rows = read_parts(args.files, args.signature), cli.status(), []
     for part in parts:
         progress(f"{part.name} on {args.emulate}")
         scores = run_arm_random(part.file.path, args.emulate, signature=part.signature.name)
@@ -179,7 +175,7 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
             arithmetic = "FP16"
         found = {"fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]}
         rows.append({**part.identity(), **found})
-        _say(
+        cli.say(
             f"{part.where}: ran on {args.emulate} in {arithmetic} arithmetic, output "
             f"{', '.join(f'{value:.6g}' for value in scores)}"
         )
@@ -223,14 +219,3 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
     ]
     first = report["results"][0]
     return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}
-
-
-def _progress() -> Any:
-    """Shows what runs now on one line of stderr, only on a terminal."""
-    if not sys.stderr.isatty():
-        return lambda text: None
-    return lambda text: print(f"\r\033[K{text}", end="\r", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201

@@ -5,17 +5,16 @@ line on stderr. The last line on stdout is compact JSON. docs/bench.md has the f
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import InputError
-from android_bench.files import refuse_existing, write_whole
+from android_bench.errors import InputError, exit_code
 from android_bench.gate import MAX_SLOWDOWN, Row, judge, lay_out, passed
 from android_bench.report import csv_text, junit, names, records, text_table
 from android_bench.results import read_all
+from mobileiqa import cli
 
 EXAMPLE = "python -m android_bench.compare new.json --baseline main.json --html report.html --junit gate.xml"
 OUTPUTS = ("csv", "html", "plot", "junit")
@@ -36,14 +35,7 @@ BRIEF = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    try:
-        return compare(args)
-    except (InputError, OSError) as error:
-        print(f"android_bench.compare: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return 2
-    except KeyboardInterrupt:
-        print("android_bench.compare: interrupted", file=sys.stderr)  # noqa: T201
-        return 130
+    return exit_code("android_bench.compare", lambda: compare(args))
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -57,18 +49,17 @@ def compare(args: argparse.Namespace) -> int:
     # All are made before any is written: a picture that cannot be drawn leaves no half report.
     content = {path: _output(kind, rows, args, max_slowdown) for kind, path in outputs.items()}
     for path, whole in content.items():
-        write_whole(path, whole)
+        cli.write_bytes(path, whole)
     good = passed(rows) if args.baseline else None
     _show(rows, good, [str(path) for path in content])
     return int(good is False)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m android_bench.compare",
-        description="Lays benchmark results side by side; with --baseline, exits with 1 when one became slower.",
-        epilog=f"example:\n  {EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "python -m android_bench.compare",
+        "Lays benchmark results side by side; with --baseline, exits with 1 when one became slower.",
+        EXAMPLE,
     )
     add = parser.add_argument
     add(
@@ -102,14 +93,14 @@ def _checked(args: argparse.Namespace) -> dict[str, Path]:
         if path.resolve() in taken:
             raise InputError("a file of its own for each output", f"{path} twice", "change one of the names")
         taken.append(path.resolve())
-        refuse_existing(path, args.force)
+        cli.refuse_existing(path, args.force)
     return outputs
 
 
 def _output(kind: str, rows: Sequence[Row], args: argparse.Namespace, max_slowdown: float) -> bytes:
     """The content of one output file."""
     if kind == "csv":
-        return csv_text(rows).encode()
+        return csv_text(rows).encode("utf-8", "backslashreplace")
     if kind == "junit":
         return junit(rows, max_slowdown)
     if kind == "plot":
@@ -120,26 +111,24 @@ def _output(kind: str, rows: Sequence[Row], args: argparse.Namespace, max_slowdo
     from android_bench.page import page
 
     gate = max_slowdown if args.baseline else None
-    return page(rows, args.baseline or (), gate).encode()
+    return page(rows, args.baseline or (), gate).encode("utf-8", "backslashreplace")
 
 
 def _show(rows: Sequence[Row], good: bool | None, written: list[str]) -> None:
     """Table, what must be said beside it, and the JSON line."""
-    _say(text_table(rows))
-    _say("ms; mean as AI Benchmark prints it; speed: the reference's median over this one's, 95 % interval")
+    cli.say(text_table(rows))
+    cli.say(
+        "ms; mean as AI Benchmark prints it; speed: the reference's median over this one's, 95 % interval"
+    )
     for row, name in zip(rows, names([row.entry for row in rows]), strict=True):
         if row.reason or row.entry.note:
             said = "; ".join(filter(None, [row.reason, row.entry.note]))
-            _say(f"{name} {row.entry.size} {row.entry.precision}: {said}")
+            cli.say(f"{name} {row.entry.size} {row.entry.precision}: {said}")
     if good is not None:
-        _say(f"gate {'passed' if good else 'FAILED'}")
+        cli.say(f"gate {'passed' if good else 'FAILED'}")
     brief: dict[str, Any] = {} if good is None else {"passed": good}
     brief["rows"] = [{key: record[key] for key in BRIEF} for record in records(rows)]
-    _say(json.dumps({**brief, "written": written}, separators=(",", ":"), allow_nan=False))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+    cli.emit({**brief, "written": written})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Exit 0: profiled. 1: the runtime refused the file or crashed. 2: the user's inpu
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from typing import Any
 from android_bench import disturbance
 from android_bench.config import BenchConfig, Device
 from android_bench.errors import InputError, RunError, exit_code
-from android_bench.files import refuse_existing, write_whole
 from android_bench.host import choose_cpus, this_machine
 from android_bench.parts import HELP, OPTION, labelled, read_part
 from android_bench.process import ask
 from android_bench.stats import summarize
+from mobileiqa import cli
 
 CHILD = Path(__file__).with_name("profile_child.py")
 SCHEMA = 1
@@ -181,11 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m android_bench.profile",
-        description="Shows what each operator of a .tflite file costs on this machine, delegated or not.",
-        epilog=f"example:\n  {EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "python -m android_bench.profile",
+        "Shows what each operator of a .tflite file costs on this machine, delegated or not.",
+        EXAMPLE,
     )
     default, add = BenchConfig(), parser.add_argument
     add("file", type=Path, metavar="FILE.tflite")
@@ -212,21 +210,21 @@ def _run(args: argparse.Namespace) -> int:
     if args.plot and args.out and args.plot.resolve() == args.out.resolve():
         raise InputError("a file of its own for each output", f"{args.out} twice", "change one of the names")
     for path in filter(None, (args.plot, args.out)):
-        refuse_existing(path, args.force)
+        cli.refuse_existing(path, args.force)
     config = BenchConfig(
         threads=args.threads, warmup_runs=args.warmup, runs=args.runs, use_xnnpack=not args.no_xnnpack
     )
     found = profile(args.file, config, args.signature)
-    print(tables(found, args.top))  # noqa: T201
+    cli.say(tables(found, args.top))
     for words in disturbance.of_runs(found.profiled_ms):
-        print(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")  # noqa: T201
+        cli.say(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")
     if args.plot:
-        write_whole(args.plot, svg(found).encode())
+        cli.write_text(args.plot, svg(found))
     if args.out:
-        write_whole(args.out, f"{json.dumps(to_json(found), indent=2, allow_nan=False)}\n".encode())
+        cli.write_json(args.out, to_json(found))
     brief = {"file": found.file, "signature": found.signature, "runtime": found.runtime, **found.summary()}
     brief["written"] = [str(path) for path in (args.plot, args.out) if path]
-    print(json.dumps(brief, separators=(",", ":"), allow_nan=False), flush=True)  # noqa: T201
+    cli.emit(brief)
     return 0
 
 

@@ -26,6 +26,7 @@ from calibration.sets import MANIFEST, CalibrationSet, save
 from calibration.tables import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.outputs import entries
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 
@@ -180,9 +181,7 @@ def _command(args: argparse.Namespace) -> int:
     else:
         sources = Sources(args.images, args.scores, args.labels, args.test_split, args.skip_unreadable)
         selection = select(sources, spec, args.count, args.seed)
-    if args.copy:
-        selection = replace(selection, chosen=_copied(selection.chosen, args.out / COPIES))
-    save(selection.chosen, args.out, selection.report())
+    _write(selection, args.out, args.copy)
     _show(selection, args.out)
     return 0
 
@@ -195,19 +194,25 @@ def _check(args: argparse.Namespace) -> None:
     if args.images is None and needing:
         flag = "--" + needing[0].replace("_", "-")
         raise UserError(f"--images with {flag}", f"{flag} alone", "name the folder of images")
-    for path in (args.out / MANIFEST, *([args.out / COPIES] if args.copy else [])):
-        cli.refuse_existing(path, args.force)
+    cli.refuse_existing_in(args.out, [MANIFEST, *([COPIES] if args.copy else [])], args.force)
     if args.copy and args.out.resolve().is_relative_to(args.images.resolve()):
         raise UserError("--out outside --images with --copy", str(args.out), "copies would become candidates")
 
 
-def _copied(chosen: CalibrationSet, folder: Path) -> CalibrationSet:
-    """The set with its images copied; the manifest that makes them a set is written later."""
+def _write(selection: Selection, out: Path, copy: bool) -> None:
+    """The manifest, with `copy` also the images, in a folder that appears whole or not at all."""
+    with entries(out) as staged:
+        if copy:
+            _copy(selection.chosen, staged / COPIES)
+            selection = replace(selection, chosen=replace(selection.chosen, folder=out / COPIES))
+        save(selection.chosen, staged, selection.report(), place=out)
+
+
+def _copy(chosen: CalibrationSet, folder: Path) -> None:
     assert chosen.folder is not None
-    for photo in chosen.images:
-        with cli.atomic(folder / photo.id) as temporary:
-            shutil.copyfile(chosen.folder / photo.id, temporary)
-    return replace(chosen, folder=folder)
+    for photo in cli.progress(chosen.images, "copying"):
+        (folder / photo.id).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(chosen.folder / photo.id, folder / photo.id)
 
 
 def _show(selection: Selection, out: Path) -> None:

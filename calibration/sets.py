@@ -138,8 +138,11 @@ def changed(calibration: CalibrationSet) -> Iterator[str]:
             yield f"{photo.id} has changed since it was selected"
 
 
-def save(calibration: CalibrationSet, out: Path, report: dict[str, Any]) -> None:
-    """Writes OUT/manifest.json, atomically: the set, and `report` about how it was chosen."""
+def save(calibration: CalibrationSet, out: Path, report: dict[str, Any], place: Path | None = None) -> None:
+    """Writes OUT/manifest.json, atomically: the set, and `report` about how it was chosen.
+
+    place: the folder that `out` will be in the end, from which the manifest says where the images lie.
+    """
     folder = calibration.folder
     manifest = {
         "schema": SCHEMA,
@@ -149,7 +152,7 @@ def save(calibration: CalibrationSet, out: Path, report: dict[str, Any]) -> None
         "spec": calibration.spec.to_json(),
         "seed": calibration.seed,
         "generated": calibration.generated,
-        "images_folder": None if folder is None else Path(os.path.relpath(folder, out)).as_posix(),
+        "images_folder": None if folder is None else Path(os.path.relpath(folder, place or out)).as_posix(),
         "coverage": calibration.coverage,
         **report,
         "tool_versions": tool_versions(),

@@ -13,14 +13,13 @@ import os
 import platform
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileiqa import cli
+from mobileiqa import cli, outputs
 from mobileiqa.checkpoint import sha256
 from mobileiqa.spec import ModelSpec
 
@@ -107,9 +106,8 @@ def failed_path(path: Path) -> Path:
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """Yields a path of `path`'s name in a hidden folder beside it, which is removed in the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        yield Path(folder) / path.name
+    with outputs.staging(path) as folder:
+        yield folder / path.name
 
 
 def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:

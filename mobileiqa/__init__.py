@@ -1,0 +1,3 @@
+from mobileiqa.interruption import at_start
+
+at_start()

@@ -1,66 +1,151 @@
-"""What every command shares: exit codes, the last JSON line, atomic writes, progress.
+"""What every command shares: exit codes, the last JSON line, one-line errors, progress.
 
-Exit 0: done. 1: a gate failed. 2: the user's input was wrong (one line on stderr, no traceback).
-The last line on stdout is one compact JSON object, for machines.
+Exit 0: done. 1: a gate failed. 2: the user's input was wrong (one line on stderr, no traceback). 130, 143, 129:
+ended by Ctrl-C, `kill`, a closed terminal (interruption.py). 141: whoever read stdout has gone, as `head` does.
+The last line on stdout is one compact JSON object, for machines. What a terminal cannot show is written out
+(`\\xe9`, `\\u5199`), so no name costs a result.
 """
 
 import argparse
 import json
 import os
+import select
 import signal
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
+from mobileiqa import claims, interruption
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.interruption import Signals, Terminated
+from mobileiqa.outputs import (
+    atomic,
+    refuse_existing,
+    refuse_existing_folder,
+    refuse_existing_in,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+__all__ = [
+    "Terminated", "atomic", "emit", "note", "parser", "progress", "refuse_existing", "refuse_existing_folder",
+    "refuse_existing_in", "run", "say", "status", "write_bytes", "write_json", "write_text",
+]  # fmt: skip
 
 T = TypeVar("T")
 
-
-class Terminated(KeyboardInterrupt):
-    """`kill` and CI's time limit stop a command as Ctrl-C does: its workers end, half-written files go."""
+FIRST_LINE_S, NEXT_LINE_S = 2.0, 5.0  # of progress, where there is no terminal
+_READER_GONE = 141  # 128 + SIGPIPE, as a shell says it of other programs
 
 
 def run(prog: str, body: Callable[[], int]) -> int:
-    """Runs a command's body; a UserError or an OS error becomes one line on stderr and exit code 2."""
-    try:
-        with _terminable():
-            return body()
-    except UserError as error:
-        print(f"{prog}: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
-    except OSError as error:
-        advice = "check the path, its permissions and the space left"
-        print(f"{prog}: {one_line(str(error))}; {advice}", file=sys.stderr)  # noqa: T201
-    except KeyboardInterrupt as error:
-        print(f"{prog}: interrupted; nothing half written was left behind", file=sys.stderr)  # noqa: T201
-        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+    """Runs a command's body; a UserError, an OS error or a signal becomes one line on stderr and an exit code."""
+    with _streams(), interruption.listening() as signals:
+        try:
+            with claims.command():
+                code = body()
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+        except (Exception, KeyboardInterrupt) as error:
+            interruption.deaf()
+            code = _ended(prog, error, signals)
+            if code is None:
+                raise
+            return code
+
+
+def _ended(prog: str, error: BaseException, signals: Signals) -> int | None:
+    """The exit code of a command that raised `error`, which is said in one line; None for a bug."""
+    gone = isinstance(error, BrokenPipeError) and _reader_gone()
+    _flush_or_drop(sys.stdout)
+    if signals.number or isinstance(error, KeyboardInterrupt):  # after a signal any error may be its echo
+        number = signals.number or (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        words = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        note(f"{prog}: interrupted; {one_line(words) or 'nothing half written was left behind'}")
+        return 128 + number
+    if gone:
+        return _READER_GONE
+    if isinstance(error, UserError):
+        note(f"{prog}: {one_line(str(error))}")
+    elif isinstance(error, OSError):
+        note(f"{prog}: {one_line(str(error))}; check the path, its permissions and the space left")
+    elif isinstance(error, UnicodeEncodeError):
+        bad = one_line(ascii(error.object)[:200])
+        note(f"{prog}: expected names in {error.encoding}; found {bad}; rename the file or folder")
+    else:
+        return None
     return 2
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM raises Terminated. Only a main thread can ask for signals; `main` called in another goes without."""
-    if threading.current_thread() is not threading.main_thread():
+def _streams() -> Iterator[None]:
+    """stdout writes out what it cannot encode; a closed standard stream is the null device, not the next file."""
+    for number in range(3):
+        with suppress(OSError):
+            try:
+                os.fstat(number)
+            except OSError:
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number: this
+    stream = sys.stdout
+    before = getattr(stream, "errors", None)
+    if before is None or not hasattr(stream, "reconfigure"):
         yield
         return
-
-    def stop(number: int, frame: object) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
+    stream.reconfigure(errors="backslashreplace")
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        stream.reconfigure(errors=before)
+
+
+def _reader_gone() -> bool:
+    """Whether it is stdout's other end that has gone, and not that of some other pipe."""
+    with suppress(OSError, ValueError, AttributeError):
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    return False
+
+
+def _flush_or_drop(stream: IO[str] | None) -> None:
+    """Writes what is buffered; where that fails, Python would say so once more, at its very end."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+            os.close(null)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr."""
+        note(f"{self.prog}: {one_line(message)}; see {self.prog} --help")
+        self.exit(2)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Flushes here, where it can still be said quietly that nobody reads."""
+        if message:
+            note(one_line(message))
+        with suppress(OSError, AttributeError):
+            sys.stdout.flush()
+            sys.exit(status)
+        gone = _reader_gone()
+        _flush_or_drop(sys.stdout)
+        sys.exit(status or (_READER_GONE if gone else 2))
 
 
 def parser(prog: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """An argument parser whose help ends in a working example."""
-    return argparse.ArgumentParser(
+    """An argument parser whose help ends in a working example and whose errors are one line."""
+    return Parser(
         prog=prog,
         description=summary,
         epilog=f"example:\n  {example}",
@@ -78,58 +163,82 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def say(text: str = "") -> None:
-    """One line of a result for people, on stdout."""
-    print(text)  # noqa: T201
+    """One line of a result for people, on stdout; on stderr where stdout is an output's (`--out -`)."""
+    if claims.stdout_is_data():
+        note(text)
+    else:
+        print(text, flush=True)  # noqa: T201
 
 
 def note(text: str) -> None:
-    """One line about what is going on, on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+    """One line about what is going on, on stderr; lost where nobody reads that."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        _flush_or_drop(sys.stderr)
 
 
 def emit(result: dict[str, Any]) -> None:
-    """The command's last line on stdout: one compact JSON object. NaN is refused: it is not JSON."""
-    print(json.dumps(result, separators=(",", ":"), allow_nan=False), flush=True)  # noqa: T201
+    r"""The command's last line on stdout: one compact JSON object, ASCII (`\udcff`: a byte that is no UTF-8).
+
+    NaN is refused: it is not JSON.
+    """
+    say(json.dumps(result, separators=(",", ":"), allow_nan=False))
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Iterates with a progress bar on stderr, only on a terminal and only after two seconds."""
-    from tqdm import tqdm
+    """Iterates, and shows on stderr how far it is once that takes two seconds.
 
-    yield from tqdm(items, desc=what, total=total, delay=2, disable=not sys.stderr.isatty(), leave=False)
+    A bar on a terminal; elsewhere, as in a log, a line every few seconds: count, rate, time left.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr is not None and sys.stderr.isatty():
+        from tqdm import tqdm
 
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raises UserError if `path` exists and `force` was not given."""
-    if path.exists() and not force:
-        raise UserError(
-            f"no file at {path}", "one that exists", "pass --force to replace it, or --out for another name"
-        )
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renamed to `path` when the block succeeds, else removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        yield from tqdm(items, desc=what, total=total, delay=FIRST_LINE_S, leave=False)
+    else:
+        yield from _lines(items, what, total)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+    start = time.monotonic()
+    due, done = start + FIRST_LINE_S, 0
+    for item in items:
+        yield item
+        done, now = done + 1, time.monotonic()
+        if now >= due:
+            note(_progress_line(what, done, total, now - start))
+            due = now + NEXT_LINE_S
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def status() -> Callable[[str], None]:
+    """A function that shows what runs now: on one line of a terminal; elsewhere, as in a log, every few seconds."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        return lambda text: print(f"\r\033[K{text}", end="\r", file=sys.stderr, flush=True)  # noqa: T201
+    due = [time.monotonic() + FIRST_LINE_S]
+
+    def show(text: str) -> None:
+        if time.monotonic() >= due[0]:
+            note(text)
+            due[0] = time.monotonic() + NEXT_LINE_S
+
+    return show
+
+
+def _progress_line(what: str, done: int, total: int | None, seconds: float) -> str:
+    r"""Such as "scoring: 120 of 5000, 35.2/s, 2:19 left"."""
+    rate = done / seconds
+    pace = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+    if total is None:
+        return f"{what}: {done}, {pace}"
+    left = f"{_clock((total - done) / rate)} left" if done < total else f"done in {_clock(seconds)}"
+    return f"{what}: {done} of {total}, {pace}, {left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

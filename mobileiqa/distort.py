@@ -8,10 +8,8 @@ is written reads back as the data set `folder`. It appears whole or not at all.
 import argparse
 import csv
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_search import search_images
 from mobileiqa.images import load_image
+from mobileiqa.outputs import whole_folder
 from mobileiqa.workers import process_pool
 
 PROG = "python -m mobileiqa.distort"
@@ -111,7 +110,7 @@ def parse_numbers(flag: str, text: str, highest: int) -> tuple[int, ...]:
 
 def _check_out(out: Path, sources: Sequence[Path], force: bool) -> None:
     """--force replaces what this command wrote, and never the pristine images or somebody's other files."""
-    cli.refuse_existing(out, force)
+    cli.refuse_existing_folder(out, force)
     inside = [source for source in sources if out.resolve() in source.resolve().parents]
     if inside:
         raise UserError("--out away from the pristine images", f"{inside[0]} in it", "give another --out")
@@ -138,29 +137,6 @@ def _check_sources(sources: Sequence[Path]) -> None:
             raise UserError(
                 f"{MIN_PX} pixels or more a side in {source}", f"{width}x{height}", "leave it out"
             )
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yields a new folder, empty; it becomes `path`, in place of what is there, when the block succeeds.
-
-    When it does not, nothing is left and what was there stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    outer = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    new, replaced = outer / "new", outer / "replaced"
-    try:
-        new.mkdir()
-        yield new
-        try:
-            if path.exists():
-                path.rename(replaced)
-            new.rename(path)
-        finally:
-            if replaced.exists() and not path.exists():
-                replaced.rename(path)
-    finally:
-        shutil.rmtree(outer)
 
 
 def _make(jobs: Sequence[Job], workers: int) -> None:

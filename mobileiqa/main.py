@@ -66,12 +66,6 @@ EXTRAS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs a command with the rest of `argv`, and returns its exit code; 2, with one line, for an unknown name."""
     words = sys.argv[1:] if argv is None else argv
-    if words[:1] in (["--help"], ["-h"]):
-        cli.say(overview())
-        return 0
-    if words[:1] == ["--version"]:
-        cli.say(f"{PROG} {importlib.metadata.version(PROG)}")
-        return 0
     return cli.run(PROG, lambda: _call(words))
 
 
@@ -91,6 +85,9 @@ def overview() -> str:
 
 def _call(words: list[str]) -> int:
     name, *rest = words or [""]
+    if name in ("--help", "-h", "--version"):
+        cli.say(f"{PROG} {importlib.metadata.version(PROG)}" if name == "--version" else overview())
+        return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         found = repr(name) if name else "none"

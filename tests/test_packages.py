@@ -35,6 +35,9 @@ SHARED = {
     "mobileiqa.integrity",
     "mobileiqa.typed_json",
     "mobileiqa.text",
+    "mobileiqa.interruption",
+    "mobileiqa.claims",
+    "mobileiqa.outputs",
 }  # what android_bench may take of mobileiqa
 
 

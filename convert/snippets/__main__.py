@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.outputs import entries
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,16 +26,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from convert.snippets.render import render
 
     folder: Path = arguments.out
-    if folder.exists() and not folder.is_dir():
-        raise UserError("a folder for the sources", f"a file at {folder}", "correct --out")
-    sources = {folder / name: content for name, content in render(arguments.file).items()}
-    for path in sources:
-        cli.refuse_existing(path, arguments.force)
-    for path, content in sources.items():
-        with cli.atomic(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-        cli.say(str(path))
-    cli.emit({"file": str(arguments.file), "out": str(folder), "sources": [path.name for path in sources]})
+    sources = render(arguments.file)
+    cli.refuse_existing_in(folder, sources, arguments.force)
+    with entries(folder) as staged:
+        for name, content in sources.items():
+            (staged / name).write_bytes(content.encode("utf-8", "backslashreplace"))
+    for name in sources:
+        cli.say(str(folder / name))
+    cli.emit({"file": str(arguments.file), "out": str(folder), "sources": list(sources)})
     return 0
 
 

@@ -253,7 +253,7 @@ def test_the_table_is_in_millions():
         ),
         (["--cpu", "pentium"], "found 'pentium'; name one of these"),
         (["--max-growth", "1.1"], "--max-growth from 1 to 100 beside --baseline"),
-        (["--out", "."], "no file at ."),
+        (["--out", "."], "found a folder"),
     ],
 )
 def test_refuses_what_it_cannot_do(words, complaint, tmp_path, capsys):

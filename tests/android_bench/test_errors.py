@@ -17,9 +17,9 @@ def _raise(error: BaseException) -> int:
     ("error", "code", "words"),
     [
         (InputError("a file", "none", "name\none"), 2, "x: expected a file; found none; name one"),
-        (OSError("disk full"), 2, "x: disk full"),
+        (OSError("disk full"), 2, "x: disk full; check the path, its permissions and the space left"),
         (RunError("it crashed"), 1, "x: it crashed"),
-        (KeyboardInterrupt(), 130, "x: interrupted; nothing was written"),
+        (KeyboardInterrupt(), 130, "x: interrupted; nothing half written was left behind"),
     ],
 )
 def test_errors_are_one_line_and_a_code(error, code, words, capsys):
@@ -41,5 +41,5 @@ def test_kill_ends_it_as_ctrl_c_does(capsys):
     before = signal.getsignal(signal.SIGTERM)
     assert exit_code("x", body) == 143
     assert cleaned == ["phone"]
-    assert capsys.readouterr().err == "x: interrupted; nothing was written\n"
+    assert capsys.readouterr().err == "x: interrupted; nothing half written was left behind\n"
     assert signal.getsignal(signal.SIGTERM) == before

@@ -81,9 +81,10 @@ def test_atomic_leaves_the_old_file_when_interrupted(tmp_path: Path, error: type
 
 def test_existing_files_are_refused_without_force(tmp_path: Path):
     cli.refuse_existing(tmp_path / "absent", force=False)
-    cli.refuse_existing(tmp_path, force=True)
+    (tmp_path / "file").touch()
+    cli.refuse_existing(tmp_path / "file", force=True)
     with pytest.raises(UserError, match="--force"):
-        cli.refuse_existing(tmp_path, force=False)
+        cli.refuse_existing(tmp_path / "file", force=False)
 
 
 def test_write_json_refuses_nan_and_then_leaves_nothing(tmp_path: Path):

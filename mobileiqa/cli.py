@@ -205,12 +205,12 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
 
 def _lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     start = time.monotonic()
-    due, done = start + FIRST_LINE_S, 0
+    due, count = start + FIRST_LINE_S, 0
     for item in items:
         yield item
-        done, now = done + 1, time.monotonic()
+        count, now = count + 1, time.monotonic()
         if now >= due:
-            note(_progress_line(what, done, total, now - start))
+            note(_progress_line(what, count, total, now - start))
             due = now + NEXT_LINE_S
 
 
@@ -228,14 +228,14 @@ def status() -> Callable[[str], None]:
     return show
 
 
-def _progress_line(what: str, done: int, total: int | None, seconds: float) -> str:
+def _progress_line(what: str, count: int, total: int | None, seconds: float) -> str:
     r"""Such as "scoring: 120 of 5000, 35.2/s, 2:19 left"."""
-    rate = done / seconds
+    rate = count / seconds
     pace = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
     if total is None:
-        return f"{what}: {done}, {pace}"
-    left = f"{_clock((total - done) / rate)} left" if done < total else f"done in {_clock(seconds)}"
-    return f"{what}: {done} of {total}, {pace}, {left}"
+        return f"{what}: {count}, {pace}"
+    left = f"{_clock((total - count) / rate)} left" if count < total else f"done in {_clock(seconds)}"
+    return f"{what}: {count} of {total}, {pace}, {left}"
 
 
 def _clock(seconds: float) -> str:

@@ -39,7 +39,7 @@ def refuse_existing(path: Path, force: bool) -> None:
     if path == STREAM:
         take_stdout()
         return
-    if _ordinary(path) and not force:
+    if refuse_other(path) and not force:
         raise UserError(
             f"no file at {path}", "one that exists", "pass --force to replace it, or write to another name"
         )
@@ -84,7 +84,7 @@ def atomic(path: Path) -> Iterator[Path]:
             yield Path(folder, "stdout")
             _copy_to_stdout(Path(folder, "stdout"))
         return
-    _ordinary(path)
+    refuse_other(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -93,7 +93,7 @@ def atomic(path: Path) -> Iterator[Path]:
         with held(handle):
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            _ordinary(path)  # what appeared there meanwhile is not ours to replace either
+            refuse_other(path)  # what appeared there meanwhile is not ours to replace either
             os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):
@@ -182,7 +182,7 @@ def _move_in(new: Path, path: Path, replaced: Path) -> None:
         raise
 
 
-def _ordinary(path: Path) -> bool:
+def refuse_other(path: Path) -> bool:
     """True for an ordinary file, False where nothing is; UserError for the rest, which is never replaced."""
     kind = _kind(path)
     if kind:

@@ -2,15 +2,14 @@
 
 A .tflite file runs in LiteRT and never imports torch; a checkpoint or a model name runs in PyTorch. Both read
 the same prepared inputs, and an image's score is the mean over its crops. A broken image is listed and the
-rest goes on; one that was named by itself, not found in a folder, also makes the exit code 2.
+rest goes on; one that was named by itself, not found in a folder, also makes the exit code 2. Rows are written as
+they are made: an interrupted run keeps them, of --out PATH in PATH.partial (score_rows.py), and the same command
+starts anew.
 """
 
 import argparse
-import csv
 import importlib.util
-import io
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,17 +21,19 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli, litert
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.image_search import ImageSearch, search_images
+from mobileiqa.image_search import search_images
+from mobileiqa.outputs import STREAM
 from mobileiqa.preprocess import prepare
 from mobileiqa.score_checks import constant_warning, score_error
+from mobileiqa.score_rows import FORMATS, Origin, Row, summary, write
 from mobileiqa.spec import ModelSpec
+from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named, refuse_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
 PROG = "python -m mobileiqa.score"
-FORMATS = ("table", "csv", "json")
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,6 @@ class Scorer:
     def note(self) -> str:
         """What every output must say about untrained weights; empty for trained ones."""
         return UNTRAINED if self.spec.untrained else ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image's score, or the reason why it has none."""
-
-    image: str
-    score: float | None
-    error: str = ""
 
 
 def load_scorer(model: str | None = None, threads: int = 1, weights: str | None = None) -> Scorer:
@@ -114,10 +106,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="default: by --out's suffix, else table; "
-        "csv and json leave stdout to the data (the summary of csv goes to stderr)",
+        help="default: by --out's suffix, else table; csv, json and jsonl leave stdout to the data "
+        "(the summary of csv and jsonl goes to stderr); json comes at the end, the others row by row",
     )
-    parser.add_argument("--out", type=Path, metavar="PATH", help="write the scores here instead of to stdout")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="write the scores here, not to stdout (-); PATH.partial until all are there",
+    )
     parser.add_argument("--force", action="store_true", help="replace --out's file")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     cli.add_weights(parser)
@@ -131,13 +128,15 @@ def _command(args: argparse.Namespace) -> int:
         cli.refuse_existing(args.out, args.force)
     search = search_images(args.images)
     scorer = load_scorer(args.model, args.threads, args.weights)
-    rows = list(cli.progress(score_images(search.images, scorer), "scoring", total=len(search.images)))
-    _report(rows, scorer, _format(args.format, args.out), args.out, search)
+    origin = Origin(scorer.spec, scorer.runtime, scorer.note, search.left_out)
+    form = _format(args.format, args.out)
+    rows = write(
+        _shown(score_images(search.images, scorer), len(search.images), args.out), origin, form, args.out
+    )
+    _end(rows, origin, form, args.out)
     if search.left_out:
         cli.note(f"{PROG}: {search}")
     failed = [row for row in rows if row.score is None]
-    for row in failed:
-        cli.note(f"{PROG}: no score for {row.image}: {row.error}")
     scored = [(row.score, Path(row.image)) for row in rows if row.score is not None]
     if warning := constant_warning([s for s, _ in scored], [p for _, p in scored], scorer.spec):
         cli.note(f"{PROG}: warning: {warning}")
@@ -145,71 +144,29 @@ def _command(args: argparse.Namespace) -> int:
     return 2 if len(failed) == len(rows) or any(row.image in named for row in failed) else 0
 
 
-def _format(wanted: str | None, out: Path | None) -> str:
+def _shown(rows: Iterator[Row], total: int, out: Path | None) -> Iterator[Row]:
+    """With progress, unless the rows themselves run down the terminal."""
+    on_terminal = out in (None, STREAM) and sys.stdout is not None and sys.stdout.isatty()
+    return rows if on_terminal else cli.progress(rows, "scoring", total)
+
+
+def _format(name: str | None, out: Path | None) -> str:
     suffix = out.suffix.lower().removeprefix(".") if out is not None else ""
-    return wanted or (suffix if suffix in FORMATS else "table")
+    return name or (suffix if suffix in FORMATS else "table")
 
 
-def _report(rows: list[Row], scorer: Scorer, form: str, out: Path | None, search: ImageSearch) -> None:
-    """The scores, to `out` or to stdout; then the summary, on stderr where it would spoil CSV on stdout."""
-    summary = {**_summary(rows, scorer), "left_out": search.left_out}
-    text = _json(rows, summary) if form == "json" else {"table": _table, "csv": _csv}[form](rows, scorer)
-    if out is not None:
-        with cli.atomic(out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        cli.emit({**summary, "out": str(out)})
-        return
-    sys.stdout.write(text)
-    if form == "table":
-        cli.emit(summary)
-    elif form == "csv":
-        cli.note(_compact(summary))
-
-
-def _summary(rows: list[Row], scorer: Scorer) -> dict[str, Any]:
-    scores = [row.score for row in rows if row.score is not None]
-    return {
-        "model": scorer.spec.name,
-        "runtime": scorer.runtime,
-        "note": scorer.note,
-        "score_range": scorer.spec.score_range,
-        "higher_is_better": scorer.spec.higher_is_better,
-        "images": len(rows),
-        "scored": len(scores),
-        "mean": math.fsum(scores) / len(scores) if scores else None,
-        "failed": [{"image": row.image, "error": row.error} for row in rows if row.score is None],
-    }
-
-
-def _json(rows: list[Row], summary: dict[str, Any]) -> str:
-    """One compact object: the summary and the results."""
-    results = [{"image": row.image, "score": row.score} for row in rows if row.score is not None]
-    return _compact({**summary, "results": results}) + "\n"
-
-
-def _csv(rows: list[Row], scorer: Scorer) -> str:
-    """image,score,error,note: every row says when the weights are untrained, since rows get copied around."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image", "score", "error", "note"))
-    writer.writerows((row.image, row.score, row.error, scorer.note) for row in rows)
-    return text.getvalue()
-
-
-def _table(rows: list[Row], scorer: Scorer) -> str:
-    low, high = scorer.spec.score_range
-    better = "higher" if scorer.spec.higher_is_better else "lower"
-    lines = [f"{scorer.spec.name}: score {low:g}..{high:g}, {better} is better"]
-    if scorer.note:
-        lines.append(scorer.note)
-    lines.append(f"{'score':>9}  image")
+def _end(rows: list[Row], origin: Origin, form: str, out: Path | None) -> None:
+    """The summary: the last line on stdout, or on stderr where stdout is data; then what has no score."""
+    result = summary(rows, origin)
+    if out is not None and out != STREAM:
+        cli.emit({**result, "out": str(out)})
+    elif form == "table":
+        cli.emit(result)
+    elif form in ("csv", "jsonl"):
+        cli.note(json.dumps(result, separators=(",", ":"), allow_nan=False))
     for row in rows:
-        lines.append(f"{'-' if row.score is None else format(row.score, '.4f'):>9}  {row.image}")
-    return "\n".join(lines) + "\n"
-
-
-def _compact(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        if row.score is None:
+            cli.note(f"{PROG}: no score for {printable(row.image)}: {row.error}")
 
 
 def _torch_scorer(model: str, threads: int, weights: str | None) -> Scorer:

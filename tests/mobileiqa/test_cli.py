@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,113 @@ def test_emit_is_one_compact_line_and_refuses_nan(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == '{"a":[1,2.5],"b":null}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         cli.emit({"a": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--bogus"], "x: unrecognized arguments: --bogus; see x --help"),
+        (["--n", "a\nb\x1b[0m"], r"x: argument --n: invalid int value: 'a\nb\x1b[0m'; see x --help"),
+        (["two"], "x: unrecognized arguments: two; see x --help"),
+    ],
+)
+def test_a_usage_error_is_one_line(words: list[str], text: str, capsys: pytest.CaptureFixture[str]):
+    parser = cli.parser("x", "Does x.", "x")
+    parser.add_argument("--n", type=int)
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", text + "\n")
+
+
+def shell(code: str, redirection: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """What a shell gets of a command whose body is `code`, with its exit code on the last line of stderr."""
+    body = f"def body():\n    {code}\n    return 0\n"
+    program = f"import sys\nfrom mobileiqa import cli\n{body}sys.exit(cli.run('x', body))"
+    line = f'{{ "$0" -c "$1"; echo "rc $?" >&2; }} {redirection}'
+    return subprocess.run(
+        ["bash", "-c", line, sys.executable, program], capture_output=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])} | environment,
+    )  # fmt: skip
+
+
+MANY = "[cli.say('x' * 100) for _ in range(5000)]"
+
+
+@pytest.mark.parametrize(
+    ("code", "redirection", "out", "err"),
+    [
+        (MANY, "| head -c 2", b"xx", b"rc 141"),
+        (MANY, "2>&1 | head -c 2", b"xx", b""),
+        (MANY, ">/dev/full", b"", b"x: [Errno 28] No space left on device; check the path, its permissions and "
+         b"the space left\nrc 2"),
+        ("cli.emit({})", ">&-", b"", b"rc 0"),
+        ("cli.note('lost'); cli.say('shown')", "2>&-", b"shown", b""),
+        ("cli.note('lost'); cli.say('shown')", "2>/dev/full", b"shown", b""),
+    ],
+)  # fmt: skip
+def test_closed_and_full_streams_are_no_traceback(code: str, redirection: str, out: bytes, err: bytes):
+    done = shell(code, redirection)
+    assert (done.stdout.strip(), done.stderr.strip()) == (out, err)
+
+
+def test_a_closed_stderr_is_not_the_next_file(tmp_path: Path):
+    """What a library writes to file descriptor 2 must not land in a result."""
+    path = tmp_path / "x"
+    code = f"f = open({str(path)!r}, 'w'); __import__('os').system('echo noise >&2'); f.write('result')"
+    shell(code, "2>&-")
+    assert path.read_text() == "result"
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, rb"caf\udce9 \xfc\u5199"),
+        ({"PYTHONIOENCODING": "latin-1"}, b"caf\\udce9 \xfc\\u5199"),
+        ({"LC_ALL": "C"}, "caf\\udce9 ü写".encode()),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, rb"caf\udce9 \xfc\u5199"),
+    ],
+)
+def test_what_a_terminal_cannot_show_is_written_out(environment: dict[str, str], shown: bytes):
+    text = r"'caf\udce9 \xfc\u5199'"
+    done = shell(f"cli.say({text}); cli.note({text})", "", **environment)
+    assert done.stdout == shown + b"\n"
+    assert done.stderr.endswith(b"rc 0\n")
+
+
+def test_a_name_that_a_library_cannot_encode_is_one_line(capsys: pytest.CaptureFixture[str]):
+    assert cli.run("x", lambda: len("caf\udce9".encode())) == 2
+    assert (
+        capsys.readouterr().err
+        == "x: expected names in utf-8; found 'caf\\udce9'; rename the file or folder\n"
+    )
+
+
+def test_progress_is_lines_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    clock = iter(range(0, 8000, 4))  # two seconds in: a line; later one every five
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock) / 2)
+    assert list(cli.progress(range(8), "counting")) == list(range(8))
+    assert capsys.readouterr().err.splitlines() == [
+        "counting: 1 of 8, 2.0 s each, 0:14 left",
+        "counting: 4 of 8, 2.0 s each, 0:08 left",
+        "counting: 7 of 8, 2.0 s each, 0:02 left",
+    ]
+    assert list(cli.progress(iter("abc"), "counting")) == ["a", "b", "c"]
+    assert capsys.readouterr().err == "counting: 1, 2.0 s each\n"
+
+
+def test_status_is_lines_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    clock = [0.0]
+    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
+    show = cli.status()
+    for second in range(13):
+        clock[0] = float(second)
+        show(f"launch {second}")
+    assert capsys.readouterr().err.splitlines() == ["launch 2", "launch 7", "launch 12"]
 
 
 def test_progress_passes_everything_through_in_silence(capsys: pytest.CaptureFixture[str]):

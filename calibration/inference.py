@@ -21,9 +21,9 @@ def resolve_spec(model: str | None, size: str | None = None) -> ModelSpec:
     that the model cannot take.
     """
     model = named(model)
-    if Path(model).suffix == ".tflite":
+    if Path(model).suffix.lower() == ".tflite":
         spec = litert.load_spec(model)
-    elif Path(model).suffix == ".safetensors":
+    elif Path(model).suffix.lower() == ".safetensors":
         spec = checkpoint.load_spec(model)
     elif model in MODELS:
         spec = entry(model).spec

@@ -116,7 +116,7 @@ def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:
     A file that failed earlier is replaced; that one failed is said on stderr. Raises UserError, with nothing moved,
     for a file with operators that an accelerator is known to compute wrong.
     """
-    if passed and staged_file.suffix == ".tflite":
+    if passed and staged_file.suffix.lower() == ".tflite":
         from convert.accelerators import refuse_miscomputed
 
         refuse_miscomputed(staged_file)

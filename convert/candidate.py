@@ -30,7 +30,7 @@ class Candidate:
 
     def tolerance(self, runtime: str) -> str:
         """The key of the tolerance that judges this file in a runtime."""
-        if self.path.suffix == ".onnx":
+        if self.path.suffix.lower() == ".onnx":
             return "onnx"
         executes_fp16 = self.precision == "fp16" and runtime.startswith(ARM)
         return "fp16-arithmetic" if executes_fp16 else self.precision
@@ -38,12 +38,12 @@ class Candidate:
 
 def read_candidate(path: Path) -> Candidate:
     """Reads an .onnx or .tflite file's metadata; UserError when it is neither, damaged, or says nothing."""
-    if path.suffix not in (".onnx", ".tflite"):
+    if path.suffix.lower() not in (".onnx", ".tflite"):
         raise UserError("candidates ending in .tflite or .onnx", path.name, "convert the checkpoint first")
     if not path.is_file():
         raise UserError("a .tflite or .onnx file", f"nothing at {path}", "correct the path")
     integrity.verify(path)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         from convert import onnx
 
         return Candidate(path, onnx.load_spec(path), "fp32")

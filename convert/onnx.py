@@ -166,7 +166,7 @@ def _run(arguments: argparse.Namespace) -> int:
     source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     spec = source.spec
     path = arguments.out or default_path(spec)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         raise UserError("an output ending in .onnx", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
     module, rewrites = deployable(source.model, spec)

@@ -163,4 +163,4 @@ def runtime(name: str) -> Runtime:
 
 def reads(name: str, path: Path) -> bool:
     """Whether a runtime reads this kind of file: ONNX Runtime .onnx, all others .tflite."""
-    return path.suffix == (".onnx" if name == "ort" else ".tflite")
+    return path.suffix.lower() == (".onnx" if name == "ort" else ".tflite")

@@ -138,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> int:
     approximations = _approximations(arguments.approximate, precision)
     camera = _camera(arguments, source.spec)
     path = arguments.out or _default(source.spec, precision, camera is not None)
-    if path.suffix != ".tflite":
+    if path.suffix.lower() != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
     int8 = fine_tuned(_int8(arguments, source.spec, path), arguments.fine_tune)

@@ -43,7 +43,7 @@ def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool =
     from safetensors.torch import save_file
 
     path = Path(path)
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         raise UserError("a path ending in .safetensors", str(path), "rename the output")
     cli.refuse_existing(path, force)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}

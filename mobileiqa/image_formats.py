@@ -177,6 +177,8 @@ def _tiff(file: BinaryIO, start: bytes) -> str:
     content = tiff.read_tiff(file)
     if content is None:
         return ""
+    if start[:4] == b"MM\0+":
+        return " (big-endian BigTIFF)"
     first = content.pages[0]
     bits = first.tags.get(tiff.BITS, (1,))
     depth = f"{bits[0]}" if len(set(bits)) == 1 else "/".join(map(str, bits[:4]))

@@ -173,12 +173,11 @@ def _unidentified(name: str, path: Path | None) -> UserError:
         return UserError(
             f"an image in {name}", "no image format that Pillow knows", "give a JPEG, PNG, WebP, TIFF... file"
         )
-    if variant.startswith("TIFF"):
-        try:
-            with path.open("rb") as file:
-                image_checks.check_photo(file, name, path.suffix.lower() in image_formats.RAW_SUFFIXES)
-        except UserError as error:
-            return error
+    try:
+        with path.open("rb") as file:
+            image_samples.read_stored(file, variant.partition(" ")[0], name)
+    except UserError as error:
+        return error
     if "camera raw" in variant:
         todo = image_checks.DEVELOP
     elif variant.startswith(("HEIC", "HEIF")):

@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from convert.parity import parity_images
 
     source, path = arguments.model, arguments.out
-    if path.suffix != ".tflite":
+    if path.suffix.lower() != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
     sizes = parse_sizes(arguments.input_size)

@@ -89,7 +89,7 @@ def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model,
     input size or preprocessing.
     """
     for path in candidates:
-        if Path(path).suffix != ".tflite":
+        if Path(path).suffix.lower() != ".tflite":
             raise UserError("candidates ending in .tflite", path, "convert the checkpoint first")
     reference, *others = load_models([fp32, *candidates], threads)
     if is_converted(reference) and (kind := precision(read_graph(fp32))) != "fp32":

@@ -58,7 +58,7 @@ def request(words: list[str], spec: ModelSpec) -> Request:
     """
     mode = _only([w for w in words if w in MODES], "mode")
     folder = _only([w for w in words if _is_set(w)], "calibration set")
-    file = _only([w for w in words if Path(w).suffix == ".json" and w != folder], "recipe")
+    file = _only([w for w in words if Path(w).suffix.lower() == ".json" and w != folder], "recipe")
     unknown = [w for w in words if w not in (mode, folder, file)]
     if unknown or (mode and file):
         raise UserError(

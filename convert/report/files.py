@@ -117,7 +117,7 @@ def _listed(files: Iterable[File]) -> str:
 
 
 def _tflite_files(paths: Sequence[Path]) -> list[Path]:
-    found = [f for path in paths for f in (sorted(path.glob("*.tflite")) if path.is_dir() else [path])]
+    found = [f for path in paths for f in (_converted_files(path) if path.is_dir() else [path])]
     by_name: dict[str, Path] = {}
     for path in found:
         if path.resolve() != by_name.setdefault(path.name, path).resolve():
@@ -164,3 +164,7 @@ def _read(content: dict[str, Any]) -> Origin:
         approximations=tuple(content.get("approximations") or ()),
         fine_tuned=fine_tuned_in_words(content.get("fine_tuned")),
     )
+
+
+def _converted_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".tflite")

@@ -83,7 +83,7 @@ def _earlier(paths: Iterable[Path]) -> list[tuple[str, TrainingRecord | None]]:
     records: list[tuple[str, TrainingRecord | None]] = []
     for path in dict.fromkeys(paths):
         if not is_backbone(path):
-            own = path.suffix == ".safetensors"
+            own = path.suffix.lower() == ".safetensors"
             records.append((path.name, checkpoint.load_spec(path).training if own else None))
     return records
 

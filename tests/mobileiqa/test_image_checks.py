@@ -1,0 +1,169 @@
+"""Previews, pages and checksums: what Pillow would hand out as a photo without a word."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileiqa.errors import UserError
+from mobileiqa.images import load_image, to_rgb
+from tests.mobileiqa.tiff_files import Page, tiff
+
+SMALL = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+LARGE = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
+REDUCED, MASK = {254: (4, [1])}, {254: (4, [4])}
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(
+    "page",
+    {
+        "reduced": Page(SMALL, tags=REDUCED),
+        "old tag": Page(SMALL, tags={255: (3, [2])}),
+        "DNG": Page(SMALL, tags={50706: (1, [1, 4, 0, 0])}),
+        "larger below": Page(SMALL, below=[Page(LARGE)]),
+        "sensor below": Page(LARGE, below=[Page(SMALL, photometric=32803)]),
+        "unreadable below": Page(LARGE, tags={330: (4, [10_000_000])}),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_previews_are_refused(tmp_path: Path, order: str, big: bool, page: tuple[str, Page]):
+    path = write(tmp_path / "photo.tif", tiff([page[1]], order, big))
+    with pytest.raises(UserError, match=r"photo\.tif.*preview.*develop or export"):
+        load_image(path)
+    if not (big and order == ">"):  # which Pillow cannot open
+        with Image.open(path) as opened, pytest.raises(UserError, match="preview"):
+            to_rgb(opened)
+
+
+@pytest.mark.parametrize("suffix", ["NEF", "cr2", "ARW", "dng"])
+def test_a_raw_files_name_is_enough(tmp_path: Path, suffix: str):
+    with pytest.raises(UserError, match="camera raw file by its name"):
+        load_image(write(tmp_path / f"IMG.{suffix}", tiff([Page(LARGE)])))
+
+
+def test_a_canon_file_is_refused_whatever_it_is_called(tmp_path: Path):
+    with pytest.raises(UserError, match="CR2"):
+        load_image(write(tmp_path / "photo.tif", tiff([Page(LARGE)], mark=b"CR\2\0")))
+
+
+def test_a_sensors_samples_are_named(tmp_path: Path):
+    with pytest.raises(UserError, match="sensor"):
+        load_image(write(tmp_path / "raw.tif", tiff([Page(LARGE[..., 0], photometric=32803)])))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_overviews_and_masks_are_no_pages(tmp_path: Path, order: str, big: bool):
+    after = [Page(SMALL, tags=REDUCED), Page(SMALL, tags={255: (3, [2])}), Page(SMALL[..., 0], 4, MASK)]
+    path = write(
+        tmp_path / "photo.tif", tiff([Page(LARGE, below=[Page(SMALL, tags=REDUCED)]), *after], order, big)
+    )
+    if big and order == ">":
+        with pytest.raises(UserError, match="big-endian BigTIFF"):
+            load_image(path)
+        return
+    np.testing.assert_array_equal(load_image(path), LARGE)
+    with pytest.raises(UserError, match="2 frames or pages"):
+        load_image(write(path, tiff([Page(LARGE), *after, Page(SMALL)], order, big)))
+
+
+def test_metadata_of_an_odd_type_does_not_damage_pixels(tmp_path: Path):
+    text = list(b"<x:xmpmeta/>" * 9)
+    for kind, values in ((2, [bytes([c]) for c in text]), (3, text), (4, text), (1, text), (7, text)):
+        page = Page(LARGE, tags={700: (kind, values), 34665: (4, [99_999_999]), 34853: (4, [7])})
+        path = write(tmp_path / f"xmp{kind}.tif", tiff([page]))
+        np.testing.assert_array_equal(load_image(path), LARGE, err_msg=str(kind))
+
+
+def test_orientation_beside_odd_metadata_is_applied(tmp_path: Path):
+    page = Page(LARGE, tags={700: (2, [b"x", b"y"]), 274: (3, [6])})
+    np.testing.assert_array_equal(load_image(write(tmp_path / "t.tif", tiff([page]))), np.rot90(LARGE, -1))
+
+
+def png_chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+    chunks, at = [], 8
+    while at < len(content):
+        length, kind = struct.unpack(">I4s", content[at : at + 8])
+        chunks.append((kind, content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return chunks
+
+
+def png_file(chunks: list[tuple[bytes, bytes]], wrong: bytes = b"") -> bytes:
+    body = b"".join(
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(kind + data) ^ (kind == wrong))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.fixture
+def chunks(photo) -> list[tuple[bytes, bytes]]:
+    file = io.BytesIO()
+    photo(3, 90, 70).convert("P").save(file, "PNG")
+    found = png_chunks(file.getvalue())
+    return [*found[:-1], (b"tEXt", b"Comment\0x"), (b"prVt", b"own"), found[-1]]
+
+
+@pytest.mark.parametrize("wrong", [b"IHDR", b"PLTE", b"IDAT", b"tEXt", b"prVt", b"IEND"])
+def test_a_wrong_crc_is_damage(tmp_path: Path, chunks, wrong: bytes):
+    assert load_image(write(tmp_path / "good.png", png_file(chunks))).size == (90, 70)
+    with pytest.raises(UserError, match=r"bad\.png.*truncated or damaged"):
+        load_image(write(tmp_path / "bad.png", png_file(chunks, wrong)))
+
+
+def test_what_follows_the_end_of_a_png_does_not_matter(tmp_path: Path, chunks):
+    whole = png_file(chunks)
+    for content in (whole + b"more", whole[:-12]):
+        assert load_image(write(tmp_path / "long.png", content)).size == (90, 70)
+
+
+def test_pixels_that_do_not_fit_their_adler32(tmp_path: Path, chunks):
+    data = b"".join(data for kind, data in chunks if kind == b"IDAT")
+    wrong = data[:-1] + bytes([data[-1] ^ 1])
+    content = png_file([(b"IDAT", wrong) if kind == b"IDAT" else (kind, rest) for kind, rest in chunks])
+    with pytest.raises(UserError, match="checksum"):
+        load_image(write(tmp_path / "adler.png", content))
+
+
+def test_a_png_inside_an_icon_is_checked(tmp_path: Path, photo):
+    photo(4, 64, 64).save(tmp_path / "icon.ico", sizes=[(64, 64)])
+    whole = (tmp_path / "icon.ico").read_bytes()
+    at = whole.index(b"IDAT") - 4
+    end = at + 8 + int.from_bytes(whole[at : at + 4])
+    load_image(tmp_path / "icon.ico")
+    with pytest.raises(UserError, match="IDAT"):
+        load_image(write(tmp_path / "bad.ico", whole[:end] + bytes([whole[end] ^ 1]) + whole[end + 1 :]))
+
+
+@pytest.mark.parametrize("compression", [8, 32946])
+def test_a_deflated_tiff_with_a_wrong_checksum(tmp_path: Path, compression: int):
+    strip = zlib.compress(LARGE.tobytes())
+    pages = {
+        name: Page(LARGE, tags={259: (3, [compression])}, content=content)
+        for name, content in {"good": strip, "bad": strip[:-1] + bytes([strip[-1] ^ 1])}.items()
+    }
+    good, bad = (write(tmp_path / f"{name}.tif", tiff([page])) for name, page in pages.items())
+    np.testing.assert_array_equal(load_image(good), LARGE)
+    with pytest.raises(UserError, match=r"bad\.tif.*checksum"):
+        load_image(bad)
+
+
+def test_a_small_file_that_inflates_to_much_ends_soon(tmp_path: Path):
+    bomb = zlib.compress(bytes(200 << 20), 9)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)), (b"IDAT", bomb), (b"IEND", b"")]
+    assert load_image(write(tmp_path / "bomb.png", png_file(chunks))).size == (4, 4)

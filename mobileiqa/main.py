@@ -35,6 +35,9 @@ COMMANDS = {
     "evaluate": Command("mobileiqa.evaluate", "correlations of models with the labels of a data set"),
     "train": Command("mobileiqa.train", "trains a model by a recipe"),
     "data": Command("mobileiqa.data", "lists, describes and checks data sets"),
+    "ratings": Command(
+        "mobileiqa.ratings.__main__", "fits rating models to votes; what an SRCC is worth in votes"
+    ),
     "distort": Command("mobileiqa.distort", "makes a labelled set from pristine photos"),
     "calibrate": Command("calibration.select", "chooses calibration images for INT8"),
     "audit": Command("calibration.audit", "checks a calibration set for copies, leaks and clipping"),

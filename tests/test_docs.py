@@ -34,7 +34,7 @@ def typed(text: str) -> list[list[str]]:
 
 def help_of(module: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The help of a command, or of the subcommand that `words` name."""
-    first = [words[0]] if words and module == "mobileiqa.data" else []
+    first = [words[0]] if words and module in ("mobileiqa.data", "mobileiqa.ratings") else []
     with pytest.raises(SystemExit):
         import_module(MODULES[module]).main([*first, "--help"])
     return capsys.readouterr().out

@@ -1,5 +1,6 @@
 # make convert   set up, convert the default model to FP16, print the parity report
 # make test      set up, run the linter and the default tests
+# make fuzz      altered input for every command: MINUTES=3 SEED=1 KINDS="images flatbuffers"
 # The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, phone, executorch.
 
 VENV := .venv
@@ -12,7 +13,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow lint onnx2tf legacy-runtime arm phone executorch backbone reference subjects peers clean
+.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch backbone reference subjects peers clean
 
 setup: $(STAMP)
 
@@ -35,6 +36,12 @@ test: lint
 
 test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow --durations=15
+
+# Exit 1: a command broke one of its own rules; tools/fuzz/oracles.py has them, out/fuzz/ the cases.
+MINUTES := 3
+SEED := 1
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.fuzz --minutes $(MINUTES) --seed $(SEED) $(if $(KINDS),--kinds $(KINDS))
 
 onnx2tf: $(STAMP)
 	$(BIN)/python -m tools.make_env onnx2tf

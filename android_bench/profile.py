@@ -11,7 +11,9 @@ Exit 0: profiled. 1: the runtime refused the file or crashed. 2: the user's inpu
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from android_bench.host import choose_cpus, this_machine
 from android_bench.parts import HELP, OPTION, labelled, read_part
 from android_bench.process import ask
 from android_bench.stats import summarize
+from android_bench.tflite_file import with_fixed_sizes
 from mobileiqa import cli
 
 CHILD = Path(__file__).with_name("profile_child.py")
@@ -133,12 +136,12 @@ def profile(path: Path | str, config: BenchConfig, signature: str | None = None)
     }
     request = {
         "mode": "profile",
-        "model": str(part.file.path),
         "signature": part.asked,
         "cpus": cpus,
         **asked,
     }
-    answer = ask([sys.executable], request, script=CHILD)
+    with _fixed(part.file.path) as model:
+        answer = ask([sys.executable], {**request, "model": str(model)}, script=CHILD)
     operators = _operators(str(path), answer["events"])
     if config.use_xnnpack != any(operator.partition is not None for operator in operators):
         words = "took no part of it; profile the built-in kernels (--no-xnnpack)"
@@ -153,6 +156,19 @@ def profile(path: Path | str, config: BenchConfig, signature: str | None = None)
         profiled_ms=tuple(answer["profiled_ms"]),
         operators=operators,
     )
+
+
+@contextmanager
+def _fixed(path: Path) -> Iterator[Path]:
+    """The file; one with dynamic sizes as a temporary copy at the sizes in it, which LiteRT's profiler needs."""
+    content = with_fixed_sizes(path)
+    if content is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(content)
+        yield copy
 
 
 def _operators(file: str, runs: Sequence[Sequence[Sequence[Any]]]) -> tuple[Operator, ...]:

@@ -27,7 +27,9 @@ Handle = ctypes.c_void_p
 CPU = 1  # kLiteRtHwAcceleratorCpu
 WRITE = 1  # kLiteRtTensorBufferLockModeWrite
 BUILT_IN, DELEGATED = 2, 8  # the event types that stand for operators
-FLOAT32, EIGHT_BITS = 1, (3, 9)  # kLiteRtElementTypeFloat32; UInt8 and Int8
+# LiteRtElementType -> numpy's name, of those that can be filled; the rest are strings and types narrower than a byte.
+ELEMENTS = {1: "float32", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 10: "float16",
+            11: "float64", 13: "uint64", 16: "uint32", 17: "uint16"}  # fmt: skip
 TYPE_BYTES = 256  # more than LiteRtRankedTensorType has; it is only handed from one call to the next
 NO_DESTRUCTOR = ctypes.CFUNCTYPE(None, Handle)(lambda payload: None)
 
@@ -169,8 +171,8 @@ def tensor_types(library: Library, signature: Any, side: str) -> list[Any]:
         tensor = library.new(f"GetSignature{side}TensorByIndex", signature, _size(index))
         kind = ctypes.create_string_buffer(TYPE_BYTES)
         library("GetRankedTensorType", tensor, kind)
-        if side == "Input" and element(kind) not in (FLOAT32, *EIGHT_BITS):
-            raise ValueError(f"input {index} is neither float32 nor uint8 nor int8")
+        if side == "Input" and element(kind) not in ELEMENTS:
+            raise ValueError(f"input {index} is of a type that the profiler cannot fill, as strings are")
         made.append(kind)
     return made
 
@@ -194,17 +196,19 @@ def buffers(
 
 
 def fill_random(library: Library, buffer: int, kind: int, seed: int) -> None:
-    """Standard normal float32 values, 8-bit ones over their whole range, as child.py's."""
+    """Normal real numbers, 8-bit ones over their whole range, others 0 or 1: as child.py's."""
     import numpy as np
 
     size, address = library.count("GetTensorBufferPackedSize", Handle(buffer)), Handle()
     library("LockTensorBuffer", Handle(buffer), ctypes.byref(address), WRITE)
     content = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,))
-    generator = np.random.default_rng(seed)
-    if kind == FLOAT32:
-        generator.standard_normal(out=content.view(np.float32), dtype=np.float32)
-    else:
+    values, generator = content.view(ELEMENTS[kind]), np.random.default_rng(seed)
+    if values.dtype.kind == "f":
+        values[:] = generator.standard_normal(values.size, dtype=np.float32)
+    elif values.dtype.itemsize == 1 and values.dtype.kind in "iu":
         content[:] = np.frombuffer(generator.bytes(size), np.uint8)
+    else:
+        values[:] = generator.integers(0, 2, values.size)
     library("UnlockTensorBuffer", Handle(buffer))
 
 

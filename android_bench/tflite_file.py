@@ -3,8 +3,8 @@
 A flatbuffer is a few offsets: a reader for the six tables needed here is shorter than a dependency, and it
 tells a truncated file from a good one before a process is started for it. Field numbers are those of
 schema.fbs (Model: subgraphs 2, buffers 4, metadata 6, signature_defs 7; SubGraph: tensors 0, inputs 1;
-Tensor: shape 0, type 1; Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1; SignatureDef: key 2,
-subgraph_index 4).
+Tensor: shape 0, type 1, shape_signature 7; Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1;
+SignatureDef: key 2, subgraph_index 4).
 """
 
 import json
@@ -22,13 +22,21 @@ IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
 CONVERTED_AS = "mobileiqa"  # where `convert.tflite` writes the model's spec and the file's precision
 # TensorType -> numpy's name.
-TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
+TYPES = {
+    0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "bytes", 6: "bool", 7: "int16", 8: "complex64",
+    9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 15: "uint32", 16: "uint16",
+}  # fmt: skip
 SIGNATURE_NAME = re.compile(r"[\w./:-]{1,256}")  # words: they stand in tables, file names and commands
+MAX_TABLES = 1 << 20  # of a vector: a damaged count would be read for minutes
+MAX_SUBGRAPHS = 4096
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA, _MODEL_SIGNATURES = 2, 4, 6, 7
-_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE, _TENSOR_TYPE = 0, 1, 0, 1
+_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_SHAPE_SIGNATURE = 0, 1, 0, 1, 7
 _SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 2, 4
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
+
+
+Bytes = mmap.mmap | bytearray
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,35 @@ def read(path: Path | str) -> TfliteFile:
             try:
                 marks, signatures = _metadata(data), _signatures(data)
             except (struct.error, UnicodeDecodeError) as error:
-                raise InputError(
-                    f"a whole TFLite model in {path}",
-                    f"{len(data)} damaged bytes: {error}",
-                    "copy or convert the file again",
-                ) from error
+                raise _damaged(path, len(data), error) from error
             capable = b"fp16" in marks.get(REDUCED_PRECISION, b"")
             return TfliteFile(path, integrity.sha256(path), len(data), capable, signatures, _precision(marks))
+
+
+def with_fixed_sizes(path: Path | str) -> bytes | None:
+    """The file with every dynamic size (-1) made the one in its tensor's shape; None for a file without any.
+
+    Raises InputError for a damaged file.
+    """
+    content, changed = bytearray(Path(path).read_bytes()), False
+    try:
+        for graph in _tables(content, _follow(content, 0), _MODEL_SUBGRAPHS):
+            for tensor in _tables(content, graph, _SUBGRAPH_TENSORS):
+                sizes = _integers(content, tensor, _TENSOR_SHAPE_SIGNATURE)
+                shape = _integers(content, tensor, _TENSOR_SHAPE)
+                if len(sizes) == len(shape) and min(sizes, default=0) < 0:
+                    start, _ = _vector(content, _field(content, tensor, _TENSOR_SHAPE_SIGNATURE), item=4)
+                    struct.pack_into(f"<{len(shape)}i", content, start, *shape)
+                    changed = True
+    except struct.error as error:
+        raise _damaged(Path(path), len(content), error) from error
+    return bytes(content) if changed else None
+
+
+def _damaged(path: Path, size: int, error: Exception) -> InputError:
+    return InputError(
+        f"a whole TFLite model in {path}", f"{size} damaged bytes: {error}", "copy or convert the file again"
+    )
 
 
 def _precision(marks: dict[str, bytes]) -> str:
@@ -111,10 +141,13 @@ def _precision(marks: dict[str, bytes]) -> str:
     return precision if isinstance(precision, str) else ""
 
 
-def _signatures(data: mmap.mmap) -> tuple[Signature, ...]:
+def _signatures(data: Bytes) -> tuple[Signature, ...]:
     """The file's signatures; the first subgraph in a file without any."""
     model = _follow(data, 0)
-    graphs = [_inputs(data, graph) for graph in _tables(data, model, _MODEL_SUBGRAPHS)]
+    tables = list(_tables(data, model, _MODEL_SUBGRAPHS))
+    if len(tables) > MAX_SUBGRAPHS:
+        raise struct.error(f"{len(tables)} subgraphs, more than {MAX_SUBGRAPHS}")
+    graphs = [_inputs(data, graph) for graph in tables]
     found = []
     for table in _tables(data, model, _MODEL_SIGNATURES):
         name_at, index_at = _field(data, table, _SIGNATURE_KEY), _field(data, table, _SIGNATURE_SUBGRAPH)
@@ -137,7 +170,7 @@ def _word(name: str) -> str:
     return name
 
 
-def _inputs(data: mmap.mmap, graph: int) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+def _inputs(data: Bytes, graph: int) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """Types and shapes of a subgraph's inputs."""
     tensors = list(_tables(data, graph, _SUBGRAPH_TENSORS))
     inputs = [tensors[i] for i in _integers(data, graph, _SUBGRAPH_INPUTS) if 0 <= i < len(tensors)]
@@ -146,7 +179,7 @@ def _inputs(data: mmap.mmap, graph: int) -> tuple[tuple[str, ...], tuple[tuple[i
     return tuple(TYPES.get(kind, f"type {kind}") for kind in types), shapes
 
 
-def _integers(data: mmap.mmap, table: int, field: int) -> tuple[int, ...]:
+def _integers(data: Bytes, table: int, field: int) -> tuple[int, ...]:
     """The 32-bit numbers of a vector field; () when it is absent."""
     at = _field(data, table, field)
     if not at:
@@ -155,7 +188,7 @@ def _integers(data: mmap.mmap, table: int, field: int) -> tuple[int, ...]:
     return struct.unpack_from(f"<{count}i", data, start)
 
 
-def _metadata(data: mmap.mmap) -> dict[str, bytes]:
+def _metadata(data: Bytes) -> dict[str, bytes]:
     """Metadata entries by name; walks every buffer on the way, so that a truncated file is noticed."""
     model = _follow(data, 0)
     buffers = [_buffer(data, table) for table in _tables(data, model, _MODEL_BUFFERS)]
@@ -170,7 +203,7 @@ def _metadata(data: mmap.mmap) -> dict[str, bytes]:
     return entries
 
 
-def _buffer(data: mmap.mmap, table: int) -> tuple[int, int]:
+def _buffer(data: Bytes, table: int) -> tuple[int, int]:
     """(start, length) of a buffer's content: inline, or behind the flatbuffer in files beyond 2 GB."""
     inline = _field(data, table, _BUFFER_DATA)
     if inline:
@@ -182,16 +215,18 @@ def _buffer(data: mmap.mmap, table: int) -> tuple[int, int]:
     return _inside(data, start, length)
 
 
-def _tables(data: mmap.mmap, table: int, field: int) -> Iterator[int]:
+def _tables(data: Bytes, table: int, field: int) -> Iterator[int]:
     """Positions of the tables in a vector field."""
     at = _field(data, table, field)
     if at:
         start, count = _vector(data, at, item=4)
+        if count > MAX_TABLES:
+            raise struct.error(f"{count} tables in one vector, more than {MAX_TABLES}")
         for index in range(count):
             yield _follow(data, start + 4 * index)
 
 
-def _field(data: mmap.mmap, table: int, index: int) -> int:
+def _field(data: Bytes, table: int, index: int) -> int:
     """Position of a table's field; 0 when the field is absent."""
     vtable = table - _read(data, "<i", table)
     slot = 4 + 2 * index
@@ -199,7 +234,7 @@ def _field(data: mmap.mmap, table: int, index: int) -> int:
     return table + offset if offset else 0
 
 
-def _vector(data: mmap.mmap, at: int, item: int = 1) -> tuple[int, int]:
+def _vector(data: Bytes, at: int, item: int = 1) -> tuple[int, int]:
     """(start, count) of the vector or string that the field at `at` points to."""
     vector = _follow(data, at)
     count = _read(data, "<I", vector)
@@ -207,16 +242,16 @@ def _vector(data: mmap.mmap, at: int, item: int = 1) -> tuple[int, int]:
     return vector + 4, count
 
 
-def _follow(data: mmap.mmap, at: int) -> int:
+def _follow(data: Bytes, at: int) -> int:
     return at + _read(data, "<I", at)
 
 
-def _read(data: mmap.mmap, layout: str, at: int) -> int:
+def _read(data: Bytes, layout: str, at: int) -> int:
     _inside(data, at, struct.calcsize(layout))
     return struct.unpack_from(layout, data, at)[0]
 
 
-def _inside(data: mmap.mmap, start: int, length: int) -> tuple[int, int]:
+def _inside(data: Bytes, start: int, length: int) -> tuple[int, int]:
     if start < 0 or start + length > len(data):
         raise struct.error(f"{length} bytes at {start} are beyond the end")
     return start, length

@@ -107,7 +107,7 @@ def test_the_picture_shows_every_operator_and_what_was_not_delegated(split):
 
 
 @pytest.mark.slow
-def test_refuses_inputs_that_are_no_float32(folder):
+def test_whole_numbers_are_0_and_1(folder):
     import litert_torch
     import torch
 
@@ -117,8 +117,7 @@ def test_refuses_inputs_that_are_no_float32(folder):
 
     path = folder / "integers.tflite"
     litert_torch.convert(Double(), (torch.zeros(1, 4, dtype=torch.int32),)).export(str(path))
-    with pytest.raises(RunError, match="input 0 is neither float32 nor uint8 nor int8"):
-        profile(path, CONFIG)
+    assert len(profile(path, CONFIG).operators) >= 1
 
 
 def test_times_are_medians_over_the_runs():

@@ -21,6 +21,7 @@ from android_bench.errors import InputError, exit_code
 from android_bench.parts import HELP, OPTION, labelled, read_parts
 from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
 from mobileiqa import cli
+from mobileiqa.text import printable
 
 SCHEMA = 1
 EXAMPLE = "python -m android_bench.arm_counts fp32.tflite fp16.tflite --cpu cortex-a76 --baseline main.json"
@@ -126,7 +127,9 @@ def table(rows: Sequence[Counted]) -> str:
     """Aligned columns for people, one row per signature of each file and CPU; millions."""
     lines = [["file", "cpu", *HEADS.values()]]
     for row in rows:
-        lines.append([_name(row), row.cpu, *(f"{row.counts[kind] / 1e6:,.2f}" for kind in HEADS)])
+        lines.append(
+            [printable(_name(row)), printable(row.cpu), *(f"{row.counts[kind] / 1e6:,.2f}" for kind in HEADS)]
+        )
     first, second, *rest = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
         "  ".join([line[0].ljust(first), line[1].ljust(second), *map(str.rjust, line[2:], rest)])

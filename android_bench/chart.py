@@ -8,10 +8,10 @@ Colours are the page's CSS variables (--ink, --line, --paper, --c0 to --c5), so 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from android_bench.gate import Row, Verdict
 from android_bench.results import Entry
+from mobileiqa.text import escape
 
 # Okabe and Ito's colours, which people with colour-blind eyes can tell apart, less yellow: (light, dark) page.
 COLORS = (

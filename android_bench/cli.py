@@ -19,6 +19,7 @@ from android_bench.host import measure
 from android_bench.parts import HELP, OPTION, read_parts
 from android_bench.tflite_file import takes
 from mobileiqa import cli
+from mobileiqa.text import printable
 
 EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
 COLUMNS = (
@@ -201,7 +202,7 @@ def table(results: Sequence[BenchResult]) -> str:
     for result in results:
         figures = result.summary()
         inputs = takes(result.input_types, result.input_shapes)
-        rows.append([result.name, inputs, *(f"{figures[name]:.2f}" for name in COLUMNS)])
+        rows.append([printable(result.name), inputs, *(f"{figures[name]:.2f}" for name in COLUMNS)])
     first, second, *rest = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
         "  ".join([row[0].ljust(first), row[1].ljust(second), *map(str.rjust, row[2:], rest)]) for row in rows

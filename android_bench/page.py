@@ -5,13 +5,13 @@ beside the values, the picture is drawn for that width, and colours follow the r
 """
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 from android_bench.chart import COLORS, Series, series, svg
 from android_bench.gate import ALPHA, FAILING, Row, Verdict, passed
 from android_bench.report import FIGURES, describe, figures, names, shown, speed_text
 from android_bench.results import Entry
+from mobileiqa.text import escape, printable
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #17212b; --soft: #5a6773; --line: #d5dce2;
@@ -165,7 +165,7 @@ def _settings(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _setting(entry: Entry) -> str:
-    name = Path(entry.json).name
+    name = printable(Path(entry.json).name)
     if not entry.measured:
         return f"{name}: by hand, mean of {entry.runs} runs on {entry.device}"
     result = entry.measured

@@ -11,6 +11,7 @@ from typing import Any
 
 from android_bench.errors import InputError
 from android_bench.tflite_file import Signature, TfliteFile, read
+from mobileiqa.text import printable
 
 SERVING_DEFAULT = "serving_default"  # what converters call a file's only signature
 OPTION = "--signature"
@@ -42,7 +43,7 @@ class Part:
     def identity(self) -> dict[str, Any]:
         """The fields of a result that say what ran, JSON-ready."""
         return {
-            "file": str(self.file.path),
+            "file": printable(str(self.file.path)),
             "artifact_sha256": self.file.sha256,
             "size_bytes": self.file.size_bytes,
             "fp16_capable": self.file.fp16_capable,

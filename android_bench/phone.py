@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from android_bench.adb import Device, last_words, shell
 from android_bench.config import Condition
 from android_bench.errors import InputError, RunError
+from mobileiqa.text import printable
 
 HOT_C = 40.0  # of the battery: phones slow down above it, and some below
 THERMAL = (
@@ -69,7 +70,7 @@ def describe(device: Device) -> Phone:
     """Asks the phone; raises RunError when it does not say which CPUs and instruction sets it has."""
     code, said = shell(device, PROBE)
     told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    told = {name: value.strip() for name, value in told.items()}
+    told = {name: printable(value.strip()) for name, value in told.items()}
     cores = tuple(_core(name, told[name]) for name in told if re.fullmatch(r"cpu\d+", name))
     abis = told.get("ro.product.cpu.abilist") or told.get("ro.product.cpu.abi", "")
     if code or not cores or not abis:

@@ -6,6 +6,7 @@ from typing import Any
 
 from android_bench.chart import COLORS, Axes, Series, axes_of
 from android_bench.errors import InputError
+from mobileiqa.text import plot_text
 
 
 def png(drawn: Sequence[Series]) -> bytes:
@@ -47,7 +48,7 @@ def _curve(plot: Any, one: Series, color: str) -> None:
         [p.megapixels for p in points],
         [p.ms for p in points],
         yerr=None if by_hand else sides,
-        label=one.label,
+        label=plot_text(one.label),
         color=color,
         linestyle="--" if by_hand else "-",
         marker="o",

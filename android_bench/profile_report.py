@@ -5,11 +5,11 @@ wide as its time. Colour is the kind; hatching says that LiteRT's own kernel ran
 """
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from android_bench.chart import COLORS
 from android_bench.tflite_file import takes
+from mobileiqa.text import escape, printable
 
 if TYPE_CHECKING:
     from android_bench.profile import Kind, Profile
@@ -50,6 +50,7 @@ def _percent(share: float) -> str:
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
     """Two columns of words, then figures."""
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

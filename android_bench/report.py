@@ -1,7 +1,5 @@
 """Rows as tables: aligned text for a terminal, CSV, JSON, and JUnit XML for continuous integration."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,8 @@ from xml.etree import ElementTree
 
 from android_bench.gate import FAILING, JUDGED, Row, Verdict
 from android_bench.results import Entry
+from mobileiqa.text import csv_text as csv_of
+from mobileiqa.text import printable
 
 # Column -> heading of the text and HTML tables; times in ms, MB = 10^6 bytes.
 FIGURES = {
@@ -31,7 +31,7 @@ def names(entries: Sequence[Entry]) -> list[str]:
 
 
 def _mark(entry: Entry) -> str:
-    stem = Path(entry.json).stem
+    stem = printable(Path(entry.json).stem)
     return f"{stem} {entry.measured.artifact_sha256[:6]}" if entry.measured else stem
 
 
@@ -84,7 +84,7 @@ def _record(row: Row, name: str) -> dict[str, Any]:
 
 def describe(entry: Entry) -> str:
     """Model, size, precision and the file that it was read from."""
-    return f"{entry.model} {entry.size} {entry.precision} ({Path(entry.json).name})"
+    return f"{entry.model} {entry.size} {entry.precision} ({printable(Path(entry.json).name)})"
 
 
 def speed_text(row: Row) -> str:
@@ -127,11 +127,7 @@ def text_table(rows: Sequence[Row]) -> str:
 def csv_text(rows: Sequence[Row]) -> str:
     """`records` as CSV with a header; empty cells where nothing is known."""
     found = records(rows)
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(found[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return out.getvalue()
+    return csv_of([list(found[0]), *(list(record.values()) for record in found)])
 
 
 def junit(rows: Sequence[Row], max_slowdown: float) -> bytes:

@@ -22,6 +22,7 @@ from calibration.tables import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
+from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS
 
 PROG = "python -m calibration.audit"
@@ -127,7 +128,7 @@ def _lines(report: Audit) -> list[str]:
     ]
     gates = [f"{f.gate:<{width}}  {f.status:<11}  {f.detail}" for f in report.findings]
     verdict = f"FAIL: {', '.join(report.failed)}" if report.failed else "passed"
-    return [*lines, "", *gates, "", verdict]
+    return [printable(line) for line in [*lines, "", *gates, "", verdict]]
 
 
 def _most_saturated(photos: Sequence[Photo]) -> list[Photo]:

@@ -29,6 +29,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.outputs import entries
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
+from mobileiqa.text import printable
 
 PROG = "python -m calibration.select"
 SHOWN = 10  # of the images that were left out
@@ -225,9 +226,9 @@ def _show(selection: Selection, out: Path) -> None:
             f"{len(chosen.images)} images are few: {ADVISED} or more are advised, {FEWEST} are needed"
         )
     for line in coverage_lines(chosen.coverage, selection.candidates):
-        cli.say(line)
+        cli.say(printable(line))
     for line in _first([f"left out: {match}" for match in selection.left_out]) + warnings:
-        cli.say(line)
+        cli.say(printable(line))
     cli.emit(
         {
             "out": str(out / MANIFEST),

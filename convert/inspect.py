@@ -20,6 +20,7 @@ from convert.memory import macs, parameters, peak, values
 from convert.subgraphs import check
 from mobileiqa.cli import emit, parser, run, say
 from mobileiqa.integrity import verify
+from mobileiqa.text import printable
 
 FP16_ARITHMETIC = "fp16accfp16"
 SHOWN_TENSORS = 5
@@ -144,7 +145,7 @@ def inspect_each(graphs: Sequence[Graph]) -> list[dict[str, Any]]:
 
 def table(found: dict[str, Any]) -> list[str]:
     """The lines for people."""
-    return [
+    lines = [
         *(f"!! {warning}" for warning in found["warnings"]),
         *_head(found),
         "",
@@ -155,6 +156,7 @@ def table(found: dict[str, Any]) -> list[str]:
         *_signatures(found),
         *_checked(found),
     ]
+    return [printable(line) for line in lines]
 
 
 def _head(found: dict[str, Any]) -> list[str]:

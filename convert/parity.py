@@ -16,6 +16,7 @@ from convert.source import resolve
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch, search_images
+from mobileiqa.text import printable
 from mobileiqa.zoo import UNTRAINED
 
 __all__ = ["check", "culprit", "main", "table"]
@@ -27,7 +28,7 @@ def table(reports: Sequence[ParityReport]) -> list[str]:
     """The reports as lines of text, one edge per line."""
     heads = ("edge", "candidate", "runtime", "n", "max_abs", "mean_abs", "bias", "SQNR dB", "SRCC", "flips",
              "worst image", "tolerance", "result")  # fmt: skip
-    rows = [heads, *(_row(report) for report in reports)]
+    rows = [heads, *(tuple(map(printable, _row(report))) for report in reports)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

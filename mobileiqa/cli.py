@@ -29,6 +29,7 @@ from mobileiqa.outputs import (
     write_json,
     write_text,
 )
+from mobileiqa.text import printable
 
 __all__ = [
     "Terminated", "atomic", "emit", "note", "parser", "progress", "refuse_existing", "refuse_existing_folder",
@@ -163,11 +164,11 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def say(text: str = "") -> None:
-    """One line of a result for people, on stdout; on stderr where stdout is an output's (`--out -`)."""
+    """One line of a result, control characters written out, on stdout; on stderr where stdout is `--out -`."""
     if claims.stdout_is_data():
         note(text)
     else:
-        print(text, flush=True)  # noqa: T201
+        print(printable(text, "\n"), flush=True)  # noqa: T201
 
 
 def note(text: str) -> None:
@@ -175,7 +176,7 @@ def note(text: str) -> None:
     if sys.stderr is None:
         return
     try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(text, "\n"), file=sys.stderr, flush=True)  # noqa: T201
     except OSError:
         _flush_or_drop(sys.stderr)
 
@@ -217,7 +218,9 @@ def _lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
 def status() -> Callable[[str], None]:
     """A function that shows what runs now: on one line of a terminal; elsewhere, as in a log, every few seconds."""
     if sys.stderr is not None and sys.stderr.isatty():
-        return lambda text: print(f"\r\033[K{text}", end="\r", file=sys.stderr, flush=True)  # noqa: T201
+        return lambda text: print(  # noqa: T201
+            f"\r\033[K{printable(text)}", end="\r", file=sys.stderr, flush=True
+        )
     due = [time.monotonic() + FIRST_LINE_S]
 
     def show(text: str) -> None:

@@ -1,6 +1,5 @@
 """An evaluation's outputs: tables for people, JSON and CSV for machines, a scatter plot."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.evaluation import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
 from mobileiqa.leakage import Leakage
 from mobileiqa.score import Scorer
+from mobileiqa.text import csv_text, plot_text, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,10 +84,10 @@ def text(compared: Comparison) -> str:
     parts = [_header(compared), _table(["", *labels], rows)]
     if compared.evaluations[0].distortions:
         parts.append(_table(["SRCC within", "images", *labels], _distortions(compared.evaluations)))
-    notes = [f"{m.label}: {m.scorer.note}" for m in compared.models if m.scorer.note]
-    notes += [leak.text(len(compared.images.samples)) for leak in compared.images.leaks]
+    notes = [f"{printable(m.label)}: {m.scorer.note}" for m in compared.models if m.scorer.note]
+    notes += [printable(leak.text(len(compared.images.samples))) for leak in compared.images.leaks]
     notes += [
-        f"{m.label}: no logistic fit: {e.fit_failure}"
+        f"{printable(m.label)}: no logistic fit: {e.fit_failure}"
         for m, e in zip(compared.models, compared.evaluations, strict=True)
         if e.fit_failure
     ]
@@ -101,7 +101,7 @@ def _header(compared: Comparison) -> str:
     if images.trained_left_out:
         left_out += f", {images.trained_left_out} trained on left out"
     side = f"{images.split} ({images.split_note})" if images.split_note else images.split
-    return (
+    return printable(
         f"{data.name}, {side}: {len(images.samples)} images{left_out}; "
         f"{data.score_name} {low:g}..{high:g} brought to 0..1; "
         f"[95 % interval of {RESAMPLES} resamples of {_resampled(images)}]"
@@ -138,10 +138,11 @@ def _figure(value: float | None) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns two blanks apart, the first to the left, the rest to the right."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in (header, *rows)
+        for row in cells
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -218,11 +219,7 @@ def summary(compared: Comparison, out: Path | None) -> dict[str, Any]:
 def write(compared: Comparison, folder: Path) -> None:
     """Writes FILES into `folder`, each atomically."""
     cli.write_json(folder / FILES[0], as_json(compared))
-    with (
-        cli.atomic(folder / FILES[1]) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows(_rows(compared))
+    cli.write_text(folder / FILES[1], csv_text(_rows(compared)))
     with cli.atomic(folder / FILES[2]) as temporary:
         _scatter(compared, temporary)
 
@@ -263,9 +260,9 @@ def _panel(axes: "Axes", compared: Comparison, index: int) -> None:
         axes.plot(scores[order], evaluation.fitted[order], color="black", linewidth=1)
     found = evaluation.metrics
     axes.set_title(
-        f"{compared.models[index].label}\nSRCC {found['srcc'].value:.4f}, PLCC {found['plcc'].value:.4f}",
+        f"{plot_text(compared.models[index].label)}\nSRCC {found['srcc'].value:.4f}, PLCC {found['plcc'].value:.4f}",
         fontsize=9,
     )
     axes.set_xlabel("score")
-    axes.set_ylabel(compared.images.dataset.score_name)
+    axes.set_ylabel(plot_text(compared.images.dataset.score_name))
     axes.grid(alpha=0.3)

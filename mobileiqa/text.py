@@ -7,10 +7,10 @@ Nothing is imported beyond the standard library: every package may use this.
 """
 
 import csv
+import html
 import io
 import re
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -23,8 +23,8 @@ def printable(text: str, keep: str = "") -> str:
     r"""`text` with every character that is not seen as itself written out: ESC as \x1b, line feed as \n.
 
     That is all of Unicode's control, format (also those that turn the direction of writing round), separator,
-    surrogate, private and unassigned characters, but the blank and those in `keep`. A byte that is no UTF-8, which
-    Python keeps as a surrogate, is written as that byte: \xff. For tables, notes, logs and errors.
+    surrogate, private and unassigned characters, but the blank and those in `keep`. A byte that is no UTF-8 is
+    written as in JSON and CSV: \udcff. For tables, notes, logs and errors.
     """
     if text.isprintable():
         return text
@@ -38,14 +38,12 @@ def _escaped(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte
-        return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def markup(text: str, keep: str = "") -> str:
+def escape(text: str, keep: str = "") -> str:
     """`text` for an element or a quoted attribute of HTML, SVG or XML; what XML forbids is written out."""
-    return escape(printable(text, keep))
+    return html.escape(printable(text, keep))
 
 
 def plot_text(text: str) -> str:

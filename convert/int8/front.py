@@ -14,6 +14,7 @@ from convert.compare import TOLERANCES
 from convert.int8.latency import Timing
 from convert.int8.recipe import Recipe
 from mobileiqa.errors import UserError
+from mobileiqa.text import plot_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,8 @@ def draw(rows: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, titl
     )
     untimed = len(rows) - len(drawn)
     figure.suptitle(
-        title + (f"; {untimed} slower ones outside the budget not timed" if untimed else ""), fontsize=9
+        plot_text(title) + (f"; {untimed} slower ones outside the budget not timed" if untimed else ""),
+        fontsize=9,
     )
     figure.savefig(path, format="png", dpi=120)
 
@@ -199,7 +201,9 @@ def _panel(axes: "Axes", points: Sequence[tuple[float, float, Mapping[str, Any]]
             axes.scatter(
                 x, y, s=190, marker="*", facecolor="none", edgecolor="black", label="chosen", zorder=3
             )
-            axes.annotate(row["name"], (x, y), xytext=(6, 8), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                plot_text(row["name"]), (x, y), xytext=(6, 8), textcoords="offset points", fontsize=7
+            )
     best, steps = math.inf, []
     for x, y, _ in sorted(points, key=lambda p: p[:2]):
         if y < best:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convert.int8.layers import Layer, LayerTable
 from convert.int8.report import Report
 from mobileiqa import cli
+from mobileiqa.text import plot_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +33,10 @@ def scatter(report: Report, path: Path) -> None:
         axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
         axes.scatter(report.scores[0], scores, s=8, alpha=0.6, linewidths=0)
         known = file.agreement.correlations.get("srcc")
-        axes.set_title(f"{file.label}\nSRCC {known.value:.4f}" if known else file.label, fontsize=9)
+        label = plot_text(file.label)
+        axes.set_title(f"{label}\nSRCC {known.value:.4f}" if known else label, fontsize=9)
         axes.set_xlabel("FP32 score")
-        axes.set_ylabel(f"{file.precision} score")
+        axes.set_ylabel(plot_text(f"{file.precision} score"))
         axes.grid(alpha=0.3)
     _save(figure, path)
 
@@ -48,7 +50,7 @@ def along_the_graph(report: Report, path: Path) -> None:
     for axes, file in zip(figure.subplots(len(files), 1, squeeze=False)[:, 0], files, strict=True):
         assert file.layers
         _sqnr_panel(axes, file.layers)
-        axes.set_title(file.label, fontsize=9)
+        axes.set_title(plot_text(file.label), fontsize=9)
     _save(figure, path)
 
 
@@ -59,7 +61,7 @@ def _sqnr_panel(axes: "Axes", table: LayerTable) -> None:
         some = [x for x in known if x.dtype.startswith("float") == (name == "float")]
         axes.scatter([x.index for x in some], [x.sqnr_db for x in some], s=14, color=colour, label=name)
     for layer in _apart([x for x in table.worst_first() if x.sqnr_db is not None]):
-        name = f"{layer.operator} {layer.index}"
+        name = plot_text(f"{layer.operator} {layer.index}")
         axes.annotate(
             name, (layer.index, layer.sqnr_db or 0), (4, -3), textcoords="offset points", fontsize=7
         )

@@ -1,6 +1,5 @@
 """The accuracy report of converted files as data: JSON and CSV for machines. For people: tables.py, pictures.py."""
 
-import csv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from convert.int8.gates import Verdict, failed
 from convert.int8.layers import Layer, LayerTable
 from mobileiqa import cli
 from mobileiqa.evaluation import RESAMPLES
+from mobileiqa.text import csv_text
 
 SCHEMA = 1
 FILES = ("accuracy.json", "scores.csv", "scatter.png", "layers.png")  # in the order in which they are written
@@ -148,11 +148,7 @@ def write(report: Report, folder: Path) -> None:
     from convert.int8 import pictures
 
     cli.write_json(folder / FILES[0], as_json(report))
-    with (
-        cli.atomic(folder / FILES[1]) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows(_score_rows(report))
+    cli.write_text(folder / FILES[1], csv_text(_score_rows(report)))
     pictures.scatter(report, folder / FILES[2])
     if any(file.layers for file in report.files):
         pictures.along_the_graph(report, folder / FILES[3])

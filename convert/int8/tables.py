@@ -6,6 +6,7 @@ from convert.int8.accuracy import RANKED, Labelled
 from convert.int8.layers import Layer, LayerTable
 from convert.int8.report import FileReport, Latency, Report
 from mobileiqa.evaluation import RESAMPLES
+from mobileiqa.text import printable
 
 SHOWN_LAYERS = 8
 
@@ -17,9 +18,9 @@ def text(report: Report) -> str:
         f"[95 % interval of {RESAMPLES} resamples of {report.resampled}]"
     )
     rows = [row for row in _rows(report) if set(row[1:]) != {"-"}]
-    parts = [header, table(["", f"FP32: {report.fp32}", *(f.label for f in report.files)], rows)]
+    parts = [printable(header), table(["", f"FP32: {report.fp32}", *(f.label for f in report.files)], rows)]
     parts += ["\n".join(_details(file)) for file in report.files]
-    return "\n\n".join([*parts, "\n".join(report.notes)] if report.notes else parts)
+    return "\n\n".join([*parts, "\n".join(map(printable, report.notes))] if report.notes else parts)
 
 
 def _rows(report: Report) -> list[list[str]]:
@@ -87,13 +88,13 @@ def _percent(value: float | None) -> str:
 def _details(file: FileReport) -> list[str]:
     """A candidate's worst images, its worst layers, its gates."""
     agreement = file.agreement
-    lines = [f"{file.label} ({file.precision}){', ' + file.note if file.note else ''}"]
+    lines = [printable(f"{file.label} ({file.precision}){', ' + file.note if file.note else ''}")]
     if agreement.worst:
         worst = [[f"  {w.image}", f"{w.fp32:.4f}", f"{w.candidate:.4f}"] for w in agreement.worst]
         lines += [table(["  largest shifts", "FP32", "here"], worst)]
     if file.layers:
         lines += [_layer_table(file.layers)]
-    return [*lines, *(f"  {verdict}" for verdict in file.verdicts)]
+    return [*lines, *(printable(f"  {verdict}") for verdict in file.verdicts)]
 
 
 def _layer_table(layers: LayerTable) -> str:
@@ -119,8 +120,9 @@ def _db(layer: Layer) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns two blanks apart, all to the left."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
+        for row in cells
     )

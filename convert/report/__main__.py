@@ -17,6 +17,7 @@ from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_search import NOTHING_SEARCHED
 from mobileiqa.spec import from_json
+from mobileiqa.text import printable
 
 PROG = "convert.report"
 
@@ -56,7 +57,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with cli.atomic(arguments.out) as temporary:
         temporary.write_text(page(content), encoding="utf-8")
     for file in content.files:
-        cli.say(f"{file.label} ({file.precision}): {'; '.join(content.problems(file)) or 'nothing wrong'}")
+        cli.say(
+            f"{printable(file.label)} ({file.precision}): {'; '.join(content.problems(file)) or 'nothing wrong'}"
+        )
     if not images:
         cli.say("no images were named, so no score was compared")
     search = images.search if images else NOTHING_SEARCHED

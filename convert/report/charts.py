@@ -6,7 +6,6 @@ Points are one path of dots each, so that thousands of images stay a small file.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from convert.delegation import Forecast
 from convert.int8.layers import LayerTable
 from convert.int8.pictures import HIGHEST_DB
+from mobileiqa.text import escape
 
 Values = NDArray[np.float64]
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
 from convert.delegation import Forecast, forecast
@@ -14,6 +13,7 @@ from convert.report.bench import Cost
 from convert.report.content import Content
 from convert.report.files import File
 from convert.report.markup import breakable, number, paragraph, table, verdict
+from mobileiqa.text import escape
 
 LAYERS = 8  # worst ones in a table
 PARTITIONS = 8  # the first ones in a table
@@ -110,7 +110,14 @@ def _layer(layer: Layer) -> list[str]:
     else:
         found = f"{layer.sqnr_db:.1f}{' *' if layer.scaled else ''}"
     name = escape(layer.name[-40:])
-    return [escape(layer.operator), found, number(layer.plain_db, ".1f"), str(layer.index), layer.dtype, name]
+    return [
+        escape(layer.operator),
+        found,
+        number(layer.plain_db, ".1f"),
+        str(layer.index),
+        escape(layer.dtype),
+        name,
+    ]
 
 
 def delegation(content: Content) -> Iterator[str]:

@@ -4,7 +4,6 @@ A file of another origin, and one that takes a camera's bytes (convert.delivery)
 scores: it is left out, and the page says so.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from convert.int8.layers import precision
 from mobileiqa import integrity
 from mobileiqa.errors import UserError
 from mobileiqa.integrity import sha256
+from mobileiqa.typed_json import decode, parse_object
 
+_SIDECAR = "convert again, or remove it"
 ORDER = ("fp32", "fp16", "int8")  # by cost of an inference, most first
 
 
@@ -139,31 +140,29 @@ def _origin(path: Path) -> Origin | None:
     beside = sidecar_path(path)
     if not beside.is_file():
         return None
+    source = f"the sidecar {beside.name}"
+    content = parse_object(beside.read_bytes(), source, _SIDECAR)
     try:
-        return _read(json.loads(beside.read_text(encoding="utf-8")))
+        return decode(Origin, _origin_fields(content), source, _SIDECAR)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"a sidecar as convert writes it at {beside}",
-            f"{type(error).__name__}: {error}",
-            "convert again, or remove it",
-        ) from error
+        if isinstance(error, UserError):
+            raise
+        found = f"{type(error).__name__}: {error}"
+        raise UserError(f"a sidecar as convert writes it at {beside}", found, _SIDECAR) from error
 
 
-def _read(content: dict[str, Any]) -> Origin:
+def _origin_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """Of a sidecar's content what the page shows, under the names of Origin's fields; their types are not checked."""
     applied = content.get("rewrites") or {}
-    return Origin(
-        command=content.get("command") or "",
-        via=content.get("via") or "",
-        calibration_sha256=content.get("calibration_sha256") or "",
-        tools=tuple((content.get("tool_versions") or {}).items()),
-        rewrites=tuple(
-            Rewrite(one["name"], one["equation"], one["sites"], tuple(one["refused"]))
-            for one in applied.get("applied", ())
-        ),
-        max_abs_error=applied.get("max_abs_error"),
-        approximations=tuple(content.get("approximations") or ()),
-        fine_tuned=fine_tuned_in_words(content.get("fine_tuned")),
-    )
+    names = ("name", "equation", "sites", "refused")
+    fields = {
+        **{name: content.get(name) or "" for name in ("command", "via", "calibration_sha256")},
+        "tools": list((content.get("tool_versions") or {}).items()),
+        "rewrites": [{name: one[name] for name in names} for one in applied.get("applied", ())],
+        "max_abs_error": applied.get("max_abs_error"),
+        "approximations": content.get("approximations") or (),
+    }
+    return {**fields, "fine_tuned": fine_tuned_in_words(content.get("fine_tuned"))}
 
 
 def _converted_files(folder: Path) -> list[Path]:

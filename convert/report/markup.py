@@ -6,7 +6,8 @@ with its first column in place. Colours follow the reader's light or dark settin
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from mobileiqa.text import escape
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """

@@ -1,7 +1,6 @@
 """The page's parts about where files come from: checkpoint, rewrites, versions, hashes, and the commands."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from html import escape
 from typing import TypeVar
 
 from convert.approximations import APPROXIMATIONS
@@ -9,6 +8,7 @@ from convert.report.content import Content
 from convert.report.files import File, Origin, Rewrite
 from convert.report.markup import code, pairs, paragraph, table
 from mobileiqa.spec import ModelSpec
+from mobileiqa.text import escape
 
 K = TypeVar("K", bound=Hashable)
 Changes = tuple[tuple[Rewrite, ...], float | None, tuple[str, ...]]
@@ -32,7 +32,8 @@ def commands(content: Content) -> Iterator[str]:
     """What to type again: each file's own command, then this page's."""
     typed = [file.origin.command for file in content.files if file.origin and file.origin.command]
     yield "<h2>Commands</h2>"
-    yield f"<pre>{escape(chr(10).join(dict.fromkeys([*typed, content.command])))}</pre>"
+    lines = map(escape, dict.fromkeys([*typed, content.command]))
+    yield f"<pre>{chr(10).join(lines)}</pre>"
 
 
 def _model(spec: ModelSpec, files: Sequence[File]) -> Iterator[tuple[str, str]]:
@@ -46,7 +47,9 @@ def _model(spec: ModelSpec, files: Sequence[File]) -> Iterator[tuple[str, str]]:
     for name in ("trained_on", "origin", "license"):
         if text := getattr(spec, name):
             yield name.replace("_", " "), escape(text)
-    for digest, labels in _alike(files, lambda file: file.graph.description.get("checkpoint_sha256") or ""):
+    for digest, labels in _alike(
+        files, lambda file: str(file.graph.description.get("checkpoint_sha256") or "")
+    ):
         what = code(digest) if digest else "none: seeded, untrained weights"
         yield f"checkpoint{_of(labels, files)}", what
 

@@ -1,11 +1,11 @@
 """The report as one HTML document: its parts in the order in which one asks."""
 
 from collections.abc import Iterator
-from html import escape
 
 from convert.report import cost, origin, scores
 from convert.report.content import Content
 from convert.report.markup import document, paragraph
+from mobileiqa.text import escape
 from mobileiqa.zoo import UNTRAINED
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from convert.report import charts
 from convert.report.markup import number, pairs, paragraph, table, verdict
 from mobileiqa.evaluation import RESAMPLES
 from mobileiqa.images import load_image
+from mobileiqa.text import escape
 
 WORST = 3  # images shown for each file
 THUMBNAIL_PX, QUALITY = 256, 80

@@ -11,6 +11,7 @@ import numpy as np
 from mobileiqa import cli
 from mobileiqa.datasets.core import SPLITS, Dataset, Sample
 from mobileiqa.images import load_image
+from mobileiqa.text import plot_text, printable
 
 BINS = 20  # of the score histogram, over 0..1
 BAR = 40  # characters of the longest bar
@@ -61,7 +62,7 @@ def as_text(summary: dict[str, Any]) -> list[str]:
     ]
     if summary["distortions"]:
         lines += ["", *_distortion_lines(summary["distortions"])]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def draw(path: Path, summary: dict[str, Any]) -> None:
@@ -76,7 +77,9 @@ def draw(path: Path, summary: dict[str, Any]) -> None:
         if sum(counts):
             share = 100 * np.array(counts) / sum(counts)
             left.stairs(share, edges, label=f"{name} ({sum(counts)})", fill=name == "train", alpha=0.7)
-    left.set(xlabel=summary["score"], ylabel="% of the side's images", title=summary["name"])
+    left.set(
+        xlabel=plot_text(summary["score"]), ylabel="% of the side's images", title=plot_text(summary["name"])
+    )
     left.legend()
     for axes in right:
         _draw_distortions(figure, axes, summary)
@@ -172,7 +175,7 @@ def _draw_distortions(figure: Any, axes: Any, summary: dict[str, Any]) -> None:
     means = np.array([[d["mean_by_level"].get(level, np.nan) for level in levels] for d in distortions])
     low, high = summary["raw_range"]
     image = axes.imshow(means, aspect="auto", vmin=low, vmax=high, cmap="viridis")
-    axes.set_yticks(range(len(distortions)), [_title(d) for d in distortions], fontsize=7)
+    axes.set_yticks(range(len(distortions)), [plot_text(_title(d)) for d in distortions], fontsize=7)
     axes.set_xticks(range(len(levels)), [level if level != "0" else "any" for level in levels])
-    axes.set(xlabel="level", title=f"mean {summary['score']}")
+    axes.set(xlabel="level", title=plot_text(f"mean {summary['score']}"))
     figure.colorbar(image, ax=axes)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli
 from mobileiqa.images import load_image
-from mobileiqa.text import markup
+from mobileiqa.text import escape, plot_text
 
 TILE_PX = 192  # shown pixel by pixel: noise and blur do not survive shrinking
 _GAP_PX = 6
@@ -38,11 +38,11 @@ def draw(
         (_LEFT_IN / size[0], _BOTTOM_IN / size[1], width / size[0], height / size[1])
     )  # one grid pixel is one pixel of the file
     axes.imshow(grid, interpolation="nearest")
-    axes.set_xticks(_middles(grid.shape[1], len(column_names)), column_names)
-    axes.set_yticks(_middles(grid.shape[0], len(row_names)), row_names)
+    axes.set_xticks(_middles(grid.shape[1], len(column_names)), [plot_text(name) for name in column_names])
+    axes.set_yticks(_middles(grid.shape[0], len(row_names)), [plot_text(name) for name in row_names])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
-    figure.text(0.1 / size[0], 1 - 0.3 / size[1], title, fontsize=13)
+    figure.text(0.1 / size[0], 1 - 0.3 / size[1], plot_text(title), fontsize=13)
     file = io.BytesIO()
     figure.savefig(file, dpi=_DPI, format="png")
     with cli.atomic(path) as temporary:
@@ -51,8 +51,8 @@ def draw(
 
 def _page(title: str, png: bytes) -> str:
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{markup(title)}</title>'
-    return f'{head}<img alt="{markup(title)}" src="{source}"></html>\n'
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+    return f'{head}<img alt="{escape(title)}" src="{source}"></html>\n'
 
 
 def _tile(path: Path) -> NDArray[np.uint8]:

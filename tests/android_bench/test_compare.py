@@ -1,7 +1,9 @@
+import copy
 import csv
 import json
 import subprocess
 import sys
+from html import escape
 from xml.etree import ElementTree
 
 import pytest
@@ -298,3 +300,43 @@ def test_help_is_light():
 
 def run(*words):
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["m$x^$y", "a_{b", "\\frac", "$", "_hidden", "<script>alert(1)</script>", "\"x\" & 'y' ]]>"]
+)
+def test_a_models_name_is_text_in_every_output(name, steady, write_bench, tmp_path, capsys):
+    path = write_bench("bench.json", [{**result, "file": f"models/{name}.tflite"} for result in steady])
+    outputs = {kind: tmp_path / f"out.{kind}" for kind in ("png", "html", "csv", "xml")}
+    options = [
+        "--plot",
+        outputs["png"],
+        "--html",
+        outputs["html"],
+        "--csv",
+        outputs["csv"],
+        "--junit",
+        outputs["xml"],
+    ]
+    code, out, brief = ask(capsys, path, "--baseline", path, *options)
+    assert code == 0 and outputs["png"].read_bytes()[1:4] == b"PNG"
+    model = name.rpartition("/")[2]
+    assert all(model in row["name"] for row in brief["rows"]) and model in out
+    page = outputs["html"].read_text()
+    assert "<script" not in page and (escape(model) in page)
+    cases = ElementTree.parse(outputs["xml"]).getroot().findall("testsuite/testcase")
+    assert all(model in case.get("name") for case in cases)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.json", "\x1b[2J.json", "\u202ex.json", "<b>.json", "=1+1.json", "$x^$.json"]
+)
+def test_a_results_file_name_is_text_in_every_output(name, steady, write_bench, tmp_path, capsys):
+    path = write_bench(name, [steady[0], copy.deepcopy(steady[0])])
+    outputs = [tmp_path / f"out.{kind}" for kind in ("png", "html", "csv", "xml")]
+    words = dict(zip(("--plot", "--html", "--csv", "--junit"), outputs, strict=True))
+    base = write_bench("base.json", [steady[0]])
+    code, out, _ = ask(capsys, path, "--baseline", base, *(word for pair in words.items() for word in pair))
+    assert code == 0 and all(line.isprintable() for line in out.splitlines())
+    ElementTree.parse(outputs[3])
+    assert all(line.isprintable() or not line for line in outputs[1].read_text().splitlines())

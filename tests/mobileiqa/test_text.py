@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.text import csv_cell, csv_text, csv_value, markup, plot_text, printable
+from mobileiqa.text import csv_cell, csv_text, csv_value, escape, plot_text, printable
 
 NAMES = (
     "plain.jpg", "Übung ñ 写真 🙂.jpg", "a\nb", "a\r0.99", "\x1b[2J", "\x1b]0;title\x07", "\u202egpj.exe",
@@ -27,7 +27,7 @@ NAMES = (
         ("\x1b]8;;http://x\x07", r"\x1b]8;;http://x\x07"),
         ("\u202egpj.exe\u2069", r"\u202egpj.exe\u2069"),
         ("\x85\u2028\U000e0001", r"\u0085\u2028\U000e0001"),
-        (os.fsdecode(b"\xff.jpg"), r"\xff.jpg"),
+        (os.fsdecode(b"\xff.jpg"), r"\udcff.jpg"),
         ("\ud800", r"\ud800"),
     ],
 )
@@ -62,7 +62,7 @@ def test_a_csv_cell_is_no_formula_and_comes_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_markup_is_text_in_elements_and_attributes(name: str) -> None:
-    root = ElementTree.fromstring(f"<a b=\"{markup(name)}\" c='{markup(name)}'>{markup(name)}</a>")
+    root = ElementTree.fromstring(f"<a b=\"{escape(name)}\" c='{escape(name)}'>{escape(name)}</a>")
     assert [root.text or "", root.get("b"), root.get("c")] == [printable(name)] * 3 and len(root) == 0
 
 
@@ -76,3 +76,68 @@ def test_matplotlib_draws_the_text_itself(name: str) -> None:
     axes = Figure().add_subplot()
     axes.plot([1], label=plot_text(name))
     assert not name or len(axes.legend().get_texts()) == 1
+
+
+HOSTILE = r"m$x^$y_{\frac_$\q$ %s" + "\x1b\n"
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[str]:
+    """What the figures that are saved say, as matplotlib draws it; a formula fails."""
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    said: list[str] = []
+    save = Figure.savefig
+
+    def spy(figure: Figure, *arguments: object, **options: object) -> None:
+        save(figure, *arguments, **options)
+        for text in figure.findobj(Text):
+            shown, is_formula = text._preprocess_math(text.get_text())
+            assert not is_formula or text.get_text().startswith("$\\mathdefault"), text.get_text()
+            said.append(shown)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return said
+
+
+def test_the_evaluations_scatter_shows_names_as_they_are(tmp_path, drawn) -> None:
+    from types import SimpleNamespace as Fake
+
+    import numpy as np
+
+    from mobileiqa.evaluation_report import _scatter
+
+    evaluation = Fake(fitted=None, metrics={name: Fake(value=0.5) for name in ("srcc", "plcc")})
+    images = Fake(samples=[Fake(score=0.1), Fake(score=0.2)], dataset=Fake(score_name=HOSTILE))
+    compared = Fake(
+        models=[Fake(label=HOSTILE)], scores=np.array([[0.1, 0.2]]), evaluations=[evaluation], images=images
+    )
+    _scatter(compared, tmp_path / "scatter.png")
+    assert printable(HOSTILE) in drawn and f"{printable(HOSTILE)}\nSRCC 0.5000, PLCC 0.5000" in drawn
+
+
+def test_a_sets_picture_shows_names_as_they_are(tmp_path, drawn) -> None:
+    from pathlib import Path
+
+    from mobileiqa.datasets.core import Dataset, Sample
+    from mobileiqa.datasets.summary import as_text, draw, summarize
+
+    samples = tuple(
+        Sample(Path(f"{i}.png"), i / 4, i / 4, "train", distortion=1, level=i, distortion_name=HOSTILE)
+        for i in (1, 2, 3)
+    )
+    summary = summarize(Dataset(HOSTILE, samples, (0, 1), HOSTILE, HOSTILE, HOSTILE))
+    draw(tmp_path / "set.png", summary)
+    assert {printable(HOSTILE), f"mean {printable(HOSTILE)}", f"1 {printable(HOSTILE.rstrip())}"} <= {
+        text.strip() for text in drawn
+    }
+    assert all(line.isprintable() for line in as_text(summary))
+
+
+def test_a_contact_sheet_shows_names_as_they_are(tmp_path, photo, drawn) -> None:
+    from mobileiqa.distortions.sheet import draw
+
+    photo(1, 40, 30).save(tmp_path / "a.png")
+    draw(tmp_path / "sheet.png", [[tmp_path / "a.png"]], [HOSTILE], [HOSTILE], HOSTILE)
+    assert drawn.count(printable(HOSTILE)) >= 3

@@ -96,3 +96,9 @@ def test_the_picture_shows_every_timed_candidate(tmp_path: Path) -> None:
     draw(made[:1], 4.0, BUDGET, "title", tmp_path / "one.png")
     assert Image.open(tmp_path / "front.png").size == (1320, 576) and reds(tmp_path / "front.png") > 300
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "one.png").read_bytes()
+
+
+def test_a_title_is_no_formula(tmp_path: Path) -> None:
+    candidates = rows([measured("m$x^$y_{", 0.999, 0.004)], timings(**{"m$x^$y_{": 1.0}), BUDGET, None)
+    draw(candidates, 4.0, BUDGET, r"m$x^$y_{\frac", tmp_path / "front.png")
+    assert Image.open(tmp_path / "front.png").size == (1320, 576)

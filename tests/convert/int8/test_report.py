@@ -120,3 +120,14 @@ def test_without_labels_and_layers(tmp_path: Path) -> None:
     reports.write(report, tmp_path)
     assert not (tmp_path / FILES[3]).exists()
     assert (tmp_path / FILES[1]).read_text().splitlines()[1].startswith("0.png,,0.1,")
+
+
+def test_a_name_is_no_formula_in_pictures_and_no_row_in_tables(good: Report, tmp_path: Path) -> None:
+    name = "=m$x^$y_{\\frac\n\x1b[2J.tflite"
+    layers = replace(LAYERS, layers=(replace(LAYERS.layers[0], operator="$x^$y_{"), *LAYERS.layers[1:]))
+    report = replace(good, files=(replace(good.files[0], label=name, layers=layers),))
+    reports.write(report, tmp_path)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        head = next(csv.reader(file))
+    assert head == ["image", "label", "fp32", f"'{name}"]
+    assert all(line.isprintable() for line in tables.text(report).splitlines())

@@ -98,6 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
         cli.say(f"{source.spec.name} is {UNTRAINED}")
     if first:
         cli.say(f"FAIL: the first edge that breaks is {first.candidate} in {first.runtime}: {first.reason}")
+    code = exit_code(first is None, search, arguments.limit)
     summary = {
         "model": source.spec.name,
         "untrained": source.spec.untrained,
@@ -106,12 +107,12 @@ def _run(arguments: argparse.Namespace) -> int:
         "failed": sum(not report.passed for report in reports),
         "culprit": f"{first.candidate} [{first.runtime}]" if first else None,
         "left_out": search.left_out,
-        "passed": first is None,
+        "passed": code == 0,
     }
     if arguments.json:
         cli.write_json(arguments.json, {**summary, "reports": [report.to_json() for report in reports]})
     cli.emit(summary)
-    return exit_code(first is None, search, arguments.limit)
+    return code
 
 
 def exit_code(passed: bool, search: ImageSearch, limit: int | None) -> int:

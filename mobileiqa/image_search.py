@@ -113,7 +113,7 @@ class _Folder:
             real = os.path.realpath(link)
             if real in visited:
                 continue
-            if any(real != folder and _is_below(folder, real) for folder in visited):
+            if link != root and Path(real) in Path(os.path.realpath(root)).parents:
                 self.ignored[f"link to a folder around this one ({link.name})"] += 1
                 continue
             yield from self._walk(link, visited, links)
@@ -165,10 +165,6 @@ def _count_images(folder: Path) -> int:
     return sum(
         os.path.splitext(name)[1].lower() in suffixes for _, _, files in os.walk(folder) for name in files
     )
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return os.path.commonpath((path, folder)) == folder
 
 
 def _fail(error: OSError) -> None:

@@ -52,6 +52,18 @@ def real_photos() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def shared_case() -> Callable[[str], Path]:
+    """shared_case(name): a picture of ../shared/cases; skips where that folder is not there."""
+
+    def path(name: str) -> Path:
+        if not (SHARED / "cases" / name).is_file():
+            pytest.skip("no ../shared/cases beside the checkout; generated files of the same kinds stand in")
+        return SHARED / "cases" / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
 def seeded() -> Callable[[str], Any]:
     """seeded(name): the model with its seeded weights, float32. Built once, shared: copy it to change it."""
     from mobileiqa.zoo import build_seeded

@@ -131,6 +131,16 @@ def test_an_unreadable_image_stops_the_run_unless_skipped(make_photos, tmp_path,
     assert manifest(tmp_path / "out")["unreadable"][0]["id"] == "cut.jpg"
 
 
+def test_a_photo_of_an_unread_format_stops_the_run_unless_skipped(make_photos, tmp_path, run, refused):
+    folder = make_photos(tmp_path / "photos", 9)
+    (folder / "raw.DNG").write_bytes(b"II*\0")
+    args = ("--images", folder, *MODEL, "--count", 8, "--out", tmp_path / "out")
+    error = refused(main, *args)
+    assert "10 images that can be read" in error and "found 1 that cannot (raw.DNG)" in error
+    code, _, last = run(main, *args, "--skip-unreadable")
+    assert code == 0 and last["unreadable"] == 1
+
+
 def test_images_of_other_modes_and_sizes_are_chosen_like_any(make_photos, photo, spec, tmp_path, run):
     folder = make_photos(tmp_path / "photos", 4)
     photo(50, 300, 7).convert("L").save(folder / "strip.png")

@@ -42,6 +42,19 @@ def test_right_files_pass(folder: Path, photos: Path, tmp_path: Path, capsys: py
     assert written | {"reports": None} == summary | {"reports": None}
 
 
+def test_photos_that_were_not_judged_exit_2(folder: Path, photos: Path, tmp_path: Path, capsys):
+    (tmp_path / "raw.dng").write_bytes(b"II*\0")
+    (tmp_path / "photo.png").write_bytes((photos / "photo0.png").read_bytes())
+    (tmp_path / "other.png").write_bytes((photos / "photo2.png").read_bytes())
+    arguments = [NAME, str(folder / "right.onnx"), "--images", str(tmp_path)]
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    summary = json.loads(out.strip().splitlines()[-1])
+    assert (summary["left_out"], summary["failed"], summary["passed"]) == ({"DNG": 1}, 0, False)
+    assert "1 left out: 1 DNG" in err
+    assert main([*arguments, "--limit", "2"]) == 0, "two were asked for, and judged"
+
+
 def test_a_wrong_file_exits_1_and_is_named(folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]):
     files = [str(folder / "right.onnx"), str(folder / "wrong.onnx")]
     assert main([NAME, *files, "--images", str(photos), "--limit", "2"]) == 1

@@ -286,3 +286,32 @@ def test_real_photos_load_upright(real_photos: list[Path]):
         with Image.open(path) as opened:
             expected = ImageOps.exif_transpose(opened).convert("RGB")
         np.testing.assert_array_equal(load_image(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("g16_white0.tif", "ref_grey.png"),
+        ("g8_white0.tif", "ref_grey.png"),
+        ("alpha0_desc0.tga", "alpha0_reference.png"),
+        ("g16_trns.png", "g8_trns.png"),
+    ],
+)
+def test_files_that_show_the_same_picture(shared_case, stored: str, shown: str):
+    np.testing.assert_array_equal(load_image(shared_case(stored)), load_image(shared_case(shown)))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("phone.dng", "preview"), ("bad_crc_rgba.png", "damaged"), ("header_only.HEIC", "HEIC")],
+)
+def test_files_that_show_no_photo(shared_case, name: str, words: str):
+    with pytest.raises(UserError, match=words):
+        load_image(shared_case(name))
+
+
+def test_files_whose_pixels_are_whole(shared_case):
+    assert load_image(shared_case("good_rgba.png")).size == (120, 88)
+    odd = shared_case("xmp_None_2_None.tif")
+    pixels = np.frombuffer(odd.read_bytes()[332:], np.uint8).reshape(160, 256, 3)
+    np.testing.assert_array_equal(load_image(odd), pixels)

@@ -59,6 +59,31 @@ def test_table_lists_the_broken_image_and_goes_on(folder: Path, tiny, capsys):
     assert f"no score for {folder / 'b.jpg'}" in err
 
 
+def test_photos_that_a_folder_holds_unread_are_counted(folder: Path, tiny, capsys):
+    (folder / "raw.dng").write_bytes(b"II*\0")
+    (folder / "raw2.DNG").write_bytes(b"II*\0")
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "thumb.png").write_bytes((folder / "a.png").read_bytes())
+    assert score.main([str(folder), "--model", str(tiny[2])]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["left_out"] == {"DNG": 2, "in @eaDir": 1}
+    assert "3 left out: 2 DNG, 1 in @eaDir" in err
+    assert score.main([str(folder), "--model", str(tiny[2]), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == {"DNG": 2, "in @eaDir": 1}
+    assert score.main([str(folder / "raw.dng"), "--model", str(tiny[2])]) == 2
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(path: str, tiny, capsys):
+    assert score.main([path, "--model", str(tiny[2])]) == 2
+    assert "an empty path" in capsys.readouterr().err
+
+
+def test_a_models_suffix_in_capitals(folder: Path, tiny, tmp_path: Path, capsys):
+    (tmp_path / "X.TFLITE").write_bytes(tiny[2].read_bytes())
+    assert score.main([str(folder), "--model", str(tmp_path / "X.TFLITE")]) == 0
+
+
 def test_json_is_one_object(folder: Path, tiny, capsys):
     assert score.main([str(folder), "--model", str(tiny[2]), "--format", "json"]) == 0
     out = capsys.readouterr().out

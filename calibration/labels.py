@@ -12,6 +12,7 @@ from calibration.photos import Photo
 from mobileiqa.datasets import splits
 from mobileiqa.datasets.files import Row, read_csv
 from mobileiqa.errors import UserError
+from mobileiqa.text import csv_name
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def test_rows(file: Path) -> dict[Path, str]:
         raise UserError(f"rows of the test split in {file}", "none", "give the CSV of the test images")
     rows_by_name = {}
     for row in rows:
-        options = (file.parent / row.text("image"), Path(row.text("image")))
+        names = dict.fromkeys((row.text("image"), csv_name(row.text("image"))))
+        options = [place / name for name in names for place in (file.parent, Path())]
         path = next((option for option in options if option.is_file()), None)
         if path is None:
             raise UserError(
@@ -109,7 +111,8 @@ def _matched(photos: Sequence[Photo], folder: Path, file: Path, columns: Sequenc
 
 
 def _find(image: str, beside: Path, folder: Path, ids: Mapping[Path, str]) -> str | None:
-    options = (Path(image), beside / image, folder / image)
+    names = dict.fromkeys((image, csv_name(image)))
+    options = (place / name for name in names for place in (Path(), beside, folder))
     return next((ids[path] for path in (option.resolve() for option in options) if path in ids), None)
 
 

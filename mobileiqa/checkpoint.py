@@ -97,8 +97,12 @@ def load_spec(path: Path | str) -> ModelSpec:
 
     path = Path(path)
     try:
+        with path.open("rb"):  # safe_open calls whatever keeps it from reading "no such file"
+            pass
         with safe_open(path, framework="np") as file:
             return _spec(file.metadata() or {}, path)
+    except PermissionError:
+        raise
     except (SafetensorError, OSError) as error:
         raise UserError("a whole safetensors file", f"{path}: {error}", "correct the path") from error
 

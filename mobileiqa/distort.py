@@ -8,7 +8,6 @@ is written reads back as the data set `folder`. It appears whole or not at all.
 import argparse
 import csv
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -160,10 +159,9 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
 
 
 def _start_worker() -> None:
-    """Ctrl-C is the parent's business, and the processes share the cores already."""
+    """The processes share the cores already."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
 
@@ -181,7 +179,7 @@ def distort_levels(job: Job) -> None:
 
 
 def _write_labels(path: Path, jobs: Sequence[Job], scores: dict[tuple[int, int], float]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for job in jobs:

@@ -13,6 +13,7 @@ from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.evaluation import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
 from mobileiqa.leakage import Leakage
+from mobileiqa.outputs import entries
 from mobileiqa.score import Scorer
 from mobileiqa.text import csv_text, plot_text, printable
 
@@ -217,11 +218,11 @@ def summary(compared: Comparison, out: Path | None) -> dict[str, Any]:
 
 
 def write(compared: Comparison, folder: Path) -> None:
-    """Writes FILES into `folder`, each atomically."""
-    cli.write_json(folder / FILES[0], as_json(compared))
-    cli.write_text(folder / FILES[1], csv_text(_rows(compared)))
-    with cli.atomic(folder / FILES[2]) as temporary:
-        _scatter(compared, temporary)
+    """Writes FILES into `folder`: all of them, or none where one cannot be written."""
+    with entries(folder) as staged:
+        cli.write_json(staged / FILES[0], as_json(compared))
+        cli.write_text(staged / FILES[1], csv_text(_rows(compared)))
+        _scatter(compared, staged / FILES[2])
 
 
 def _rows(compared: Comparison) -> list[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _FORMULA = re.compile(
     r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
@@ -64,6 +65,11 @@ def csv_cell(value: Any) -> Any:
 def csv_value(cell: str) -> str:
     """What `csv_cell` was given."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def csv_name(cell: str) -> str:
+    r"""The file name that a cell of our CSV files stands for: `csv_value`, and \udcff is the byte ff, no UTF-8."""
+    return _BYTE.sub(lambda match: chr(int(match[1], 16)), csv_value(cell))
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:

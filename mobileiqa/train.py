@@ -6,11 +6,13 @@ torchrun, several processes share the work and give the result of one.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
+from mobileiqa.claims import claim
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
@@ -82,6 +84,8 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.recipe import recipe, with_overrides
 
     chosen = with_overrides(recipe(args.recipe), args.set)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, which share the folder, the first one
+        claim(args.out)
     if not args.out.exists() or not any(args.out.iterdir()):
         args.out.mkdir(parents=True, exist_ok=True)
     elif not (args.out / "recipe.json").exists():

@@ -12,6 +12,7 @@ from convert.int8.gates import Verdict, failed
 from convert.int8.layers import Layer, LayerTable
 from mobileiqa import cli
 from mobileiqa.evaluation import RESAMPLES
+from mobileiqa.outputs import entries
 from mobileiqa.text import csv_text
 
 SCHEMA = 1
@@ -144,14 +145,15 @@ def summary(report: Report, out: Path | None) -> dict[str, Any]:
 
 
 def write(report: Report, folder: Path) -> None:
-    """Writes FILES into `folder`, each atomically; layers.png only where layers were compared."""
+    """Writes FILES into `folder`, all or none; layers.png only where layers were compared."""
     from convert.int8 import pictures
 
-    cli.write_json(folder / FILES[0], as_json(report))
-    cli.write_text(folder / FILES[1], csv_text(_score_rows(report)))
-    pictures.scatter(report, folder / FILES[2])
-    if any(file.layers for file in report.files):
-        pictures.along_the_graph(report, folder / FILES[3])
+    with entries(folder) as staged:
+        cli.write_json(staged / FILES[0], as_json(report))
+        cli.write_text(staged / FILES[1], csv_text(_score_rows(report)))
+        pictures.scatter(report, staged / FILES[2])
+        if any(file.layers for file in report.files):
+            pictures.along_the_graph(report, staged / FILES[3])
 
 
 def _score_rows(report: Report) -> list[list[Any]]:

@@ -54,8 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
     images = images_of(arguments.images, arguments.data, arguments.split, arguments.limit, specs)
     request = Request(images, arguments.fp32, arguments.layers, arguments.latency, arguments.threads)
     content = gather(files, left_out, request)
-    with cli.atomic(arguments.out) as temporary:
-        temporary.write_text(page(content), encoding="utf-8")
+    cli.write_text(arguments.out, page(content))
     for file in content.files:
         cli.say(
             f"{printable(file.label)} ({file.precision}): {'; '.join(content.problems(file)) or 'nothing wrong'}"

@@ -9,6 +9,7 @@ from mobileiqa.datasets.core import Dataset
 from mobileiqa.datasets.files import Row, existing, read_csv
 from mobileiqa.datasets.labels import Label, Scale, assemble
 from mobileiqa.errors import UserError
+from mobileiqa.text import csv_name
 from mobileiqa.training_record import check_keys
 
 LABELS = "labels.csv"
@@ -52,8 +53,13 @@ def _label(row: Row, base: Path) -> Label:
 
 
 def _image(name: str, base: Path) -> str:
-    """The name as it is split by: without ./ in front, and Windows' backslashes turned unless a file has them."""
-    if "\\" in name and not (base / name).is_file():
+    """The name as it is split by: without ./ in front, and Windows' backslashes turned unless a file has them.
+
+    A name that a spreadsheet or UTF-8 cannot hold is as our own CSV files write it.
+    """
+    if (base / csv_name(name)).is_file():
+        name = csv_name(name)
+    elif "\\" in name and not (base / name).is_file():
         name = name.replace("\\", "/")
     while name.startswith("./"):
         name = name[2:].lstrip("/")

@@ -46,7 +46,7 @@ def draw(
     file = io.BytesIO()
     figure.savefig(file, dpi=_DPI, format="png")
     with cli.atomic(path) as temporary:
-        temporary.write_text(_page(title, file.getvalue()), encoding="utf-8")
+        temporary.write_text(_page(title, file.getvalue()), encoding="utf-8", errors="backslashreplace")
 
 
 def _page(title: str, png: bytes) -> str:

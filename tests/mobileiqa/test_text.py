@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.text import csv_cell, csv_text, csv_value, escape, plot_text, printable
+from mobileiqa.text import csv_cell, csv_name, csv_text, csv_value, escape, plot_text, printable
 
 NAMES = (
     "plain.jpg", "Übung ñ 写真 🙂.jpg", "a\nb", "a\r0.99", "\x1b[2J", "\x1b]0;title\x07", "\u202egpj.exe",
@@ -141,3 +141,10 @@ def test_a_contact_sheet_shows_names_as_they_are(tmp_path, photo, drawn) -> None
     photo(1, 40, 30).save(tmp_path / "a.png")
     draw(tmp_path / "sheet.png", [[tmp_path / "a.png"]], [HOSTILE], [HOSTILE], HOSTILE)
     assert drawn.count(printable(HOSTILE)) >= 3
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"=\xff\x80.jpg", "ü写.jpg".encode(), rb"a\udcxx.jpg"])
+def test_a_file_name_comes_back_from_a_csv_file(name: bytes) -> None:
+    text = csv_text([[os.fsdecode(name)]]).encode("utf-8", "backslashreplace").decode()
+    (row,) = csv.reader(io.StringIO(text, newline=""), strict=True)
+    assert os.fsencode(csv_name(row[0])) == name

@@ -9,12 +9,15 @@ Each works on the object form (schema ModelT) and says how many operators it cha
 """
 
 import functools
+import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobileiqa.errors import UserError
+from mobileiqa.typed_json import shortened
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -27,23 +30,65 @@ REDUCED_PRECISION = "reduced_precision_support"  # XNNPACK's delegate reads this
 FP16_ACCUMULATE_FP16 = b"fp16accfp16"
 LARGEST_HALF = 65504.0
 CONCATENATION_INPUTS = 5  # XNNPACK takes no more at once
+# What the schema's own code raises on damaged tables.
+_DAMAGED = (struct.error, ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError)
 WEIGHT_INPUT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}  # operator -> index of its weight
 
 
 def read(path: Path) -> "Model":
-    """The model in object form. The file must be one that a converter just wrote.
+    """The model in object form. Raises UserError for a damaged file, and for one whose indices lead nowhere.
 
     Buffers that lie behind the flatbuffer, where ai-edge-quantizer puts them, are brought into it.
     """
+    content = path.read_bytes()
+    try:
+        model = _unpacked(content)
+        _check_indices(model)
+    except _DAMAGED as error:
+        reason = shortened(str(error) or type(error).__name__, 200)
+        raise UserError(
+            f"a whole TFLite file in {path}", f"a damaged one ({reason})", "copy or convert it again"
+        ) from error
+    return model
+
+
+def _unpacked(content: bytes) -> "Model":
     from ai_edge_litert import schema_py_generated as schema
 
-    content = path.read_bytes()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for buffer in model.buffers:
         if buffer.offset > 1:  # 0 and 1 say that there is none
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
+
+
+def _check_indices(model: "Model") -> None:
+    """Raises ValueError for the first index of a graph, a signature or an entry that is out of range."""
+    for graph in model.subgraphs:
+        count = len(graph.tensors)
+        _check_range("tensor", [*graph.inputs, *graph.outputs], count)
+        _check_range("buffer", (tensor.buffer for tensor in graph.tensors), len(model.buffers))
+        for operator in graph.operators:
+            _check_range("operator code", [operator.opcodeIndex], len(model.operatorCodes))
+            _check_range("tensor", (max(int(i), 0) for i in _indices(operator.inputs)), count)  # -1: left out
+            _check_range("tensor", _indices(operator.outputs), count)
+    for signature in model.signatureDefs or ():
+        _check_range("subgraph", [signature.subgraphIndex], len(model.subgraphs))
+        entries = [*signature.inputs, *signature.outputs]
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        _check_range("tensor", (entry.tensorIndex for entry in entries), len(tensors))
+    _check_range("buffer", (entry.buffer for entry in model.metadata or ()), len(model.buffers))
+
+
+def _indices(values: Any) -> Any:
+    return () if values is None else values
+
+
+def _check_range(kind: str, indices: Iterable[Any], count: int) -> None:
+    for index in indices:
+        if not 0 <= int(index) < count:
+            raise ValueError(f"{kind} {index} of {count}")
 
 
 def write(model: "Model", path: Path) -> None:

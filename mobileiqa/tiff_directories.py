@@ -155,8 +155,7 @@ class _Reader:
         if not 0 < count < 65_536:
             raise struct.error(f"{count} tags")
         start = offset + struct.calcsize(count_form)
-        self.file.seek(start)
-        table = self.file.read(count * entry_size)
+        table = self._read(start, count * entry_size)
         if len(table) < count * entry_size:
             raise struct.error("a directory that is cut")
         tags = {}
@@ -184,6 +183,12 @@ class _Reader:
         return self._unpack(offset, values)
 
     def _unpack(self, offset: int, form: str) -> tuple[int, ...]:
-        self.file.seek(offset)
         size = struct.calcsize(self.order + form)
-        return struct.unpack(self.order + form, self.file.read(size))
+        return struct.unpack(self.order + form, self._read(offset, size))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        try:
+            self.file.seek(offset)
+        except (ValueError, OverflowError) as error:  # BigTIFF's offsets have 64 bits, those of files 63
+            raise struct.error(f"offset {offset}") from error
+        return self.file.read(size)

@@ -1,14 +1,13 @@
 """`python -m convert.delivery`: the file that an app takes, from one with float inputs."""
 
 import argparse
-import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.artifact import place, sidecar_path, staged
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,15 +51,35 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
     sizes = parse_sizes(arguments.input_size)
+    origin = _origin(source)  # first, so that a file that is none of ours is refused at once
     images = parity_images(arguments.images, None if arguments.images else PARITY_IMAGES)
     with staged(path) as unproven:
         delivery = deliver_uint8(source, unproven, sizes)
         found = agreements(source, unproven, images)
         passed = all(agreement.passed for _, agreement in found)
-        target = place(unproven, path, passed, delivery=delivery.to_json(), **_origin(source))
+        target = place(unproven, path, passed, delivery=delivery.to_json(), **origin)
     result = _report(target, delivery, found)
     cli.emit(result)
     return 0 if passed else 1
+
+
+@dataclass(frozen=True)
+class _Sidecar:
+    """Of a source's sidecar, what that of its camera file repeats."""
+
+    via: str = "unknown: no sidecar"
+    calibration_sha256: str | None = None
+    rewrites: dict[str, Any] = field(default_factory=dict)
+    approximations: tuple[str, ...] = ()
+
+
+def _beside(source: Path) -> _Sidecar:
+    path = sidecar_path(source)
+    if not path.is_file():
+        return _Sidecar()
+    content = typed_json.parse_object(path.read_bytes(), str(path))
+    known = {each.name for each in fields(_Sidecar)}
+    return typed_json.decode(_Sidecar, {k: v for k, v in content.items() if k in known}, str(path))
 
 
 def _origin(source: Path) -> dict[str, Any]:
@@ -71,17 +90,16 @@ def _origin(source: Path) -> dict[str, Any]:
     from mobileiqa import litert
 
     candidate, content = read_candidate(source), litert.read_metadata(source)
-    beside = sidecar_path(source)
-    made = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    beside = _beside(source)
     return {
         "precision": candidate.precision,
-        "via": made.get("via", "unknown: no sidecar"),
+        "via": beside.via,
         "spec": candidate.spec,
         "checkpoint_sha256": content.get("checkpoint_sha256"),
-        "calibration_sha256": made.get("calibration_sha256"),
+        "calibration_sha256": beside.calibration_sha256,
         "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in read_graph(source).metadata,
-        "rewrites": made.get("rewrites", {}),
-        "approximations": tuple(made.get("approximations", ())),
+        "rewrites": beside.rewrites,
+        "approximations": beside.approximations,
         "fine_tuned": content.get("fine_tuned"),
     }
 

@@ -30,6 +30,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.images import read_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ColorManagement, ModelSpec
+from mobileiqa.typed_json import shortened
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -75,21 +76,40 @@ def deliver_uint8(source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()
         )
     spec, precision = candidate.spec, candidate.precision
     delivery = Delivery(IMAGE, not sizes, sha256(source), camera_sizes(spec, sizes))
-    model = fb.read(source)
+    low, high = spec.score_range
+    # First, so that a file that does not run is refused before its tables are read.
+    vectors = golden.vectors(
+        scorer(source, spec), delivery.sizes, golden.TOLERANCES[precision] * (high - low)
+    )
+    model = _one_graph(source, spec)
     take_camera_images(model, spec, delivery.sizes)
     text = f"{spec.name} {precision}: one uint8 RGB image of {delivery} in, score out"
     model.description = text.encode()
     standard = metadata.model_metadata(spec, text, str(content["version"]), delivery.sizes)
-    low, high = spec.score_range
-    vectors = golden.vectors(
-        scorer(source, spec), delivery.sizes, golden.TOLERANCES[precision] * (high - low)
-    )
     fb.set_metadata(model, metadata.ENTRY, standard)
     fb.set_metadata(model, golden.ENTRY, json.dumps(_finite(vectors, source)).encode())
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
     with cli.atomic(out) as temporary:
         _write(model, temporary, {**content, "delivery": delivery.to_json()})
     return delivery
+
+
+def _one_graph(source: Path, spec: ModelSpec) -> "Model":
+    """The source in object form. UserError unless it is one graph whose one signature has the spec's inputs."""
+    model = fb.read(source)
+    signatures = [sorted(_text(entry.name) for entry in each.inputs) for each in model.signatureDefs or ()]
+    expected = sorted(entry.name for entry in spec.inputs)
+    if len(model.subgraphs) != 1 or signatures != [expected]:
+        raise UserError(
+            f"one graph with one signature that takes {', '.join(expected)} in {source}",
+            f"{len(model.subgraphs)} graphs, signatures that take {shortened(str(signatures), 200)}",
+            "convert the checkpoint again",
+        )
+    return model
+
+
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode(errors="replace")
 
 
 def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:

@@ -316,6 +316,42 @@ def test_reading_and_writing_changes_no_value(mixed):
         assert (old.name, old.inputs, old.outputs) == (new.name, new.inputs, new.outputs)
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("tensor", "buffer", 999, "buffer 999 of"),
+        ("operator", "opcodeIndex", 99, "operator code 99 of"),
+        ("operator", "inputs", [0, 5000], "tensor 5000 of"),
+        ("operator", "outputs", [-1], "tensor -1 of"),
+        ("graph", "inputs", [77], "tensor 77 of"),
+        ("signature", "subgraphIndex", 1, "subgraph 1 of 1"),
+        ("metadata", "buffer", 999, "buffer 999 of"),
+    ],
+)
+def test_an_index_that_leads_out_of_the_file_is_refused(small_net, save, part, field, value, message):
+    small_net.builder.note("mobileiqa", b"{}")
+    path = save(small_net.builder.build(small_net.score))
+    model = fb.read(path)
+    graph = model.subgraphs[0]
+    parts = {
+        "tensor": graph.tensors[0], "operator": graph.operators[0], "graph": graph,
+        "signature": model.signatureDefs[0], "metadata": model.metadata[0],
+    }  # fmt: skip
+    setattr(parts[part], field, value)
+    fb.write(model, path)
+    with pytest.raises(UserError, match=message):
+        fb.read(path)
+
+
+@pytest.mark.parametrize("at", [0, 4, 40, 200])
+def test_damaged_tables_are_one_line(small_net, save, at: int):
+    content = bytearray(small_net.builder.build(small_net.score))
+    content[at : at + 4] = b"\xf0\xff\xff\x7f"
+    del content[-300:]
+    with pytest.raises(UserError, match="a whole TFLite file"):
+        fb.read(save(bytes(content)))
+
+
 def test_equal_zero_points_are_stored_once(mixed):
     """What is shared reads back as its own for each tensor, and the file still runs."""
     from ai_edge_litert import schema_py_generated as schema

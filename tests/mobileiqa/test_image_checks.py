@@ -78,6 +78,15 @@ def test_overviews_and_masks_are_no_pages(tmp_path: Path, order: str, big: bool)
         load_image(write(path, tiff([Page(LARGE), *after, Page(SMALL)], order, big)))
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_directory_beyond_any_file_is_damage(tmp_path: Path, order: str, offset: int):
+    content = bytearray(tiff([Page(LARGE)], order, big=True))
+    struct.pack_into(f"{order}Q", content, 8, offset)
+    with pytest.raises(UserError, match="TIFF"):
+        load_image(write(tmp_path / "far.tif", bytes(content)))
+
+
 def test_metadata_of_an_odd_type_does_not_damage_pixels(tmp_path: Path):
     text = list(b"<x:xmpmeta/>" * 9)
     for kind, values in ((2, [bytes([c]) for c in text]), (3, text), (4, text), (1, text), (7, text)):

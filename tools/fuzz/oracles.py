@@ -18,8 +18,11 @@ REFUSALS = {"mobileiqa.score": (2,), "mobileiqa.evaluate": (2,), "convert.delive
             "convert.parity": (1, 2), "convert.selftest": (1, 2), "convert.report.__main__": (1, 2)}  # fmt: skip
 SAME_SCORE = 1e-6
 MARGIN = 1.0  # of the score range, beyond which a score is no score
-# On stderr beside the one line of an error: what LiteRT says when it starts, and lines that begin as the command's own.
-_NOTES = re.compile(r"INFO: |note: |WARNING: All log messages|$")
+# On stderr beside the one line of an error: what LiteRT says when it starts, and libtiff of a damaged directory or
+# strip, which Pillow lets it print.
+_NOTES = re.compile(
+    r"INFO: |note: |WARNING: All log messages|$|(TIFF|LZW|ZIP|Fax|CCITT|JPEG|PackBits|ZSTD|LZMA|Missing|_TIFF)\w*: "
+)
 _ERROR = re.compile(
     r"^[\w.: -]+: (?:expected .*; found .*; |no score for .*: |.*: .*; check the path, its permissions)"
 )

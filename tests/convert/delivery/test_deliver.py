@@ -213,6 +213,39 @@ def test_wrong_input_is_one_line(
     assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{",
+        '"text"',
+        '{"rewrites": 3}',
+        '{"approximations": "x"}',
+        '{"via": null}',
+        '{"rewrites": {}, "a": NaN}',
+    ],
+)
+def test_a_sidecar_of_another_kind_is_one_line(tiny: Path, tmp_path: Path, content: str, capsys) -> None:
+    sidecar_path(tiny).write_text(content)
+    assert main([str(tiny), "--out", str(tmp_path / "out" / "camera.tflite")]) == 2
+    error = capsys.readouterr().err
+    assert sidecar_path(tiny).name in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("graphs", "name"), [(1, b"picture"), (1, b""), (2, b"image")])
+def test_only_one_graph_with_the_specs_inputs_is_delivered(
+    tiny: Path, tmp_path: Path, graphs, name, capsys
+) -> None:
+    model = fb.read(tiny)
+    model.subgraphs *= graphs
+    model.signatureDefs[0].inputs[0].name = name
+    fb.write(model, tiny)
+    assert main([str(tiny), "--out", str(tmp_path / "camera.tflite")]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("INFO")]
+    assert len(error) == 1 and "expected" in error[0]
+
+
 def test_a_delivered_file_is_not_delivered_again(tiny: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "own.tflite"
     assert main([str(tiny), "--out", str(out)]) == 0

@@ -153,7 +153,7 @@ def variant(path: str | os.PathLike[str]) -> str:
                 name
             )
             return name + (detail(file, start) if detail else "")
-    except (OSError, struct.error, LookupError):
+    except (OSError, struct.error, LookupError, ValueError, OverflowError):
         return ""
 
 

@@ -178,6 +178,8 @@ def _unidentified(name: str, path: Path | None) -> UserError:
             image_samples.read_stored(file, variant.partition(" ")[0], name)
     except UserError as error:
         return error
+    except _DAMAGED:
+        pass  # it is damaged, which is said below
     if "camera raw" in variant:
         todo = image_checks.DEVELOP
     elif variant.startswith(("HEIC", "HEIF")):

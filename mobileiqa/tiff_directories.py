@@ -33,6 +33,7 @@ _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "
 
 _REDUCED, _PAGE, _MASK = 1, 2, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # a value of SubfileType
+_UNREADABLE = (struct.error, OverflowError, OSError, ValueError)  # seeking has all of them for odd offsets
 _RAW_PHOTOMETRIC = frozenset({32803, 34892})  # colour filter array, linear raw
 
 
@@ -137,7 +138,7 @@ class _Reader:
             try:
                 tags, offset = self._directory(offset)
                 yield Directory(tags, tuple(self._below(tags.get(SUB_IFDS, ()))))
-            except (struct.error, OverflowError, OSError):
+            except _UNREADABLE:
                 return
 
     def _below(self, offsets: tuple[int, ...]) -> Iterator[Directory | None]:
@@ -145,7 +146,7 @@ class _Reader:
             try:
                 tags, _ = self._directory(offset)
                 yield Directory(tags)
-            except (struct.error, OverflowError, OSError):
+            except _UNREADABLE:
                 yield None
 
     def _directory(self, offset: int) -> tuple[dict[int, tuple[int, ...]], int]:

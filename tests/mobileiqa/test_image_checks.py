@@ -87,6 +87,12 @@ def test_a_directory_beyond_any_file_is_damage(tmp_path: Path, order: str, offse
         load_image(write(tmp_path / "far.tif", bytes(content)))
 
 
+def test_offsets_outside_every_file_are_damage(tmp_path: Path):
+    for tags in ({273: (16, [1 << 63])}, {259: (3, [8]), 273: (16, [1 << 63])}, {330: (16, [(1 << 64) - 1])}):
+        with pytest.raises(UserError):
+            load_image(write(tmp_path / "far.tif", tiff([Page(LARGE, tags=tags)], big=True)))
+
+
 def test_metadata_of_an_odd_type_does_not_damage_pixels(tmp_path: Path):
     text = list(b"<x:xmpmeta/>" * 9)
     for kind, values in ((2, [bytes([c]) for c in text]), (3, text), (4, text), (1, text), (7, text)):

@@ -5,7 +5,7 @@ r"""MSLIQA at CPU scale: do zoom levels and patches at test time help with disto
         --severity severity.csv --encoder .envs/backbone/lib/python3*/site-packages/*/models/*.pth
 
 Arms: the zoom levels of mobileiqa.training.multi_scale.ZOOMS (`single` is the baseline), each read in two ways:
-the best head by validation on the whole image, and the mean over 108 patches (mobileiqa.tta). KADID-10k's
+the best head by validation on the whole image, and the mean over patches (mobileiqa.tta). KADID-10k's
 distortions of odd number train and validate. All of them test, on other images: half of them are new to the
 model, as some are in a data set of another origin (arXiv 2408.16879 tests across data sets), and the page also
 shows the two halves apart.
@@ -50,7 +50,7 @@ from mobileiqa.training.experiments import (
     once,
 )
 from mobileiqa.training.feed import Feed, labels_of
-from mobileiqa.training.multi_scale import ZOOMS, MultiScale, best_head, multi_scale_task, whole
+from mobileiqa.training.multi_scale import ZOOMS, MultiScale, Zoom, best_head, multi_scale_task, whole
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.sources import Source, source, synthetic
 from mobileiqa.training.state import FILE
@@ -62,7 +62,7 @@ SPLIT_SEED = 0  # of the references' parts and of what is left out of the test
 HALVES: dict[str, int | None] = {"": None, ", seen": 1, ", unseen": 0}
 BASELINE = "single, whole"
 MEANING = {
-    "single": "224 px crops",
+    "single": "the whole image, resized to 224x224",
     "multi-crop": "five crops, 224 px to the whole image",
     "multi-resize": "five sizes, 224 to 512 px",
     "both": "224 and 384 px crops, at two scales each",
@@ -177,7 +177,7 @@ def results_of(
         feed = Feed(data.train.pixels, labels_of(data.train.samples), spec, recipe_of(plan, zoom, seed))
         validate = validator(data.validation.pixels, data.validation.samples, spec, CPU)
         finish(multi_scale_task(model, zooms, spec), feed, validate, folder, until)
-        scores = {"whole": by_best_head(model, data, spec)}
+        scores = {"whole": by_best_head(model, data, spec, zooms)}
         if plan.patches:
             scores["patches"] = by_patches(model, zoom, data.test)
         rows = [
@@ -198,28 +198,30 @@ def figures_of(scores: NDArray[np.float64], part: Part, rest: int | None) -> dic
     return metrics.correlations(scores[wanted], part.labels[wanted])._asdict()
 
 
-def by_best_head(model: MultiScale, data: Data, spec: ModelSpec) -> NDArray[np.float64]:
+def by_best_head(
+    model: MultiScale, data: Data, spec: ModelSpec, zooms: tuple[Zoom, ...]
+) -> NDArray[np.float64]:
     """Scores (N,) of the whole test images, by the head that ranks the whole validation images best."""
-    head = best_head(by_heads(model, data.validation, spec), data.validation.labels)
-    return by_heads(model, data.test, spec)[:, head]
+    head = best_head(by_heads(model, data.validation, spec, zooms), data.validation.labels)
+    return by_heads(model, data.test, spec, zooms)[:, head]
 
 
 @torch.inference_mode()
-def by_heads(model: MultiScale, part: Part, spec: ModelSpec) -> NDArray[np.float64]:
+def by_heads(model: MultiScale, part: Part, spec: ModelSpec, zooms: tuple[Zoom, ...]) -> NDArray[np.float64]:
     """Scores (N, heads) of whole images."""
     model.eval()
     scores = [
-        whole(model, torch.from_numpy(prepare(Image.fromarray(part.pixels(i)), spec)["image"]))
+        whole(model, torch.from_numpy(prepare(Image.fromarray(part.pixels(i)), spec)["image"]), zooms)
         for i in cli.progress(range(len(part.samples)), "whole images")
     ]
     return torch.cat(scores).double().numpy()
 
 
 def by_patches(model: MultiScale, zoom: str, part: Part) -> NDArray[np.float64]:
-    """Scores (N,): the mean over 108 patches of each image, each by the head of its size."""
+    """Scores (N,): the mean over the distinct patches of each image, each by the head of its size."""
     score = partial(tta.score, predictor=tta.heads_by_size(model, ZOOMS[zoom]))
     images = cli.progress(range(len(part.samples)), "patches")
-    return np.array([score(Image.fromarray(part.pixels(i))) for i in images])
+    return np.array([score(Image.fromarray(part.pixels(i))).score for i in images])
 
 
 def spec_of(plan: Plan) -> ModelSpec:
@@ -264,8 +266,9 @@ def protocol(plan: Plan, seeds: int, start: str) -> str:
         f"the 13 distortions of odd number at 5 levels; {plan.validation_references} more pick the epoch and the "
         f"best head. Tested on {plan.test_images} images of {plan.test_references} other references with all 25, of "
         "which 12 were unseen in training; the last two columns are SRCC within each half. "
-        f'"whole": the best head reads the whole {plan.window_px} px image; "patches": the mean over '
-        f"{tta.COUNT} patches."
+        f'"whole": the best head reads the whole {plan.window_px} px image (the baseline resizes it to 224x224); '
+        f'"patches": the mean over the {tta.count((plan.window_px, plan.window_px))} distinct ones of {tta.COUNT} '
+        "patches."
     )
 
 

@@ -6,18 +6,23 @@ nothing is sorted again, and a thousand resamples of ten thousand rows take seco
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mobileiqa.errors import UserError
 
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
 MIN_ROWS = 3  # fewer have no meaningful rank correlation
 CONFIDENCE = (2.5, 97.5)  # percentiles: a 95 % interval
 
 _PARAMETERS = 4  # of the logistic curve
 _MAX_STEPS = 5000  # most fits take 50; exactly exponential data never end
+_STARTS, _FIRST_STEPS = 3, 300  # of the fit; the best of these steps goes on
+_LEAST_WIDTH = 1e-9  # of the curve, in interquartile ranges of the scores
 _RESAMPLES_AT_ONCE = 250  # bounds memory: 20 MB an array for 10,000 rows
 _ROWS_AT_ONCE = 512
 
@@ -56,28 +61,62 @@ def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> Rows:
     """The scores (N,) mapped to MOS by the least-squares logistic curve; PLCC and RMSE after it are "fitted".
 
     f(s) = b2 + (b1 - b2) / (1 + exp(-(s - b3) / b4)), the curve of VQEG's FR-TV phase I report (2000). It may
-    also fall: a fitted PLCC says nothing about the direction, SRCC does. Raises UserError as `correlations`
-    does, for fewer than four rows, and when the fit does not converge.
+    also fall: a fitted PLCC says nothing about the direction, SRCC does, and is never negative. The best of several
+    starts is taken, each the best curve of its place and width, rising or falling. Raises UserError as
+    `correlations` does, for fewer than four rows, and when the fit does not converge.
     """
-    from scipy.optimize import least_squares
-    from scipy.special import expit
-
     x, y = _checked(scores, mos, _PARAMETERS)
-    s, wanted = _standardised(x), _standardised(y)
-
-    def curve(b: Rows) -> Rows:
-        return b[1] + (b[0] - b[1]) * expit((s - b[2]) / b[3])
-
-    start = np.array([wanted.max(), wanted.min(), 0.0, 1.0])
-    found = least_squares(lambda b: curve(b) - wanted, start, method="lm", max_nfev=_MAX_STEPS)
-    fitted = y.mean() + y.std() * curve(found.x)
-    if not found.success or not np.isfinite(fitted).all():
+    s, (target, shift, scale) = _robust(x), _standardised(y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        fits = [_least_squares(s, target, start, _FIRST_STEPS) for start in _starts(s, target)]
+        best = min(fits, key=lambda fit: fit.cost)
+        if not best.success:
+            best = _least_squares(s, target, best.x, _MAX_STEPS)
+    fitted = shift + scale * _curve(s, best.x)
+    if not best.success or not np.isfinite(fitted).all():
         raise UserError(
             "scores that a logistic curve maps to MOS",
-            f"no convergence in {found.nfev} steps",
+            f"no convergence in {best.nfev} steps",
             "use the figures without the fit",
         )
     return fitted
+
+
+def _curve(s: Rows, b: Rows) -> Rows:
+    """b: top, bottom, middle, width; a negative width falls."""
+    from scipy.special import expit
+
+    width = b[3] if abs(b[3]) > _LEAST_WIDTH else _LEAST_WIDTH
+    return b[1] + (b[0] - b[1]) * expit((s - b[2]) / width)
+
+
+def _least_squares(s: Rows, target: Rows, start: Rows, steps: int) -> "OptimizeResult":
+    from scipy.optimize import least_squares
+
+    return least_squares(lambda b: _curve(s, b) - target, start, method="lm", x_scale="jac", max_nfev=steps)
+
+
+def _starts(s: Rows, target: Rows) -> list[Rows]:
+    """The _STARTS best curves of a grid of middles and widths: top and bottom are linear, so solved for exactly.
+
+    Widths reach from a step to a straight line, so that the fit is never worse than a line's. Only curves of
+    different middles are kept: their neighbours end in the same minimum.
+    """
+    from scipy.special import expit
+
+    spread = np.ptp(np.quantile(s, (0.1, 0.9))) or np.ptp(s)
+    middles = np.unique(np.quantile(s, (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)))
+    widths = (spread / 64, spread / 16, spread / 4, spread, 100 * np.ptp(s))
+    curves: list[tuple[float, Rows]] = []
+    for middle in middles:
+        candidates = []
+        for width in widths:
+            rising = expit((s - middle) / width)
+            slope, bottom = np.polyfit(rising, target, 1) if np.ptp(rising) > _LEAST_WIDTH else (0.0, 0.0)
+            error = float(np.sum((bottom + slope * rising - target) ** 2))
+            candidates.append((error, np.array([bottom + slope, bottom, middle, width])))
+        curves.append(min(candidates, key=lambda curve: curve[0]))
+    return [start for _, start in sorted(curves, key=lambda curve: curve[0])[:_STARTS]]
 
 
 def pair_accuracy(scores: ArrayLike, pairs: ArrayLike) -> float:
@@ -153,7 +192,7 @@ def _resampled(
     """Each statistic of every resample: counts (B, N) -> (B,)."""
     table = {
         "srcc": lambda: _pearson(_ranks(x, counts), _ranks(y, counts), counts),
-        "plcc": lambda: _pearson(_standardised(x), _standardised(y), counts),
+        "plcc": lambda: _pearson(_standardised(x)[0], _standardised(y)[0], counts),
         "krcc": lambda: _kendall(x, y, counts),
         "rmse": lambda: np.sqrt(counts @ (x - y) ** 2 / counts.sum(1)),
         "mae": lambda: counts @ np.abs(x - y) / counts.sum(1),
@@ -161,8 +200,19 @@ def _resampled(
     return {name: table[name]() for name in statistics}
 
 
-def _standardised(x: Rows) -> Rows:
-    return (x - x.mean()) / x.std()
+def _standardised(x: Rows) -> tuple[Rows, float, float]:
+    """z of mean 0 and deviation 1, shift and scale: x = shift + scale * z, whatever x's offset and range."""
+    low, width = float(x.min()), float(np.ptp(x))
+    unit = (x - low) / width
+    mean, deviation = float(unit.mean()), float(unit.std())
+    return (unit - mean) / deviation, low + width * mean, width * deviation
+
+
+def _robust(x: Rows) -> Rows:
+    """x about its median in interquartile ranges: an outlier does not squeeze the rest together."""
+    unit = (x - x.min()) / np.ptp(x)
+    spread = np.ptp(np.quantile(unit, (0.25, 0.75))) or unit.std()
+    return (unit - np.median(unit)) / spread
 
 
 def _per_value(x: Rows, counts: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -1,14 +1,16 @@
-"""Test-time augmentation of MSLIQA (arXiv 2408.16879): the mean score over 108 patches of an image.
+"""Test-time augmentation of MSLIQA (arXiv 2408.16879): the mean score over up to 108 patches of an image.
 
     3 scales x 2 patch sizes x 3x3 patches, each upright and transposed
 
 The nine patches of a size lie on a uniform grid: corners, edge centres and centre of the scaled image. Where
 the scaled image is too small for the patch, it is enlarged until its short side equals the patch (the paper
-does not say); padding would show the model borders that are no part of the photo.
+does not say); padding would show the model borders that are no part of the photo. A window that this makes the
+same as another counts once, so that no part of a small image weighs more: a 512x384 image has 66 distinct patches,
+one of 772x772 or more all 108. The result says how many there were.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,25 +32,50 @@ Bytes = NDArray[np.uint8]
 Predict = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 
 
-def patches(image: Image.Image) -> dict[int, Bytes]:
-    """The patches of a mode RGB image by size: uint8 (54, size, size, 3), by scale; nine upright, nine transposed.
+class Augmented(NamedTuple):
+    """The mean score of an image, and over how many distinct patches."""
 
-    Memory: about that of the image at twice its width and height.
+    score: float
+    patches: int
+
+
+def patches(image: Image.Image) -> dict[int, Bytes]:
+    """The distinct patches of a mode RGB image by size: uint8 (n, size, size, 3), n at most 54.
+
+    By scale, each scale's upright ones before its transposed ones. Memory: about that of the image at twice its
+    width and height.
     """
     if image.mode != "RGB":
         raise ValueError(
             f"expected a mode RGB image (mobileiqa.images.to_rgb makes one); found mode {image.mode}"
         )
-    found: dict[int, list[Bytes]] = {size: [] for size in SIZES_PX}
+    by_size: dict[int, list[Bytes]] = {size: [] for size in SIZES_PX}
+    scaled = image
+    for target, size, corners in _windows(image.size):
+        if scaled.size != target:
+            scaled = image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+        pixels = np.asarray(scaled)
+        upright = np.stack([pixels[top : top + size, left : left + size] for top, left in corners])
+        by_size[size] += [upright, upright.swapaxes(1, 2)]
+    return {size: np.concatenate(parts) for size, parts in by_size.items()}
+
+
+def count(original: tuple[int, int]) -> int:
+    """How many distinct patches an image of this (width, height) has: at most COUNT."""
+    return sum(2 * len(corners) for _, _, corners in _windows(original))
+
+
+def _windows(original: tuple[int, int]) -> Iterator[tuple[tuple[int, int], int, list[tuple[int, int]]]]:
+    """(size of the scaled image, patch size, its corners (top, left)), each distinct window once."""
+    seen: set[tuple[tuple[int, int], int]] = set()
     for scale in SCALES:
-        scaled = image
         for size in SIZES_PX:
-            target = scaled_size(image.size, scale, size)
-            if scaled.size != target:
-                scaled = image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
-            upright = _grid(np.asarray(scaled), size)
-            found[size] += [upright, upright.swapaxes(1, 2)]
-    return {size: np.concatenate(parts) for size, parts in found.items()}
+            target = scaled_size(original, scale, size)
+            if (target, size) in seen:
+                continue
+            seen.add((target, size))
+            lefts, tops = (sorted({i * (n - size) // (GRID - 1) for i in range(GRID)}) for n in target)
+            yield target, size, [(top, left) for top in tops for left in lefts]
 
 
 def scaled_size(original: tuple[int, int], scale: float, patch_px: int) -> tuple[int, int]:
@@ -58,27 +85,21 @@ def scaled_size(original: tuple[int, int], scale: float, patch_px: int) -> tuple
     return width, height
 
 
-def _grid(pixels: Bytes, size: int) -> Bytes:
-    """(9, size, size, 3): row by row, from one corner to the other; the same window again where there is no room."""
-    tops, lefts = ([i * (n - size) // (GRID - 1) for i in range(GRID)] for n in pixels.shape[:2])
-    return np.stack([pixels[top : top + size, left : left + size] for top in tops for left in lefts])
-
-
 def score(
     image: Image.Image,
     predictor: Callable[[int], Predict],
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
-) -> float:
-    """The mean score of a mode RGB image over its 108 patches; predictor(size) reads the patches of that size."""
+) -> Augmented:
+    """The mean score of a mode RGB image over its patches; predictor(size) reads the patches of that size."""
     scores = []
     for size, pixels in patches(image).items():
         predict = predictor(size)
         for start in range(0, len(pixels), BATCH):
             scores.append(predict(_normalized(pixels[start : start + BATCH], mean, std)))
     joined = np.concatenate(scores).astype(np.float64)
-    assert joined.shape == (COUNT,), f"{joined.shape} scores for {COUNT} patches"
-    return float(joined.mean())
+    assert joined.shape == (count(image.size),), f"{joined.shape} scores for {count(image.size)} patches"
+    return Augmented(float(joined.mean()), len(joined))
 
 
 def _normalized(

@@ -102,8 +102,9 @@ _SYNTHETIC = InputSpec("synthetic", 1280, 1280, fit=Fit.CENTER_CROP)
 _SINGLE = InputSpec("image", 384, 384, resample=Resample.BILINEAR)
 _HALF = (0.5, 0.5, 0.5)  # the mean and the deviation that EfficientNet-Lite's weights expect
 _LITE = InputSpec("image", 512, 512, fit=Fit.CENTER_CROP, mean=_HALF, std=_HALF)
+# Height, width: the public code's Resize((512, 384)) makes 512 rows of 384 pixels of photos of any shape.
 _CROPS = InputSpec(
-    "crops", 224, 224, fit=Fit.RANDOM_CROPS, resample=Resample.BILINEAR, crops=25, resize_px=(384, 512)
+    "crops", 224, 224, fit=Fit.RANDOM_CROPS, resample=Resample.BILINEAR, crops=25, resize_px=(512, 384)
 )
 _MOBILE = "MobileIQA, arXiv 2409.01212"
 _LAR = "LAR-IQA, arXiv 2408.17057"

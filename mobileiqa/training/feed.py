@@ -113,28 +113,37 @@ class _Images(Dataset[Any]):
 
 
 def augmented(pixels: Pixels, recipe: Recipe, rng: np.random.Generator) -> Pixels:
-    """Flips, and JNDMix where the recipe has it; the label stays what it was."""
+    """Flips, the same for all inputs of the image."""
     if recipe.flip_h and rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if recipe.flip_v and rng.random() < 0.5:
         pixels = pixels[::-1]
-    if recipe.jnd:
-        from mobileiqa.training.jnd import jnd_mix
-
-        pixels = jnd_mix(np.ascontiguousarray(pixels), rng)
     return pixels
 
 
 def view(pixels: Pixels, wanted: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
     """One input of the image, uint8 (H, W, 3): a random crop where the recipe says so, else the model's fit.
 
-    A centre crop is a random crop in training.
+    JNDMix comes last: noise that is just not seen at the size that the model reads. Raises ValueError for JNDMix
+    in another colour space than RGB.
     """
     if wanted.color_space is not ColorSpace.RGB:
         pixels = color.convert(np.ascontiguousarray(pixels), wanted.color_space)
+    fitted = _fitted(pixels, wanted, recipe, rng)
+    if not recipe.jnd or rng.random() >= recipe.jnd:
+        return fitted
+    if wanted.color_space is not ColorSpace.RGB:
+        raise ValueError(f"JNDMix needs RGB; input {wanted.name} is {wanted.color_space}")
+    from mobileiqa.training.jnd import jnd_mix
+
+    return jnd_mix(np.ascontiguousarray(fitted), rng)
+
+
+def _fitted(pixels: Pixels, wanted: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
     if recipe.crop_px:
         return crop(pixels, recipe.crop_px, rng)
-    if wanted.fit is Fit.CENTER_CROP and min(pixels.shape[:2]) >= wanted.height_px == wanted.width_px:
+    square = wanted.height_px == wanted.width_px <= min(pixels.shape[:2])
+    if recipe.random_crops and wanted.fit is Fit.CENTER_CROP and square:
         return crop(pixels, wanted.height_px, rng)
     return np.asarray(fit_pixels(Image.fromarray(np.ascontiguousarray(pixels)), wanted)[0])
 

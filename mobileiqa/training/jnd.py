@@ -2,8 +2,9 @@
 
 The noise is +-1 times a just-noticeable-difference map: how much a pixel's luminance may change unseen, by
 Yang et al.'s nonlinear additivity model (IEEE TCSVT 15(6), 2005) of luminance adaptation and texture masking
-(Chou and Li, IEEE TCSVT 5(6), 1995). One sign per pixel, the same for R, G and B, so that luminance changes
-by the map and colour does not. Yang's maps of the colour differences are left out.
+(Chou and Li, IEEE TCSVT 5(6), 1995). Each pixel's R, G and B have signs of their own and share the luminance's map:
+Yang's maps of the colour differences are left out. Noise belongs on what the model reads, after any resizing, which
+would average most of it away.
 """
 
 import cv2
@@ -32,10 +33,10 @@ Map = NDArray[np.float32]
 
 
 def jnd_mix(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """rgb (H, W, 3) with each pixel moved up or down by its JND, rounded down and clipped to 0..255."""
-    step = jnd_map(rgb).astype(np.int16)  # rounds down: never more than the map
-    sign = 1 - 2 * rng.integers(0, 2, step.shape, np.int16)
-    return np.clip(rgb + (sign * step)[..., None], 0, 255).astype(np.uint8)
+    """rgb (H, W, 3) with each value moved up or down by its pixel's JND, rounded down and clipped to 0..255."""
+    step = jnd_map(rgb).astype(np.int16)[..., None]  # rounds down: never more than the map
+    sign = 1 - 2 * rng.integers(0, 2, rgb.shape, np.int16)
+    return np.clip(rgb + sign * step, 0, 255).astype(np.uint8)
 
 
 def jnd_map(rgb: NDArray[np.uint8]) -> Map:

@@ -224,23 +224,23 @@ class _Log:
 
     def __init__(self, run: Run, feed: Feed, events: logs.Events | None) -> None:
         self.run, self.feed, self.events = run, feed, events
-        self.rows: list[dict[str, float]] = []
 
     def add(self, losses: dict[str, float], data_ms: float, step_ms: float) -> None:
         """One step's losses and times."""
         step = self.run.state.step
         if not all(abs(v) < float("inf") for v in losses.values()):  # also false for NaN
             raise UserError("a finite loss", f"{losses} at step {step}", "lower lr with --set lr=...")
-        self.rows.append({**losses, "data_ms": data_ms, "step_ms": step_ms})
+        rows = self.run.state.interval  # saved with the state: an interrupted interval is averaged whole
+        rows.append({**losses, "data_ms": data_ms, "step_ms": step_ms})
         if step % self.run.settings.log_every and step % self.feed.steps_per_epoch:
             return
-        mean = {name: sum(r[name] for r in self.rows) / len(self.rows) for name in self.rows[0]}
+        mean = {name: sum(r[name] for r in rows) / len(rows) for name in rows[0]}
         rate = learning_rate(self.run.recipe, step - 1, self.feed.steps_per_epoch)
         row = {"step": step, "epoch": step / self.feed.steps_per_epoch, "lr": rate, **mean}
         self.run.state.training.append(row)
         if self.events:
             self.events.add("training", row)
-        self.rows = []
+        rows.clear()
 
 
 def _validated(run: Run, validate: Validate, epoch: int, events: logs.Events | None) -> None:

@@ -2,9 +2,9 @@
 
     image -> view of each zoom level -> shared MobileNetV3 -> that level's MLP head -> score
 
-The single-scale baseline is a table of one zoom. At test time the best head by validation reads the whole
-image, or 108 patches are averaged (mobileiqa.tta). The paper does not say whether resizing keeps the aspect
-ratio; it does here: a zoom level is a scale.
+The single-scale baseline is a table of one zoom: images resized to 224x224, in training and in tests. At test time
+the best head by validation reads the whole image, or patches are averaged (mobileiqa.tta). The paper does not say
+whether the zoom levels' resizing keeps the aspect ratio; it does here: a zoom level is a scale.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,17 @@ HIDDEN = 512
 class Zoom:
     """One zoom level: resize first, then crop; None leaves that step out."""
 
-    resize: int | None = None  # short side in px, aspect ratio kept
+    resize: int | None = None  # short side in px, aspect ratio kept; both sides where `square`
     crop: int | None = None  # random square window, px
+    square: bool = False
 
     def __post_init__(self) -> None:
         if any(size is not None and size < 1 for size in (self.resize, self.crop)):
             raise ValueError(f"expected positive sizes; found {self}")
+        if self.square and (self.resize is None or self.crop is not None):
+            raise ValueError(
+                f"expected a size to resize to, and no crop, where a view is square; found {self}"
+            )
 
     @property
     def size(self) -> int | None:
@@ -42,7 +47,7 @@ class Zoom:
 MULTI_CROP = (Zoom(crop=224), Zoom(crop=256), Zoom(crop=299), Zoom(crop=384), Zoom())
 MULTI_RESIZE = (Zoom(resize=224), Zoom(resize=256), Zoom(resize=299), Zoom(resize=384), Zoom(resize=512))
 BOTH = (Zoom(crop=224), Zoom(crop=384), Zoom(resize=768, crop=384), Zoom(resize=512, crop=224))
-SINGLE = (Zoom(crop=224),)  # the baseline
+SINGLE = (Zoom(resize=224, square=True),)  # the baseline
 
 ZOOMS = {"multi-crop": MULTI_CROP, "multi-resize": MULTI_RESIZE, "both": BOTH, "single": SINGLE}
 
@@ -91,14 +96,14 @@ def views(
 
 def _view(images: torch.Tensor, zoom: Zoom, rng: torch.Generator | None) -> torch.Tensor:
     if zoom.resize is not None:
-        images = _resized(images, zoom.resize)
+        images = _resized(images, zoom.resize, zoom.square)
     return images if zoom.crop is None else _windows(images, zoom.crop, rng)
 
 
-def _resized(images: torch.Tensor, short: int) -> torch.Tensor:
-    """Bilinear, antialiased; the short side becomes `short` px."""
+def _resized(images: torch.Tensor, short: int, square: bool) -> torch.Tensor:
+    """Bilinear, antialiased; the short side, or both, become `short` px."""
     scale = short / min(images.shape[2:])
-    size = [max(short, round(n * scale)) for n in images.shape[2:]]
+    size = [short if square else max(short, round(n * scale)) for n in images.shape[2:]]
     return nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
 
 
@@ -140,15 +145,22 @@ def multi_scale_task(model: MultiScale, zooms: tuple[Zoom, ...], spec: ModelSpec
         return {"loss": loss(scores, gather(batch.score))}
 
     def mean(image: torch.Tensor) -> torch.Tensor:
-        return whole(model, image).mean(1)
+        return whole(model, image, zooms).mean(1)
 
     return Task(model, of_views, mean, lambda: (model, spec))
 
 
-def whole(model: MultiScale, image: torch.Tensor) -> torch.Tensor:
-    """Normalised images (N, 3, H, W) -> (N, heads): the whole image by every head."""
-    features = model.forward_features(image)
-    return torch.stack([model.forward_head(features, head) for head in range(len(model.heads))], 1)
+def whole(model: MultiScale, image: torch.Tensor, zooms: tuple[Zoom, ...]) -> torch.Tensor:
+    """Normalised images (N, 3, H, W) -> (N, heads): the whole image by every head.
+
+    It is read as it is, but for the baseline's, which reads what it was trained on: the image as a square.
+    """
+    sizes = [zoom.resize if zoom.square else None for zoom in zooms]
+    features = {
+        size: model.forward_features(image if size is None else _resized(image, size, square=True))
+        for size in set(sizes)
+    }
+    return torch.stack([model.forward_head(features[size], head) for head, size in enumerate(sizes)], 1)
 
 
 def best_head(scores: NDArray[np.floating], mos: NDArray[np.floating]) -> int:

@@ -36,7 +36,8 @@ class Recipe:
     window_px: int = 0  # side of the window that a cache keeps of each image; 0: 1.5 crops
     flip_h: bool = True
     flip_v: bool = False
-    jnd: bool = False  # JNDMix noise
+    random_crops: bool = True  # where the model reads a centre crop, training reads a random one
+    jnd: float = 0.0  # probability of JNDMix noise, of each view
     group: int = 1  # samples in a row that share reference and distortion, for ranking pairs
     accumulate: int = 1  # micro-batches per optimiser step; losses over a batch see one micro-batch
     ema: float = 0.0  # decay of averaged weights; they are validated and exported when it is not 0
@@ -47,6 +48,8 @@ class Recipe:
     seed: int = 3407
 
     def __post_init__(self) -> None:
+        if not 0 <= self.jnd <= 1:
+            raise ValueError(f"jnd {self.jnd} must be a probability, 0..1")
         unit = self.accumulate * self.group
         if min(self.batch, unit) < 1 or self.batch % unit:
             raise ValueError(
@@ -68,9 +71,11 @@ class Recipe:
 _MOBILE: dict[str, Any] = {
     "lr": 1e-5, "weight_decay": 1e-5, "optimizer": "adam", "cosine_epochs": 50.0, "flip_v": True,
 }  # fmt: skip
-# LAR-IQA: MSE + (1 - Pearson), weights 1:1; AdamW, 5 warm-up epochs, then cosine.
+# LAR-IQA: MSE + (1 - Pearson), weights 1:1; AdamW, 5 warm-up epochs, then cosine. As in the public code, images are
+# neither flipped nor cropped at random: the synthetic branch reads the centre 1280x1280, zero padded.
 _LAR: dict[str, Any] = {
     "lr": 5e-5, "weight_decay": 1e-4, "warmup_epochs": 5.0, "losses": (("mse", 1.0), ("plcc", 1.0)),
+    "flip_h": False, "random_crops": False,
 }  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -79,10 +84,12 @@ RECIPES: dict[str, Recipe] = {
         Recipe("mobileiqa-teacher", "mobilevit-iqa", "supervised", 100, 4, **_MOBILE),
         Recipe("mobileiqa-student", "mobilenet-iqa", "supervised", 300, 8, **_MOBILE),
         Recipe("mobileiqa-distill", "mobilenet-iqa", "distill", 300, 8, options=(("alpha", 2.0),), **_MOBILE),
-        # The public code's objective: the stacked LDA outputs are matched too.
+        # The public code's objective: the stacked LDA outputs are matched too, and all terms weigh the same.
         Recipe("mobileiqa-distill-code", "mobilenet-iqa", "distill", 300, 8,
-               options=(("alpha", 2.0), ("levels", 1.0)), **_MOBILE),
+               options=(("alpha", 1.0), ("levels", 1.0)), **_MOBILE),
         Recipe("lar-iqa-branch", "lar-iqa-single", "multi-task", 100, 32, **_LAR),
+        # With the noise of JNDMix (arXiv 2302.09838) in half of the images.
+        Recipe("lar-iqa-branch-jnd", "lar-iqa-single", "multi-task", 100, 32, jnd=0.5, **_LAR),
         Recipe("lar-iqa-kan", "lar-iqa-kan", "supervised", 50, 20, **_LAR),
         Recipe("lar-iqa-mlp", "lar-iqa-mlp", "supervised", 50, 20, **_LAR),
         Recipe("reference", "lar-iqa-lite", "degradation", 5, 40, lr=1e-3, weight_decay=2e-2,

@@ -28,6 +28,7 @@ class State:
     tensors: dict[str, Any] = field(default_factory=dict)  # module, averaged, optimizer, scaler
     training: Rows = field(default_factory=list)  # one row per logging interval
     validation: Rows = field(default_factory=list)  # one row per epoch
+    interval: Rows = field(default_factory=list)  # one row per step since the last of `training`
     best: dict[str, Any] | None = None  # {"srcc", "epoch", "weights"}
 
 

@@ -27,7 +27,7 @@ from benchmarks.multi_scale import (
 )
 from mobileiqa.datasets.core import Sample
 from mobileiqa.training.experiments import Result, figures
-from mobileiqa.training.multi_scale import MultiScale
+from mobileiqa.training.multi_scale import MultiScale, Zoom
 
 TINY = Plan(
     zooms=("single", "both"), train_references=1, validation_references=1, test_references=1, test_images=16,
@@ -81,15 +81,15 @@ def part_of(seed: int, count: int) -> Part:
 
 def test_the_head_that_validates_best_reads_the_test():
     torch.manual_seed(0)
-    model, spec = MultiScale(3, TINY.backbone), spec_of(TINY)
+    model, spec, zooms = MultiScale(3, TINY.backbone), spec_of(TINY), (Zoom(),) * 3
     validation, test = part_of(0, 12), part_of(1, 5)
-    heads = by_heads(model, validation, spec)
+    heads = by_heads(model, validation, spec, zooms)
     order = np.argsort(np.argsort(heads[:, 1]))  # labels that the second head ranks without a mistake
     samples = tuple(Sample(Path(f"{i}.png"), float(rank), 0.0, "validation") for i, rank in enumerate(order))
     data = multi_scale.Data(test, Part(samples, validation.pixels), test, Path(), "random weights")
-    found = by_best_head(model, data, spec)
-    assert np.array_equal(found, by_heads(model, test, spec)[:, 1])
-    assert not np.array_equal(found, by_heads(model, test, spec)[:, 0])
+    found = by_best_head(model, data, spec, zooms)
+    assert np.array_equal(found, by_heads(model, test, spec, zooms)[:, 1])
+    assert not np.array_equal(found, by_heads(model, test, spec, zooms)[:, 0])
 
 
 def test_arms_differ_in_their_zooms_alone():
@@ -118,7 +118,7 @@ def test_the_page_shows_gains_over_one_zoom_without_patches():
              for half, srcc in (("seen", 0.7), ("unseen", 0.2))]  # fmt: skip
     text = multi_scale.report(TINY, figures(rows, BASELINE), "random weights")
     assert (
-        "| `single`: 224 px crops | whole | 0.300 ± 0.000 | 0.500 ± 0.000 | – | 0.700 ± 0.000 | 0.200 ± 0.000 |"
+        "| `single`: the whole image, resized to 224x224 | whole | 0.300 ± 0.000 | 0.500 ± 0.000 | – | 0.700 ± 0.000 | 0.200 ± 0.000 |"
         in text
     )
     assert text.count("| patches | 0.400 ± 0.000 | 0.500 ± 0.000 | 0.100 ± 0.000 |") == 2

@@ -210,3 +210,71 @@ def test_pairs_count_when_strictly_in_order():
     assert pair_accuracy(scores, [(0, 1), (1, 3), (1, 2), (3, 0)]) == 0.5  # a tie and one the wrong way
     with pytest.raises(ValueError, match="P at least 1"):
         pair_accuracy(scores, np.empty((0, 2), int))
+
+
+def noisy(relation, n: int = 200, noise: float = 0.02, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(0, 1, n))
+    return x, relation(x) + rng.normal(0, noise, n)
+
+
+def step(middle: float, width: float = 0.02):
+    return lambda x: 1 / (1 + np.exp(-(x - middle) / width))
+
+
+CURVES = {
+    "falling": lambda x: 1 - step(0.5, 0.1)(x),
+    "a late step": step(0.95),
+    "an early falling step": lambda x: 1 - step(0.04)(x),
+    "a line that falls": lambda x: 3 - 2 * x,
+    "saturating": lambda x: 1 - np.exp(-6 * x),
+    "falling, saturating": lambda x: np.exp(-6 * x),
+}
+
+
+@pytest.mark.parametrize("name", list(CURVES))
+@pytest.mark.parametrize("units", [(1.0, 0.0), (1e-9, 0.0), (1e9, 0.0), (1e-3, 1e6), (-5.0, 2.0)])
+def test_the_fit_finds_the_curve_from_any_start(name: str, units: tuple[float, float]):
+    x, mos = noisy(CURVES[name])
+    fitted = logistic_fit(units[0] * x + units[1], mos)
+    reachable = pearson(CURVES[name](x), mos)
+    assert pearson(fitted, mos) > reachable - 0.01
+    assert pearson(fitted, mos) >= abs(pearson(x, mos)) - 1e-6, "a line is a curve, too"
+
+
+@pytest.mark.parametrize("outliers", [[1e6], [-1e4], [50.0, -50.0]])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_outliers_do_not_hide_the_curve(outliers: list[float], sign: int):
+    x, mos = noisy(lambda x: 1 / (1 + np.exp(-sign * (x - 0.5) / 0.1)))
+    fitted = logistic_fit(np.append(x, outliers), np.append(mos, [0.5] * len(outliers)))
+    assert pearson(fitted[: len(x)], mos) > 0.97
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_fitted_plcc_is_never_negative(seed: int):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(4, 40))
+    x = rng.normal(0, 1, n) ** rng.choice([1, 3]) * 10.0 ** rng.integers(-12, 12) + rng.choice([0, 1e3])
+    mos = rng.normal(0, 1, n).round(int(rng.integers(0, 3)))
+    if np.ptp(x) == 0 or np.ptp(mos) == 0:
+        pytest.skip("a constant side has no fit")
+    try:
+        fitted = logistic_fit(x, mos)
+    except ValueError as error:
+        assert "no convergence" in str(error)
+        return
+    assert np.ptp(fitted) == 0 or pearson(fitted, mos) >= abs(pearson(x, mos)) - 1e-3
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_extreme_units_of_mos_are_fitted(scale: float):
+    x, mos = noisy(CURVES["falling"])
+    assert pearson(logistic_fit(x * scale, mos * scale) / scale, mos) > 0.97
+
+
+def test_two_levels_and_many_ties_are_fitted():
+    x = np.repeat([0.0, 1.0], 20)
+    mos = np.repeat([5.0, 1.0], 20) + np.tile([-0.1, 0.1], 20)
+    assert pearson(logistic_fit(x, mos), mos) > 0.99
+    mostly = np.append(np.zeros(60), np.linspace(0, 1, 20))
+    assert pearson(logistic_fit(mostly, 1 - mostly), 1 - mostly) > 0.99

@@ -25,7 +25,7 @@ def origin(patch: np.ndarray) -> tuple[int, int]:
 
 
 def test_there_are_108_patches_in_two_sizes(photo):
-    found = tta.patches(photo(0, 500, 450))
+    found = tta.patches(photo(0, 800, 790))
     assert {size: pixels.shape for size, pixels in found.items()} == {
         224: (54, 224, 224, 3),
         384: (54, 384, 384, 3),
@@ -35,9 +35,9 @@ def test_there_are_108_patches_in_two_sizes(photo):
 
 @pytest.mark.parametrize("size", [224, 384])
 def test_at_native_scale_nine_windows_lie_on_a_uniform_grid(size: int):
-    image = coordinates(1000, 701)
+    image = coordinates(1000, 801)
     upright = tta.patches(image)[size][18:27]  # the second scale
-    tops, lefts = (0, (701 - size) // 2, 701 - size), (0, (1000 - size) // 2, 1000 - size)
+    tops, lefts = (0, (801 - size) // 2, 801 - size), (0, (1000 - size) // 2, 1000 - size)
     expected = [(top, left) for top in tops for left in lefts]
     assert [origin(p) for p in upright] == expected
     pixels = np.asarray(image)
@@ -55,7 +55,7 @@ def test_the_other_scales_are_the_resized_image(photo):
 
 
 def test_every_patch_is_also_transposed(photo):
-    for pixels in tta.patches(photo(2, 600, 500)).values():
+    for pixels in tta.patches(photo(2, 800, 790)).values():
         by_scale = pixels.reshape(3, 2, 9, *pixels.shape[1:])
         assert (by_scale[:, 1] == by_scale[:, 0].transpose(0, 1, 3, 2, 4)).all()
         assert (by_scale[:, 1] != by_scale[:, 0]).any()
@@ -86,8 +86,30 @@ def test_in_a_small_image_windows_share_the_side_without_room(photo):
     image = photo(3, 100, 60)
     scaled = np.asarray(image.resize((373, 224), Image.Resampling.BICUBIC))
     upright = tta.patches(image)[224][:9]
-    lefts = [0, 149 // 2, 149] * 3
-    assert all((p == scaled[:, left : left + 224]).all() for p, left in zip(upright, lefts, strict=True))
+    lefts = [0, 149 // 2, 149]
+    assert all((p == scaled[:, left : left + 224]).all() for p, left in zip(upright[:3], lefts, strict=True))
+    assert (upright[3] == scaled[:, :224].swapaxes(0, 1)).all(), "windows that are the same count once"
+
+
+@pytest.mark.parametrize(
+    ("size", "patches"),
+    [
+        ((512, 384), 66),
+        ((384, 512), 66),
+        ((1024, 768), 108),
+        ((768, 768), 92),
+        ((769, 769), 108),
+        ((1, 1), 4),
+    ],
+)
+def test_each_distinct_patch_counts_once_and_their_number_is_said(size: tuple[int, int], patches: int, photo):
+    image = photo(6, *size)
+    everything = tta.patches(image)
+    assert sum(map(len, everything.values())) == tta.count(size) == patches
+    if size != (1, 1):
+        assert len({patch.tobytes() for pixels in everything.values() for patch in pixels}) == patches
+    result = tta.score(image, lambda size: lambda images: np.full(len(images), float(size)))
+    assert result.patches == patches and 224 <= result.score <= 384
 
 
 def test_another_mode_is_refused():
@@ -105,8 +127,8 @@ def test_the_score_is_the_mean_over_patches_each_by_its_sizes_predictor(photo):
 
         return predict
 
-    image = photo(4, 420, 400)
-    found = tta.score(image, predictor, mean=(0, 0, 0), std=(1, 1, 1))
+    image = photo(4, 800, 790)
+    found = tta.score(image, predictor, mean=(0, 0, 0), std=(1, 1, 1)).score
     expected = [patch.mean() / 255 + size for size, p in tta.patches(image).items() for patch in p]
     assert found == pytest.approx(np.mean(expected), rel=1e-7)
     assert sum(shape[0] for shape in seen) == 108 and {shape[2:] for shape in seen} == {

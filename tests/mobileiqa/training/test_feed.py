@@ -9,7 +9,18 @@ import torch
 
 from mobileiqa.datasets.core import Sample
 from mobileiqa.preprocess import prepare
-from mobileiqa.training.feed import Feed, batches, epoch_order, labels_of, on_device, step_indices
+from mobileiqa.spec import ColorSpace, Fit, InputSpec, Resample
+from mobileiqa.training.feed import (
+    Feed,
+    augmented,
+    batches,
+    epoch_order,
+    labels_of,
+    on_device,
+    step_indices,
+    view,
+)
+from mobileiqa.training.jnd import jnd_map
 from mobileiqa.training.processes import Processes
 from mobileiqa.training.recipe import Recipe, recipe
 from mobileiqa.zoo import MODELS
@@ -110,3 +121,54 @@ def test_unknown_labels_are_minus_one_and_images_without_reference_stand_alone()
     found = labels_of([Sample(Path(f"{i}.png"), 0.5, 0.5, "train") for i in range(3)])
     assert list(found.group) == [0, 1, 2]
     assert list(found.distortion) == list(found.level) == [-1, -1, -1]
+
+
+def sized(fit: Fit, side: int) -> InputSpec:
+    return InputSpec("image", side, side, fit=fit, resample=Resample.BILINEAR)
+
+
+@pytest.mark.parametrize("fit", [Fit.RESIZE, Fit.CENTER_CROP])
+def test_jnd_noise_reaches_the_model_whole(fit: Fit, photo) -> None:
+    """It is made of what the model reads: resizing afterwards would average it away."""
+    pixels = np.asarray(photo(1, 256, 200))
+    wanted = sized(fit, 64)
+    plain, noisy = (
+        view(
+            pixels,
+            wanted,
+            dataclasses.replace(BASE, crop_px=0, random_crops=False, jnd=p),
+            np.random.default_rng(0),
+        )
+        for p in (0.0, 1.0)
+    )
+    change = noisy.astype(int) - plain
+    inside = (plain > 30).all(-1) & (plain < 225).all(-1)
+    floor = np.floor(jnd_map(np.ascontiguousarray(plain)))
+    assert inside.any() and (np.abs(change)[inside] == floor[inside][:, None]).all()
+
+
+def test_jnd_noise_comes_with_its_probability_and_for_each_view(photo) -> None:
+    pixels = np.asarray(photo(2, 64, 64))
+    of = dataclasses.replace(BASE, crop_px=0, random_crops=False, jnd=0.5)
+    wanted = sized(Fit.CENTER_CROP, 64)
+    rng = np.random.default_rng(0)
+    pairs = [[bool((view(pixels, wanted, of, rng) != pixels).any()) for _ in range(2)] for _ in range(200)]
+    drawn = np.array(pairs)
+    assert 0.4 < drawn.mean() < 0.6
+    assert 0.4 < (drawn[:, 0] != drawn[:, 1]).mean() < 0.6, "two views of an image draw for themselves"
+    other = dataclasses.replace(wanted, color_space=ColorSpace.LAB)
+    with pytest.raises(ValueError, match="needs RGB"):
+        view(pixels, other, dataclasses.replace(of, jnd=1.0), rng)
+
+
+def test_lar_iqa_trains_on_the_centre_as_it_is_scored(photo) -> None:
+    pixels = np.asarray(photo(3, 90, 70))
+    wanted = sized(Fit.CENTER_CROP, 32)
+    rng = np.random.default_rng(0)
+    ours = [
+        view(augmented(pixels, recipe("lar-iqa-kan"), rng), wanted, recipe("lar-iqa-kan"), rng)
+        for _ in range(3)
+    ]
+    assert all((each == pixels[19:51, 29:61]).all() for each in ours)
+    random = [view(pixels, wanted, recipe("reference-kan"), rng) for _ in range(3)]
+    assert len({each.tobytes() for each in random}) > 1

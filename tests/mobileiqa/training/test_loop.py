@@ -157,6 +157,11 @@ def test_a_run_stopped_after_every_step_ends_with_the_same_weights(tmp_path: Pat
     for kind in ("module", "averaged"):
         for name, value in calm.tensors[kind].items():
             assert torch.equal(value, resumed.tensors[kind][name]), name
+    times = ("data_ms", "step_ms")
+    rows = [
+        [{k: v for k, v in row.items() if k not in times} for row in run.training] for run in (calm, resumed)
+    ]
+    assert rows[0] == rows[1], "a logged row averages every step of its interval, interrupted or not"
 
 
 def test_other_settings_do_not_go_on_in_the_same_folder(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def model() -> MultiScale:
         (MULTI_CROP, [(224, 224), (256, 256), (299, 299), (384, 384), (400, 640)]),
         (MULTI_RESIZE, [(224, 358), (256, 410), (299, 478), (384, 614), (512, 819)]),
         (BOTH, [(224, 224), (384, 384), (384, 384), (224, 224)]),
-        (SINGLE, [(224, 224)]),
+        (SINGLE, [(224, 224)]),  # resized: nothing is cut off
     ],
 )
 def test_the_papers_zoom_levels_of_a_640x400_image(zooms: tuple[Zoom, ...], shapes: list[tuple[int, int]]):
@@ -191,7 +191,7 @@ def test_the_task_gives_each_head_its_own_view_of_each_image(model: MultiScale):
         swapped = torch.stack([model.score(small, 0), model.score(crop, 1)], 1)
         assert found.item() != pytest.approx(multi_scale.loss(swapped, target).item(), rel=1e-4)
         both = torch.stack([model.score(images, 0), model.score(images, 1)], 1)
-        assert torch.allclose(whole(model, images), both, atol=1e-6)
+        assert torch.allclose(whole(model, images, BOTH[:2]), both, atol=1e-6)
         assert torch.allclose(task.score(images), both.mean(1), atol=1e-6)
     assert task.export() == (model, SPEC) and task.module is model
 
@@ -222,3 +222,17 @@ def test_the_best_head_is_the_one_that_ranks_best():
 )
 def test_a_patch_goes_to_the_head_of_its_size(zooms: tuple[Zoom, ...], size: int, head: int):
     assert head_for(zooms, size) == head
+
+
+def test_the_baseline_reads_the_whole_image_as_a_square_in_training_and_in_tests(model: MultiScale):
+    columns = coordinates(1, 448, 896)[:, 2:].expand(-1, 3, -1, -1)
+    (view,) = views(columns, SINGLE)
+    assert view.shape == (1, 3, 224, 224)
+    assert view[..., 0].max() < 8 and view[..., -1].min() > 887, "from the first to the last column"
+    with torch.no_grad():
+        found = whole(model, columns, (SINGLE[0], Zoom(crop=32)))
+        expected = [model.score(view, 0), model.score(columns, 1)]
+    assert torch.allclose(found, torch.stack(expected, 1), atol=1e-5)
+    for wrong in ({"square": True}, {"square": True, "crop": 5, "resize": 5}):
+        with pytest.raises(ValueError, match="square"):
+            Zoom(**wrong)

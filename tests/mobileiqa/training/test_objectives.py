@@ -89,15 +89,17 @@ class Student(MobileIQA):
         return features.opinions.mean((0, 2))
 
 
-@pytest.mark.parametrize(("name", "levels"), [("mobileiqa-distill", 0.0), ("mobileiqa-distill-code", 1.0)])
-def test_distillation_is_the_papers_sum(name: str, levels: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "alpha", "levels"), [("mobileiqa-distill", 2.0, 0.0), ("mobileiqa-distill-code", 1.0, 1.0)]
+)
+def test_distillation_is_the_papers_or_the_codes_sum(name: str, alpha: float, levels: float) -> None:
     student, teacher = Student(0.5, 1.0), Student(0.2, 1.5)
     task = build_task(Setup(recipe(name), student, MODELS["mobilenet-iqa"].spec, teacher=teacher))
     batch = batch_of(5)
     parts = task.loss(batch, alone)
     opinions = sum((0.5 * i) ** 2 for i in (1, 2, 3)) / 3
     score = float((2.0 - batch.score).square().mean())
-    assert parts["loss"].item() == pytest.approx(opinions + 2 * score + levels * 0.3**2, rel=1e-5)
+    assert parts["loss"].item() == pytest.approx(opinions + alpha * score + levels * 0.3**2, rel=1e-5)
     parts["loss"].backward()
     assert student.opinion.grad is not None and teacher.opinion.grad is None
 

@@ -1,5 +1,7 @@
 """Recipes: the papers' settings, and what a user may change."""
 
+import dataclasses
+
 import pytest
 
 from mobileiqa.errors import UserError
@@ -20,11 +22,16 @@ def test_the_papers_settings() -> None:
     assert (distill.optimizer, distill.lr, distill.weight_decay) == ("adam", 1e-5, 1e-5)
     assert (distill.epochs, distill.batch, distill.cosine_epochs, distill.seed) == (300, 8, 50, 3407)
     assert distill.option("alpha") == 2.0 and distill.option("levels") == 0.0
-    assert recipe("mobileiqa-distill-code").option("levels") == 1.0
+    code = recipe("mobileiqa-distill-code")
+    assert (code.option("alpha"), code.option("levels")) == (1.0, 1.0)
     assert (recipe("mobileiqa-teacher").epochs, recipe("mobileiqa-teacher").batch) == (100, 4)
     lar = recipe("lar-iqa-kan")
     assert (lar.optimizer, lar.lr, lar.weight_decay, lar.warmup_epochs) == ("adamw", 5e-5, 1e-4, 5)
     assert lar.losses == (("mse", 1.0), ("plcc", 1.0))
+    assert not (lar.flip_h or lar.flip_v or lar.random_crops), "the public code does neither"
+    noisy = recipe("lar-iqa-branch-jnd")
+    assert 0 < noisy.jnd < 1
+    assert dataclasses.replace(noisy, name="lar-iqa-branch", jnd=0.0) == recipe("lar-iqa-branch")
 
 
 def test_overrides_are_typed_and_checked() -> None:
@@ -42,6 +49,7 @@ def test_overrides_are_typed_and_checked() -> None:
         "group=0",
         "model=x",
         "epochs=1.5",
+        "jnd=1.5",
     ):
         with pytest.raises(UserError):
             with_overrides(recipe("reference"), [wrong])

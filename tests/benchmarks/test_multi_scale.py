@@ -118,8 +118,8 @@ def test_the_page_shows_gains_over_one_zoom_without_patches():
              for half, srcc in (("seen", 0.7), ("unseen", 0.2))]  # fmt: skip
     text = multi_scale.report(TINY, figures(rows, BASELINE), "random weights")
     assert (
-        "| `single`: the whole image, resized to 224x224 | whole | 0.300 ± 0.000 | 0.500 ± 0.000 | – | 0.700 ± 0.000 | 0.200 ± 0.000 |"
-        in text
+        "| `single`: the whole image, resized to 224x224 "
+        "| whole | 0.300 ± 0.000 | 0.500 ± 0.000 | – | 0.700 ± 0.000 | 0.200 ± 0.000 |" in text
     )
     assert text.count("| patches | 0.400 ± 0.000 | 0.500 ± 0.000 | 0.100 ± 0.000 |") == 2
 

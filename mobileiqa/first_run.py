@@ -1,4 +1,4 @@
-"""A file that no hash vouches for runs once in a process of its own before it may run in this one.
+"""A .tflite file runs once in a process of its own before it may run in this one.
 
 LiteRT checks few of the offsets, sizes and indices in a file: a crafted or damaged one can end the process that loads
 it (SIGSEGV), eat all memory or never return. A file that survives is remembered by its SHA-256, in this process and
@@ -28,12 +28,12 @@ _passed: set[str] = set()
 
 
 def check(path: str | os.PathLike[str], threads: int = 1) -> None:
-    """Raises UserError where `path`, vouched for by no hash, does not load and run in a process of its own.
+    """Raises UserError where `path` does not load and run in a process of its own, or a hash at hand is not its.
 
-    A file of the installation, one with a checksum inside and one with its sidecar are not run again; whether
-    their hashes hold is checked (`integrity.verify`).
+    A file of the installation is not run, and none twice. A right checksum spares no file the run: it says that
+    nothing was damaged since, and whoever crafts a file can write it as well.
     """
-    if integrity.verify(path):
+    if integrity.verify(path) == "packaged":
         return
     digest = integrity.sha256(path)
     if digest in _passed or digest in _remembered():

@@ -95,10 +95,32 @@ def test_a_file_that_survives_is_run_once_ever(
     assert processes == [path, path]
 
 
-def test_a_file_that_a_hash_vouches_for_is_not_run(tmp_path: Path, processes: list[Path]) -> None:
-    path = write(tmp_path / "abs.tflite", absolute)
-    path.with_name("abs.tflite.json").write_text(json.dumps({"sha256": integrity.sha256(path)}))
-    first_run.check(path)
+def test_a_right_hash_beside_a_crafted_file_spares_it_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "evil.tflite", calls_itself)
+    path.with_name("evil.tflite.json").write_text(json.dumps({"sha256": integrity.sha256(path)}))
+    with pytest.raises(UserError, match="ended by SIGSEGV while loading it"):
+        first_run.check(path)
+
+
+def test_a_right_checksum_inside_a_crafted_file_spares_it_nothing(tmp_path: Path) -> None:
+    b = FlatbufferBuilder()
+    b.note(integrity.ENTRY, integrity.MARK + bytes(integrity.DIGEST_BYTES))
+    path = tmp_path / "evil.tflite"
+    path.write_bytes(b.build(calls_itself(b)))
+    checksum = integrity.read_checksum(path)
+    content = bytearray(path.read_bytes())
+    content[checksum.at : checksum.at + integrity.DIGEST_BYTES] = checksum.computed
+    path.write_bytes(content)
+    assert integrity.verify(path) == "checksum"
+    with pytest.raises(UserError, match="ended by SIGSEGV while loading it"):
+        first_run.check(path)
+
+
+def test_a_file_of_the_installation_is_not_run(
+    tmp_path: Path, processes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integrity, "PACKAGED", tmp_path)
+    first_run.check(write(tmp_path / "abs.tflite", absolute))
     assert not processes
 
 

@@ -110,11 +110,11 @@ def _equivalent(args: argparse.Namespace) -> int:
         mos = ballots.mos if args.against == "mos" else None
         curve = equivalence.vote_curve(ballots.counts, mos, sizes, seed=args.seed)
         source = f"{args.votes.name}, {len(ballots.names)} images, 10 draws, seed {args.seed}"
+    equal = equivalence.equivalent_votes(args.srcc, curve)
     cli.say(f"{source}; against {'the MOS column' if args.against == 'mos' else 'the other votes'}")
     cli.say(f"{'votes':>5} {'SRCC':>7}")
     for n, srcc in zip(curve.votes, curve.srcc, strict=True):
         cli.say(f"{n:5d} {srcc:7.4f}")
-    equal = equivalence.equivalent_votes(args.srcc, curve)
     cli.say(f"an SRCC of {args.srcc:g} is worth {equal:.1f} votes")
     cli.emit({"srcc": args.srcc, "votes": round(equal, 3), "against": args.against, "source": source})
     return 0

@@ -101,8 +101,10 @@ def _beta_parameters(x: Values) -> Values:
 
 
 def _beta_starts(counts: Values) -> list[Values]:
+    """From the moments, and from a wide law: where the first is so narrow that a stray vote has no slope."""
     mean, total = _beta_moments(counts)
-    return [np.stack([np.log(mean / (1 - mean)), np.log(total)], -1)]
+    place = np.log(mean / (1 - mean))
+    return [np.stack([place, np.log(width)], -1) for width in (total, np.minimum(total, 6.0))]
 
 
 def _kumaraswamy_parameters(x: Values) -> Values:

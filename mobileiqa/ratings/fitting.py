@@ -122,8 +122,12 @@ def _best(results: list[tuple[Values, Values]]) -> Values:
 
 
 def _fit_gsd(counts: Values) -> Values:
-    """The best piece's optimum: every piece that its grid does not rule out is searched, ends included."""
-    best, result = np.full(len(counts), np.inf), np.zeros((len(counts), 2))
+    """The best piece's optimum, or the moments' law: every piece that its grid does not rule out is searched, ends included."""
+    mean, variance = moments(counts)
+    result = np.stack(
+        [mean, gsd.rho_of(mean, variance)], -1
+    )  # exact where votes are in two neighbouring categories
+    best = descent.negative_log_likelihood(counts, gsd.cells(result[:, 0], result[:, 1]))
     grids = [_grid_best(counts, low, upper) for low, upper in gsd.PIECES]
     lowest = np.min([value for _, value in grids], axis=0)
     for (low, upper), (start, value) in zip(gsd.PIECES, grids, strict=True):

@@ -80,6 +80,17 @@ def test_gsd_is_global_over_a_fine_grid_with_its_kinks(generated: np.ndarray) ->
     assert np.all(-fit("gsd", generated).log_likelihood <= nll + 1e-9)
 
 
+def test_a_stray_vote_far_from_all_others_is_reached() -> None:
+    """Where a search starts at a law so narrow that the stray vote's probability is 0 around."""
+    rows = np.array([[999, 1, 0, 0, 0], [1, 0, 999, 0, 0], [0, 0, 998, 2, 0], [0, 1, 0, 0, 9999]], float)
+    for name in MODELS:
+        likeliest = fit(name, rows).log_likelihood
+        for other in (fit(name, rows, bounds="published"), fit(name, rows, "moments")):
+            assert np.all(likeliest >= other.log_likelihood - 1e-6), name
+        smoothed = fit(name, rows + 0.5)
+        assert np.all(likeliest >= -negative_log_likelihood(rows, smoothed.probabilities) - 1e-6), name
+
+
 @pytest.mark.parametrize("bounds", ["none", "published"])
 @pytest.mark.parametrize("method", ["mle", "moments"])
 @pytest.mark.parametrize("name", MODELS)

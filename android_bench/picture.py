@@ -6,6 +6,7 @@ from typing import Any
 
 from android_bench.chart import COLORS, Axes, Series, axes_of
 from android_bench.errors import InputError
+from mobileiqa import cli
 from mobileiqa.text import plot_text
 
 
@@ -20,7 +21,7 @@ def png(drawn: Sequence[Series]) -> bytes:
     _scales(plot, axes_of(drawn))
     figure.legend(loc="outside lower center", fontsize="small", frameon=False)
     out = io.BytesIO()
-    figure.savefig(out, format="png")
+    figure.savefig(out, format="png", metadata=cli.PLOT_METADATA)
     return out.getvalue()
 
 

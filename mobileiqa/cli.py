@@ -38,6 +38,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+# In every PNG that a command draws: a search for images knows it by this, and leaves it out.
+PLOT_METADATA = {"Software": "mobileiqa"}
+
 FIRST_LINE_S, NEXT_LINE_S = 2.0, 5.0  # of progress, where there is no terminal
 _READER_GONE = 141  # 128 + SIGPIPE, as a shell says it of other programs
 

@@ -153,6 +153,17 @@ def _coding(chunks: dict[bytes, bytes]) -> tuple[int, int] | None:
     return (content[0], content[1]) if len(content) == 4 else None
 
 
+def coded_colors(file: BinaryIO) -> tuple[int, int] | None:
+    """The colour primaries and transfer function in the `colr` box of an AVIF or HEIF file (ISO 23008-12)."""
+    file.seek(0)
+    head = file.read(_PIECE)
+    at = head.find(b"colrnclx")
+    if at < 0 or len(head) < at + 12:
+        return None
+    primaries, transfer = struct.unpack(">HH", head[at + 8 : at + 12])
+    return primaries, transfer
+
+
 def check_embedded_pngs(file: BinaryIO, name: str) -> None:
     """The PNG pictures inside an icon file (ICO, ICNS)."""
     file.seek(0)

@@ -36,6 +36,7 @@ class Stored:
     png: PngHeader | None = None
     tiff: tags.Tiff | None = None
     declares_alpha: bool = True
+    coding: tuple[int, int] | None = None  # colour primaries and transfer function (ITU-T H.273)
     opaque: Image.Image | None = None  # mode L, where the transparent colour needs all 16 bits to be told
 
     @property
@@ -56,7 +57,14 @@ def read_stored(file: BinaryIO, form: str | None, name: str) -> Stored:
         return Stored(png=header, opaque=_opaque_of_16_bits(file, header) if header else None)
     if form == "TIFF":
         suffix = name[name.rfind(".") :].lower()
-        return Stored(tiff=image_checks.check_photo(file, name, suffix in RAW_SUFFIXES))
+        content = image_checks.check_photo(file, name, suffix in RAW_SUFFIXES)
+        return Stored(
+            tiff=content, declares_alpha=content is None or tags.EXTRA_SAMPLES in content.pages[0].tags
+        )
+    if form == "PSD":
+        return Stored(declares_alpha=False)  # a fourth channel may be a selection
+    if form in ("AVIF", "HEIF"):
+        return Stored(coding=image_checks.coded_colors(file))
     if form in ("ICO", "ICNS"):
         image_checks.check_embedded_pngs(file, name)
     if form == "TGA":

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_formats import (
     PICTURE_SUFFIXES,
@@ -22,7 +23,9 @@ SYSTEM_FOLDERS = frozenset({
     "system volume information", "__macosx", "lost+found", "thumbnails", "found.000",
 })  # fmt: skip
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-HIDDEN = "hidden"
+HIDDEN, OWN = "hidden", "drawn by mobileiqa"
+_OWN_MARK = "\0".join(*cli.PLOT_METADATA.items()).encode()
+_START = 256  # bytes of a PNG in which the mark stands, behind its header
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,26 @@ class _Folder:
             if is_image or suffix in PICTURE_SUFFIXES:
                 self.ignored[HIDDEN] += 1
             return False
+        if suffix == ".png" and _is_own(path):
+            self.ignored[OWN] += 1
+            return False
         if is_image:
             return True
         form = "" if suffix else file_format_of(path)
         if suffix in PICTURE_SUFFIXES or form in UNREAD_FORMATS:
             self.unread[path] = None
         return form in PLAIN_FORMATS
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a PNG is a plot of one of our commands."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return _OWN_MARK in file.read(_START)
+    except OSError:
+        return False  # reading it later says why
 
 
 def _reason(folder: str) -> str:

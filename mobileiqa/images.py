@@ -267,5 +267,5 @@ def _color_tags(image: Image.Image, stored: Stored) -> ColorTags:
     elif "icc_profile" in info and not isinstance(profile, bytes):
         profile = b""  # parts of it are missing
     if stored.png is None:
-        return ColorTags(profile)
+        return ColorTags(profile, stored.coding if profile is None else None)
     return ColorTags(profile, stored.png.coding, "srgb" in info, info.get("gamma"), info.get("chromaticity"))

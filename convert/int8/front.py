@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convert.compare import TOLERANCES
 from convert.int8.latency import Timing
 from convert.int8.recipe import Recipe
+from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.text import plot_text
 
@@ -189,7 +190,7 @@ def draw(rows: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, titl
         plot_text(title) + (f"; {untimed} slower ones outside the budget not timed" if untimed else ""),
         fontsize=9,
     )
-    figure.savefig(path, format="png", dpi=120)
+    figure.savefig(path, format="png", dpi=120, metadata=cli.PLOT_METADATA)
 
 
 def _panel(axes: "Axes", points: Sequence[tuple[float, float, Mapping[str, Any]]], limit: float) -> None:

@@ -278,6 +278,23 @@ def test_png_chunks(tmp_path: Path, photo, extra, primaries, gamma):
     assert worst(load_image(tmp_path / "x.png"), expected) <= (0 if same else 2)
 
 
+@pytest.mark.parametrize(("primaries", "space"), [(1, SRGB), (2, SRGB), (12, P3)])
+def test_colors_coded_in_an_avif(tmp_path: Path, photo, primaries: int, space: tuple):
+    file = io.BytesIO()
+    try:
+        photo(12, 64, 48).save(file, "AVIF", quality=100, subsampling="4:4:4")
+    except (KeyError, OSError, ValueError):
+        pytest.skip("this Pillow writes no AVIF")
+    content = bytearray(file.getvalue())
+    at = content.index(b"colrnclx") + 8
+    with Image.open(file) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    content[at : at + 4] = struct.pack(">HH", primaries, 13)
+    (tmp_path / "coded.avif").write_bytes(content)
+    expected = pixels if space is SRGB else converted(pixels, space, SRGB, (None, None))
+    assert worst(load_image(tmp_path / "coded.avif"), expected) <= (0 if space is SRGB else 2)
+
+
 @pytest.mark.parametrize("extra", [chrm((0.3, 0.3), (0.3, 0.3), (0.3, 0.3), (0.3, 0.3)), chrm(WHITE, *[(0.2, 0)] * 3),
                                    (b"cICP", bytes([9, 16, 0, 1]))])  # fmt: skip
 def test_png_chunks_that_describe_no_picture(tmp_path: Path, photo, caplog, extra):

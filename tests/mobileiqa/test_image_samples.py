@@ -148,6 +148,13 @@ def test_alpha_that_no_header_declares_is_no_alpha(tmp_path: Path, unset_alpha: 
         )
 
 
+def test_a_fourth_channel_that_no_tag_explains_is_no_alpha(tmp_path: Path, unset_alpha: np.ndarray):
+    path = write(tmp_path / "four.tif", tiff([Page(unset_alpha)]))
+    np.testing.assert_array_equal(load_image(path), unset_alpha[..., :3])
+    with pytest.raises(UserError, match="transparent"):
+        load_image(write(path, tiff([Page(unset_alpha, tags={338: (3, [2])})])))
+
+
 def test_a_picture_of_which_nothing_is_seen_is_refused(tmp_path: Path, unset_alpha: np.ndarray):
     files = {"desc8.tga": tga(unset_alpha, 8), "mask.bmp": bmp(unset_alpha, 0xFF000000)}
     for suffix in ("png", "webp", "tif"):

@@ -75,6 +75,30 @@ def test_system_folders_and_hidden_files_are_left_out_and_counted(folder: Path):
     assert names(folder / "@eaDir") == ["a.png/SYNO_THUMB.png"], "a folder that is named is searched"
 
 
+def test_plots_of_our_own_are_no_photos(folder: Path):
+    from matplotlib.figure import Figure
+
+    from mobileiqa import cli
+
+    for name, metadata in (("ours.PNG", cli.PLOT_METADATA), ("theirs.png", {})):
+        Figure(figsize=(1, 1)).savefig(folder / name, format="png", metadata=metadata)
+    search = search_images([folder])
+    assert [path.name for path in search.images] == ["a.png", "theirs.png"]
+    assert search.left_out == {"drawn by mobileiqa": 1}
+    assert find_images([folder / "ours.PNG"]), "a file that is named is read"
+
+
+def test_every_plot_is_marked():
+    root = Path(__file__).resolve().parents[2]
+    files = [path for name in ("mobileiqa", "convert", "calibration", "android_bench", "benchmarks")
+             for path in (root / name).rglob("*.py")]  # fmt: skip
+    plots = [line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines()
+             if ".savefig(" in line]  # fmt: skip
+    unmarked = [line for line in plots if "PLOT_METADATA" not in line]
+    assert len(plots) > 5
+    assert unmarked == ['figure.savefig(file, dpi=_DPI, format="png")'], "the sheet's, which is inside a page"
+
+
 def test_an_image_without_a_suffix_is_an_image(folder: Path):
     (folder / "IMG_1").write_bytes((folder / "a.png").read_bytes())
     (folder / "LICENSE").write_text("BM, II* and other words")

@@ -122,7 +122,7 @@ def _best(results: list[tuple[Values, Values]]) -> Values:
 
 
 def _fit_gsd(counts: Values) -> Values:
-    """The best piece's optimum, or the moments' law: every piece that its grid does not rule out is searched, ends included."""
+    """The best of the moments' law and of every piece, ends included, that its grid does not rule out."""
     mean, variance = moments(counts)
     result = np.stack(
         [mean, gsd.rho_of(mean, variance)], -1

@@ -9,13 +9,13 @@ Each works on the object form (schema ModelT) and says how many operators it cha
 """
 
 import functools
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convert import bounds
 from mobileiqa.errors import UserError
 from mobileiqa.typed_json import shortened
 
@@ -30,8 +30,6 @@ REDUCED_PRECISION = "reduced_precision_support"  # XNNPACK's delegate reads this
 FP16_ACCUMULATE_FP16 = b"fp16accfp16"
 LARGEST_HALF = 65504.0
 CONCATENATION_INPUTS = 5  # XNNPACK takes no more at once
-# What the schema's own code raises on damaged tables.
-_DAMAGED = (struct.error, ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError)
 WEIGHT_INPUT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}  # operator -> index of its weight
 
 
@@ -42,9 +40,10 @@ def read(path: Path) -> "Model":
     """
     content = path.read_bytes()
     try:
+        bounds.check(content)
         model = _unpacked(content)
         _check_indices(model)
-    except _DAMAGED as error:
+    except bounds.DAMAGE as error:
         reason = shortened(str(error) or type(error).__name__, 200)
         raise UserError(
             f"a whole TFLite file in {path}", f"a damaged one ({reason})", "copy or convert it again"

@@ -5,10 +5,8 @@ generated reader that ships with LiteRT checks no offset; every index is therefo
 truncated or damaged file ends in one UserError. Left out: writing, sparse and external weights.
 """
 
-import json
 import math
 import mmap
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from convert import bounds
+from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 
 T = TypeVar("T")
@@ -45,8 +45,6 @@ _BITS = {
     "int64": 64,
     "uint64": 64,
 }
-# What the generated reader raises on offsets that lead nowhere: it has no errors of its own.
-_DAMAGE = (struct.error, LookupError, TypeError, ValueError, OverflowError, AttributeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -144,15 +142,11 @@ class Graph:
     @property
     def description(self) -> dict[str, Any]:
         """Our metadata entry; empty for a file of another origin. Raises UserError when it is not JSON."""
-        try:
-            found = json.loads(self.metadata.get(METADATA_ENTRY, b"{}").rstrip(b"\0"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"JSON in the {METADATA_ENTRY!r} metadata of {self.path}",
-                str(error),
-                "convert the model again",
-            ) from error
-        return found if isinstance(found, dict) else {}
+        content = self.metadata.get(METADATA_ENTRY, b"{}").rstrip(b"\0")
+        value = typed_json.parse(
+            content, f"the {METADATA_ENTRY!r} metadata of {self.path}", "convert the model again"
+        )
+        return value if isinstance(value, dict) else {}
 
     @property
     def reduced_precision(self) -> str:
@@ -183,7 +177,7 @@ def _read(path: str | Path, part: "Callable[[_Reader], T]") -> T:
         return part(_Reader(path, data))
     except UserError:
         raise
-    except _DAMAGE as error:
+    except bounds.DAMAGE as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -212,6 +206,7 @@ class _Reader:
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
+        bounds.check(data)
         self.path, self.data, self.schema = path, data, schema
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         self.dtypes = _names(schema.TensorType)

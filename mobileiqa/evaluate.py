@@ -125,8 +125,9 @@ def read_untrained(
     from mobileiqa.datasets.table import read
 
     name, path = data
-    drawn_by = leakage.split_seed(specs, name) if split_seed is None else split_seed
-    images = read_images(name, path, split, limit, seed, drawn_by, allow_outside)
+    if split_seed is None:
+        split_seed = leakage.split_seed(specs, read(name, path, SPLIT_SEED, allow_outside))
+    images = read_images(name, path, split, limit, seed, split_seed, allow_outside)
     leaks = leakage.leakages(
         specs, images.dataset, images.samples, lambda other: read(name, path, other, allow_outside)
     )

@@ -48,15 +48,15 @@ class Leakage:
         return "; ".join(parts)
 
 
-def split_seed(specs: Mapping[str, ModelSpec], dataset: str) -> int:
-    """The split seed that the models, by label, were trained with on the set `dataset`, else on others.
+def split_seed(specs: Mapping[str, ModelSpec], dataset: Dataset) -> int:
+    """The split seed that the models, by label, were trained with on this set; SPLIT_SEED where none was.
 
-    SPLIT_SEED where no model says. Raises UserError where two models say differently.
+    Raises UserError where two models were trained with different ones.
     """
     seeds = {
         label: seed
         for label, spec in specs.items()
-        if spec.training and (seed := spec.training.split_seed(dataset)) is not None
+        if spec.training and (seed := spec.training.split_seed(dataset.name, dataset.listing)) is not None
     }
     if len(set(seeds.values())) > 1:
         raise UserError(
@@ -96,8 +96,8 @@ def refuse(leaks: Sequence[Leakage], side: str, names: Sequence[str]) -> None:
     raise UserError(
         "images that no model was trained on",
         f"{'; '.join(leak.text(len(names)) for leak in guilty)} ({examples})",
-        "use the split of its training (leave --split-seed out), leave them out with --skip-trained, or insist with "
-        "--split all, which states the share",
+        "use the split of its training (leave --split-seed out), leave them out (`mobileiqa evaluate --skip-trained`), "
+        "or insist with --split all, which states the share",
     )
 
 

@@ -55,10 +55,11 @@ class TrainingRecord:
             if not _CHUNK.fullmatch(chunk):
                 raise ValueError(f"a list of image keys of {KEY_CHARACTERS} characters, not {chunk[:20]!r}")
 
-    def split_seed(self, name: str) -> int | None:
-        """The split seed of the set `name`, else of the first set; None where the record has no set."""
-        seeds = [trained.split_seed for trained in self.sets if trained.name == name]
-        return next(iter([*seeds, *(trained.split_seed for trained in self.sets)]), None)
+    def split_seed(self, name: str, listing: str) -> int | None:
+        """The split seed of this very set, else of a published set of its name; None where neither was trained on."""
+        same = [trained for trained in self.sets if (trained.name, trained.listing) == (name, listing)]
+        named = [trained for trained in self.sets if trained.name == name and name not in GENERIC]
+        return next((trained.split_seed for trained in [*same, *named]), None)
 
     def keys(self, side: str) -> frozenset[str]:
         """The keys of `train` or `validation`."""

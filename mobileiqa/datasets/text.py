@@ -26,7 +26,8 @@ _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", re.ASCII)
 _OTHER_FILES = {b"PK\x03\x04": "an Excel workbook or ZIP archive", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-                b"%PDF": "a PDF", b"\x89PNG": "an image", b"\xff\xd8\xff": "an image"}  # fmt: skip
+                b"\x1f\x8b": "a gzip archive", b"%PDF": "a PDF", b"\x89PNG": "an image",
+                b"\xff\xd8\xff": "an image"}  # fmt: skip
 _FETCHED_PAGE = re.compile(r"\s*<(!doctype|html)", re.IGNORECASE)
 
 
@@ -45,7 +46,7 @@ def decoded(content: bytes, name: str, todo: str) -> str:
     Raises UserError, naming the encoding where it can, for other bytes.
     """
     if kind := next((kind for magic, kind in _OTHER_FILES.items() if content.startswith(magic)), None):
-        raise UserError(f"text in {name}", kind, "save it as CSV")
+        raise UserError(f"text in {name}", kind, "save its table as CSV")
     mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
     encoding = _MARKS.get(mark) or _unmarked(content)
     try:

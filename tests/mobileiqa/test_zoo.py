@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mobileiqa.checkpoint import recognise
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published
+from mobileiqa.preprocess import fit_pixels
 from mobileiqa.zoo import MODELS, REFERENCE, SEED, build, build_seeded, entry, named, seeded_tensor
 
 PUBLISHED = [name for name, found in MODELS.items() if found.markers]
@@ -96,3 +98,16 @@ def test_the_rule_is_the_golden_one():
 def test_names_of_the_reference_model():
     assert named(None) == named("reference") == str(REFERENCE)
     assert named("lar-iqa-kan") == "lar-iqa-kan" and named("a/b.pth") == "a/b.pth"
+
+
+def test_hyperiqa_resizes_as_its_public_code_does():
+    """torchvision's Resize((512, 384)): 512 rows of 384 columns, the aspect ratio not kept; then crops of that."""
+    (crops,) = entry("hyperiqa").spec.inputs
+    rows = np.arange(120)[:, None, None] * 2
+    image = Image.fromarray(np.broadcast_to(rows, (120, 160, 3)).astype(np.uint8))
+    resized = np.asarray(image.resize((384, 512), Image.Resampling.BILINEAR))
+    assert resized.shape == (512, 384, 3) and crops.resize_px == (512, 384)
+    fitted = fit_pixels(image, crops)
+    assert len(fitted) == 25 and {crop.size for crop in fitted} == {(224, 224)}
+    windows = np.lib.stride_tricks.sliding_window_view(resized[:, 0, 0], 224)
+    assert all((np.asarray(crop)[:, 0, 0] == windows).all(1).any() for crop in fitted)

@@ -80,7 +80,7 @@ REFUSED = [
     (PLAIN.replace("score", "mos").replace(",", ";"), "found columns image, mos, separated by semicolons"),
     (PLAIN.partition("\n")[2], "no header; write image,score as the first line"),
     (PLAIN.replace("img2", "bild-ä").encode("latin-1"), "the byte 0xe4 in line 3, as Windows-1252"),
-    (b"PK\x03\x04" + PLAIN.encode(), "an Excel workbook or ZIP archive; save it as CSV"),
+    (b"PK\x03\x04" + PLAIN.encode(), "an Excel workbook or ZIP archive; save its table as CSV"),
     ("<!DOCTYPE html><html>", "a web page"),
     (PLAIN.replace("2.25", "2.2\x005"), "NUL characters"),
     (COMMAS.replace("3,5", "3.5"), "1,5 in labels.csv, line 2 and 3.5 in labels.csv, line 5"),

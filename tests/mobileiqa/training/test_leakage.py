@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from mobileiqa import evaluate, train
@@ -19,6 +20,7 @@ from mobileiqa.images import load_image
 from mobileiqa.spec import InputSpec, ModelSpec, from_json
 from mobileiqa.training import records
 from mobileiqa.training_record import CHUNK_KEYS, TrainingRecord, pixel_key, record, reference_key
+from mobileiqa.zoo import REFERENCE
 from tests.mobileiqa.training import replicas
 
 SPEC = ModelSpec("lar-iqa-single", (InputSpec("image", 64, 64),), trained_on="a test")
@@ -171,6 +173,31 @@ def test_models_of_two_split_seeds_need_a_choice(sets: dict[str, Path]) -> None:
         read_untrained(specs, ("spaq", path))
 
 
+def test_another_set_keeps_the_default_split(sets: dict[str, Path]) -> None:
+    """So that models trained on different sets by different seeds are compared on one test side."""
+    specs = {
+        "a": specs_of("spaq", sets["spaq"], 5)["model"],
+        "b": specs_of("folder", sets["folder"], 7)["model"],
+    }
+    assert read_untrained(specs, ("kadid-10k", sets["kadid-10k"])).dataset.split_seed == 0
+
+
+def test_accuracy_and_report_refuse_trained_images_too(sets: dict[str, Path], tmp_path: Path) -> None:
+    from convert.int8.measure import images_of
+
+    specs, data = specs_of("folder", sets["folder"], 5), ("folder", str(sets["folder"]))
+    images = images_of(None, data, None, None, specs)
+    assert images is not None and len(images.paths) == 6 and images.data == "folder, test"
+    shutil.copytree(sets["folder"], tmp_path / "own")
+    rows = (tmp_path / "own" / "labels.csv").read_text().splitlines()
+    sides = ["image,score,split", *(f"{row},test" for row in rows[1:])]
+    (tmp_path / "own" / "labels.csv").write_text("\n".join(sides))
+    with pytest.raises(UserError, match="trained on 21 of 30"):
+        images_of(None, ("folder", str(tmp_path / "own")), None, None, specs)
+    everything = images_of(None, data, "all", None, specs)
+    assert everything is not None and "trained on 21 of 30" in everything.data
+
+
 def test_a_model_without_a_record_says_so(sets: dict[str, Path]) -> None:
     images = read_untrained({"old": SPEC}, ("spaq", sets["spaq"]))
     assert "not recorded" in images.leaks[0].text(4)
@@ -205,6 +232,17 @@ def test_earlier_training_is_remembered(sets: dict[str, Path]) -> None:
     with pytest.raises(UserError, match=r"trained on [1-9]"):
         specs = {"model": dataclasses.replace(SPEC, training=second)}
         read_untrained(specs, ("spaq", sets["spaq"]), split_seed=3)
+
+
+def test_what_training_starts_from_is_read_from_its_file(sets: dict[str, Path], tmp_path: Path) -> None:
+    folder = [read("folder", sets["folder"])]
+    new = records.of_run(tmp_path, folder, [REFERENCE])
+    assert [trained.name for trained in new.sets] == ["folder", "pristine"] and new.unrecorded == ()
+    assert records.of_run(tmp_path, folder, []) == new, "the run's own file is read where it goes on"
+    backbone = tmp_path / "backbone.pth"
+    torch.save({"conv_stem.weight": torch.zeros(1)}, backbone)
+    (tmp_path / "other").mkdir()
+    assert records.of_run(tmp_path / "other", folder, [backbone]).sets == new.sets[:1]
 
 
 def command(recipe: str, name: str, path: Path, out: Path, *more: str) -> list[str]:

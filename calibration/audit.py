@@ -77,10 +77,10 @@ def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(PROG, __doc__ or "", "python -m calibration.audit calib --test-split test/labels.csv")
     add = parser.add_argument
-    add("set", type=Path, metavar="CALIBRATION_DIR", help=f"a folder with {MANIFEST}")
-    add("--images", type=Path, metavar="DIR", help="where the images lie now, if they moved")
+    add("set", type=cli.input_path, metavar="CALIBRATION_DIR", help=f"a folder with {MANIFEST}")
+    add("--images", type=cli.input_path, metavar="DIR", help="where the images lie now, if they moved")
     add("--model", metavar="MODEL", help="a name or .tflite file; default: the model it was selected for")
-    add("--test-split", type=Path, metavar="PATH", help="folder or label CSV of the test images")
+    add("--test-split", type=cli.input_path, metavar="PATH", help="folder or label CSV of the test images")
     add("--json", type=Path, metavar="PATH", help="write the figures here")
     add("--skip-unreadable", action="store_true", help="leave out, and list, test images that cannot be read")
     add("--force", action="store_true", help="replace --json's file")

@@ -157,7 +157,12 @@ def main(argv: list[str] | None = None) -> int:
         "python -m calibration.select --images photos/ --model mobilenet-iqa --count 64 --seed 0 --out calib",
     )
     add = parser.add_argument
-    add("--images", type=Path, metavar="DIR", help="choose from the images below; none: generated ones")
+    add(
+        "--images",
+        type=cli.input_path,
+        metavar="DIR",
+        help="choose from the images below; none: generated ones",
+    )
     add("--model", metavar="MODEL", help="a name, .tflite file or checkpoint; default: the reference model")
     add("--size", metavar="WxH", help="the model's input size, if not its own; WxH,WxH for two inputs")
     add("--count", type=int, default=64, metavar="N", help="images to choose (default 64)")
@@ -165,7 +170,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--out", type=Path, required=True, metavar="DIR", help=f"write {MANIFEST} here")
     add("--scores", type=Path, metavar="CSV", help="image,score as python -m mobileiqa.score writes them")
     add("--labels", type=Path, metavar="CSV", help="image,score[,split,reference,distortion,distortion_name]")
-    add("--test-split", type=Path, metavar="PATH", help="folder or label CSV: choose nothing that is in it")
+    add(
+        "--test-split",
+        type=cli.input_path,
+        metavar="PATH",
+        help="folder or label CSV: choose nothing that is in it",
+    )
     add("--copy", action="store_true", help=f"copy the chosen images to OUT/{COPIES}")
     add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
     add("--force", action="store_true", help="replace an earlier selection in --out")

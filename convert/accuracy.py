@@ -47,7 +47,7 @@ def add_scoring(parser: argparse.ArgumentParser, without: str = "") -> None:
     add = parser.add_argument
     images = parser.add_mutually_exclusive_group(required=not without)
     about = f"image or folder; default: {without}" if without else "image or folder"
-    images.add_argument("--images", type=Path, metavar="DIR", help=about)
+    images.add_argument("--images", type=cli.input_path, metavar="DIR", help=about)
     images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
     add("--split", choices=SPLITS, help="of --data; default: test, else validation")
     add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")

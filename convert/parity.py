@@ -69,7 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "candidates", nargs="+", type=Path, metavar="candidate", help=".tflite and .onnx files"
     )
-    parser.add_argument("--images", type=Path, help=f"image or folder; default: {GENERATED} generated images")
+    parser.add_argument(
+        "--images", type=cli.input_path, help=f"image or folder; default: {GENERATED} generated images"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument(
         "--runtimes",

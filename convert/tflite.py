@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
     parser.add_argument(
         "--images",
-        type=Path,
+        type=cli.input_path,
         metavar="DIR",
         help="images for parity, and to judge the recipes of --int8 auto; default: generated ones",
     )

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
 from mobileiqa import claims, interruption
@@ -155,6 +156,13 @@ def parser(prog: str, summary: str, example: str) -> argparse.ArgumentParser:
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def input_path(text: str) -> Path:
+    """argparse's `type` of a file or folder that is read: an empty text is none, not the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty path; . is the current folder")
+    return Path(text)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

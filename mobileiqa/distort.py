@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Exit 2, with nothing written, when an input cannot be used."""
     parser = cli.parser(PROG, __doc__ or "", f"{PROG} pristine/ --severity severity.csv --out synthetic")
     add = parser.add_argument
-    add("pristine", type=Path, metavar="PRISTINE_DIR", help="a folder of undistorted images")
+    add("pristine", type=cli.input_path, metavar="PRISTINE_DIR", help="a folder of undistorted images")
     add("--severity", type=Path, metavar="CSV", help="scores: columns distortion, level, mean_score")
     add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     add("--distortions", default="1..25", metavar="LIST", help="such as 1,2,10 or 1..8 (default: all)")

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         help="of the camera's images, WxH,WxH for portrait and landscape; default: the model's own size",
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="images for parity; default: generated ones"
+        "--images", type=cli.input_path, metavar="DIR", help="images for parity; default: generated ones"
     )
     parser.add_argument("--out", type=Path, required=True, help="output path, ending in .tflite")
     parser.add_argument("--force", action="store_true", help="replace an existing file")

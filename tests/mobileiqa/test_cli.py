@@ -202,3 +202,14 @@ def test_write_json_refuses_nan_and_then_leaves_nothing(tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         cli.write_json(tmp_path / "b.json", {"x": float("inf")})
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_path_is_not_the_current_folder(text: str, capsys):
+    parser = cli.parser("prog", "", "")
+    parser.add_argument("--images", type=cli.input_path)
+    assert parser.parse_args(["--images", "."]).images == Path(".")
+    with pytest.raises(SystemExit) as error:
+        parser.parse_args(["--images", text])
+    assert error.value.code == 2
+    assert "--images: an empty path; . is the current folder" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from android_bench.config import SCHEMA, BenchResult, Precision, from_json
 from android_bench.errors import InputError, RunError
 from android_bench.parts import labelled
 from android_bench.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
+from mobileiqa.typed_json import shortened
 
 MEASURED = "measured"
 # What `convert.tflite` appends to a model's name.
@@ -73,7 +74,11 @@ def read(path: Path) -> list[Entry]:
     """The rows of one file. Raises InputError when it is missing, of another schema, malformed or incomplete."""
     data = _load(path)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or type(data["schema"]) is not int:
-        found = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
+        found = (
+            f"schema {shortened(repr(data.get('schema')), 60)}"
+            if isinstance(data, dict)
+            else type(data).__name__
+        )
         raise InputError(
             f"a benchmark of schema {SCHEMA} in {path}",
             found,
@@ -87,13 +92,14 @@ def read(path: Path) -> list[Entry]:
     if not isinstance(results, list) or not results or data.keys() != {"schema", "results"}:
         raise InputError(
             f"'schema' and a non-empty array 'results' in {path}",
-            f"{sorted(data)}",
+            shortened(f"{sorted(data)}", 200),
             "measure again, or correct the file",
         )
     return [_entry(value, path, f"{path}: results[{index}]") for index, value in enumerate(results)]
 
 
 def _load(path: Path) -> Any:
+    """The file's JSON. Whole numbers of any size: a CPU mask has a bit for each CPU."""
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
@@ -101,7 +107,9 @@ def _load(path: Path) -> Any:
             f"a readable JSON file at {path}", error.strerror or "an error", "check the path"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"JSON in {path}", str(error), "measure again, or correct the file") from error
+        raise InputError(
+            f"JSON in {path}", shortened(str(error)), "measure again, or correct the file"
+        ) from error
 
 
 def _no_constant(name: str) -> None:

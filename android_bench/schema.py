@@ -51,7 +51,8 @@ MASK = Kind(
 )  # one bit per CPU: any size
 NUMBER = Kind("a finite number", _number)
 AMOUNT = Kind("a finite number from 0", lambda value: _number(value) and value >= 0)
-POSITIVE = Kind("a finite number above 0", lambda value: _number(value) and value > 0)
+# Wide enough for any measurement, and narrow enough that a quotient of two is a number.
+TIME = Kind("a time from 1e-6 to 1e9 ms", lambda value: _number(value) and 1e-6 <= value <= 1e9)
 SHA256 = Kind(
     "64 hex digits", lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 )
@@ -67,21 +68,22 @@ MAYBE_PERCENT = Kind(
 )
 MAYBE_WORD = Kind("a printable text or null", lambda value: value is None or _text(value))
 
-# A dict lists the fields of an object, "?" behind the optional ones; a list of one is an array of that.
+# A dict lists the fields of an object, "?" behind the optional ones; a list is an array:
+# of what comes first in it, at least as many as the number behind it.
 EVIDENCE = {
     "preemptions": WHOLE,
-    "pace_before_ms": POSITIVE,
-    "pace_after_ms": POSITIVE,
+    "pace_before_ms": TIME,
+    "pace_after_ms": TIME,
     "workers": WHOLE,
     "wait_ms?": AMOUNT,
     "init_wait_ms?": AMOUNT,
     "steal_ms?": AMOUNT,
 }
 LAUNCH = {
-    "cpus": [WHOLE],
-    "init_ms": POSITIVE,
-    "first_ms": POSITIVE,
-    "run_ms": [POSITIVE],
+    "cpus": [WHOLE, 1],
+    "init_ms": TIME,
+    "first_ms": TIME,
+    "run_ms": [TIME, 1],
     "rss_after_import_mb": AMOUNT,
     "peak_rss_mb": AMOUNT,
     "delegate_kernels": WHOLE,
@@ -122,7 +124,7 @@ MEASURED_RESULT = {
     "config": CONFIG,
     "device": DEVICE,
     "runtime": TEXT,
-    "launches": [LAUNCH],
+    "launches": [LAUNCH, 1],
     "input_shapes?": [[COUNT]],
     "input_types?": [TEXT],
     "signature?": MAYBE_TEXT,
@@ -137,7 +139,7 @@ BY_HAND_RESULT = {
     "size": PIXELS,
     "precision": TEXT,
     "device": TEXT,
-    "mean_ms": POSITIVE,
+    "mean_ms": TIME,
     "runs": COUNT,
     "note?": TEXT,
 }
@@ -151,6 +153,8 @@ def check(value: Any, table: Any, where: str) -> None:
     elif isinstance(table, list):
         if not isinstance(value, list):
             raise _error(where, "an array", _short(value))
+        if len(value) < sum(table[1:]):
+            raise _error(where, f"an array of at least {table[1]}", f"{len(value)}")
         for index, item in enumerate(value):
             check(item, table[0], f"{where}[{index}]")
     else:

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from android_bench.errors import InputError
+from android_bench.gate import lay_out
 from android_bench.results import image_size, read, read_all
 
 OPTIONAL = (
@@ -224,3 +225,49 @@ def test_model_and_precision_come_from_our_file_names_and_metadata(measured, wri
 )
 def test_image_size(shapes, expected):
     assert image_size(shapes) == expected
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (
+            lambda r: r["launches"][0].__setitem__("cpus", []),
+            "results[0].launches[0].cpus an array of at least 1; found 0",
+        ),
+        (
+            lambda r: r["launches"][0].__setitem__("cpus", None),
+            "results[0].launches[0].cpus an array; found None",
+        ),
+        (lambda r: r["launches"][0].__setitem__("cpus", [-1]), "results[0].launches[0].cpus[0]"),
+        (
+            lambda r: r["launches"][0].__setitem__("run_ms", []),
+            "results[0].launches[0].run_ms an array of at least 1",
+        ),
+        (lambda r: r.__setitem__("launches", []), "results[0].launches an array of at least 1"),
+        (lambda r: r["launches"][0]["run_ms"].__setitem__(0, 5e-324), "a time from 1e-6 to 1e9 ms"),
+        (lambda r: r["launches"][0].__setitem__("init_ms", 1e300), "a time from 1e-6 to 1e9 ms"),
+        (lambda r: r["launches"][0].__setitem__("cpus", [1] * 9000 + [{}]), "cpus[9000]"),
+    ],
+)
+def test_empty_and_extreme_measurements_are_one_line(measured, tmp_path, edit, said):
+    data = copy.deepcopy(measured)
+    edit(data["results"][0])
+    message = refused(tmp_path, data)
+    assert said in message and len(message) < 500
+
+
+def test_figures_by_hand_at_the_ends_are_compared(by_hand, write_bench, tmp_path):
+    ends = [by_hand(mean_ms=1e9), by_hand(mean_ms=1e-6)]
+    assert [row.speed for row in lay_out(read(write_bench("hand.json", ends)))] == [None, 1e15]
+    with pytest.raises(InputError, match="a time from 1e-6"):
+        read(write_bench("hand.json", [by_hand(mean_ms=5e-324)]))
+
+
+def test_a_long_wrong_schema_is_shortened(tmp_path):
+    assert len(refused(tmp_path, {"schema": [1] * 5000, "results": []})) < 400
+
+
+def test_a_mask_of_many_cpus_is_read(steady, write_bench):
+    steady[0]["config"]["cpu_mask"] = 1 << 300 | 1
+    (entry,) = read(write_bench("many.json", steady[:1]))
+    assert dict(entry.setting)["CPU mask"] == f"{1 << 300 | 1:#x}"

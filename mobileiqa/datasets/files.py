@@ -6,12 +6,13 @@ around with "Image name" and with "image_name". How text is decoded and cut into
 
 import importlib.util
 import math
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
@@ -19,6 +20,8 @@ import numpy as np
 from mobileiqa.datasets.text import NUMBER, SEPARATORS, column, decoded, parsed
 from mobileiqa.errors import UserError
 
+_MAX_EXCEL_ROWS = 1 << 20  # of the format
+_MAX_EXCEL_BYTES = 512_000_000  # a hundred times what the largest published set's labels unpack to
 FETCH_AGAIN = "download or unpack the set again"  # of a published set
 CORRECT = "correct the file"  # of a user's own
 
@@ -123,20 +126,32 @@ def read_excel(path: Path, required: Sequence[str]) -> list[Row]:
 
 
 def excel_lines(path: Path) -> list[tuple[str, Sequence[Any]]]:
-    """(where, cells) of every line of a workbook's active sheet. Raises UserError."""
+    """(where, cells) of a workbook's active sheet, without empty lines behind the first. Raises UserError."""
     _need("openpyxl", path)
-    from openpyxl import load_workbook
-
-    with existing(path, "an Excel label file").open("rb") as file:
+    with existing(path, "an Excel label file").open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about styles and validation, which labels do not have
         try:
-            sheet = load_workbook(file, read_only=True, data_only=True).active
-            sheet.reset_dimensions()  # some writers record a sheet of one cell
-            rows = list(sheet.iter_rows(values_only=True))
+            rows = list(_filled_rows(file))
         except _BAD_EXCEL as error:
             raise UserError(f"an Excel workbook in {path.name}", _reason(error), FETCH_AGAIN) from error
-    width = max(map(len, rows), default=0)  # without dimensions, a row ends at its last filled cell
-    padded = [(*row, *[None] * (width - len(row))) for row in rows]
-    return [(f"{path.name}, row {number}", row) for number, row in enumerate(padded, 1)]
+    width = max((len(row) for _, row in rows), default=0)  # a row ends at its last filled cell
+    return [(f"{path.name}, row {number}", (*row, *[None] * (width - len(row)))) for number, row in rows]
+
+
+def _filled_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[Any]]]:
+    """(number, cells) of the rows. In a damaged file billions of empty ones can stand before the next."""
+    from openpyxl import load_workbook
+
+    inflated = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
+    if inflated > _MAX_EXCEL_BYTES:
+        raise ValueError(f"{inflated / 1e6:.0f} MB when unpacked, more than {_MAX_EXCEL_BYTES / 1e6:.0f}")
+    sheet = load_workbook(file, read_only=True, data_only=True).active
+    sheet.reset_dimensions()  # some writers record a sheet of one cell
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        if number > _MAX_EXCEL_ROWS:
+            raise ValueError(f"a row beyond {_MAX_EXCEL_ROWS}, the last that a sheet can have")
+        if number == 1 or any(cell is not None for cell in row):
+            yield number, row
 
 
 def read_matlab(path: Path, variable: str) -> list[Any]:

@@ -1,3 +1,6 @@
+import zipfile
+from pathlib import Path
+
 import pytest
 
 from mobileiqa.datasets import files
@@ -28,17 +31,51 @@ def test_a_folder_in_a_files_place_is_refused(tmp_path):
         files.read_csv(tmp_path, ("image",))
 
 
+def edited(written: Path, **replacements: bytes) -> Path:
+    """A copy of a workbook with the cell reference `old` of its sheet replaced by `new`."""
+    wrong = written.with_name("wrong.xlsx")
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(wrong, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(replacements["old"], replacements["new"]))
+    return wrong
+
+
 def test_a_sheet_that_claims_one_cell_is_read_whole(tmp_path, write):
     """Some writers record a sheet's size wrongly, and openpyxl believes them."""
-    import zipfile
-
     written = write["excel"](tmp_path / "written.xlsx", ("name", "mos"), ("a", 1), ("b", 2))
-    wrong = tmp_path / "wrong.xlsx"
-    with zipfile.ZipFile(written) as source, zipfile.ZipFile(wrong, "w") as target:
-        for name in source.namelist():
-            target.writestr(name, source.read(name).replace(b'ref="A1:B3"', b'ref="A1"'))
-    rows = files.read_excel(wrong, ("name", "mos"))
+    rows = files.read_excel(edited(written, old=b'ref="A1:B3"', new=b'ref="A1"'), ("name", "mos"))
     assert [(row.text("name"), row.number("mos")) for row in rows] == [("a", 1), ("b", 2)]
+
+
+def test_empty_rows_before_a_late_one_cost_nothing(tmp_path, write):
+    written = write["excel"](tmp_path / "written.xlsx", ("name", "mos"), ("a", 1), ("b", 2))
+    rows = files.read_excel(edited(written, old=b'<row r="3"', new=b'<row r="200000"'), ("name", "mos"))
+    assert [row.where for row in rows] == ["wrong.xlsx, row 2", "wrong.xlsx, row 200000"]
+
+
+@pytest.mark.parametrize("row", [b"1048577", b"4000000000", b"9" * 30])
+def test_a_row_that_no_sheet_has_is_refused_at_once(tmp_path, write, row):
+    """Four billion empty rows would stand before it."""
+    written = write["excel"](tmp_path / "written.xlsx", ("name", "mos"), ("a", 1), ("b", 2))
+    with pytest.raises(UserError, match=r"an Excel workbook in wrong.xlsx; found a row beyond 1048576"):
+        files.read_excel(edited(written, old=b'<row r="3"', new=b'<row r="' + row + b'"'), ("name", "mos"))
+
+
+def test_a_small_workbook_that_unpacks_to_much_is_refused(tmp_path, write, monkeypatch):
+    written = write["excel"](tmp_path / "written.xlsx", ("name", "mos"), ("a", 1))
+    bomb = edited(written, old=b"</worksheet>", new=b"</worksheet>" + b" " * 3_000_000)
+    monkeypatch.setattr(files, "_MAX_EXCEL_BYTES", 2_000_000)
+    with pytest.raises(UserError, match="3 MB when unpacked, more than 2"):
+        files.read_excel(bomb, ("name", "mos"))
+    monkeypatch.undo()
+    assert len(files.read_excel(bomb, ("name", "mos"))) == 1
+
+
+def test_a_workbook_without_styles_is_read_without_a_word(tmp_path, write, recwarn):
+    written = write["excel"](tmp_path / "written.xlsx", ("name", "mos"), ("a", 1))
+    plain = edited(written, old=b"styleSheet", new=b"other")
+    assert files.read_excel(plain, ("name", "mos"))[0].number("mos") == 1
+    assert not recwarn.list
 
 
 def test_a_missing_package_is_named(tmp_path, write, monkeypatch):

@@ -164,6 +164,17 @@ def coded_colors(file: BinaryIO) -> tuple[int, int] | None:
     return primaries, transfer
 
 
+def jpeg_2000_profile(file: BinaryIO) -> bytes | None:
+    """The ICC profile in the `colr` box of a JP2 file (ISO 15444-1, I.5.3.3), which Pillow does not pass on."""
+    file.seek(0)
+    head = file.read(_PIECE)
+    at = head.find(b"colr\2")
+    if at < 4 or not head.startswith(b"\0\0\0\x0cjP  "):
+        return None
+    length = int.from_bytes(head[at - 4 : at])
+    return head[at + 7 : at - 4 + length]
+
+
 def check_embedded_pngs(file: BinaryIO, name: str) -> None:
     """The PNG pictures inside an icon file (ICO, ICNS)."""
     file.seek(0)

@@ -4,6 +4,7 @@ Pillow says only that it knows no such image. A reader is helped by "HEIC" or "T
 """
 
 import importlib.util
+import logging
 import os
 import struct
 from functools import cache
@@ -26,6 +27,8 @@ PICTURE_SUFFIXES = RAW_SUFFIXES | {
     ".avif", ".avifs", ".bpg", ".emf", ".eps", ".exr", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jls", ".jxl",
     ".jxr", ".psb", ".svg", ".wdp", ".webp", ".wmf", ".xcf",
 }  # fmt: skip
+_log = logging.getLogger(__name__)
+
 HEIC_PLUGIN = "pillow_heif"
 INSTALL_HEIC = 'pip install "mobileiqa[heic]"'
 _NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -115,7 +118,12 @@ _JPEG_PROCESSES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical",
 def pillow_formats() -> tuple[str, ...]:
     """The names of the raster formats that Pillow reads here, HEIF among them where its plugin is installed."""
     if importlib.util.find_spec(HEIC_PLUGIN) is not None:
-        importlib.import_module(HEIC_PLUGIN).register_heif_opener()
+        try:
+            importlib.import_module(HEIC_PLUGIN).register_heif_opener()
+        except (ImportError, AttributeError) as error:
+            _log.warning(
+                "note: HEIC is not read: %s is installed, but does not start (%s)", HEIC_PLUGIN, error
+            )
     Image.init()
     return tuple(name for name in Image.ID if name not in _NOT_RASTER)
 

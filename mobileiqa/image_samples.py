@@ -36,6 +36,7 @@ class Stored:
     png: PngHeader | None = None
     tiff: tags.Tiff | None = None
     declares_alpha: bool = True
+    profile: bytes | None = None  # an ICC profile
     coding: tuple[int, int] | None = None  # colour primaries and transfer function (ITU-T H.273)
     opaque: Image.Image | None = None  # mode L, where the transparent colour needs all 16 bits to be told
 
@@ -63,6 +64,8 @@ def read_stored(file: BinaryIO, form: str | None, name: str) -> Stored:
         )
     if form == "PSD":
         return Stored(declares_alpha=False)  # a fourth channel may be a selection
+    if form == "JPEG2000":
+        return Stored(profile=image_checks.jpeg_2000_profile(file))
     if form in ("AVIF", "HEIF"):
         return Stored(coding=image_checks.coded_colors(file))
     if form in ("ICO", "ICNS"):

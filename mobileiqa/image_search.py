@@ -152,10 +152,14 @@ class _Folder:
             return False
         if is_image:
             return True
-        form = "" if suffix else file_format_of(path)
-        if suffix in PICTURE_SUFFIXES or form in UNREAD_FORMATS:
+        if suffix and suffix not in PICTURE_SUFFIXES:
+            return False
+        form = file_format_of(path)  # phones and messengers also write JPEG into photo.heic
+        if form in PLAIN_FORMATS and not (form == "TIFF" and suffix):
+            return True
+        if suffix or form in UNREAD_FORMATS:
             self.unread[path] = None
-        return form in PLAIN_FORMATS
+        return False
 
 
 def _is_own(path: Path) -> bool:

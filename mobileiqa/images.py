@@ -261,7 +261,7 @@ def _srgb(
 
 def _color_tags(image: Image.Image, stored: Stored) -> ColorTags:
     info = image.info
-    profile = info.get("icc_profile")
+    profile = info.get("icc_profile", stored.profile)
     if isinstance(profile, str):
         profile = profile.encode("latin-1", "replace")  # a TIFF tag of the wrong type
     elif "icc_profile" in info and not isinstance(profile, bytes):

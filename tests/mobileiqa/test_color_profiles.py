@@ -278,6 +278,34 @@ def test_png_chunks(tmp_path: Path, photo, extra, primaries, gamma):
     assert worst(load_image(tmp_path / "x.png"), expected) <= (0 if same else 2)
 
 
+def test_a_profile_in_a_jpeg_2000(tmp_path: Path, photo):
+    image = photo(13, 64, 48)
+    file = io.BytesIO()
+    try:
+        image.save(file, "JPEG2000")
+    except (KeyError, OSError):
+        pytest.skip("this Pillow writes no JPEG 2000")
+    content = file.getvalue()
+    at = content.index(b"colr") - 4
+    length = int.from_bytes(content[at : at + 4])
+    box = struct.pack(">I4s3B", 11 + len(P3_PROFILE), b"colr", 2, 0, 0) + P3_PROFILE
+    header = content.index(b"jp2h") - 4
+    grown = int.from_bytes(content[header : header + 4]) + len(box) - length
+    content = (
+        content[:header] + struct.pack(">I", grown) + content[header + 4 : at] + box + content[at + length :]
+    )
+    (tmp_path / "p3.jp2").write_bytes(content)
+    assert worst(load_image(tmp_path / "p3.jp2"), converted(np.asarray(image), P3, SRGB, (None, None))) <= 2
+
+
+def test_the_photo_of_an_mpo_is_converted(tmp_path: Path, photo):
+    path = tmp_path / "phone.jpg"
+    more = {"save_all": True, "append_images": [photo(14, 20, 15)]}
+    photo(15, 64, 48).save(path, "MPO", quality=100, subsampling=0, icc_profile=P3_PROFILE, **more)
+    expected = converted(np.asarray(Image.open(path)), P3, SRGB, (None, None))
+    assert worst(load_image(path), expected) <= 2
+
+
 @pytest.mark.parametrize(("primaries", "space"), [(1, SRGB), (2, SRGB), (12, P3)])
 def test_colors_coded_in_an_avif(tmp_path: Path, photo, primaries: int, space: tuple):
     file = io.BytesIO()

@@ -50,6 +50,17 @@ def test_photos_that_are_not_read_are_counted_by_format(folder: Path):
     assert str(search_images([folder / "a.png"])) == ""
 
 
+def test_a_heic_plugin_that_does_not_start_is_said(tmp_path: Path):
+    (tmp_path / "pillow_heif.py").write_text("raise ImportError('no libheif')\n")
+    code = "from mobileiqa.image_formats import pillow_formats; print('JPEG' in pillow_formats())"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.strip() == "True" and "no libheif" in run.stderr and "Traceback" not in run.stderr
+
+
 @needs_no_heic_plugin
 def test_a_folder_of_nothing_else_says_so(tmp_path: Path):
     (tmp_path / "one.heic").write_bytes(HEIC)
@@ -102,7 +113,9 @@ def test_every_plot_is_marked():
 def test_an_image_without_a_suffix_is_an_image(folder: Path):
     (folder / "IMG_1").write_bytes((folder / "a.png").read_bytes())
     (folder / "LICENSE").write_text("BM, II* and other words")
-    assert names(folder) == ["IMG_1", "a.png"]
+    (folder / "sent.heic").write_bytes((folder / "a.png").read_bytes())
+    assert names(folder) == ["IMG_1", "a.png", "sent.heic"]
+    assert search_images([folder]).left_out == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")

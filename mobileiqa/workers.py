@@ -1,11 +1,15 @@
-"""Worker processes that start afresh, and leave Ctrl-C to their parent.
+"""Worker processes that start afresh, leave Ctrl-C to their parent, and do not outlive it.
 
 A forked copy of a process that has threads (OpenMP's, OpenCV's) can wait for ever for a lock that one of them
 held; a spawned one imports its modules again, in under a second, and cannot. A terminal sends Ctrl-C to workers too:
-they are born with it blocked, so that none ends in a traceback, not even while it imports.
+they are born with it blocked, so that none ends in a traceback, not even while it imports. After kill -9 of their
+parent they would wait for work for ever: each watches it.
 """
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -32,4 +36,17 @@ class _Context(SpawnContext):
 
 def process_pool(workers: int | None = None, start: Callable[[], None] | None = None) -> ProcessPoolExecutor:
     """A pool of `workers` (default: one per core); `start` runs first in each, and must be importable."""
-    return ProcessPoolExecutor(workers, mp_context=_Context(), initializer=start)
+    return ProcessPoolExecutor(workers, mp_context=_Context(), initializer=_begin, initargs=(start,))
+
+
+def _begin(start: Callable[[], None] | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if start is not None:
+        start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -74,7 +74,7 @@ def test_rows(file: Path) -> dict[Path, str]:
             raise UserError(
                 f"the image that {row.where} lists", f"nothing at {options[0]}", "correct the CSV"
             )
-        rows_by_name[path] = _cell(row, "reference")
+        rows_by_name[path] = csv_name(_cell(row, "reference"))
     return rows_by_name
 
 
@@ -85,7 +85,7 @@ def _with_label(photo: Photo, row: Row | None) -> Photo:
     return replace(
         photo,
         score=row.number("score"),
-        reference=_cell(row, "reference"),
+        reference=csv_name(_cell(row, "reference")),
         distortion=_cell(row, "distortion_name") or (str(number) if number else ""),
     )
 

@@ -6,7 +6,6 @@ is written reads back as the data set `folder`. It appears whole or not at all.
 """
 
 import argparse
-import csv
 import os
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.image_search import search_images
 from mobileiqa.images import load_image
 from mobileiqa.outputs import whole_folder
+from mobileiqa.text import csv_text
 from mobileiqa.workers import process_pool
 
 PROG = "python -m mobileiqa.distort"
@@ -179,14 +179,13 @@ def distort_levels(job: Job) -> None:
 
 
 def _write_labels(path: Path, jobs: Sequence[Job], scores: dict[tuple[int, int], float]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for job in jobs:
-            for level in job.levels:
-                image = job.target(level).relative_to(path.parent).as_posix()
-                score = f"{scores[job.number, level]:.4f}"
-                writer.writerow((image, score, job.source.stem, job.number, level))
+    rows: list[tuple[Any, ...]] = [COLUMNS]
+    for job in jobs:
+        for level in job.levels:
+            image = job.target(level).relative_to(path.parent).as_posix()
+            score = f"{scores[job.number, level]:.4f}"
+            rows.append((image, score, job.source.stem, job.number, level))
+    path.write_bytes(csv_text(rows).encode("utf-8", "backslashreplace"))
 
 
 def _about(

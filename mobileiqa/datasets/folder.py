@@ -45,10 +45,10 @@ def _label(row: Row, base: Path) -> Label:
         path=base / image,
         score=row.number("score"),
         split=row.text("split") if "split" in row.cells else "",
-        reference=row.text("reference") if filled("reference") else "",
+        reference=csv_name(row.text("reference")) if filled("reference") else "",
         distortion=row.count("distortion") if filled("distortion") else 0,
         level=row.count("level") if filled("level") else 0,
-        distortion_name=row.text("distortion_name") if filled("distortion_name") else "",
+        distortion_name=csv_name(row.text("distortion_name")) if filled("distortion_name") else "",
     )
 
 

@@ -251,3 +251,19 @@ def test_whole_folder_keeps_the_old_one_when_the_block_fails(tmp_path):
 
 def test_numbers_and_ranges():
     assert parse_numbers("--levels", "5,1..3,2", 5) == (1, 2, 3, 5)
+
+
+def test_names_that_a_spreadsheet_would_compute_come_back_from_the_labels(severity, tmp_path, photo):
+    names = ["=1+1", "-x", "+y", "@z", "'=q", "it's"]
+    (tmp_path / "pristine").mkdir()
+    for number, name in enumerate(names):
+        photo(number, 40, 36).save(tmp_path / "pristine" / f"{name}.png")
+    out = tmp_path / "set"
+    assert run(tmp_path / "pristine", severity, out, "--distortions", "17", "--levels", "2") == 0
+    lines = (out / "labels.csv").read_text().splitlines()
+    assert not any(cell.startswith(("=", "+", "-", "@")) for line in lines for cell in line.split(","))
+    dataset = read_folder(out, 0)
+    assert sorted(sample.reference for sample in dataset.samples) == sorted(names)
+    assert set(dataset.reference_keys) == set(names) and all(
+        sample.path.is_file() for sample in dataset.samples
+    )

@@ -216,3 +216,42 @@ def test_help_is_quick_and_shows_an_example() -> None:
     check = code + "print(sorted({'torch', 'ai_edge_litert', 'matplotlib', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]" and "python -m convert.report" in done.stdout
+
+
+def test_hostile_names_are_text_on_the_page(net, edit, converted: Path, tmp_path: Path, capsys):
+    """Names of files, and everything a sidecar says: no tag, attribute or script of theirs is one."""
+    evil = "\"' onload=x <script>alert(1)<!-- ]]> &amp; \u202e\x1b"
+    path = net(f"{evil}.tflite")
+    rewrite = {"name": evil, "equation": evil, "sites": 1, "refused": [evil]}
+    edit(path, command=evil, via=evil, calibration_sha256=evil, tool_versions={evil: evil}, approximations=[evil],
+         rewrites={"applied": [rewrite], "max_abs_error": 0.5})  # fmt: skip
+    out = tmp_path / "report.html"
+    assert run(capsys, converted, "--out", out)[0] == 0
+    page = Page(out)
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not names & {"onload", "onerror"} and not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert page.text.count("<script>alert(1)<!-- ]]> &amp; \\u202e\\x1b") > 8
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", page.source)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rewrites": {"applied": [{"name": "a", "equation": "b", "sites": "<b>", "refused": []}]}},
+        {"rewrites": {"applied": [{"name": "a", "equation": "b", "sites": 1, "refused": "x"}]}},
+        {"rewrites": {"applied": [1]}},
+        {"rewrites": {"max_abs_error": "x"}},
+        {"rewrites": [1]},
+        {"command": [1]},
+        {"via": {"a": 1}},
+        {"tool_versions": {"a": 1}},
+        {"tool_versions": [1]},
+        {"approximations": "ab"},
+        {"fine_tuned": [1]},
+    ],
+)
+def test_a_sidecar_of_other_types_is_one_line(fields, net, edit, converted: Path, tmp_path: Path, capsys):
+    edit(net("fp32.tflite"), **fields)
+    assert main([str(converted), "--out", str(tmp_path / "report.html")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "fp32.tflite.json" in error and not (tmp_path / "report.html").exists()

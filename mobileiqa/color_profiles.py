@@ -15,7 +15,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
+
+from mobileiqa.errors import UserError
 
 Chromaticity = tuple[float, float]
 
@@ -80,7 +82,7 @@ class ColorTags:
 
 
 def to_srgb(image: Image.Image, tags: ColorTags) -> Image.Image:
-    """`image` (mode L, RGB or CMYK, 8 bits; or LAB) as mode RGB, its numbers being sRGB's.
+    """`image` (mode L, RGB or CMYK, 8 bits; or LAB) as mode RGB, its numbers being sRGB's; itself where it is that.
 
     Raises ProfileError where the profile is damaged or of another colour model than the picture.
     """
@@ -88,14 +90,18 @@ def to_srgb(image: Image.Image, tags: ColorTags) -> Image.Image:
     if image.mode == "LAB":
         return _converted(image, _lab_transform())
     if profile is None:
-        return image.convert("RGB")
+        return _as_rgb(image)
     space = _space(profile)
     if space == "RGB" and image.mode == "L":
         image = image.convert("RGB")
     if _MODES.get(space) != image.mode:
         raise ProfileError(f"its colour profile is for {space}, its pixels are {image.mode}")
     transform = _transform(profile, image.mode)
-    return image.convert("RGB") if transform is None else _converted(image, transform)
+    return _as_rgb(image) if transform is None else _converted(image, transform)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")  # a copy of a large photo takes time
 
 
 def _converted(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
@@ -142,6 +148,10 @@ def _built(
 
 
 def _opened(profile: bytes) -> ImageCms.ImageCmsProfile:
+    if not features.check("littlecms2"):
+        raise UserError(
+            "Pillow with LittleCMS, to convert a colour profile", "one without", "install Pillow's wheel"
+        )
     try:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile))
     except (OSError, ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -97,7 +97,8 @@ def to_rgb(image: Image.Image, colors: ColorManagement = ColorManagement.SRGB) -
     Raises UserError as load_image does.
     """
     name = str(getattr(image, "filename", "")) or "the image"
-    with _user_errors(name), _pillow_limits():
+    limits = nullcontext() if getattr(image, "fp", None) is None else _pillow_limits()
+    with _user_errors(name), limits:
         return _upright_rgb(image, _stored_of(image, name), name, colors)
 
 
@@ -251,7 +252,7 @@ def _srgb(
 ) -> Image.Image:
     """`color` as mode RGB by what the image says of its colours; as stored where it says nothing of use."""
     if colors is ColorManagement.AS_STORED and color.mode != "LAB":
-        return color.convert("RGB")
+        return color if color.mode == "RGB" else color.convert("RGB")
     try:
         return color_profiles.to_srgb(color, _color_tags(image, stored))
     except color_profiles.ProfileError as error:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from calibration.inference import at_size_of, check_same, differences, resolve_spec
 from calibration.sets import MANIFEST, load, read_manifest, save
 from mobileiqa import preprocess
 from mobileiqa.checkpoint import load_spec
+from mobileiqa.color_profiles import CODED_PRIMARIES, D65, matrix_profile
 from mobileiqa.errors import UserError
 from mobileiqa.spec import Fit
 from mobileiqa.zoo import MODELS, REFERENCE
@@ -131,3 +133,22 @@ def test_specs_come_from_names_and_tflite_files(tiny, spec):
         resolve_spec("lar-iqa-kan", "64x48")
     assert at_size_of(MODELS["mobilenet-iqa"].spec, spec) == spec
     assert at_size_of(MODELS["lar-iqa-kan"].spec, spec) == MODELS["lar-iqa-kan"].spec
+
+
+def test_a_set_reads_colors_as_its_model_does(make_photos, set_of, tmp_path, spec):
+    """Photos of linear light: sRGB's numbers are much larger."""
+    folder = make_photos(tmp_path / "photos", 4)
+    linear = matrix_profile(CODED_PRIMARIES[1], D65, 1.0)
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            image.save(path, icc_profile=linear)
+    chosen = set_of(folder)
+    stored = replace(chosen, spec=replace(chosen.spec, color_management="as_stored"))
+    assert np.asarray(chosen.picture(0)).mean() > np.asarray(stored.picture(0)).mean() + 20
+    for each in (chosen, stored):
+        wanted = preprocess.prepare(folder / each.ids[0], each.spec)
+        assert all(np.array_equal(next(each.prepared())[name], wanted[name]) for name in wanted)
+    assert chosen.sha256 != stored.sha256
+    assert differences(chosen.spec, stored.spec) == ["color_management: srgb stored, as_stored wanted"]
+    with pytest.raises(UserError, match="color_management"):
+        check_same(chosen.spec, stored.spec)

@@ -10,6 +10,8 @@ from PIL import Image
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions.apply import distort
 from mobileiqa.errors import UserError
+from mobileiqa.spec import ColorManagement
+from mobileiqa.training import sources
 from mobileiqa.training.sources import crop, source, synthetic
 
 SEVERITY = {(1, 2): 4.4, (1, 5): 1.3, (10, 3): 3.87}
@@ -107,3 +109,14 @@ def test_two_images_of_one_name_are_refused(pristine: Path) -> None:
     Image.new("RGB", (64, 64)).save(pristine / "more" / "p1.png")
     with pytest.raises(UserError, match="different file names"):
         synthetic(pristine, SEVERITY, seed=1)
+
+
+def test_a_pack_of_other_decoding_is_not_found(pristine: Path, tmp_path: Path, monkeypatch) -> None:
+    dataset = synthetic(pristine, SEVERITY, seed=1)
+    train = dataset.of("train")[:2]
+    for count, (colors, code) in enumerate(
+        [(ColorManagement.SRGB, "one"), (ColorManagement.AS_STORED, "one"), (ColorManagement.SRGB, "two")], 1
+    ):
+        monkeypatch.setattr(sources, "decoding_sha256", lambda code=code: code)
+        source(dataset, train, tmp_path / "cache", 32, colors)
+        assert len(list((tmp_path / "cache").iterdir())) == count

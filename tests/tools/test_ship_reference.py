@@ -36,3 +36,30 @@ def test_a_model_that_is_too_large_is_refused(trained: Path, tmp_path: Path, cap
     assert ship_reference.main([str(trained), "--out", str(tmp_path / "out.safetensors")]) == 2
     assert "at most 10 MB" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_record_gets_one_from_its_photos(trained: Path, tmp_path: Path, photo) -> None:
+    pristine, out = tmp_path / "pristine", tmp_path / "out.safetensors"
+    pristine.mkdir()
+    for number in range(5):
+        photo(number, 40, 40).save(pristine / f"{number}.png")
+    command = [
+        str(trained),
+        "--out",
+        str(out),
+        "--pristine",
+        str(pristine),
+        "--exclude",
+        "3.png",
+        "--split-seed",
+        "2",
+    ]
+    assert ship_reference.main(command) == 0
+    training = checkpoint.load_spec(out).training
+    assert training is not None
+    (photos,) = training.sets
+    assert (photos.name, photos.split_seed, photos.train + photos.validation) == ("pristine", 2, 4)
+    plain = tmp_path / "plain.safetensors"
+    assert ship_reference.main([str(trained), "--out", str(plain)]) == 0
+    with safe_open(out, framework="pt") as ours, safe_open(plain, framework="pt") as theirs:
+        assert all(torch.equal(ours.get_tensor(key), theirs.get_tensor(key)) for key in theirs.keys())  # noqa: SIM118

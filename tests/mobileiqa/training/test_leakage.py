@@ -25,7 +25,10 @@ from tests.mobileiqa.training import replicas
 
 SPEC = ModelSpec("lar-iqa-single", (InputSpec("image", 64, 64),), trained_on="a test")
 FOUR = pytest.mark.parametrize("name", list(replicas.SETS))
-RECIPES = ("mobileiqa-student", "lar-iqa-branch", "lar-iqa-kan", "reference", "reference-branch")
+FAMILIES = [
+    *((recipe, name) for recipe in ("reference-mobile", "lar-iqa-branch", "reference") for name in replicas.SETS),
+    ("mobileiqa-student", "spaq"), ("lar-iqa-kan", "tid2013"), ("reference-branch", "kadid-10k"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -281,13 +284,12 @@ def test_a_trained_checkpoint_is_evaluated_on_its_own_test_side(
 
 
 @pytest.mark.slow
-@FOUR
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(("recipe", "name"), FAMILIES)
 def test_every_recipe_family_leaves_the_test_side_alone(
     sets: dict[str, Path], name: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = "64x64,64x64" if recipe == "lar-iqa-kan" else "64x64"
-    more = ["--teacher", "mobileiqa/reference/reference.safetensors"] if recipe == "reference-branch" else []
+    more = ["--teacher", str(REFERENCE)] if recipe == "reference-branch" else []
     out = tmp_path / "run"
     crop = ["crop_px=64"] if recipe.startswith("reference") else []
     assert train.main([*command(recipe, name, sets[name], out, "--size", size, *more), *crop]) == 0

@@ -3,7 +3,9 @@
 import csv
 import io
 import os
+import re
 import unicodedata
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -118,8 +120,6 @@ def test_the_evaluations_scatter_shows_names_as_they_are(tmp_path, drawn) -> Non
 
 
 def test_a_sets_picture_shows_names_as_they_are(tmp_path, drawn) -> None:
-    from pathlib import Path
-
     from mobileiqa.datasets.core import Dataset, Sample
     from mobileiqa.datasets.summary import as_text, draw, summarize
 
@@ -148,3 +148,16 @@ def test_a_file_name_comes_back_from_a_csv_file(name: bytes) -> None:
     text = csv_text([[os.fsdecode(name)]]).encode("utf-8", "backslashreplace").decode()
     (row,) = csv.reader(io.StringIO(text, newline=""), strict=True)
     assert os.fsencode(csv_name(row[0])) == name
+
+
+NUMBERS_ONLY = {"mobileiqa/training/logs.py", "mobileiqa/datasets/severity.py"}
+
+
+def test_text_becomes_markup_and_csv_in_one_place() -> None:
+    root = Path(__file__).resolve().parents[2]
+    packages = ("mobileiqa", "convert", "calibration", "android_bench")
+    files = [path for package in packages for path in (root / package).rglob("*.py")]
+    sources = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in files}
+    pattern = re.compile(r"^(import html\b|from html import)|csv\.(Dict)?[wW]riter", re.MULTILINE)
+    own = {name for name, source in sources.items() if pattern.search(source)}
+    assert own - NUMBERS_ONLY == {"mobileiqa/text.py"}

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 import PIL
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from mobileiqa import color_profiles, image_checks, image_formats, image_samples
 from mobileiqa.color_profiles import ColorTags
@@ -28,10 +28,10 @@ from mobileiqa.errors import UserError
 from mobileiqa.image_formats import pillow_formats
 from mobileiqa.image_samples import Stored
 from mobileiqa.image_search import find_images as find_images
-from mobileiqa.image_search import search_images as search_images
 from mobileiqa.spec import ColorManagement
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors make 199.8 megapixels
+MAX_TEXT_BYTES = 32 << 20  # of a PNG's text or profile: editors and generators write more than Pillow's 1 MB
 
 _MANY_IN_ONE = {"MPO", "PSD", "HEIF"}  # formats whose first picture is the whole photo, whatever follows
 _UPRIGHT = {
@@ -132,12 +132,14 @@ def _pillow_limits() -> Iterator[None]:
     with _pillow_settings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
+        text, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, MAX_TEXT_BYTES
         added = {key: value for key, value in _GREY_TIFFS.items() if key not in TiffImagePlugin.OPEN_INFO}
         TiffImagePlugin.OPEN_INFO.update(added)
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+            PngImagePlugin.MAX_TEXT_CHUNK = text
             for key in added:
                 del TiffImagePlugin.OPEN_INFO[key]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image, to_rgb
@@ -176,6 +176,16 @@ def test_a_deflated_tiff_with_a_wrong_checksum(tmp_path: Path, compression: int)
     np.testing.assert_array_equal(load_image(good), LARGE)
     with pytest.raises(UserError, match=r"bad\.tif.*checksum"):
         load_image(bad)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_a_png_with_much_text_is_whole(tmp_path: Path, chunks, kind: bytes):
+    head = b"workflow\0\1\0\0\0" if kind == b"iTXt" else b"workflow\0\0"
+    text = (kind, head + zlib.compress(bytes(3 << 20)))
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    for content in ([chunks[0], text, *chunks[1:]], [*chunks[:-1], text, chunks[-1]]):
+        assert load_image(write(tmp_path / "text.png", png_file(content))).size == (90, 70)
+    assert before == PngImagePlugin.MAX_TEXT_CHUNK
 
 
 def test_a_small_file_that_inflates_to_much_ends_soon(tmp_path: Path):

@@ -164,7 +164,8 @@ def test_a_heic_plugin_is_used_where_it_is_installed(tmp_path: Path):
     )
     (tmp_path / "photo.HEIC").write_bytes(HEIC)
     code = (
-        "from mobileiqa.images import load_image, search_images; import sys; s = search_images([sys.argv[1]]);"
+        "from mobileiqa.images import load_image; from mobileiqa.image_search import search_images; import sys;"
+        "s = search_images([sys.argv[1]]);"
         "i = load_image(s.images[0]); print(len(s.images), s.left_out, i.size, i.getpixel((0, 0)))"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])

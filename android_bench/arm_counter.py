@@ -141,7 +141,10 @@ def _counted_runs(words: list[str], cpu: str, file: str) -> list[dict[str, int]]
 
 def between(marks: str) -> list[dict[str, int]]:
     """The counts between each two marks, from the counter's lines. Raises RunError when there are none, or half."""
-    totals = [json.loads(line) for line in marks.splitlines()]
+    try:
+        totals = [{kind: int(json.loads(line)[kind]) for kind in KINDS} for line in marks.splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"the counter wrote a line that cannot be read: {error}") from error
     if not totals or len(totals) % 2:
         raise RunError(f"the counter saw {len(totals)} marks, two for each run were expected")
     pairs = zip(totals[::2], totals[1::2], strict=True)

@@ -8,7 +8,6 @@ Exit 0: counted, and the gate passed. 1: a file did not run, or the gate failed.
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from android_bench.emulate import DEFAULT_CPU
 from android_bench.errors import InputError, exit_code
 from android_bench.parts import HELP, OPTION, labelled, read_parts
 from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
+from mobileiqa.errors import UserError
 from mobileiqa.text import printable
 
 SCHEMA = 1
@@ -101,12 +101,12 @@ def _counted(row: dict[str, Any]) -> Counted:
 def read_counts(path: Path) -> list[Counted]:
     """Rows of one file; raises InputError when it is missing, no JSON, or not of this schema."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = typed_json.parse(path.read_bytes(), str(path), "count again, or correct the file")
     except OSError as error:
         found = error.strerror or "an error"
         raise InputError(f"a readable JSON file at {path}", found, "check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"JSON in {path}", str(error), "count again, or correct the file") from error
+    except UserError as error:
+        raise InputError(error.expected, error.found, error.todo) from error
     return from_json(data, str(path))
 
 

@@ -36,12 +36,14 @@ def ask(
     lines = child.stdout.splitlines()
     try:
         answer = json.loads(lines[-1])
-    except (IndexError, json.JSONDecodeError):
+        if not isinstance(answer, dict):
+            raise ValueError("no JSON object")
+    except (IndexError, ValueError, RecursionError):
         words = f"{_ending(child.returncode)}; {_last_words(child.stderr)}"
         raise RunError(f"{request['model']}: {words}") from None
     if "error" in answer:
         complaints = [line for line in child.stderr.splitlines() if line.startswith("ERROR")]
-        raise RunError(f"{request['model']}: {' '.join([answer['error'], *complaints])}")
+        raise RunError(f"{request['model']}: {' '.join([str(answer['error']), *complaints])}")
     return answer
 
 

@@ -4,7 +4,6 @@ A row is either a complete measurement of ours or a figure that somebody read of
 ("by hand"): the latter has a mean and nothing else, and stays marked in every output.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -17,12 +16,14 @@ from android_bench.config import SCHEMA, BenchResult, Precision, from_json
 from android_bench.errors import InputError, RunError
 from android_bench.parts import labelled
 from android_bench.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
-from mobileiqa.typed_json import shortened
+from mobileiqa import typed_json
+from mobileiqa.errors import UserError
 
 MEASURED = "measured"
 # What `convert.tflite` appends to a model's name.
 FILE_NAME = re.compile(r"(?:_\d+x\d+)?(?:_(?:fp32|fp16|int8))?(?:_camera)?$")
 ABSENT = "unknown"
+MASK_DIGITS = 320  # of a CPU mask of 1,024 processors
 
 
 @dataclass(frozen=True)
@@ -101,19 +102,15 @@ def read(path: Path) -> list[Entry]:
 def _load(path: Path) -> Any:
     """The file's JSON. Whole numbers of any size: a CPU mask has a bit for each CPU."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        return typed_json.parse(
+            path.read_bytes(), str(path), "measure again, or correct the file", MASK_DIGITS
+        )
     except OSError as error:
         raise InputError(
             f"a readable JSON file at {path}", error.strerror or "an error", "check the path"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"JSON in {path}", shortened(str(error)), "measure again, or correct the file"
-        ) from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"the number {name}, which is not finite")
+    except UserError as error:
+        raise InputError(error.expected, error.found, error.todo) from error
 
 
 def _entry(value: Any, path: Path, where: str) -> Entry:

@@ -7,7 +7,6 @@ Tensor: shape 0, type 1, shape_signature 7; Buffer: data 0, offset 1, size 2; Me
 SignatureDef: key 2, subgraph_index 4).
 """
 
-import json
 import mmap
 import re
 import struct
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_bench.errors import InputError
-from mobileiqa import integrity
+from mobileiqa import integrity, typed_json
+from mobileiqa.errors import UserError
 
 IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
@@ -134,8 +134,8 @@ def _damaged(path: Path, size: int, error: Exception) -> InputError:
 def _precision(marks: dict[str, bytes]) -> str:
     """What our converter says of the file; "" when it says nothing."""
     try:
-        content = json.loads(marks.get(CONVERTED_AS, b"{}"))
-    except (ValueError, RecursionError):  # another tool's entry of that name
+        content = typed_json.parse(marks.get(CONVERTED_AS, b"{}"), CONVERTED_AS)
+    except UserError:  # another tool's entry of that name
         return ""
     precision = content.get("precision") if isinstance(content, dict) else None
     return precision if isinstance(precision, str) else ""

@@ -21,7 +21,7 @@ from PIL import Image, features
 from calibration import drawing, strata
 from calibration.inference import check_same
 from calibration.photos import Photo, file_sha256, pixels_sha256
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image
@@ -172,14 +172,16 @@ def tool_versions() -> dict[str, str]:
 def read_json(path: Path) -> dict[str, Any]:
     """A manifest's JSON object. Raises UserError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = typed_json.parse(path.read_bytes(), str(path), _SELECT_AGAIN)
     except FileNotFoundError as error:
         raise UserError("a calibration manifest", f"nothing at {path}", _SELECT_AGAIN) from error
-    except ValueError as error:
-        raise UserError(f"JSON in {path}", str(error), _SELECT_AGAIN) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"a calibration manifest of schema {SCHEMA} in {path}", f"{found}", _SELECT_AGAIN)
+        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise UserError(
+            f"a calibration manifest of schema {SCHEMA} in {path}",
+            typed_json.shortened(f"{schema}"),
+            _SELECT_AGAIN,
+        )
     return content
 
 
@@ -187,30 +189,40 @@ def read_manifest(path: str | os.PathLike[str], images: Path | None = None) -> C
     """The set as its manifest describes it, images not looked at. Raises UserError as `load` does."""
     file = Path(path) / MANIFEST if Path(path).is_dir() else Path(path)
     content = read_json(file)
-    try:
-        generated = content["generated"] is True
-        folder = None if generated else images or file.parent / content["images_folder"]
-        photos = tuple(_photo(entry) for entry in content["images"])
-        chosen = CalibrationSet(specs.from_json(content["spec"]), content["seed"], photos, folder)
-        recorded = content["sha256"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found = f"{type(error).__name__}: {error}"
+    source = f"a calibration manifest as it was written in {file}"
+    manifest = typed_json.decode(_Manifest, typed_json.known(_Manifest, content), source, _SELECT_AGAIN)
+    folder = None if manifest.generated else images or file.parent / (manifest.images_folder or "")
+    photos = tuple(_photo(entry, source) for entry in manifest.images)
+    chosen = CalibrationSet(specs.from_json(manifest.spec, source), manifest.seed, photos, folder)
+    if not photos or chosen.sha256 != manifest.sha256:
         raise UserError(
-            f"a calibration manifest as it was written in {file}", found, _SELECT_AGAIN
-        ) from error
-    if not photos or chosen.sha256 != recorded:
-        raise UserError(
-            f"contents of {file} that match its sha256 {recorded}",
+            f"contents of {file} that match its sha256 {typed_json.shortened(manifest.sha256, 80)}",
             chosen.sha256 if photos else "no images",
             f"do not edit manifests: {_SELECT_AGAIN}",
         )
     return chosen
 
 
-def _photo(record: dict[str, Any]) -> Photo:
-    names = {field.name for field in fields(Photo)}
-    if set(record) != names:
-        raise ValueError(f"image fields {sorted(set(record) ^ names)}")
-    if ".." in PurePosixPath(record["id"]).parts or PurePosixPath(record["id"]).is_absolute():
-        raise ValueError(f"an image outside the folder: {record['id']}")
-    return Photo(**{**record, "stratum": tuple(record["stratum"].items())})
+@dataclass(frozen=True)
+class _Manifest:
+    """What is read of manifest.json."""
+
+    spec: dict[str, Any]
+    seed: int
+    sha256: str
+    images: tuple[dict[str, Any], ...]
+    generated: bool
+    images_folder: str | None = None
+
+
+def _photo(record: dict[str, Any], source: str) -> Photo:
+    """One image's record, every field there. Its numbers stay as they are written: the set's hash covers them."""
+    names, stratum = {field.name for field in fields(Photo)}, record.get("stratum")
+    if set(record) != names or not isinstance(stratum, dict):
+        found = f"image fields {sorted(set(record) ^ names) or 'without a stratum'}"
+        raise UserError(source, typed_json.shortened(found), _SELECT_AGAIN)
+    typed = {**record, "stratum": tuple(stratum.items())}
+    photo = typed_json.decode(Photo, typed, source, _SELECT_AGAIN)
+    if ".." in PurePosixPath(photo.id).parts or PurePosixPath(photo.id).is_absolute():
+        raise UserError(source, f"an image outside the folder: {photo.id}", _SELECT_AGAIN)
+    return Photo(**typed)

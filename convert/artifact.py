@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileiqa import cli, outputs
+from mobileiqa import cli, outputs, typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.spec import ModelSpec
 
@@ -131,10 +131,79 @@ def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:
     return target
 
 
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning did (convert.int8.fine_tune).
+
+    before, after: the score's root mean square error on the held-back images, of the spread of FP32's scores.
+
+    Equal where no state was better than the file as it came, which then stayed.
+    """
+
+    steps: int
+    images: int  # that taught
+    held_back: int  # that judged
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        gained = "" if self.after < self.before else "; nothing gained, the file is as it was"
+        return (
+            f"{self.steps} steps on {self.images} images, error of the score on {self.held_back} others "
+            f"{self.before:.3f} -> {self.after:.3f} of FP32's spread{gained}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return asdict(self)
+
+
 def fine_tuned_in_words(content: dict[str, Any] | None) -> str:
     """What the `fine_tuned` of a sidecar or of a file's metadata says, for people; "" for none."""
     if not content:
         return ""
-    from convert.int8.fine_tune import FineTuned
+    return str(
+        typed_json.decode(FineTuned, content, "what a file says of its fine-tuning", "convert it again")
+    )
 
-    return str(FineTuned(**content))
+
+@dataclass(frozen=True)
+class Rewritten:
+    """One of a sidecar's rewrites: an equation, and where it was applied or refused."""
+
+    name: str
+    equation: str
+    sites: int
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rewrites:
+    """A sidecar's rewrites; max_abs_error: of all of them together, float64."""
+
+    model: str = ""
+    applied: tuple[Rewritten, ...] = ()
+    max_abs_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What FILE.json says that the file itself does not; empty where it says nothing."""
+
+    command: str | None = None
+    via: str | None = None
+    calibration_sha256: str | None = None
+    tool_versions: dict[str, str] | None = None
+    rewrites: Rewrites | None = None
+    approximations: tuple[str, ...] | None = None
+    fine_tuned: FineTuned | None = None
+
+
+def read_sidecar(path: Path) -> Sidecar | None:
+    """What the sidecar of the converted file `path` says, None without one. Raises UserError for a damaged one."""
+    beside = sidecar_path(path)
+    if not beside.is_file():
+        return None
+    source, todo = f"a sidecar as convert writes it at {beside}", "convert again, or remove it"
+    content = typed_json.parse_object(beside.read_bytes(), source, todo)
+    return typed_json.decode(Sidecar, typed_json.known(Sidecar, content), source, todo)

@@ -116,15 +116,18 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
     if not last:
         reason = f"exit code {child.returncode}: {one_line(child.stderr)[-300:]}"
         raise _does_not_load(path, reason)
-    answer = json.loads(last[0])
-    if "error" in answer:
-        raise _does_not_load(path, one_line(answer["error"]))
-    return {
-        "nodes_total": answer["total"],
-        "nodes_delegated": len(answer["outputs"]),
-        "partitions": answer["partitions"],
-        "outputs": answer["outputs"],
-    }
+    try:
+        answer = json.loads(last[0])
+        if "error" in answer:
+            raise _does_not_load(path, one_line(str(answer["error"])))
+        return {
+            "nodes_total": answer["total"],
+            "nodes_delegated": len(answer["outputs"]),
+            "partitions": answer["partitions"],
+            "outputs": answer["outputs"],
+        }
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise _does_not_load(path, f"an answer that cannot be read: {one_line(last[0])[:300]}") from error
 
 
 def _does_not_load(path: Path, reason: str) -> UserError:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from convert import bounds
+from mobileiqa import spec as specs
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 
@@ -115,6 +116,17 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class _Description:
+    """The types of what our metadata entry says, beside its spec; files of other versions may say more."""
+
+    version: str | None = None
+    precision: str | None = None
+    checkpoint_sha256: str | None = None
+    untrained: bool | None = None
+    fine_tuned: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Graph:
     """One subgraph in execution order, and what the file says about itself."""
 
@@ -142,11 +154,14 @@ class Graph:
     @property
     def description(self) -> dict[str, Any]:
         """Our metadata entry; empty for a file of another origin. Raises UserError when it is not JSON."""
-        content = self.metadata.get(METADATA_ENTRY, b"{}").rstrip(b"\0")
-        value = typed_json.parse(
-            content, f"the {METADATA_ENTRY!r} metadata of {self.path}", "convert the model again"
-        )
-        return value if isinstance(value, dict) else {}
+        source, todo = f"the {METADATA_ENTRY!r} metadata of {self.path}", "convert the model again"
+        content = typed_json.parse(self.metadata.get(METADATA_ENTRY, b"{}").rstrip(b"\0"), source, todo)
+        if not isinstance(content, dict):
+            return {}
+        typed_json.decode(_Description, typed_json.known(_Description, content), source, todo)
+        if "spec" in content:
+            specs.from_json(content["spec"], source)
+        return content
 
     @property
     def reduced_precision(self) -> str:

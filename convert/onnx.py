@@ -21,7 +21,7 @@ from convert.compare import Edge, ParityReport, compare
 from convert.runners import RUNTIMES, torch_runner
 from convert.samples import sample_images
 from convert.source import resolve
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
@@ -88,12 +88,12 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
     found = next((p.value for p in read_model(path).metadata_props if p.key == METADATA_ENTRY), None)
     if found is None:
         raise UserError(f"a {METADATA_ENTRY!r} entry in the metadata of {path}", "none", _EXPORT)
-    return json.loads(found)
+    return typed_json.parse_object(found, f"the metadata of {path}", _EXPORT)
 
 
 def load_spec(path: Path | str) -> ModelSpec:
     """The ModelSpec inside an .onnx file that `export_onnx` wrote."""
-    return specs.from_json(read_metadata(path)["spec"], str(path))
+    return specs.from_json(read_metadata(path).get("spec"), str(path))
 
 
 def _forget_origins(model: "onnx.ModelProto") -> None:

@@ -28,8 +28,14 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _TODO = "copy or write the file again"
 
 
-def parse(content: bytes | str, source: str, todo: str = _TODO) -> Any:
+def parse(content: bytes | str, source: str, todo: str = _TODO, max_digits: int = MAX_DIGITS) -> Any:
     """The JSON value in `content`. Raises UserError, naming `source`, for anything else or out of bounds."""
+
+    def integer(text: str) -> int:
+        if (digits := len(text.lstrip("-"))) > max_digits:
+            raise ValueError(f"an integer of {digits} digits, more than {max_digits}")
+        return int(text)
+
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         if len(text) > MAX_BYTES:
@@ -37,7 +43,7 @@ def parse(content: bytes | str, source: str, todo: str = _TODO) -> Any:
         if (depth := _depth(text)) > MAX_DEPTH:
             raise ValueError(f"{depth} levels of nesting, more than {MAX_DEPTH}")
         return json.loads(
-            text, parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
+            text, parse_int=integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
         )
     except (ValueError, RecursionError) as error:
         raise UserError(f"JSON in {source}", shortened(str(error)), todo) from error
@@ -80,6 +86,12 @@ def conform(instance: Any) -> None:
         object.__setattr__(instance, field.name, typed)
 
 
+def known(cls: type, value: Any) -> Any:
+    """`value` without the fields that `cls` does not have, for `decode` of what newer versions may add to."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {k: v for k, v in value.items() if k in names} if isinstance(value, dict) else value
+
+
 def shortened(text: str, characters: int = 300) -> str:
     """`text`, its middle left out where it is longer: an error stays readable whatever the file holds."""
     if len(text) <= characters:
@@ -94,12 +106,6 @@ def _depth(text: str) -> int:
         depth += 1 if character in "[{" else -1
         deepest = max(deepest, depth)
     return deepest
-
-
-def _integer(text: str) -> int:
-    if len(text.lstrip("-")) > MAX_DIGITS:
-        raise ValueError(f"an integer of {len(text.lstrip('-'))} digits, more than {MAX_DIGITS}")
-    return int(text)
 
 
 def _number(text: str) -> float:

@@ -104,8 +104,8 @@ def recipe() -> str:
 def recipe_of(root: Path) -> str:
     """The recipe that the root at `root` was built by; empty when there is none."""
     try:
-        return json.loads((root / MANIFEST).read_text(encoding="utf-8"))["recipe"]
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, KeyError):
+        return str(json.loads((root / MANIFEST).read_text(encoding="utf-8"))["recipe"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return ""
 
 

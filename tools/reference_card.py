@@ -4,13 +4,12 @@ REPORT is what `python -m mobileiqa.evaluate reference ... --out REPORT` wrote. 
 between its markers, and writes benchmarks/REFERENCE.md, so that neither can differ from what was measured.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.zoo import REFERENCE
@@ -32,8 +31,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(path: Path) -> int:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    model = next((m for m in found["models"] if m["sha256"] == sha256(REFERENCE)), None)
+    found = typed_json.parse_object(path.read_bytes(), str(path), "evaluate `reference` again")
+    models = found.get("models")
+    rows = [row for row in models if isinstance(row, dict)] if isinstance(models, list) else []
+    model = next((row for row in rows if row.get("sha256") == sha256(REFERENCE)), None)
     if model is None:
         raise UserError("an evaluation of the shipped checkpoint", str(path), "evaluate `reference` again")
     card = CARD.read_text(encoding="utf-8")

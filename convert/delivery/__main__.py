@@ -1,13 +1,13 @@
 """`python -m convert.delivery`: the file that an app takes, from one with float inputs."""
 
 import argparse
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.artifact import place, sidecar_path, staged
-from mobileiqa import cli, typed_json
+from convert.artifact import Sidecar, place, read_sidecar, staged
+from mobileiqa import cli
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,43 +63,23 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-@dataclass(frozen=True)
-class _Sidecar:
-    """Of a source's sidecar, what that of its camera file repeats."""
-
-    via: str = "unknown: no sidecar"
-    calibration_sha256: str | None = None
-    rewrites: dict[str, Any] = field(default_factory=dict)
-    approximations: tuple[str, ...] = ()
-
-
-def _beside(source: Path) -> _Sidecar:
-    path = sidecar_path(source)
-    if not path.is_file():
-        return _Sidecar()
-    content = typed_json.parse_object(path.read_bytes(), str(path))
-    known = {each.name for each in fields(_Sidecar)}
-    return typed_json.decode(_Sidecar, {k: v for k, v in content.items() if k in known}, str(path))
-
-
 def _origin(source: Path) -> dict[str, Any]:
     """The sidecar's fields: what the file inside says, and how the source was made where its sidecar is there."""
     from convert import flatbuffer as fb
     from convert.candidate import read_candidate
     from convert.graph import read_graph
-    from mobileiqa import litert
 
-    candidate, content = read_candidate(source), litert.read_metadata(source)
-    beside = _beside(source)
+    candidate, graph = read_candidate(source), read_graph(source)
+    content, sidecar = graph.description, read_sidecar(source) or Sidecar()
     return {
         "precision": candidate.precision,
-        "via": beside.via,
+        "via": sidecar.via or "unknown: no sidecar",
         "spec": candidate.spec,
         "checkpoint_sha256": content.get("checkpoint_sha256"),
-        "calibration_sha256": beside.calibration_sha256,
-        "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in read_graph(source).metadata,
-        "rewrites": beside.rewrites,
-        "approximations": beside.approximations,
+        "calibration_sha256": sidecar.calibration_sha256,
+        "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in graph.metadata,
+        "rewrites": asdict(sidecar.rewrites) if sidecar.rewrites else {},
+        "approximations": sidecar.approximations or (),
         "fine_tuned": content.get("fine_tuned"),
     }
 

@@ -26,11 +26,12 @@ from convert.int8.interpreter import Inputs
 from convert.int8.latency import Timing, measure
 from convert.int8.quantize import apply
 from convert.int8.recipe import Recipe
-from mobileiqa import cli, litert
+from mobileiqa import cli, litert, typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.spec import ModelSpec
 
+_SEARCH_AGAIN = "remove the search's folder, or that file"
 MARK = "search.json"  # says that a folder is a search's, and may be removed
 IN_MEMORY = 512 << 20  # bytes of prepared images that are kept; more are prepared again for every candidate
 TOOLS = ("mobileiqa", "ai-edge-litert", "ai-edge-quantizer", "numpy", "Pillow")
@@ -61,7 +62,7 @@ class Bench:
         """The candidate's figures, from the folder if they are there."""
         record = self._path(recipe, ".json")
         if record.exists():
-            return Measured.from_json(json.loads(record.read_text(encoding="utf-8"))["measured"])
+            return Measured.from_json(_read(record).get("measured"), str(record))
         int8_path = self._quantize(recipe)
         measured = self._judge(recipe, int8_path)
         cli.write_json(record, {"identity": dict(self.identity), "measured": asdict(measured)})
@@ -83,7 +84,7 @@ class Bench:
         path = self.folder / f"{self._hash(name)}.json"
         if not path.exists():
             cli.write_json(path, make())
-        return json.loads(path.read_text(encoding="utf-8"))
+        return typed_json.parse(path.read_bytes(), str(path), _SEARCH_AGAIN)
 
     def timings(self, candidates: Iterable[Measured]) -> tuple[dict[str, Timing], dict[str, Any]]:
         """Latencies of the candidates and of FP32 by SHA-256, and what they were measured with.
@@ -94,12 +95,9 @@ class Bench:
         by_sha256 = {timings.sha256: timings for timings in candidates}
         record = self.folder / "latency.json"
         if record.exists():
-            content = json.loads(record.read_text(encoding="utf-8"))
-            if {*by_sha256, self.identity["fp32"]} <= content["files"].keys():
-                timings = {
-                    k: Timing(tuple(v["launch_ms"]), v["disturbed"]) for k, v in content["files"].items()
-                }
-                return timings, content["session"]
+            session = typed_json.decode(_Session, _read(record), str(record), _SEARCH_AGAIN)
+            if {*by_sha256, self.identity["fp32"]} <= session.files.keys():
+                return session.files, session.session
         timings, session = measure([self.fp32, *(self.file(one) for one in by_sha256.values())])
         files = {digest: asdict(timing) for digest, timing in timings.items()}
         cli.write_json(record, {"files": files, "session": session})
@@ -140,6 +138,18 @@ class Bench:
     def _hash(self, what: Any) -> str:
         content = json.dumps([dict(self.identity), what], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Session:
+    """latency.json: the files' timings by SHA-256, and what they were measured with."""
+
+    files: dict[str, Timing]
+    session: dict[str, Any]
+
+
+def _read(record: Path) -> dict[str, Any]:
+    return typed_json.parse_object(record.read_bytes(), str(record), _SEARCH_AGAIN)
 
 
 def bench(fp32: Path, spec: ModelSpec, division: Division, folder: Path) -> Bench:

@@ -17,13 +17,14 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convert import flatbuffer as fb
+from convert.artifact import FineTuned
 from convert.int8.fine_tune_teacher import Lesson, Load, Teacher, View, judging, lessons, shuffled, taught
 from convert.int8.fine_tune_weights import Learned, learnable
 from convert.int8.torch_graph import Program, compile_graph, run
@@ -42,31 +43,6 @@ HELD_BACK = 4  # every fourth image judges
 FEWEST = 8  # images
 
 State = list["Tensor"]
-
-
-@dataclass(frozen=True)
-class FineTuned:
-    """before, after: the score's root mean square error on the held-back images, of the spread of FP32's scores.
-
-    Equal where no state was better than the file as it came, which then stayed.
-    """
-
-    steps: int
-    images: int  # that taught
-    held_back: int  # that judged
-    before: float
-    after: float
-
-    def __str__(self) -> str:
-        gained = "" if self.after < self.before else "; nothing gained, the file is as it was"
-        return (
-            f"{self.steps} steps on {self.images} images, error of the score on {self.held_back} others "
-            f"{self.before:.3f} -> {self.after:.3f} of FP32's spread{gained}"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convert.compare import TOLERANCES
 from convert.int8.latency import Timing
 from convert.int8.recipe import Recipe
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.text import plot_text
 
@@ -55,10 +55,9 @@ class Measured:
     failure: str = ""
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Measured":
-        """Reverses dataclasses.asdict after a way through JSON."""
-        recipe = {**content["recipe"], "keep_float": tuple(content["recipe"]["keep_float"])}
-        return cls(**{**content, "recipe": Recipe(**recipe)})
+    def from_json(cls, content: Any, source: str = "a search's record") -> "Measured":
+        """Reverses dataclasses.asdict after a way through JSON. Raises UserError, naming `source`."""
+        return typed_json.decode(cls, content, source, "remove the search's folder")
 
     @property
     def name(self) -> str:

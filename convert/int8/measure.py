@@ -240,9 +240,14 @@ def run_benchmark(paths: Sequence[Path]) -> dict[str, Any]:
     if done.returncode:
         reason = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
         raise UserError("latency from python -m android_bench", reason, "leave --latency out, or try again")
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert len(answer["results"]) == len(paths)
-    return answer
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+        if len(answer["results"]) == len(paths):
+            return answer
+    except (IndexError, ValueError, KeyError, TypeError):
+        pass  # refused below, as a count that differs is
+    reason = f"{one_line(done.stdout)[-300:] or 'nothing'}"
+    raise UserError(f"latencies of {len(paths)} files from python -m android_bench", reason, "try again")
 
 
 def benchmark(paths: Sequence[Path]) -> list[Latency]:

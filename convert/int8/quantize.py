@@ -31,8 +31,8 @@ from convert.int8.ranges import Range
 from convert.int8.recipe import Plan, Recipe, plan
 
 if TYPE_CHECKING:
+    from convert.artifact import FineTuned
     from convert.flatbuffer import Model
-    from convert.int8.fine_tune import FineTuned
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ Depthwise convolutions stay in float outside `static`: quantized at run time the
 regressor, whose output is the score, always stays in float: 255 steps are too few for a ranking.
 """
 
-import json
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from convert import flatbuffer as fb
 from convert.int8.ranges import METHODS
+from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,12 +86,11 @@ class Recipe:
 def read(path: Path) -> Recipe:
     """The recipe in a JSON file. UserError names what is malformed."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Recipe(**{**content, "keep_float": tuple(content.get("keep_float", ()))})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
+        content = path.read_bytes()
+    except OSError as error:
         raise UserError(f"a recipe as JSON in {path}", str(error), "write one as --int8 does") from error
+    source, todo = f"a recipe as JSON in {path}", "write one as --int8 does"
+    return typed_json.decode(Recipe, typed_json.parse(content, source, todo), source, todo)
 
 
 @dataclass(frozen=True)

@@ -7,28 +7,15 @@ scores: it is left out, and the page says so.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from convert.artifact import fine_tuned_in_words, sidecar_path
+from convert.artifact import Rewrites, Rewritten, read_sidecar
 from convert.graph import Graph, read_graph
 from convert.int8.layers import precision
 from mobileiqa import integrity
 from mobileiqa.errors import UserError
 from mobileiqa.integrity import sha256
-from mobileiqa.typed_json import decode, parse_object
 
-_SIDECAR = "convert again, or remove it"
 ORDER = ("fp32", "fp16", "int8")  # by cost of an inference, most first
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """One of the sidecar's rewrites: an equation, and where it was applied or refused."""
-
-    name: str
-    equation: str
-    sites: int
-    refused: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +26,7 @@ class Origin:
     via: str = ""
     calibration_sha256: str = ""
     tools: tuple[tuple[str, str], ...] = ()
-    rewrites: tuple[Rewrite, ...] = ()
+    rewrites: tuple[Rewritten, ...] = ()
     max_abs_error: float | None = None  # of all rewrites together, float64
     approximations: tuple[str, ...] = ()
     fine_tuned: str = ""  # in words
@@ -137,32 +124,20 @@ def _unfit(graph: Graph) -> str:
 
 def _origin(path: Path) -> Origin | None:
     """The sidecar's content, None without a sidecar; raises UserError for one that is damaged."""
-    beside = sidecar_path(path)
-    if not beside.is_file():
+    sidecar = read_sidecar(path)
+    if sidecar is None:
         return None
-    source = f"the sidecar {beside.name}"
-    content = parse_object(beside.read_bytes(), source, _SIDECAR)
-    try:
-        return decode(Origin, _origin_fields(content), source, _SIDECAR)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        found = f"{type(error).__name__}: {error}"
-        raise UserError(f"a sidecar as convert writes it at {beside}", found, _SIDECAR) from error
-
-
-def _origin_fields(content: dict[str, Any]) -> dict[str, Any]:
-    """Of a sidecar's content what the page shows, under the names of Origin's fields; their types are not checked."""
-    applied = content.get("rewrites") or {}
-    names = ("name", "equation", "sites", "refused")
-    fields = {
-        **{name: content.get(name) or "" for name in ("command", "via", "calibration_sha256")},
-        "tools": list((content.get("tool_versions") or {}).items()),
-        "rewrites": [{name: one[name] for name in names} for one in applied.get("applied", ())],
-        "max_abs_error": applied.get("max_abs_error"),
-        "approximations": content.get("approximations") or (),
-    }
-    return {**fields, "fine_tuned": fine_tuned_in_words(content.get("fine_tuned"))}
+    rewrites = sidecar.rewrites or Rewrites()
+    return Origin(
+        command=sidecar.command or "",
+        via=sidecar.via or "",
+        calibration_sha256=sidecar.calibration_sha256 or "",
+        tools=tuple((sidecar.tool_versions or {}).items()),
+        rewrites=rewrites.applied,
+        max_abs_error=rewrites.max_abs_error,
+        approximations=sidecar.approximations or (),
+        fine_tuned=str(sidecar.fine_tuned or ""),
+    )
 
 
 def _converted_files(folder: Path) -> list[Path]:

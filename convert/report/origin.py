@@ -4,14 +4,15 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 from convert.approximations import APPROXIMATIONS
+from convert.artifact import Rewritten
 from convert.report.content import Content
-from convert.report.files import File, Origin, Rewrite
+from convert.report.files import File, Origin
 from convert.report.markup import code, pairs, paragraph, table
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import escape
 
 K = TypeVar("K", bound=Hashable)
-Changes = tuple[tuple[Rewrite, ...], float | None, tuple[str, ...]]
+Changes = tuple[tuple[Rewritten, ...], float | None, tuple[str, ...]]
 
 
 def section(content: Content) -> Iterator[str]:
@@ -77,7 +78,7 @@ def _rewrites(changes: Changes, labels: Sequence[str]) -> Iterator[str]:
         yield paragraph(f"Approximation, not exact: {name}: {meaning}.", "bad")
 
 
-def _rewrite(one: Rewrite) -> list[str]:
+def _rewrite(one: Rewritten) -> list[str]:
     refused = "".join(f'<div class="bad">refused: {escape(reason)}</div>' for reason in one.refused)
     return [escape(one.name), str(one.sites), f"{code(one.equation)}{refused}"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.errors import UserError
 from mobileiqa.training.feed import Feed
@@ -139,4 +139,4 @@ def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The JSON object at `path`, computed and written where there is none yet."""
     if not path.exists():
         cli.write_json(path, compute())
-    return json.loads(path.read_text(encoding="utf-8"))
+    return typed_json.parse_object(path.read_bytes(), str(path), "remove it: it is computed again")

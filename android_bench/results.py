@@ -23,7 +23,7 @@ MEASURED = "measured"
 # What `convert.tflite` appends to a model's name.
 FILE_NAME = re.compile(r"(?:_\d+x\d+)?(?:_(?:fp32|fp16|int8))?(?:_camera)?$")
 ABSENT = "unknown"
-MASK_DIGITS = 320  # of a CPU mask of 1,024 processors
+MASK_DIGITS = 1000  # of a CPU mask of some 3,000 processors
 
 
 @dataclass(frozen=True)

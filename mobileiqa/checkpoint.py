@@ -18,7 +18,7 @@ from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.integrity import check_recorded, sha256
 from mobileiqa.keys import to_published
-from mobileiqa.spec import ModelSpec
+from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.state_dict import StateDict, shown
 from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
@@ -129,9 +129,33 @@ def sidecar_path(path: Path) -> Path:
 def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
     header, state = read_safetensors(path)
     spec = _spec(header, path)
+    _check_inputs(spec, path)
     model = build(spec.name)
     _load_strictly(model, state, path)
     return model, spec
+
+
+def _check_inputs(spec: ModelSpec, path: Path) -> None:
+    """Raises UserError where the model cannot take the spec's inputs: other names, or crops of another size."""
+    known = entry(spec.name).spec
+    names = [each.name for each in known.inputs]
+    if [each.name for each in spec.inputs] != names:
+        inputs = ", ".join(each.name for each in spec.inputs)
+        raise UserError(
+            f"the inputs {', '.join(names)} of {spec.name} in {path.name}",
+            inputs,
+            "save the checkpoint again",
+        )
+    for stored, own in zip(spec.inputs, known.inputs, strict=True):
+        if own.fit is Fit.RANDOM_CROPS and (stored.height_px, stored.width_px) != (
+            own.height_px,
+            own.width_px,
+        ):
+            raise UserError(
+                f"crops of {own.width_px}x{own.height_px}, which {spec.name} is made for, in {path.name}",
+                f"{stored.width_px}x{stored.height_px}",
+                "save the checkpoint again",
+            )
 
 
 def _spec(header: Mapping[str, str], path: Path) -> ModelSpec:

@@ -214,11 +214,11 @@ def _without_wrappers(
 ) -> "tuple[dict[str, torch.Tensor], list[str]]":
     """The tensors by their names without wrappers, without counters; and what was done, in words."""
     kept = {key: _short(key) for key in tensors if key.rpartition(".")[2] not in _COUNTERS}
-    remarks = [f"{sum(k != v for k, v in kept.items())} names without {part}."
+    remarks = [f"{part}. taken off {sum(part in key.split('.') for key in kept)} names"
                for part in sorted(_WRAPPERS) if any(part in key.split(".") for key in kept)]  # fmt: skip
     for prefix in _leading(list(kept.values()), fits):
         kept = {key: name.removeprefix(prefix) for key, name in kept.items()}
-        remarks.append(f"names without {prefix}")
+        remarks.append(f"{prefix} taken off the names")
     if counters := {key.rpartition(".")[2] for key in tensors if key not in kept}:
         remarks.append(f"left out {len(tensors) - len(kept)} counters ({', '.join(sorted(counters))})")
     origins: dict[str, str] = {}

@@ -130,7 +130,9 @@ def _zip_content(path: Path) -> Any:
         pickles = [name for name in sizes if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             raise ValueError("a zip archive that torch.save did not write")
-        _check_pickle_size(sizes[pickles[0]])
+        if sizes[pickles[0]] > MAX_PICKLE:
+            found = f"{sizes[pickles[0]]:,} bytes of other objects than tensors, numpy arrays perhaps"
+            raise _refused(path, found, _SAVE_ALONE)
         folder = pickles[0].removesuffix("data.pkl")
 
         def check(key: str, nbytes: int) -> None:
@@ -139,11 +141,6 @@ def _zip_content(path: Path) -> Any:
 
         with archive.open(pickles[0]) as record:
             return _Walk(io.BytesIO(record.read(MAX_PICKLE)), check).load()
-
-
-def _check_pickle_size(size: int) -> None:
-    if size > MAX_PICKLE:
-        raise ValueError(f"a pickle of {size:,} bytes beside the weights, more than {MAX_PICKLE:,}")
 
 
 def _legacy_content(file: Any, path: Path) -> Any:

@@ -9,7 +9,11 @@ from convert.inspect import main
 from convert.xnnpack import RULES
 
 METADATA = {
-    "spec": {"name": "mobilenet-iqa", "score_range": [0.0, 1.0], "inputs": []},
+    "spec": {
+        "name": "mobilenet-iqa",
+        "score_range": [0.0, 1.0],
+        "inputs": [{"name": "image", "height_px": 8, "width_px": 8}],
+    },
     "precision": "fp16",
     "untrained": True,
     "version": "0.1.0",

@@ -135,7 +135,13 @@ def test_a_safetensors_file_of_another_origin_is_named(small: torch.nn.Module, t
         ("[]", "ModelSpec as this version writes it"),
         ('{"name": "x"}', "inputs: missing"),
         (json.dumps(SPEC.to_json() | {"name": "vgg-iqa"}), "'vgg-iqa'"),
-        (json.dumps(SPEC.to_json() | {"name": "hyperiqa"}), "tensors of the model in x.safetensors"),
+        (json.dumps(SPEC.to_json() | {"name": "lar-iqa-lite"}), "tensors of the model in x.safetensors"),
+        (json.dumps(SPEC.to_json() | {"name": "hyperiqa"}), "the inputs crops of hyperiqa"),
+        (
+            json.dumps(SPEC.to_json() | {"inputs": [{"name": "x", "height_px": 64, "width_px": 48}]}),
+            "the inputs image",
+        ),
+        (json.dumps(MODELS["hyperiqa"].spec.to_json()).replace("224", "128"), "crops of 224x224"),
     ],
 )
 def test_a_header_that_is_wrong_is_refused(small: torch.nn.Module, tmp_path: Path, header: str, words: str):

@@ -175,7 +175,7 @@ def test_bombs_are_refused_before_they_unpack(tmp_path: Path):
     before = max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert "bytes unpacked from" in refusal(zeros)
     names = zipped(tmp_path / "names.pt", {"m/data.pkl": b"}" * (17 << 20)})
-    assert "a pickle of" in refusal(names)
+    assert "bytes of other objects than tensors" in refusal(names)
     old = tmp_path / "old.pt"
     saved({"a": torch.zeros(1000)}, old, _use_new_zipfile_serialization=False)
     content = old.read_bytes().replace((1000).to_bytes(2, "little"), (60_000).to_bytes(2, "little"))

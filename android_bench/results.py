@@ -18,6 +18,7 @@ from android_bench.parts import labelled
 from android_bench.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
+from mobileiqa.typed_json import shortened
 
 MEASURED = "measured"
 # What `convert.tflite` appends to a model's name.

@@ -69,11 +69,26 @@ def _sums_read_again(graph: Graph) -> Iterator[Operator]:
             yield op
 
 
+def _flattening_products(graph: Graph) -> Iterator[Operator]:
+    """FULLY_CONNECTED whose input's last dimension is not what a row of its weights has: it flattens by itself."""
+    for op in graph.operators:
+        if op.name != "FULLY_CONNECTED" or len(op.inputs) < 2 or min(op.inputs[:2]) < 0:
+            continue
+        values, weights = (graph.tensors[i].shape for i in op.inputs[:2])
+        if values and weights and values[-1] != weights[-1]:
+            yield op
+
+
 MISCOMPUTED = (
     Miscomputed(
         "a division by a constant",
         "LiteRT 2.3's GPU accelerator: what a convolution behind it makes is one constant; multiply by the reciprocal",
         _constant_divisions,
+    ),
+    Miscomputed(
+        "a FULLY_CONNECTED that flattens its input",
+        "LiteRT 2.3's GPU accelerator multiplies the last dimension alone; put a RESHAPE to a matrix before it",
+        _flattening_products,
     ),
     Miscomputed(
         "a PAD of fewer than four dimensions on another axis than the last",

@@ -1,7 +1,8 @@
 """A resize inside the graph that gives Pillow's 8-bit pixels: constant matrices, a block of outputs at a time.
 
-    across:  for every 4 to 16 output columns   SLICE -> DEQUANTIZE -> FULLY_CONNECTED -> QUANTIZE, then CONCATENATION
-    down:    TRANSPOSE, the same for every 32 output rows, TRANSPOSE
+    across:  for every 4 to 16 output columns   SLICE -> RESHAPE -> DEQUANTIZE -> FULLY_CONNECTED -> QUANTIZE,
+             then CONCATENATION
+    down:    TRANSPOSE, the same for every 32 output rows but for the RESHAPE, TRANSPOSE
 
 An output reads a few neighbours only, so a block's matrix is small and a block's float values (two or three
 megabytes of a 12 megapixel photo) are all that exists in float: the photo as float32 would be 150 MB. Images
@@ -101,13 +102,18 @@ def resize(canvas: Canvas, image: int, width: int, height: int, resample: Resamp
 
 
 def _across(canvas: Canvas, image: int, width: int, resample: Resample) -> int:
-    """(1, H, W, 3) -> (H, 3 width)."""
+    """(1, H, W, 3) -> (H, 3 width).
+
+    Each window becomes a matrix first (the image as a whole would be copied, 37 MB): given four dimensions,
+    FULLY_CONNECTED flattens them on CPUs, and gives other numbers on LiteRT's GPU accelerator (convert.accelerators).
+    """
     _, rows, columns, _ = canvas.shape(image)
     block = min(max(READ * width // columns, COLUMNS.start), COLUMNS.stop - 1)
     parts = []
-    for first, matrix in taps(columns, width, resample).blocks(block):
-        window = canvas.slice(image, [0, 0, first, 0], [1, rows, matrix.shape[1], 3])
-        parts.append(_multiply(canvas, window, np.kron(matrix, np.eye(3, dtype=np.float32))))
+    for first, weights in taps(columns, width, resample).blocks(block):
+        count = weights.shape[1]
+        window = canvas.reshape(canvas.slice(image, [0, 0, first, 0], [1, rows, count, 3]), rows, 3 * count)
+        parts.append(_multiply(canvas, window, np.kron(weights, np.eye(3, dtype=np.float32))))
     return canvas.join(parts, 3 * width)
 
 
@@ -122,11 +128,10 @@ def _along(canvas: Canvas, matrix: int, length: int, resample: Resample) -> int:
 
 
 def _multiply(canvas: Canvas, window: int, weights: np.ndarray) -> int:
-    """uint8 of n * inputs values -> round(values @ weights.T), uint8 (n, outputs), clipped to 0..255."""
-    shape = canvas.shape(window)
-    outputs, inputs = weights.shape
-    count = int(np.prod(shape)) // inputs
-    values = canvas.add("DEQUANTIZE", [window], canvas.reals(*shape))
+    """uint8 (n, inputs) -> round(values @ weights.T), uint8 (n, outputs), clipped to 0..255."""
+    count, inputs = canvas.shape(window)
+    outputs = len(weights)
+    values = canvas.add("DEQUANTIZE", [window], canvas.reals(count, inputs))
     weight = canvas.builder.constant(weights, "filter")
     bias = canvas.builder.constant(np.full(outputs, TIE, np.float32), "tie")
     sums = canvas.add("FULLY_CONNECTED", [values, weight, bias], canvas.reals(count, outputs))

@@ -9,9 +9,12 @@ import pytest
 from convert import flatbuffer as fb
 from convert.accelerators import MISCOMPUTED, miscomputed, refuse_miscomputed, without_constant_divisions
 from convert.artifact import place, staged
-from convert.graph import read_graph
+from convert.delivery.deliver import deliver_uint8
+from convert.graph import read_graph, read_graphs
 from convert.inspect import main
 from mobileiqa.errors import UserError
+from tests.convert.conftest import FlatbufferBuilder
+from tests.convert.delivery.conftest import TINY, write_tiny
 
 
 @pytest.fixture
@@ -96,6 +99,25 @@ def test_pads_of_few_dimensions(
         b.build(b.op("PAD", [b.input(*shape), b.constant(paddings)], [b.tensor(*larger)], "PadOptions"))
     )
     assert bool(miscomputed(read_graph(path))) is wrong
+
+
+@pytest.mark.parametrize(("shape", "wrong"), [((1, 5, 4, 3), True), ((5, 12), False), ((1, 5, 12), False)])
+def test_a_product_that_flattens(flatbuffer, save, shape: tuple[int, ...], wrong: bool) -> None:
+    b = flatbuffer
+    inputs = [b.input(*shape), b.constant(np.ones((2, 12))), b.constant(np.zeros(2))]
+    path = save(b.build(b.op("FULLY_CONNECTED", inputs, [b.tensor(5, 2)], "FullyConnectedOptions")))
+    assert bool(miscomputed(read_graph(path))) is wrong
+
+
+def test_no_camera_file_has_one(tmp_path: Path) -> None:
+    """Resize, crop and padding, of every precision that a mark changes."""
+    for fp16 in (False, True):
+        source = write_tiny(FlatbufferBuilder(), tmp_path / "tiny.tflite", TINY, fp16)
+        path = tmp_path / f"camera{fp16}.tflite"
+        deliver_uint8(source, path, [(90, 70), (70, 90), (64, 48), (40, 30)])
+        refuse_miscomputed(path)
+        names = {op.name for graph in read_graphs(path) for op in graph.operators}
+        assert "DIV" not in names and {"ADD", "MUL"} <= names
 
 
 @pytest.mark.parametrize("output_too", [True, False])

@@ -1,22 +1,18 @@
 """How a signal ends a command: 130 after Ctrl-C, 143 after `kill`, 129 when the terminal goes, and no traceback.
 
-While a command's imports run there is nothing to clean, so the process just ends (`at_start`, called by the package
-itself). Once its body runs, a signal is an exception (`listening`): workers end, half-written files go, rows stay.
-A signal that the process was started to ignore, as `nohup` does for SIGHUP, stays ignored.
+While a command's imports run there is nothing to clean, so the process just ends (mobileiqa/__init__.py). Once its
+body runs, a signal is an exception (`listening`): workers end, half-written files go, rows stay. A signal that the
+process was started to ignore, as `nohup` does for SIGHUP, stays ignored.
 """
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import NoReturn
 
 NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_STARTED_AS = ("-m", "mobileiqa", "mobileiqa.exe")  # sys.argv[0] while `python -m` or our script imports us
 
 
 class Terminated(KeyboardInterrupt):
@@ -33,14 +29,6 @@ class Signals:
         """The handler."""
         self.number = number
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-
-def at_start() -> None:
-    """Ends the process at once, in silence, on a signal during the imports of a command; else does nothing."""
-    if sys.argv[:1] and PurePath(sys.argv[0]).name in _STARTED_AS and _in_main_thread():
-        for number in NUMBERS:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                signal.signal(number, _end)
 
 
 @contextmanager
@@ -68,10 +56,6 @@ def deaf() -> None:
         for number in NUMBERS:
             if signal.getsignal(number) is not None:
                 signal.signal(number, signal.SIG_IGN)
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    os._exit(128 + number)
 
 
 def _in_main_thread() -> bool:

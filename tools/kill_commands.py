@@ -2,7 +2,7 @@
 
 After each: the exit code says how it ended, there is no traceback, what stands at an output's name is whole, and the
 same command typed again just works and leaves what an undisturbed run leaves. Exit 1 when one of that does not hold.
-Not in the test suite: it takes a quarter of an hour on two cores (tests/tools/test_kill_commands.py has the short form).
+Not in the test suite: it takes a quarter of an hour on two cores; tests/tools/test_kill_commands.py has a short form.
 """
 
 import argparse

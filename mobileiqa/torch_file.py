@@ -46,8 +46,8 @@ _BEGINNINGS = (
     (b"<html", "a web page", "download the file itself"),
     (b"\x89HDF", "an HDF5 file", "convert it with the framework that wrote it"),
 )
-# What the unpicklers raise on files that are damaged or no pickles: they have no errors of their own.
-_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+# What the unpicklers raise on open files that are damaged or no pickles: they have no errors of their own.
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
            AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile)  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ import numpy as np
 
 from mobileiqa.datasets.text import NUMBER, SEPARATORS, column, decoded, parsed
 from mobileiqa.errors import UserError
+from mobileiqa.workers import process_pool
 
 _MAX_EXCEL_ROWS = 1 << 20  # of the format
 _MAX_EXCEL_BYTES = 512_000_000  # a hundred times what the largest published set's labels unpack to
@@ -27,8 +29,9 @@ CORRECT = "correct the file"  # of a user's own
 
 # What openpyxl and scipy raise on damaged files: neither has one error of its own.
 _BAD_EXCEL = (zipfile.BadZipFile, ParseError, zlib.error, EOFError, ValueError, LookupError, TypeError,
-              AttributeError)  # fmt: skip
-_BAD_MATLAB = (ValueError, NotImplementedError, TypeError, LookupError, OSError, zlib.error)
+              AttributeError, OSError, OverflowError, MemoryError, NotImplementedError, RuntimeError)  # fmt: skip
+_BAD_MATLAB = (ValueError, NotImplementedError, TypeError, LookupError, AttributeError, OSError, OverflowError,
+               MemoryError, zlib.error)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,12 +158,24 @@ def _filled_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[Any]]]:
 
 
 def read_matlab(path: Path, variable: str) -> list[Any]:
-    """The entries of a vector or cell array in a .mat file (up to version 7.2). Raises UserError."""
+    """The entries of a vector or cell array in a .mat file (up to version 7.2). Raises UserError.
+
+    In a process of its own: scipy's reader ends the one that it runs in (SIGSEGV) where one bit of a size is wrong.
+    """
     _need("scipy", path)
+    existing(path, "a MATLAB label file")
+    with process_pool(1) as pool:
+        try:
+            return pool.submit(_matlab_entries, path, variable).result()
+        except BrokenProcessPool as error:
+            reason = "a damaged one, which ends the process that reads it"
+            raise UserError(f"a MATLAB file in {path.name}", reason, FETCH_AGAIN) from error
+
+
+def _matlab_entries(path: Path, variable: str) -> list[Any]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    existing(path, "a MATLAB label file")
     try:
         content = loadmat(path, squeeze_me=True)
     except (*_BAD_MATLAB, MatReadError) as error:

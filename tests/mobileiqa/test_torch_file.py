@@ -167,6 +167,17 @@ def test_a_missing_record_and_two_of_one_name_are_damage(tmp_path: Path):
     assert "two records of one name" in refusal(path)
 
 
+@pytest.mark.parametrize("start", [31, 50])
+def test_an_archive_whose_offsets_lead_before_the_file_is_one_line(tmp_path: Path, start: int):
+    """Of the zip's own directory: seeking there is an OSError without a name, as if the disk were bad."""
+    path = tmp_path / "cut.pt"
+    torch.save({"a": torch.zeros(3)}, path)
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + content[start + 40 :])
+    with pytest.raises(UserError, match=r"a PyTorch state dict in cut\.pt"):
+        torch_file.read(path)
+
+
 def test_bombs_are_refused_before_they_unpack(tmp_path: Path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     zeros = zipped(

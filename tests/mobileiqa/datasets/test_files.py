@@ -1,6 +1,7 @@
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mobileiqa.datasets import files
@@ -76,6 +77,28 @@ def test_a_workbook_without_styles_is_read_without_a_word(tmp_path, write, recwa
     plain = edited(written, old=b"styleSheet", new=b"other")
     assert files.read_excel(plain, ("name", "mos"))[0].number("mos") == 1
     assert not recwarn.list
+
+
+def test_a_workbook_without_its_workbook_part_is_named(tmp_path, write):
+    written = write["excel"](tmp_path / "written.xlsx", ("name", "mos"), ("a", 1))
+    with pytest.raises(
+        UserError, match=r"an Excel workbook in wrong.xlsx; found File contains no valid workbook"
+    ):
+        files.read_excel(edited(written, old=b"sheet.main+xml", new=b"sheet.other+xml"), ("name", "mos"))
+
+
+def test_a_matlab_file_that_ends_its_reader_is_one_line(tmp_path, write):
+    """One bit of the size of a cell's text is enough for scipy's reader to end its process."""
+    write["matlab"](tmp_path, [f"t{n}.bmp" for n in range(1, 8)] + ["1.bmp"], np.arange(8.0))
+    path = tmp_path / "Data" / "AllImages_release.mat"
+    content = bytearray(path.read_bytes())
+    at = 128 + 249
+    content[at] ^= 8
+    path.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"a MATLAB file in AllImages_release.mat; found a damaged one, which ends"
+    ):
+        files.read_matlab(path, "AllImages_release")
 
 
 def test_a_missing_package_is_named(tmp_path, write, monkeypatch):

@@ -17,17 +17,18 @@ from tools.fuzz import case, corpus, faults, oracles, runner
 from tools.fuzz.client import Client
 
 PROG = "python -m tools.fuzz"
+NO_LIMIT = 1e6  # minutes
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(PROG, __doc__ or "", f"{PROG} --minutes 10 --seed 7 --kinds images flatbuffers")
     add = parser.add_argument
-    add("--minutes", type=float, default=3.0, help="wall clock, the corpus included (default %(default)s)")
+    add("--minutes", type=float, help="wall clock, the corpus included (default 3, with --counts none)")
     add("--seed", type=int, default=1, help="every case follows from it (default %(default)s)")
     add("--kinds", nargs="+", choices=runner.KINDS, default=list(runner.KINDS), metavar="KIND",
         help=f"default: all of {' '.join(runner.KINDS)}")  # fmt: skip
-    add("--counts", nargs="+", default=[], metavar="KIND=N", help="stop after so many cases instead")
+    add("--counts", nargs="+", default=[], metavar="KIND=N", help="stop after so many cases")
     add("--processes", type=int, default=2, metavar="N", help="at a time (default %(default)s)")
     add(
         "--failures",
@@ -49,7 +50,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.replay:
             return _replay(arguments.replay, Path(folder), seeds, arguments.fault)
         counts = _counts(arguments.counts)
-        seconds = 1e9 if counts else 60 * arguments.minutes - (time.monotonic() - start)
+        minutes = arguments.minutes or (NO_LIMIT if counts else 3)
+        seconds = 60 * minutes - (time.monotonic() - start)
         kinds = list(counts) or arguments.kinds
         budget = runner.Budget(seconds, counts)
         campaign = runner.Campaign(seeds, arguments.seed, kinds, budget, arguments.failures)

@@ -29,6 +29,7 @@ from tools.fuzz.records import Records
 
 KINDS = {kind.kind: kind for kind in (Images, Checkpoints, Flatbuffers, Records, Labels, Names)}
 BATCH = {"images": 40}
+PROGRESS_S = 60.0
 SAVED = 3  # cases kept of each signature
 
 
@@ -68,6 +69,7 @@ class Campaign:
         self.signatures: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.end = time.monotonic() + budget.seconds
+        self.reported = time.monotonic()
 
     def work(self, client: Client) -> None:
         """One process's share: the kind that has had the least time is next."""
@@ -101,6 +103,9 @@ class Campaign:
         with self.lock:
             tally = self.tallies[case.kind]
             tally.cases += 1
+            if time.monotonic() - self.reported > PROGRESS_S:
+                self.reported = time.monotonic()
+                cli.note(", ".join(f"{name} {each.cases}" for name, each in self.tallies.items()))
             tally.steps += len(outcomes)
             for outcome in outcomes:
                 tally.outcomes[f"{_short(outcome.step.module)} {_ending(outcome)}"] += 1

@@ -105,7 +105,13 @@ def failed_path(path: Path) -> Path:
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Yields a path of `path`'s name in a hidden folder beside it, which is removed in the end."""
+    """Yields a path of `path`'s name in a hidden folder beside it, which is removed in the end.
+
+    Raises UserError where `place` would have to replace something other than ordinary files.
+    """
+    for target in (path, failed_path(path)):
+        outputs.refuse_other(target)
+        outputs.refuse_other(sidecar_path(target))
     with outputs.staging(path) as folder:
         yield folder / path.name
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from convert.artifact import inside, sidecar_path, tool_versions, write_sidecar
+from convert.artifact import inside, sidecar_path, staged, tool_versions, write_sidecar
+from mobileiqa.errors import UserError
 from mobileiqa.spec import from_json
 from mobileiqa.zoo import MODELS
 
@@ -83,3 +85,11 @@ def test_the_command_is_what_one_would_type(tmp_path: Path, how: list[str], expe
         check=True,
     )
     assert found.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("name", ["x.tflite", "x.tflite.json", "x.failed.tflite", "x.failed.tflite.json"])
+def test_nothing_but_ordinary_files_is_replaced(name: str, tmp_path: Path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="found a FIFO"), staged(tmp_path / "x.tflite"):
+        raise AssertionError("it must not come this far")
+    assert os.listdir(tmp_path) == [name]

@@ -210,7 +210,9 @@ def test_a_file_that_moved_the_score_exits_1_and_never_gets_its_name(
     assert (result["passed"], result["path"]) == (False, str(kept))
     (failure,) = [line for line in lines if "FAIL: max_abs" in line]
     assert str(kept) in failure and result["parity"][-1]["candidate"] == str(kept)
-    (note,) = [line for line in streams.err.splitlines() if not re.search(r": \d+ of \d+, ", line)]  # progress
+    (note,) = [
+        line for line in streams.err.splitlines() if not re.search(r": \d+ of \d+, ", line)
+    ]  # progress
     assert f"kept as {kept} for inspection" in note
     assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
     sidecar = json.loads((tmp_path / f"{kept.name}.json").read_text())

@@ -24,6 +24,8 @@ KEY_BYTES, KEY_CHARACTERS = 6, 8
 CHUNK_KEYS = 7500  # a text of 60,000 characters: typed_json reads no longer one
 GENERIC = ("folder", "pristine")  # sets whose references are known by name wherever they lie
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif")
+MAX_NAME = 300
+_SET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CHUNK = re.compile(r"(?:[A-Za-z0-9+/]{8})*")
 
 
@@ -36,6 +38,12 @@ class TrainedSet:
     train: int = field(metadata={"range": (0, 10**9)})  # images
     validation: int = field(metadata={"range": (0, 10**9)})
     listing: str  # the key of its images' names
+
+    def __post_init__(self) -> None:
+        if not _SET_NAME.fullmatch(self.name) or not _is_key(self.listing) or self.split_seed < 0:
+            raise ValueError(
+                "a trained set needs a data set's name, a split seed of 0 or more and a listing's key"
+            )
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class TrainingRecord:
         for chunk in (*self.train, *self.validation):
             if not _CHUNK.fullmatch(chunk):
                 raise ValueError(f"a list of image keys of {KEY_CHARACTERS} characters, not {chunk[:20]!r}")
+        if not all(name.isprintable() and len(name) <= MAX_NAME for name in self.unrecorded):
+            raise ValueError(f"names of checkpoints need printable characters, at most {MAX_NAME}")
 
     def split_seed(self, name: str, listing: str) -> int | None:
         """The split seed of this very set, else of a published set of its name; None where neither was trained on."""
@@ -72,7 +82,7 @@ class TrainingRecord:
         train, validation = set(self.keys("train")), set(self.keys("validation"))
         for name, other in others:
             if other is None:
-                unrecorded.append(name)
+                unrecorded.append(name[:MAX_NAME] if name.isprintable() else ascii(name)[:MAX_NAME])
                 continue
             sets += [trained for trained in other.sets if trained not in sets]
             unrecorded += other.unrecorded
@@ -111,9 +121,13 @@ def listing_key(images: Iterable[str]) -> str:
 
 def check_keys(keys: Iterable[str], source: str) -> None:
     """Raises UserError where one is no key, naming `source`."""
-    bad = next((key for key in keys if len(key) != KEY_CHARACTERS or not _CHUNK.fullmatch(key)), None)
+    bad = next((key for key in keys if not _is_key(key)), None)
     if bad is not None:
         raise UserError(f"image keys of {KEY_CHARACTERS} characters in {source}", repr(bad), "write it again")
+
+
+def _is_key(text: str) -> bool:
+    return len(text) == KEY_CHARACTERS and _CHUNK.fullmatch(text) is not None
 
 
 def _key(*parts: str | bytes) -> str:

@@ -240,3 +240,17 @@ def test_levels_of_other_sets_are_not_compared(tiny, tmp_path: Path, photo, caps
     assert evaluate.main([str(tiny[2]), "--data", "tid2013", str(tmp_path), "--split", "all"]) == 0
     (model,) = last_line(capsys)["models"]
     assert model["pair_accuracy"] is None and model["lowest_distortion_srcc"] is not None
+
+
+def test_the_best_side_that_is_there_is_read_and_said(labelled: Path, tiny, capsys):
+    """UHD-IQA's challenge has no test side; nor has this set once its test images are its validation images."""
+    labels = labelled / "labels.csv"
+    labels.write_text(labels.read_text().replace(",test,", ",validation,"))
+    assert evaluate.main([str(tiny[2]), "--data", "folder", str(labelled)]) == 0
+    out = capsys.readouterr().out
+    assert "folder, validation (there is no test side here): 30 images" in out
+    assert json.loads(out.splitlines()[-1])["split"] == "validation"
+    assert evaluate.main([str(tiny[2]), "--data", "folder", str(labelled), "--split", "test"]) == 2
+    labels.write_text(labels.read_text().replace(",validation,", ",train,"))
+    assert evaluate.main([str(tiny[2]), "--data", "folder", str(labelled)]) == 2
+    assert "found 36 train; insist with --split train or all" in capsys.readouterr().err

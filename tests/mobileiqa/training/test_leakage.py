@@ -221,7 +221,15 @@ def test_a_record_survives_json_and_refuses_what_is_none() -> None:
     assert again.training is not None and again.training.keys("train") == keys
     assert len(again.training.keys("validation")) == 1
     assert "training" not in SPEC.to_json()
-    for bad in ({"sets": []}, {"sets": [], "train": ["short"], "validation": []}, "all", []):
+    one = {"name": "spaq", "split_seed": 0, "train": 1, "validation": 1, "listing": "AAAAAAAA"}
+    empty = {"train": [], "validation": []}
+    assert from_json({**SPEC.to_json(), "training": {"sets": [one], **empty}}).training is not None
+    for bad in (
+        {"sets": []}, {"sets": [], "train": ["short"], "validation": []}, "all", [],
+        {"sets": [{**one, "name": "\x1b[2J"}], **empty}, {"sets": [{**one, "split_seed": -1}], **empty},
+        {"sets": [{**one, "listing": ""}], **empty}, {"sets": [{**one, "train": "1"}], **empty},
+        {"sets": [], **empty, "unrecorded": ["a\nb"]},
+    ):  # fmt: skip
         with pytest.raises(UserError):
             from_json({**SPEC.to_json(), "training": bad})
 
@@ -246,6 +254,19 @@ def test_what_training_starts_from_is_read_from_its_file(sets: dict[str, Path], 
     torch.save({"conv_stem.weight": torch.zeros(1)}, backbone)
     (tmp_path / "other").mkdir()
     assert records.of_run(tmp_path / "other", folder, [backbone]).sets == new.sets[:1]
+
+
+def test_the_training_seed_never_moves_a_side(sets: dict[str, Path]) -> None:
+    from mobileiqa.training.recipe import recipe
+    from mobileiqa.training.run import Request, _dataset
+
+    def sides(seed: int, split_seed: int) -> list[str]:
+        of = dataclasses.replace(recipe("lar-iqa-branch"), seed=seed)
+        request = Request(of, (("spaq", sets["spaq"]),), split_seed=split_seed)
+        return [sample.split for sample in _dataset("spaq", sets["spaq"], request).samples]
+
+    assert sides(1, 0) == sides(3407, 0) == [sample.split for sample in read("spaq", sets["spaq"]).samples]
+    assert sides(1, 0) != sides(1, 1)
 
 
 def command(recipe: str, name: str, path: Path, out: Path, *more: str) -> list[str]:

@@ -84,16 +84,36 @@ def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> Rows:
 
 def _curve(s: Rows, b: Rows) -> Rows:
     """b: top, bottom, middle, width; a negative width falls."""
+    return b[1] + (b[0] - b[1]) * _rise(s, b)[0]
+
+
+def _rise(s: Rows, b: Rows) -> tuple[Rows, Rows, float]:
+    """The curve between 0 and 1, its argument, and the width that keeps it finite."""
     from scipy.special import expit
 
-    width = b[3] if abs(b[3]) > _LEAST_WIDTH else _LEAST_WIDTH
-    return b[1] + (b[0] - b[1]) * expit((s - b[2]) / width)
+    width = float(b[3]) if abs(b[3]) > _LEAST_WIDTH else _LEAST_WIDTH
+    argument = (s - b[2]) / width
+    return expit(argument), argument, width
+
+
+def _slopes(s: Rows, b: Rows) -> Rows:
+    """The curve's derivatives by b, (N, 4)."""
+    rise, argument, width = _rise(s, b)
+    steep = (b[0] - b[1]) * rise * (1 - rise) / width
+    return np.stack([rise, 1 - rise, -steep, -steep * argument], axis=1)
 
 
 def _least_squares(s: Rows, target: Rows, start: Rows, steps: int) -> "OptimizeResult":
     from scipy.optimize import least_squares
 
-    return least_squares(lambda b: _curve(s, b) - target, start, method="lm", x_scale="jac", max_nfev=steps)
+    return least_squares(
+        lambda b: _curve(s, b) - target,
+        start,
+        lambda b: _slopes(s, b),
+        method="lm",
+        x_scale="jac",
+        max_nfev=steps,
+    )
 
 
 def _starts(s: Rows, target: Rows) -> list[Rows]:

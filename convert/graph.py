@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from convert import bounds
+from convert.artifact import FineTuned
 from mobileiqa import spec as specs
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
@@ -123,7 +124,7 @@ class _Description:
     precision: str | None = None
     checkpoint_sha256: str | None = None
     untrained: bool | None = None
-    fine_tuned: dict[str, Any] | None = None
+    fine_tuned: FineTuned | None = None
 
 
 @dataclass(frozen=True)

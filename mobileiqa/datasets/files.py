@@ -6,6 +6,7 @@ around with "Image name" and with "image_name". How text is decoded and cut into
 
 import importlib.util
 import math
+import struct
 import warnings
 import zipfile
 import zlib
@@ -24,6 +25,9 @@ from mobileiqa.workers import process_pool
 
 _MAX_EXCEL_ROWS = 1 << 20  # of the format
 _MAX_EXCEL_BYTES = 512_000_000  # a hundred times what the largest published set's labels unpack to
+_MAX_MATLAB_BYTES = 64_000_000
+_MAX_MATLAB_DEPTH = 8  # of cells in cells
+_INT32, _MATRIX, _COMPRESSED = 5, 14, 15  # types of elements
 FETCH_AGAIN = "download or unpack the set again"  # of a published set
 CORRECT = "correct the file"  # of a user's own
 
@@ -177,6 +181,7 @@ def _matlab_entries(path: Path, variable: str) -> list[Any]:
     from scipy.io.matlab import MatReadError
 
     try:
+        _check_matlab(path)
         content = loadmat(path, squeeze_me=True)
     except (*_BAD_MATLAB, MatReadError) as error:
         raise UserError(f"a MATLAB file in {path.name}", _reason(error), FETCH_AGAIN) from error
@@ -184,6 +189,41 @@ def _matlab_entries(path: Path, variable: str) -> list[Any]:
         found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
         raise UserError(f"the variable {variable} in {path.name}", found, FETCH_AGAIN)
     return list(np.atleast_1d(content[variable]).ravel())
+
+
+def _check_matlab(path: Path) -> None:
+    """Raises ValueError where reading a version 5 file would take memory that its size does not show.
+
+    Behind a header of 128 bytes each element is (type, bytes, content); a compressed one holds an element.
+    """
+    data = path.read_bytes()
+    if len(data) > _MAX_MATLAB_BYTES:
+        raise ValueError(f"{len(data) / 1e6:.0f} MB, more than {_MAX_MATLAB_BYTES / 1e6:.0f}")
+    if data[126:128] in (b"IM", b"MI"):
+        _check_elements(data[128:], ">" if data[126:128] == b"MI" else "<")
+
+
+def _check_elements(data: bytes, order: str, depth: int = 0) -> None:
+    """Raises ValueError for an element that unpacks to too much, or an array of too many entries, at any depth."""
+    at = number = 0
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        small = kind >> 16  # then up to four bytes of content stand in the tag itself
+        start, size, kind = (at + 4, small, kind & 0xFFFF) if small else (at + 8, size, kind)
+        content = data[start : start + size]
+        if kind == _COMPRESSED:
+            unpacked = zlib.decompressobj().decompress(content, _MAX_MATLAB_BYTES)
+            if len(unpacked) == _MAX_MATLAB_BYTES:
+                raise ValueError(f"{_MAX_MATLAB_BYTES / 1e6:.0f} MB or more when unpacked")
+            _check_elements(unpacked, order, depth)
+        elif kind == _MATRIX and depth < _MAX_MATLAB_DEPTH:
+            _check_elements(content, order, depth + 1)
+        elif number == 1 and kind == _INT32 and depth:  # the second part of an array: its dimensions
+            sides = struct.unpack(f"{order}{len(content) // 4}i", content[: len(content) // 4 * 4])
+            if math.prod(sides) > _MAX_MATLAB_BYTES // 8:
+                raise ValueError(f"an array of {' x '.join(map(str, sides[:4]))} entries")
+        at = start + 4 if small else start + size + (-size % 8 if kind != _COMPRESSED else 0)
+        number += 1
 
 
 def _need(package: str, path: Path) -> None:

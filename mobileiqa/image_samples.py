@@ -71,8 +71,11 @@ def read_stored(file: BinaryIO, form: str | None, name: str) -> Stored:
     if form in ("ICO", "ICNS"):
         image_checks.check_embedded_pngs(file, name)
     if form == "TGA":
-        file.seek(17)
-        return Stored(declares_alpha=bool(file.read(1)[0] & 15))
+        file.seek(0)
+        header = file.read(18)
+        # Of 16-bit colours Pillow reads the attribute bit the wrong way round: all set is all opaque.
+        is_16_bit_color = header[2] in (2, 10) and header[16] == 16
+        return Stored(declares_alpha=bool(header[17] & 15) and not is_16_bit_color)
     return Stored()
 
 

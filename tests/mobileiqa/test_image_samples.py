@@ -155,6 +155,15 @@ def test_a_fourth_channel_that_no_tag_explains_is_no_alpha(tmp_path: Path, unset
         load_image(write(path, tiff([Page(unset_alpha, tags={338: (3, [2])})])))
 
 
+@pytest.mark.parametrize("attribute", [0, 1])
+@pytest.mark.parametrize("descriptor", [0x20, 0x21])
+def test_a_tga_of_16_bit_colors(tmp_path: Path, attribute: int, descriptor: int):
+    header = struct.pack("<BBB5xHHHHBB", 0, 0, 2, 0, 0, 8, 4, 16, descriptor)
+    body = struct.pack("<H", 0x7C00 | attribute << 15) * 32
+    loaded = np.asarray(load_image(write(tmp_path / "a.tga", header + body)))
+    assert (loaded == [255, 0, 0]).all()
+
+
 def test_a_picture_of_which_nothing_is_seen_is_refused(tmp_path: Path, unset_alpha: np.ndarray):
     files = {"desc8.tga": tga(unset_alpha, 8), "mask.bmp": bmp(unset_alpha, 0xFF000000)}
     for suffix in ("png", "webp", "tif"):

@@ -59,6 +59,10 @@ def claim(path: Path) -> None:
 
     Raises UserError where another process holds it, and OSError where its folder cannot be made or written.
     """
+    if path.name in ("", ".."):
+        raise UserError(
+            "an output with a name", repr(str(path)), "name a file or folder that can be made or replaced"
+        )
     running, place = _COMMAND.get(), os.path.join(os.path.realpath(path.parent), path.name)
     if running is not None and place not in running.claims:
         running.exits.enter_context(_parents(path.parent))
@@ -66,6 +70,14 @@ def claim(path: Path) -> None:
             running.exits.enter_context(_locked(path))
         running.claims.add(place)
         sweep(path)
+
+
+def in_folder(folder: Path) -> Path:
+    """The name that stands for all outputs in `folder`: a name inside it where it exists, else its own.
+
+    Inside, because it may be another disk's root, which nothing beside it can be renamed into, or have no name (`.`).
+    """
+    return folder / "outputs" if folder.is_dir() else folder
 
 
 def take_stdout() -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mobileiqa.claims import claim, held, sweep, take_stdout
+from mobileiqa.claims import claim, held, in_folder, sweep, take_stdout
 from mobileiqa.errors import UserError
 
 STREAM = Path("-")  # stdout
@@ -70,7 +70,7 @@ def refuse_existing_in(folder: Path, names: Iterable[str], force: bool) -> None:
             raise UserError(
                 f"nothing at {path}", kind or "a file", "pass --force to replace it, or write to another name"
             )
-    claim(folder)
+    claim(in_folder(folder))
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def entries(path: Path) -> Iterator[Path]:
     There it takes the place of what has the same names; other files stay. When the block or a move fails, `path` is
     as it was.
     """
-    with staging(path) as outer:
+    with staging(in_folder(path)) as outer:
         new, replaced = outer / "new", outer / "replaced"
         new.mkdir()
         replaced.mkdir()

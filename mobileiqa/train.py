@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
-from mobileiqa.claims import claim
+from mobileiqa.claims import claim, in_folder
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
@@ -84,11 +84,11 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.recipe import recipe, with_overrides
 
     chosen = with_overrides(recipe(args.recipe), args.set)
+    args.out.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, which share the folder, the first one
-        claim(args.out)
-    if not args.out.exists() or not any(args.out.iterdir()):
-        args.out.mkdir(parents=True, exist_ok=True)
-    elif not (args.out / "recipe.json").exists():
+        claim(in_folder(args.out))
+    content = {name for name in os.listdir(args.out) if not name.startswith(".")}
+    if content and "recipe.json" not in content:
         raise UserError(
             f"an empty folder or a training run at {args.out}", "other files", "give another --out"
         )

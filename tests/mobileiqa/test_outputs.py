@@ -179,6 +179,24 @@ def test_entries_take_their_places_beside_other_files(tmp_path: Path):
     assert os.listdir(tmp_path) == ["set"]
 
 
+def test_entries_go_into_the_current_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It has no name, and may be a disk of its own: nothing is staged beside it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    (home / ".outputs.abcd1234.tmp").mkdir()
+
+    def body() -> int:
+        cli.refuse_existing_in(Path(), ["a"], False)
+        with outputs.entries(Path()) as staged:
+            assert home in staged.resolve().parents
+            (staged / "a").write_text("1")
+        return 0
+
+    assert cli.run("x", body) == 0
+    assert os.listdir(home) == ["a"] and os.listdir(tmp_path) == ["home"]
+
+
 def test_entries_are_as_they_were_when_a_move_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "set"
     folder.mkdir()
@@ -229,3 +247,12 @@ def test_many_claims_are_released_together(tmp_path: Path):
 
     assert cli.run("x", body) == 0
     assert _entries(tmp_path) == {"a/x": "kept"} and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "a/.."])
+def test_a_folder_without_a_name_is_not_replaced(path: str, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    assert cli.run("x", lambda: cli.refuse_existing_folder(Path(path), True) or 0) == 2
+    assert "expected an output with a name" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["a"]

@@ -123,3 +123,37 @@ def test_a_folder_of_other_things_is_left_alone(labelled: Path, tmp_path: Path) 
     done = run(labelled, tmp_path, "--from-scratch", "--set", *QUICK)
     assert done.returncode == 2 and "another --out" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mobileiqa import claims, cli
+run = Path(sys.argv[1])
+run.mkdir()
+cli.run("x", lambda: [claims.claim(claims.in_folder(run)), print("held", flush=True), time.sleep(60)] and 0)
+"""
+
+
+def test_one_training_at_a_time_in_a_folder(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of torchrun's processes, which share the folder, only the first claims it."""
+    words = [
+        "--recipe",
+        "reference",
+        "--data",
+        "folder",
+        str(tmp_path / "none"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    assert main(words) == 2
+    assert f"found process {holder.pid} on" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    assert main(words) == 2
+    assert "process" not in capsys.readouterr().err
+    holder.kill()
+    holder.wait()

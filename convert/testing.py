@@ -22,7 +22,7 @@ from convert.compare import Edge, ParityReport, Tolerance, compare
 from convert.edges import CHUNK, PUBLISHED, Attempt, score_unit
 from convert.edges import Images as NamedImages
 from convert.int8 import tables
-from convert.parity import parity_images, table
+from convert.parity import searched_images, table
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
@@ -84,15 +84,24 @@ def _model(model: Model, file: Candidate) -> "tuple[nn.Module, ModelSpec]":
 
 
 def _named(images: Images) -> NamedImages:
-    """(name, image or path) pairs; UserError where a path leads to no image."""
+    """(name, image or path) pairs; UserError where a path leads to no image, or to photos that cannot be read."""
     if isinstance(images, str | Path):
-        return parity_images(Path(images), None)
+        return _below(Path(images))
     named: list[tuple[str, Image.Image | Path]] = []
     for number, image in enumerate(images):
         if isinstance(image, Image.Image):
             named.append((f"image {number}", image))
         else:
-            named += parity_images(Path(image), None)
+            named += _below(Path(image))
+    return named
+
+
+def _below(path: Path) -> NamedImages:
+    named, search = searched_images(path, None)
+    if search.unread:
+        raise UserError(
+            f"photos that can be read in {path}", str(search), "export them as JPEG, or move them away"
+        )
     return named
 
 

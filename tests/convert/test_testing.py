@@ -41,6 +41,15 @@ def test_the_models_own_file_passes(tiny: Any, pictures: list[Image.Image], phot
     assert assert_parity(module, path, sorted(photos.iterdir()), tolerance=1e-5).tolerance.max_abs == 1e-5
 
 
+def test_a_folder_with_photos_that_cannot_be_read_is_no_proof(
+    tiny: Any, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.png").write_bytes((photos / "photo0.png").read_bytes())
+    (tmp_path / "raw.dng").write_bytes(b"II*\0")
+    with pytest.raises(UserError, match="1 left out: 1 DNG"):
+        assert_parity(tiny[:2], tiny[2], tmp_path)
+
+
 def test_another_models_weights_fail_with_a_table(tiny: Any, pictures: list[Image.Image]) -> None:
     module, spec, path = tiny
     with pytest.raises(AssertionError) as raised:

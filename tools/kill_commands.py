@@ -53,7 +53,7 @@ CASES = (
     Case("snippets", "convert.snippets {in}/camera.tflite --out {out}/app", ("app",)),
     Case("report", "convert.report {in}/x.tflite --images {in}/few --out {out}/report.html", ("report.html",)),
     Case("train", "mobileiqa.train --recipe reference --data folder {in}/set --size 64x64 --from-scratch --set "
-         "crop_px=64 batch=8 group=1 epochs=6 warmup_epochs=0 lr=0.002 --save-every 0.2 --out {out}/run",
+         "crop_px=64 batch=8 group=1 epochs=2 warmup_epochs=0 lr=0.002 --save-every 0.2 --out {out}/run",
          ("run",), resumes=True),
 )  # fmt: skip
 
@@ -142,7 +142,11 @@ def _end(process: "subprocess.Popen[str]", stop: tuple[float, int] | None) -> tu
         except subprocess.TimeoutExpired:
             send: Callable[[int, int], None] = os.killpg if stop[1] == signal.SIGINT else os.kill
             send(process.pid, stop[1])
-    err = process.communicate()[1]
+    try:
+        err = process.communicate()[1]
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return process.returncode, err
 
 

@@ -101,7 +101,7 @@ def _counted(row: dict[str, Any]) -> Counted:
 def read_counts(path: Path) -> list[Counted]:
     """Rows of one file; raises InputError when it is missing, no JSON, or not of this schema."""
     try:
-        data = typed_json.parse(path.read_bytes(), str(path), "count again, or correct the file")
+        data = typed_json.parse(typed_json.content_of(path), str(path), "count again, or correct the file")
     except OSError as error:
         found = error.strerror or "an error"
         raise InputError(f"a readable JSON file at {path}", found, "check the path") from error

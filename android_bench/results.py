@@ -104,7 +104,7 @@ def _load(path: Path) -> Any:
     """The file's JSON. Whole numbers of any size: a CPU mask has a bit for each CPU."""
     try:
         return typed_json.parse(
-            path.read_bytes(), str(path), "measure again, or correct the file", MASK_DIGITS
+            typed_json.content_of(path), str(path), "measure again, or correct the file", MASK_DIGITS
         )
     except OSError as error:
         raise InputError(

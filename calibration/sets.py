@@ -172,7 +172,7 @@ def tool_versions() -> dict[str, str]:
 def read_json(path: Path) -> dict[str, Any]:
     """A manifest's JSON object. Raises UserError."""
     try:
-        content = typed_json.parse(path.read_bytes(), str(path), _SELECT_AGAIN)
+        content = typed_json.parse(typed_json.content_of(path), str(path), _SELECT_AGAIN)
     except FileNotFoundError as error:
         raise UserError("a calibration manifest", f"nothing at {path}", _SELECT_AGAIN) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

@@ -211,5 +211,5 @@ def read_sidecar(path: Path) -> Sidecar | None:
     if not beside.is_file():
         return None
     source, todo = f"a sidecar as convert writes it at {beside}", "convert again, or remove it"
-    content = typed_json.parse_object(beside.read_bytes(), source, todo)
+    content = typed_json.parse_object(typed_json.content_of(beside), source, todo)
     return typed_json.decode(Sidecar, typed_json.known(Sidecar, content), source, todo)

@@ -179,7 +179,7 @@ def _check_sidecar(path: Path, spec: ModelSpec) -> None:
     if not sidecar.is_file():
         return
     todo = f"copy both files again, or move {sidecar.name} away if it is not of this checkpoint"
-    content = typed_json.parse_object(sidecar.read_bytes(), sidecar.name, todo)
+    content = typed_json.parse_object(typed_json.content_of(sidecar), sidecar.name, todo)
     recorded = content.get("sha256")
     if not isinstance(recorded, str):
         raise UserError(f'the checkpoint\'s "sha256" in {sidecar.name}', "none", todo)

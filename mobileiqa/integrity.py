@@ -144,7 +144,7 @@ def check_sidecar(path: Path) -> str:
     sidecar = path.with_name(path.name + ".json")
     if not sidecar.is_file():
         return ""
-    content = typed_json.parse(sidecar.read_bytes(), str(sidecar), "copy it again, or remove it")
+    content = typed_json.parse(typed_json.content_of(sidecar), str(sidecar), "copy it again, or remove it")
     recorded = content.get("sha256") if isinstance(content, dict) else None
     if recorded is None:
         return ""

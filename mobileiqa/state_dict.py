@@ -62,7 +62,8 @@ def select(content: Any, path: Path, weights: str | None, fits: Fits) -> StateDi
     """
     if weights not in (None, *WEIGHTS):
         raise UserError(f"weights among {', '.join(WEIGHTS)}", repr(weights), "correct weights")
-    group = _one(list(_rivals(content)), path, weights, fits)
+    groups = list(_rivals(content))
+    group = _one(groups, path, weights, fits)
     if not isinstance(group.tensors, Mapping):
         raise UserError(
             f"a state dict (names to tensors) in {path.name}",
@@ -71,7 +72,9 @@ def select(content: Any, path: Path, weights: str | None, fits: Fits) -> StateDi
         )
     _check_entries(group, path)
     tensors, remarks = _without_wrappers(group.tensors, path, fits)
-    return StateDict(tensors, "; ".join([*([str(group)] if group.path or group.averaged else []), *remarks]))
+    others = [str(other) for other in groups if other is not group]
+    parts = [*([str(group)] if group.path or group.averaged else []), *remarks]
+    return StateDict(tensors, "; ".join([*parts, *([f"left out {', '.join(others[:4])}"] if others else [])]))
 
 
 def check_finite(tensors: "Mapping[str, torch.Tensor]", path: Path) -> None:

@@ -13,6 +13,7 @@ import types
 import typing
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mobileiqa.errors import UserError
@@ -47,6 +48,12 @@ def parse(content: bytes | str, source: str, todo: str = _TODO, max_digits: int 
         )
     except (ValueError, RecursionError) as error:
         raise UserError(f"JSON in {source}", shortened(str(error)), todo) from error
+
+
+def content_of(path: Path) -> bytes:
+    """A file's bytes for `parse`, which refuses more than MAX_BYTES: no more than that is read. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def parse_object(content: bytes | str, source: str, todo: str = _TODO) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Bench:
         path = self.folder / f"{self._hash(name)}.json"
         if not path.exists():
             cli.write_json(path, make())
-        return typed_json.parse(path.read_bytes(), str(path), _SEARCH_AGAIN)
+        return typed_json.parse(typed_json.content_of(path), str(path), _SEARCH_AGAIN)
 
     def timings(self, candidates: Iterable[Measured]) -> tuple[dict[str, Timing], dict[str, Any]]:
         """Latencies of the candidates and of FP32 by SHA-256, and what they were measured with.
@@ -149,7 +149,7 @@ class _Session:
 
 
 def _read(record: Path) -> dict[str, Any]:
-    return typed_json.parse_object(record.read_bytes(), str(record), _SEARCH_AGAIN)
+    return typed_json.parse_object(typed_json.content_of(record), str(record), _SEARCH_AGAIN)
 
 
 def bench(fp32: Path, spec: ModelSpec, division: Division, folder: Path) -> Bench:

@@ -1,12 +1,11 @@
 """What a search leaves behind: its results beside the delivered file, or what it says when nothing was delivered."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.int8 import front
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 
 if TYPE_CHECKING:
     from convert.int8.auto import Search
@@ -28,7 +27,7 @@ def delivered(search: "Search", path: Path) -> dict[str, Any]:
     """Moves RESULTS beside `path`, removes the search's folder, prints the front; returns a summary for machines."""
     from convert.int8.candidates import remove
 
-    content = json.loads((search.folder / RESULTS[1]).read_text(encoding="utf-8"))
+    content = typed_json.parse_object(typed_json.content_of(search.folder / RESULTS[1]), RESULTS[1])
     targets = results_of(path)
     for name, target in zip(RESULTS, targets, strict=True):
         os.replace(search.folder / name, target)

@@ -86,7 +86,7 @@ class Recipe:
 def read(path: Path) -> Recipe:
     """The recipe in a JSON file. UserError names what is malformed."""
     try:
-        content = path.read_bytes()
+        content = typed_json.content_of(path)
     except OSError as error:
         raise UserError(f"a recipe as JSON in {path}", str(error), "write one as --int8 does") from error
     source, todo = f"a recipe as JSON in {path}", "write one as --int8 does"

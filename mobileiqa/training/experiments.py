@@ -139,4 +139,4 @@ def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The JSON object at `path`, computed and written where there is none yet."""
     if not path.exists():
         cli.write_json(path, compute())
-    return typed_json.parse_object(path.read_bytes(), str(path), "remove it: it is computed again")
+    return typed_json.parse_object(typed_json.content_of(path), str(path), "remove it: it is computed again")

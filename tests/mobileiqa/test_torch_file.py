@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import tarfile
+import warnings
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -19,6 +20,9 @@ from mobileiqa import torch_file
 from mobileiqa.errors import UserError, one_line
 
 WEIGHTS = {"a.weight": torch.zeros(4), "b.weight": torch.ones(3)}
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about their deprecation
+    QUANTIZED = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
 MOST_MB = 200  # above what the process already holds
 
 
@@ -65,7 +69,7 @@ class Custom:
         (Custom(), "Custom as the whole file"),
         ({"a": torch.eye(2).to_sparse()}, "a sparse tensor as 'a'"),
         ({"a": torch.zeros(2, device="meta")}, "a meta tensor, which has no values"),
-        ({"a": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, "a quantized tensor"),
+        ({"a": QUANTIZED}, "a quantized tensor"),
         ({"a": Path("x"), "b": Custom(), "c": Custom()}, "and 2 more objects"),
     ],
 )  # fmt: skip

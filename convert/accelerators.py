@@ -56,7 +56,7 @@ def _low_rank_pads(graph: Graph) -> Iterator[Operator]:
         if op.name not in ("PAD", "PADV2", "MIRROR_PAD") or len(op.inputs) < 2 or min(op.inputs[:2]) < 0:
             continue
         rank, paddings = len(graph.tensors[op.inputs[0]].shape), graph.tensors[op.inputs[1]]
-        if rank < 4 and (not paddings.constant or paddings.values().reshape(-1, 2)[:-1].any()):
+        if rank < 4 and (not paddings.constant or paddings.values().ravel()[:-2].any()):  # (rank, 2)
             yield op
 
 

@@ -61,8 +61,18 @@ def _check_strips(file: BinaryIO, first: tiff.Directory, name: str) -> None:
     lengths = tags.get(tiff.STRIP_BYTES) or tags.get(tiff.TILE_BYTES, ())
     budget = first.pixels * _MOST_PIXEL_BYTES + _PIECE
     for offset, length in zip(offsets, lengths, strict=False):
-        file.seek(offset)
-        budget -= _inflate(iter((file.read(length),)), budget, name)
+        try:
+            file.seek(offset)
+        except (ValueError, OverflowError):
+            return  # BigTIFF's offsets have 64 bits, those of files 63: Pillow finds no pixels there
+        budget -= _inflate(_read_pieces(file, length), budget, name)
+
+
+def _read_pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
+    """The next `length` bytes, or those that there are: a damaged length makes no buffer of its size."""
+    while length > 0 and (piece := file.read(min(length, _PIECE))):
+        length -= len(piece)
+        yield piece
 
 
 def _inflate(pieces: Iterator[bytes], budget: int, name: str) -> int:

@@ -101,6 +101,13 @@ def test_pads_of_few_dimensions(
     assert bool(miscomputed(read_graph(path))) is wrong
 
 
+def test_pads_of_an_odd_count_are_judged_too(flatbuffer, save) -> None:
+    """A damaged file's: three numbers are no pairs."""
+    b = flatbuffer
+    pad = b.op("PAD", [b.input(1, 4, 4), b.constant([1, 0, 0])], [b.tensor(2, 4, 4)], "PadOptions")
+    assert len(miscomputed(read_graph(save(b.build(pad))))) == 1
+
+
 @pytest.mark.parametrize(("shape", "wrong"), [((1, 5, 4, 3), True), ((5, 12), False), ((1, 5, 12), False)])
 def test_a_product_that_flattens(flatbuffer, save, shape: tuple[int, ...], wrong: bool) -> None:
     b = flatbuffer

@@ -188,6 +188,14 @@ def test_a_png_with_much_text_is_whole(tmp_path: Path, chunks, kind: bytes):
     assert before == PngImagePlugin.MAX_TEXT_CHUNK
 
 
+@pytest.mark.parametrize(("tag", "value"), [(279, 2**62), (279, 2**64 - 1), (273, 2**63), (273, 2**64 - 1)])
+def test_a_strip_beyond_any_file_is_damage(tmp_path: Path, tag: int, value: int):
+    """No buffer of the size that a damaged length claims: 2**62 bytes would be a MemoryError."""
+    page = Page(LARGE, content=zlib.compress(LARGE.tobytes()), tags={259: (3, [8]), tag: (16, [value])})
+    with pytest.raises(UserError, match=r"TIFF|whole image"):
+        load_image(write(tmp_path / "far.tif", tiff([page], big=True)))
+
+
 def test_a_small_file_that_inflates_to_much_ends_soon(tmp_path: Path):
     bomb = zlib.compress(bytes(200 << 20), 9)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)), (b"IDAT", bomb), (b"IEND", b"")]

@@ -99,10 +99,14 @@ def _is_note(line: str, case: Case, outcome: Outcome) -> bool:
 
 
 def _stdout(case: Case, outcome: Outcome) -> Iterator[str]:
-    """Where a command came to an end, its last line is JSON without NaN; nothing moves the terminal's cursor."""
-    if _CONTROL.search(outcome.stdout):
+    """Where a command came to an end, its last line is JSON without NaN; nothing moves the terminal's cursor.
+
+    CSV is for programs: it has names as they are.
+    """
+    is_csv = "csv" in outcome.step.arguments
+    if _CONTROL.search(outcome.stdout) and not is_csv:
         yield f"control characters on stdout: {_CONTROL.findall(outcome.stdout)[:4]}"
-    if outcome.exit_code in (0, 1) and "csv" not in outcome.step.arguments:
+    if outcome.exit_code in (0, 1) and not is_csv:
         try:
             json.loads((outcome.stdout.splitlines() or [""])[-1], parse_constant=_refuse)
         except ValueError as error:

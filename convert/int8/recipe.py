@@ -19,6 +19,7 @@ from convert import flatbuffer as fb
 from convert.int8.ranges import METHODS
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
+from mobileiqa.typed_json import shortened
 
 if TYPE_CHECKING:
     from convert.flatbuffer import Model
@@ -68,6 +69,11 @@ class Recipe:
                  if getattr(self, name) not in known]  # fmt: skip
         wrong += [f"{name} {getattr(self, name)!r}" for name in ("float_first", "fine_tune")
                   if type(getattr(self, name)) is not int or getattr(self, name) < 0]  # fmt: skip
+        wrong += [
+            f"keep_float {shortened(repr(e), 60)}, no regular expression"
+            for e in self.keep_float
+            if not _compiles(e)
+        ]
         if self.fine_tune and self.mode != "static":
             wrong.append(f"fine_tune {self.fine_tune} in mode {self.mode!r}")
         if wrong:
@@ -81,6 +87,14 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `read` reverses it."""
         return asdict(self)
+
+
+def _compiles(expression: str) -> bool:
+    try:
+        re.compile(expression)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 def read(path: Path) -> Recipe:

@@ -67,7 +67,7 @@ def test_rows(file: Path) -> dict[Path, str]:
         raise UserError(f"rows of the test split in {file}", "none", "give the CSV of the test images")
     rows_by_name = {}
     for row in rows:
-        names = dict.fromkeys((row.text("image"), csv_name(row.text("image"))))
+        names = _names(row, file.parent)
         options = [place / name for name in names for place in (file.parent, Path())]
         path = next((option for option in options if option.is_file()), None)
         if path is None:
@@ -95,7 +95,7 @@ def _matched(photos: Sequence[Photo], folder: Path, file: Path, columns: Sequenc
     ids = {(folder / photo.id).resolve(): photo.id for photo in photos}
     rows: dict[str, Row] = {}
     for row in read_csv(file, columns):
-        name = _find(row.text("image"), file.parent, folder, ids)
+        name = _find(_names(row, file.parent), file.parent, folder, ids)
         if name is None:
             continue
         if name in rows:
@@ -110,8 +110,13 @@ def _matched(photos: Sequence[Photo], folder: Path, file: Path, columns: Sequenc
     return rows
 
 
-def _find(image: str, beside: Path, folder: Path, ids: Mapping[Path, str]) -> str | None:
-    names = dict.fromkeys((image, csv_name(image)))
+def _names(row: Row, beside: Path) -> list[str]:
+    """The names that a cell may mean: as it stands, as our CSV files write odd ones, or with Windows' backslashes."""
+    image = row.text("image")
+    return list(dict.fromkeys((image, csv_name(image), row.image("image", beside))))
+
+
+def _find(names: Sequence[str], beside: Path, folder: Path, ids: Mapping[Path, str]) -> str | None:
     options = (place / name for name in names for place in (Path(), beside, folder))
     return next((ids[path] for path in (option.resolve() for option in options) if path in ids), None)
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from mobileiqa.datasets.text import NUMBER, SEPARATORS, column, decoded, parsed
 from mobileiqa.errors import UserError
+from mobileiqa.text import csv_name
 from mobileiqa.workers import process_pool
 
 _MAX_EXCEL_ROWS = 1 << 20  # of the format
@@ -54,6 +55,20 @@ class Row:
         if not text:
             raise UserError(f"a value in column {column} of {self.where}", "an empty cell", self.todo)
         return text
+
+    def image(self, column: str, base: Path) -> str:
+        """An image's name: without ./ in front, and Windows' backslashes turned unless a file below `base` has them.
+
+        A name that a spreadsheet or UTF-8 cannot hold is as our own CSV files write it. Raises UserError as `text`.
+        """
+        name = self.text(column)
+        if (base / csv_name(name)).is_file():
+            name = csv_name(name)
+        elif "\\" in name and not (base / name).is_file():
+            name = name.replace("\\", "/")
+        while name.startswith("./"):
+            name = name[2:].lstrip("/")
+        return name
 
     def number(self, column: str) -> float:
         """The cell as a finite number. Raises UserError for anything else."""

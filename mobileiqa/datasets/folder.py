@@ -25,7 +25,8 @@ def folder(path: Path, seed: int, allow_outside: bool = False) -> Dataset:
     Dataset.range_rule says so. Images elsewhere (absolute paths, `..`) need `allow_outside`.
     """
     file = path / LABELS if path.is_dir() else path
-    rows = read_csv(file, ("image", "score"), f"correct {file.name}")
+    todo = f"correct {file.name}" if file.exists() else _missing(path, file)
+    rows = read_csv(file, ("image", "score"), todo)
     labels = [_label(row, file.parent) for row in rows]
     about = _about(file.with_name(ABOUT))
     keys = _reference_keys(about.get("reference_keys", {}), file.with_name(ABOUT))
@@ -38,7 +39,7 @@ def _label(row: Row, base: Path) -> Label:
     def filled(column: str) -> bool:
         return bool(str(row.cells.get(column) or "").strip())
 
-    image = _image(row.text("image"), base)
+    image = row.image("image", base)
     return Label(
         where=row.where,
         image=image,
@@ -52,18 +53,12 @@ def _label(row: Row, base: Path) -> Label:
     )
 
 
-def _image(name: str, base: Path) -> str:
-    """The name as it is split by: without ./ in front, and Windows' backslashes turned unless a file has them.
-
-    A name that a spreadsheet or UTF-8 cannot hold is as our own CSV files write it.
-    """
-    if (base / csv_name(name)).is_file():
-        name = csv_name(name)
-    elif "\\" in name and not (base / name).is_file():
-        name = name.replace("\\", "/")
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
+def _missing(path: Path, file: Path) -> str:
+    """What to do where there is no label file: name one of another name, or write it."""
+    others = sorted(other.name for suffix in ("csv", "tsv", "txt") for other in path.glob(f"*.{suffix}"))
+    if others:
+        return f"name the label file itself, such as {path / others[0]}"
+    return f"write {file.name} with the columns image,score, or name the label file itself"
 
 
 def _about(path: Path) -> dict[str, Any]:

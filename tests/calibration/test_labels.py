@@ -41,6 +41,12 @@ def test_images_are_found_wherever_paths_may_start(photos, tmp_path, monkeypatch
     assert found.notes == ("1 of 3 images have no score in scores.csv",)
 
 
+def test_csv_files_of_windows_and_of_excel_are_read(photos, tmp_path):
+    text = "image;score\r\n.\\a.png;0,5\r\nsub\\c.png;0,25\r\n"
+    found = with_scores(photos, tmp_path, csv(tmp_path / "scores.csv", text))
+    assert [p.score for p in found.photos] == [0.5, None, 0.25]
+
+
 def test_untrained_scores_say_so_and_failed_ones_are_none(photos, tmp_path):
     rows = f"a.png,0.5,,{UNTRAINED}\nb.png,,damaged,{UNTRAINED}\nsub/c.png,0.1,,{UNTRAINED}\n"
     found = with_scores(photos, tmp_path, csv(tmp_path / "s.csv", "image,score,error,note\n" + rows))

@@ -141,6 +141,15 @@ def test_published_sets_name_no_other_file_either(layout) -> None:
         read("koniq-10k", root)
 
 
+def test_a_label_file_of_another_name_is_pointed_to(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"found nothing; write labels.csv with the columns image,score"):
+        read("folder", folder)
+    (folder / "mos.tsv").write_text(PLAIN.replace(",", "\t"))
+    with pytest.raises(UserError, match=r"found nothing; name the label file itself, such as .*mos.tsv"):
+        read("folder", folder)
+    assert len(read("folder", folder / "mos.tsv").samples) == 6
+
+
 def test_one_column_needs_no_separator(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("image\na b;c.png\nd.png\n")
     assert [row.text("image") for row in read_csv(tmp_path / "test.csv", ("image",))] == [

@@ -96,6 +96,8 @@ def lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
 
 def peak(graph: Graph) -> Peak:
     """The operator at which the live activations (its own inputs and outputs among them) need most bytes."""
+    if not graph.operators:
+        return Peak(0, -1, ())
     spans = lifetimes(graph)
     change = [0] * (len(graph.operators) + 1)
     for tensor, (start, end) in spans.items():

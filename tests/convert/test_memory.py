@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from convert.graph import read_graph
-from convert.memory import lifetimes, macs, parameters, peak, values
+from convert.memory import Peak, lifetimes, macs, parameters, peak, values
 from mobileiqa.errors import UserError
 
 
@@ -128,3 +128,9 @@ def test_peak_equals_a_simulation_of_random_graphs(flatbuffer, save):
 def test_a_graph_without_operators(flatbuffer, save):
     found = peak(read_graph(save(flatbuffer.build(flatbuffer.input(4)))))
     assert (found.nbytes, found.operator) == (0, -1)
+
+
+def test_a_graph_without_operators_has_no_peak(flatbuffer, save):
+    """Its input is no output either: a damaged file's list of operators is empty."""
+    x, y = flatbuffer.input(4), flatbuffer.tensor(4)
+    assert x != y and peak(read_graph(save(flatbuffer.build(y)))) == Peak(0, -1, ())

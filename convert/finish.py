@@ -1,6 +1,7 @@
 """The converter's .tflite file into ours: operators that XNNPACK takes, weights in FP16 or INT8, metadata."""
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +22,28 @@ class Precision(StrEnum):
     INT8 = "int8"  # and 8-bit arithmetic, by a recipe
 
 
-def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
-    """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
+def passes() -> "tuple[Callable[[Model], object], ...]":
+    """Every pass on the flatbuffer, in the order in which they are applied; each changes the model in place."""
     from convert import flatbuffer as fb
     from convert.accelerators import without_constant_divisions
     from convert.tiling import tile_strips
 
+    return (
+        fb.batch_matmuls,
+        without_constant_divisions,
+        fb.narrow_concatenations,
+        tile_strips,
+        fb.shorten_names,
+    )
+
+
+def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
+    """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
+    from convert import flatbuffer as fb
+
     model = fb.read(raw)
-    fb.batch_matmuls(model)
-    without_constant_divisions(model)
-    fb.narrow_concatenations(model)
-    tile_strips(model)
-    fb.shorten_names(model)
+    for edit in passes():
+        edit(model)
     fb.name_signature(model, [i.name for i in source.spec.inputs])
     obstacles: list[str] = []
     precision = Precision.FP16 if half else Precision.FP32

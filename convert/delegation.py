@@ -15,6 +15,7 @@ from typing import Any
 from convert.graph import Graph, Operator
 from convert.xnnpack import refusal, site
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.first_run import signal_name
 
 PROBE = Path(__file__).with_name("runtime_probe.py")
 TIMEOUT_S = 600
@@ -113,6 +114,8 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         raise _does_not_load(path, f"no answer in {TIMEOUT_S} s") from error
     last = child.stdout.strip().splitlines()[-1:]
+    if child.returncode < 0:
+        raise _does_not_load(path, f"a process ended by {signal_name(child.returncode)} while loading it")
     if not last:
         reason = f"exit code {child.returncode}: {one_line(child.stderr)[-300:]}"
         raise _does_not_load(path, reason)

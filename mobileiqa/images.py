@@ -67,6 +67,8 @@ _GREY_TIFFS = {
 }
 _pillow_settings = threading.Lock()
 _log = logging.getLogger(__name__)
+# What Pillow logs comes as an exception too; an application that listens still gets it, the terminal does not.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def load_image(path: str | os.PathLike[str], colors: ColorManagement = ColorManagement.SRGB) -> Image.Image:

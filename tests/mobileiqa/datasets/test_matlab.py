@@ -32,7 +32,11 @@ def test_what_savemat_writes_is_read(tmp_path: Path, compressed: bool) -> None:
     content = {"mos": np.array([[1.0, 2.0, 3.5]]), "names": names, "one": 3}
     savemat(tmp_path / "x.mat", content, do_compression=compressed)
     assert read_matlab({tmp_path / "x.mat": "mos"})[0] == [1.0, 2.0, 3.5]
-    assert [str(name) for name in read_matlab({tmp_path / "x.mat": "names"})[0]] == ["a.bmp", "b.bmp", "c.bmp"]
+    assert [str(name) for name in read_matlab({tmp_path / "x.mat": "names"})[0]] == [
+        "a.bmp",
+        "b.bmp",
+        "c.bmp",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def deliver_uint8(source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()
     take_camera_images(model, spec, delivery.sizes)
     text = f"{spec.name} {precision}: one uint8 RGB image of {delivery} in, score out"
     model.description = text.encode()
-    standard = metadata.model_metadata(spec, text, str(content["version"]), delivery.sizes)
+    standard = metadata.model_metadata(spec, text, str(content.get("version", "unknown")), delivery.sizes)
     fb.set_metadata(model, metadata.ENTRY, standard)
     fb.set_metadata(model, golden.ENTRY, json.dumps(_finite(vectors, source)).encode())
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)

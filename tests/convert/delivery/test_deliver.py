@@ -246,6 +246,14 @@ def test_only_one_graph_with_the_specs_inputs_is_delivered(
     assert len(error) == 1 and "expected" in error[0]
 
 
+def test_a_file_that_does_not_say_its_version_is_delivered(tiny: Path, tmp_path: Path) -> None:
+    model, content = fb.read(tiny), litert.read_metadata(tiny)
+    del content["version"]
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
+    fb.write(model, tiny)
+    assert main([str(tiny), "--out", str(tmp_path / "own.tflite")]) == 0
+
+
 def test_a_delivered_file_is_not_delivered_again(tiny: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "own.tflite"
     assert main([str(tiny), "--out", str(out)]) == 0

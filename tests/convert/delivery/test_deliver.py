@@ -221,7 +221,7 @@ def test_wrong_input_is_one_line(
         '"text"',
         '{"rewrites": 3}',
         '{"approximations": "x"}',
-        '{"via": null}',
+        '{"via": 3}',
         '{"rewrites": {}, "a": NaN}',
     ],
 )

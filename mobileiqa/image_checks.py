@@ -17,6 +17,9 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 _DEFLATE = frozenset({8, 32946})  # TIFF's two numbers for it
 _PIECE = 1 << 20  # bytes inflated at a time
 _MOST_PIXEL_BYTES = 64  # of one pixel, in any number of channels that Pillow reads
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip  # an interlaced PNG's passes: where they start, and their steps
 _SMALL = 1 << 16  # chunks whose content is looked at; longer ones are none of those
 
 DEVELOP = "develop or export the photo as JPEG, PNG or TIFF, and give that file"
@@ -113,7 +116,10 @@ def check_png(file: BinaryIO, name: str, start: int = 0) -> PngHeader | None:
         return None
     if first_of_data is not None:
         width, height = struct.unpack(">II", ihdr[:8])
-        _inflate(_pixel_data(file, first_of_data), (width + 8) * (height + 8) * 8 + _PIECE, name)
+        budget = (width + 8) * (height + 8) * 8 + _PIECE
+        rows = _row_bytes(ihdr)
+        if _inflate(_pixel_data(file, first_of_data), max(budget, rows), name) < rows:
+            raise damaged(name, "its last rows are missing")
     return PngHeader(ihdr[8], ihdr[9], _transparent(ihdr, chunks), _coding(chunks))
 
 
@@ -135,6 +141,18 @@ def _chunks(file: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         file.seek(position + length + 4)
+
+
+def _row_bytes(ihdr: bytes) -> int:
+    """What the pixels of a PNG inflate to: a filter byte and the packed samples of every row, of every pass."""
+    width, height, depth, color_type, _, _, interlaced = struct.unpack(">IIBBBBB", ihdr)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color_type, 0)
+    total = 0
+    for x, y, dx, dy in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - x) // dx), -(-(height - y) // dy)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
 
 
 def _pixel_data(file: BinaryIO, position: int) -> Iterator[bytes]:

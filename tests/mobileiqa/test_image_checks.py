@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mobileiqa.errors import UserError
+from mobileiqa.image_checks import check_png
 from mobileiqa.images import load_image, to_rgb
 from tests.mobileiqa.tiff_files import Page, tiff
 
@@ -200,3 +201,40 @@ def test_a_small_file_that_inflates_to_much_ends_soon(tmp_path: Path):
     bomb = zlib.compress(bytes(200 << 20), 9)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)), (b"IDAT", bomb), (b"IEND", b"")]
     assert load_image(write(tmp_path / "bomb.png", png_file(chunks))).size == (4, 4)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize(
+    ("color_type", "depth", "bits"), [(2, 8, 24), (2, 16, 48), (0, 1, 1), (6, 8, 32), (4, 16, 32)]
+)
+def test_a_png_of_too_few_rows_is_damage_though_its_checksums_are_right(
+    tmp_path: Path, interlaced: int, color_type: int, depth: int, bits: int
+):
+    width, height = 13, 21
+    passes = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]
+    raw = b""
+    for x, y, dx, dy in passes if interlaced else [(0, 0, 1, 1)]:
+        raw += bytes(1 + (len(range(x, width, dx)) * bits + 7) // 8) * len(range(y, height, dy))
+
+    def stored(pixels: bytes) -> Path:
+        header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, interlaced)
+        chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
+        content = b"\x89PNG\r\n\x1a\n"
+        for kind, body in chunks:
+            content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        (tmp_path / "rows.png").write_bytes(content)
+        return tmp_path / "rows.png"
+
+    with stored(raw).open("rb") as whole:
+        assert check_png(whole, "rows.png") is not None
+    for missing in (1, len(raw) // 3):
+        with pytest.raises(UserError, match="last rows are missing"):
+            load_image(stored(raw[:-missing]))

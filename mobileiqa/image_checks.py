@@ -15,6 +15,7 @@ from mobileiqa.errors import UserError
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 _DEFLATE = frozenset({8, 32946})  # TIFF's two numbers for it
+_YCBCR = 6  # a value of PhotometricInterpretation
 _PIECE = 1 << 20  # bytes inflated at a time
 _MOST_PIXEL_BYTES = 64  # of one pixel, in any number of channels that Pillow reads
 _ADAM7 = (
@@ -52,9 +53,39 @@ def check_photo(file: BinaryIO, name: str, is_raw_name: bool = False) -> tiff.Ti
             f"{reason}: without a raw converter only a preview ({size}) can be read",
             DEVELOP,
         )
-    if content.photos == 1 and first.value(tiff.COMPRESSION, 1) in _DEFLATE:
-        _check_strips(file, first, name)
+    if content.photos == 1:
+        _check_table(first, name)
+        if first.value(tiff.COMPRESSION, 1) in _DEFLATE:
+            _check_strips(file, first, name)
     return content
+
+
+def _check_table(first: tiff.Directory, name: str) -> None:
+    """Refuses a TIFF with fewer strips or tiles than its size needs: Pillow leaves black what is not there.
+
+    And 16-bit planes without compression, whose bytes Pillow takes for 8-bit samples.
+    """
+    rows, tags = first.rows_of_strips(), first.tags
+    listed = len(tags.get(tiff.STRIP_OFFSETS, ())) if rows else len(tags.get(tiff.TILE_OFFSETS, ()))
+    if listed < (len(rows) or first.tiles):
+        kind = "strips" if rows else "tiles"
+        raise damaged(name, f"{listed} of its {len(rows) or first.tiles} {kind} are there")
+    if first.value(tiff.COMPRESSION, 1) != 1:
+        return
+    bits = tags.get(tiff.BITS, (1,))
+    if first.is_planar and max(bits, default=1) > 8:
+        raise UserError(
+            f"8-bit or compressed channels in {name}",
+            f"TIFF with {max(bits)}-bit channels, each in strips of its own",
+            "save it with interleaved channels (chunky, contiguous)",
+        )
+    if first.value(tiff.PHOTOMETRIC) == _YCBCR or len(rows) < 2:
+        return  # subsampled rows are shorter; of a single strip readers do not look at the length
+    row_bits = first.value(tiff.WIDTH) * (max(bits) if first.is_planar else sum(bits))
+    lengths = tags.get(tiff.STRIP_BYTES, ())
+    for number, (length, count) in enumerate(zip(lengths, rows, strict=False)):
+        if 0 < length < count * ((row_bits + 7) // 8):
+            raise damaged(name, f"strip {number} is too short for its rows")
 
 
 def _check_strips(file: BinaryIO, first: tiff.Directory, name: str) -> None:

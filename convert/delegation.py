@@ -55,7 +55,7 @@ def forecast(graph: Graph) -> Forecast:
 
 def _unpacks_weights(graph: Graph, op: Operator) -> bool:
     """DEQUANTIZE of a float16 or int8 constant: the delegate does it once, while it prepares."""
-    if op.name != "DEQUANTIZE" or len(op.inputs) != 1 or op.inputs[0] < 0:
+    if op.name != "DEQUANTIZE" or len(op.inputs) != 1 or op.inputs[0] < 0 or not op.outputs:
         return False
     source, result = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
     quantized = source.dtype == "int8" and bool(source.scales)

@@ -129,7 +129,10 @@ def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:
     target = path if passed else failed_path(path)
     named = staged_file.rename(staged_file.with_name(target.name))
     write_sidecar(named, **fields)
-    for part in (named, sidecar_path(named)):
+    for part in (
+        sidecar_path(named),
+        named,
+    ):  # a kill between them leaves no file, so the command can be typed again
         os.replace(part, target.with_name(part.name))
     if not passed:
         before = "; the file that was there is as it was" if path.exists() else ""

@@ -15,6 +15,7 @@ from typing import Any
 from convert.graph import Graph, Operator
 from convert.xnnpack import refusal, site
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.first_run import signal_name
 
 PROBE = Path(__file__).with_name("runtime_probe.py")
 TIMEOUT_S = 600
@@ -54,7 +55,7 @@ def forecast(graph: Graph) -> Forecast:
 
 def _unpacks_weights(graph: Graph, op: Operator) -> bool:
     """DEQUANTIZE of a float16 or int8 constant: the delegate does it once, while it prepares."""
-    if op.name != "DEQUANTIZE" or len(op.inputs) != 1 or op.inputs[0] < 0:
+    if op.name != "DEQUANTIZE" or len(op.inputs) != 1 or op.inputs[0] < 0 or not op.outputs:
         return False
     source, result = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
     quantized = source.dtype == "int8" and bool(source.scales)
@@ -113,6 +114,8 @@ def runtime_delegation(path: str | Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         raise _does_not_load(path, f"no answer in {TIMEOUT_S} s") from error
     last = child.stdout.strip().splitlines()[-1:]
+    if child.returncode < 0:
+        raise _does_not_load(path, f"a process ended by {signal_name(child.returncode)} while loading it")
     if not last:
         reason = f"exit code {child.returncode}: {one_line(child.stderr)[-300:]}"
         raise _does_not_load(path, reason)

@@ -125,6 +125,6 @@ def probe_inputs(spec: ModelSpec) -> "tuple[torch.Tensor, ...]":
 
 def _probe_size(spec: InputSpec) -> tuple[int, int]:
     """The probe's size: small, unless the model fixes it (crops feed fully connected layers)."""
-    if spec.fit is Fit.RANDOM_CROPS:
+    if spec.fit is Fit.RANDOM_CROPS or spec.fixed_size:
         return spec.height_px, spec.width_px
     return PROBE_PX, PROBE_PX + 32

@@ -122,8 +122,9 @@ def _sharing_builder() -> Any:
 
 
 def kind(model: "Model", operator: Any) -> str:
-    """The operator's builtin name, such as CONV_2D."""
-    return _kinds()[model.operatorCodes[operator.opcodeIndex].builtinCode]
+    """The operator's builtin name, such as CONV_2D; its number where this version knows none."""
+    code = model.operatorCodes[operator.opcodeIndex].builtinCode
+    return _kinds().get(code, str(code))
 
 
 @functools.cache

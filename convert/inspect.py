@@ -214,7 +214,8 @@ def _signatures(found: dict[str, Any]) -> list[str]:
         row("signature", "input", "operators", "delegated", "partitions", "MACs", "peak activations"),
         *(
             row(
-                s["signature"], _shape(s["inputs"][0]), s["operators"], s["delegated"], len(s["partitions"]),
+                s["signature"], _shape(s["inputs"][0]) if s["inputs"] else "-", s["operators"],
+                s["delegated"], len(s["partitions"]),
                 _si(s["macs"]), _si(s["peak_activation_bytes"], "B"),
             )
             for s in found["signatures"]

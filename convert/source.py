@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
-from mobileiqa.spec import ModelSpec
+from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.zoo import MODELS, build_seeded, named, refuse_weights
 
 if TYPE_CHECKING:
@@ -34,12 +34,27 @@ def resolve(text: str | None, size: str | None = None, weights: str | None = Non
 
     `size` is WxH, or WxH,WxH for several inputs, or None for the checkpoint's own. A name means
     seeded, untrained weights; `weights` is "raw" or "ema" for a checkpoint that has both. Raises UserError when
-    there is no such file or name, or the size does not fit.
+    there is no such file or name, the size does not fit, or the model cannot be converted.
     """
     source = _source(named(text), weights)
+    _check_inputs(source.spec)
     if size is None:
         return source
     return dataclasses.replace(source, spec=source.spec.sized(size))
+
+
+def _check_inputs(spec: ModelSpec) -> None:
+    """A converted file has inputs of one size, all made of one image."""
+    if any(each.fit is Fit.MULTI_SCALE for each in spec.inputs):
+        raise UserError(
+            "a model whose input has one size",
+            f"{spec.name}, whose tokens are as many as the photo has",
+            "score with its checkpoint: python -m mobileiqa.score",
+        )
+    if any(each.of_reference for each in spec.inputs):
+        raise UserError(
+            "a model of one image", f"{spec.name} with a reference image", "convert it without the reference"
+        )
 
 
 def _source(text: str, weights: str | None) -> Source:

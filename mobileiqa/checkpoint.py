@@ -1,4 +1,4 @@
-"""Checkpoints: our own format, and the published state dicts of all six models.
+"""Checkpoints: our own format, and the published state dicts of the models of the zoo.
 
 Own format: one .safetensors file whose header carries the ModelSpec as JSON, so that weights and
 preprocessing cannot be separated; the same JSON is written beside it (PATH.json), with the file's SHA-256, which is
@@ -22,7 +22,7 @@ from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.state_dict import StateDict, shown
 from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
-from mobileiqa.zoo import MODELS, build, entry
+from mobileiqa.zoo import MODELS, build, entry, refuse_weights
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HEADER_KEY = "mobileiqa"
 OWN_SUFFIX = ".safetensors"
 PUBLISHED_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".pt.tar", ".pth.tar")
+OTHER_SUFFIXES = (".npz", ".h5", ".hdf5")  # of other frameworks
 
 
 def save(path: Path | str, model: "nn.Module", spec: ModelSpec, *, force: bool = False) -> Path:
@@ -81,8 +82,11 @@ def load(path: Path | str, weights: str | None = None) -> "tuple[nn.Module, Mode
         return _load_own(path)
     if name.endswith(PUBLISHED_SUFFIXES):
         return _load_published(path, weights)
+    if name.endswith(OTHER_SUFFIXES):
+        refuse_weights(weights, path.name)
+        return _load_other_framework(path)
     raise UserError(
-        "a checkpoint: .safetensors (ours) or .pt, .pth, .ckpt, .pkl (published)",
+        "a checkpoint: .safetensors (ours) or .pt, .pth, .ckpt, .pkl, .npz, .h5 (published)",
         path.name,
         "name a checkpoint file; a .tflite file is run with mobileiqa.score --model",
     )
@@ -200,11 +204,30 @@ def _load_published(path: Path, weights: str | None) -> "tuple[nn.Module, ModelS
             f"{len(state)} keys ({keys}, ...)",
             "check that this is the right file",
         )
+    return _loaded(name, state, path, content.remark)
+
+
+def _load_other_framework(path: Path) -> "tuple[nn.Module, ModelSpec]":
+    """Google's MUSIQ as numpy arrays, or KonCept512 as Keras wrote it."""
+    if path.suffix.lower() == ".npz":
+        from mobileiqa.models.musiq_npz import from_npz
+
+        state = from_npz(path)
+        return _loaded("musiq-ava-google" if "head.0.weight" in state else "musiq-google", state, path, "JAX")
+    from mobileiqa.models.koncept512 import from_keras
+
+    return _loaded("koncept512", from_keras(path), path, "Keras")
+
+
+def _loaded(
+    name: str, state: "Mapping[str, torch.Tensor]", path: Path, remark: str
+) -> "tuple[nn.Module, ModelSpec]":
+    """The model `name` with a state dict of published names."""
     model = build(name)
     names = to_published(model.state_dict(), entry(name).prefixes())
     own = {published: key for key, published in names.items()}
     _load_strictly(model, {own.get(key, key): value for key, value in state.items()}, path, names)
-    return model, _published_spec(name, path, content.remark)
+    return model, _published_spec(name, path, remark)
 
 
 def read_state_dict(path: Path, weights: str | None = None) -> StateDict:
@@ -240,6 +263,8 @@ def _load_strictly(
     names: Mapping[str, str] | None = None,
 ) -> None:
     """Loads `state` into `model`; names keys as the file spells them (`names`: own -> in the file)."""
+    import torch
+
     expected = model.state_dict()
     names = {key: shown((names or {}).get(key, key)) for key in {**state, **expected}}
     problems = [f"missing {names[k]}" for k in expected if k not in state]
@@ -248,6 +273,11 @@ def _load_strictly(
         f"{names[k]} is {_described(state[k])}, wanted {_described(v)}"
         for k, v in expected.items()
         if k in state and _described(state[k]) != _described(v)
+    ]
+    problems += [
+        f"{names[k]} is another table of places"
+        for k, v in expected.items()
+        if k.endswith("relative_position_index") and k in state and not torch.equal(v, state[k].to(v.dtype))
     ]
     if problems:
         raise UserError(

@@ -15,8 +15,12 @@ from mobileiqa.errors import UserError
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 _DEFLATE = frozenset({8, 32946})  # TIFF's two numbers for it
+_YCBCR = 6  # a value of PhotometricInterpretation
 _PIECE = 1 << 20  # bytes inflated at a time
 _MOST_PIXEL_BYTES = 64  # of one pixel, in any number of channels that Pillow reads
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip  # an interlaced PNG's passes: where they start, and their steps
 _SMALL = 1 << 16  # chunks whose content is looked at; longer ones are none of those
 
 DEVELOP = "develop or export the photo as JPEG, PNG or TIFF, and give that file"
@@ -49,9 +53,39 @@ def check_photo(file: BinaryIO, name: str, is_raw_name: bool = False) -> tiff.Ti
             f"{reason}: without a raw converter only a preview ({size}) can be read",
             DEVELOP,
         )
-    if content.photos == 1 and first.value(tiff.COMPRESSION, 1) in _DEFLATE:
-        _check_strips(file, first, name)
+    if content.photos == 1:
+        _check_table(first, name)
+        if first.value(tiff.COMPRESSION, 1) in _DEFLATE:
+            _check_strips(file, first, name)
     return content
+
+
+def _check_table(first: tiff.Directory, name: str) -> None:
+    """Refuses a TIFF with fewer strips or tiles than its size needs: Pillow leaves black what is not there.
+
+    And 16-bit planes without compression, whose bytes Pillow takes for 8-bit samples.
+    """
+    rows, tags = first.rows_of_strips(), first.tags
+    listed = len(tags.get(tiff.STRIP_OFFSETS, ())) if rows else len(tags.get(tiff.TILE_OFFSETS, ()))
+    if listed < (len(rows) or first.tiles):
+        kind = "strips" if rows else "tiles"
+        raise damaged(name, f"{listed} of its {len(rows) or first.tiles} {kind} are there")
+    if first.value(tiff.COMPRESSION, 1) != 1:
+        return
+    bits = tags.get(tiff.BITS, (1,))
+    if first.is_planar and max(bits, default=1) > 8:
+        raise UserError(
+            f"8-bit or compressed channels in {name}",
+            f"TIFF with {max(bits)}-bit channels, each in strips of its own",
+            "save it with interleaved channels (chunky, contiguous)",
+        )
+    if first.value(tiff.PHOTOMETRIC) == _YCBCR or len(rows) < 2:
+        return  # subsampled rows are shorter; of a single strip readers do not look at the length
+    row_bits = first.value(tiff.WIDTH) * (max(bits) if first.is_planar else sum(bits))
+    lengths = tags.get(tiff.STRIP_BYTES, ())
+    for number, (length, count) in enumerate(zip(lengths, rows, strict=False)):
+        if 0 < length < count * ((row_bits + 7) // 8):
+            raise damaged(name, f"strip {number} is too short for its rows")
 
 
 def _check_strips(file: BinaryIO, first: tiff.Directory, name: str) -> None:
@@ -113,7 +147,10 @@ def check_png(file: BinaryIO, name: str, start: int = 0) -> PngHeader | None:
         return None
     if first_of_data is not None:
         width, height = struct.unpack(">II", ihdr[:8])
-        _inflate(_pixel_data(file, first_of_data), (width + 8) * (height + 8) * 8 + _PIECE, name)
+        budget = (width + 8) * (height + 8) * 8 + _PIECE
+        rows = _row_bytes(ihdr)
+        if _inflate(_pixel_data(file, first_of_data), max(budget, rows), name) < rows:
+            raise damaged(name, "its last rows are missing")
     return PngHeader(ihdr[8], ihdr[9], _transparent(ihdr, chunks), _coding(chunks))
 
 
@@ -135,6 +172,18 @@ def _chunks(file: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         file.seek(position + length + 4)
+
+
+def _row_bytes(ihdr: bytes) -> int:
+    """What the pixels of a PNG inflate to: a filter byte and the packed samples of every row, of every pass."""
+    width, height, depth, color_type, _, _, interlaced = struct.unpack(">IIBBBBB", ihdr)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color_type, 0)
+    total = 0
+    for x, y, dx, dy in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - x) // dx), -(-(height - y) // dy)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
 
 
 def _pixel_data(file: BinaryIO, position: int) -> Iterator[bytes]:

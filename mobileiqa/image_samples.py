@@ -9,13 +9,15 @@ from typing import BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
-from mobileiqa import image_checks, image_formats
+from mobileiqa import image_checks, image_formats, jpeg_scans
 from mobileiqa import tiff_directories as tags
 from mobileiqa.errors import UserError
 from mobileiqa.image_checks import PngHeader
 from mobileiqa.image_formats import RAW_SUFFIXES
+from mobileiqa.jpeg_scans import JpegScans
+from mobileiqa.psd_header import PsdHeader, read_psd
 
 _WITH_ALPHA = {
     "LA": "LA",
@@ -35,6 +37,8 @@ class Stored:
 
     png: PngHeader | None = None
     tiff: tags.Tiff | None = None
+    jpeg: JpegScans | None = None
+    psd: PsdHeader | None = None
     declares_alpha: bool = True
     profile: bytes | None = None  # an ICC profile
     coding: tuple[int, int] | None = None  # colour primaries and transfer function (ITU-T H.273)
@@ -62,8 +66,10 @@ def read_stored(file: BinaryIO, form: str | None, name: str) -> Stored:
         return Stored(
             tiff=content, declares_alpha=content is None or tags.EXTRA_SAMPLES in content.pages[0].tags
         )
+    if form in ("JPEG", "MPO"):
+        return Stored(jpeg=jpeg_scans.read_scans(file, name))
     if form == "PSD":
-        return Stored(declares_alpha=False)  # a fourth channel may be a selection
+        return Stored(psd=read_psd(file, name), declares_alpha=False)
     if form == "JPEG2000":
         return Stored(profile=image_checks.jpeg_2000_profile(file))
     if form in ("AVIF", "HEIF"):
@@ -85,6 +91,9 @@ def eight_bit(image: Image.Image, stored: Stored, name: str) -> tuple[Image.Imag
     Raises UserError for samples whose range is unknown, and where every pixel is transparent.
     """
     color, alpha = _split(image, stored, name)
+    if stored.psd is not None:
+        color = ImageChops.invert(color) if stored.psd.is_bitmap else color
+        alpha = alpha if stored.psd.is_transparent else None
     if alpha is not None:
         low, high = alpha.getextrema()
         if high == 0 and not stored.declares_alpha:

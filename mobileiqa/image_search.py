@@ -64,7 +64,8 @@ def search_images(paths: Iterable[str | os.PathLike[str]]) -> ImageSearch:
 
     Folders are searched to any depth for the suffixes that Pillow knows, in either case, and for JPEG, PNG, GIF, WebP
     and TIFF without any suffix; links to folders are followed, each folder once. Left out and counted: hidden files
-    and folders, SYSTEM_FOLDERS, pictures that this project wrote, and photos of formats that are not read here.
+    and folders, SYSTEM_FOLDERS, pictures that this project wrote, pictures under a
+    suffix of another kind (photo.jpg_large), and photos of formats that are not read here.
     Raises UserError when a path is empty or does not exist, or when there is no image at all.
     """
     images: dict[Path, None] = {}
@@ -152,9 +153,12 @@ class _Folder:
             return False
         if is_image:
             return True
+        form = file_format_of(path)
         if suffix and suffix not in PICTURE_SUFFIXES:
+            if form in PLAIN_FORMATS or form in UNREAD_FORMATS:  # photo.jpg_large, photo.jpg~
+                self.ignored[f"{form} under another suffix"] += 1
             return False
-        form = file_format_of(path)  # phones and messengers also write JPEG into photo.heic
+        # Phones and messengers also write JPEG into photo.heic.
         if form in PLAIN_FORMATS and not (form == "TIFF" and suffix):
             return True
         if suffix or form in UNREAD_FORMATS:

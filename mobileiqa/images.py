@@ -28,6 +28,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.image_formats import pillow_formats
 from mobileiqa.image_samples import Stored
 from mobileiqa.image_search import find_images as find_images
+from mobileiqa.jpeg_scans import check_last_block
 from mobileiqa.spec import ColorManagement
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors make 199.8 megapixels
@@ -67,6 +68,8 @@ _GREY_TIFFS = {
 }
 _pillow_settings = threading.Lock()
 _log = logging.getLogger(__name__)
+# What Pillow logs comes as an exception too; an application that listens still gets it, the terminal does not.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def load_image(path: str | os.PathLike[str], colors: ColorManagement = ColorManagement.SRGB) -> Image.Image:
@@ -106,7 +109,15 @@ def to_rgb(image: Image.Image, colors: ColorManagement = ColorManagement.SRGB) -
 def decoding_sha256() -> str:
     """Changes with the code that decodes: stored pixels of another version must not be found."""
     digest = hashlib.sha256(PIL.__version__.encode())
-    for module in ("images", "image_samples", "image_checks", "color_profiles", "tiff_directories"):
+    for module in (
+        "images",
+        "image_samples",
+        "image_checks",
+        "jpeg_scans",
+        "psd_header",
+        "color_profiles",
+        "tiff_directories",
+    ):
         digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return digest.hexdigest()
 
@@ -214,6 +225,8 @@ def _upright_rgb(image: Image.Image, stored: Stored, name: str, colors: ColorMan
             f"a still image in {name}", f"{frames} frames or pages", "save the one to score alone"
         )
     _load(image)
+    if stored.jpeg is not None:
+        check_last_block(image, stored.jpeg, name)
     turn = _UPRIGHT.get(_orientation(image))
     color, alpha = image_samples.eight_bit(image, stored, name)
     rgb = image_samples.on_white(_srgb(color, image, stored, name, colors), alpha)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import color
+from mobileiqa import color, tokens
+from mobileiqa.errors import UserError
 from mobileiqa.images import read_image
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
 
@@ -24,27 +25,70 @@ _FILTERS = {
 }
 
 
-def prepare(image: Image.Image | str | os.PathLike[str], spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
+Picture = Image.Image | str | os.PathLike[str]
+
+
+def prepare(
+    image: Picture, spec: ModelSpec, reference: Picture | None = None
+) -> dict[str, NDArray[np.float32]]:
     """The model's named inputs for one image: contiguous float32 NCHW, InputSpec.shape (N is the crops).
 
     A Pillow image of any mode is first made upright 8-bit RGB, exactly as a file is (see mobileiqa.images); its
-    colours become sRGB unless spec.color_management says `as_stored`.
-    Raises UserError for an image that cannot be read.
+    colours become sRGB unless spec.color_management says `as_stored`. reference: the pristine original, for a model
+    with an input that is made of it. Raises UserError for an image that cannot be read, and for a reference that is
+    missing, not asked for, or of another size than the image.
     """
     rgb = read_image(image, spec.color_management)
-    return {wanted.name: _input(rgb, wanted) for wanted in spec.inputs}
+    original = _original(rgb, spec, reference)
+    return {
+        each.name: _input(original if original is not None and each.of_reference else rgb, each)
+        for each in spec.inputs
+    }
+
+
+def _original(rgb: Image.Image, spec: ModelSpec, reference: Picture | None) -> Image.Image | None:
+    expected = any(each.of_reference for each in spec.inputs)
+    if expected != (reference is not None):
+        raise UserError(
+            f"{'a' if expected else 'no'} reference image for {spec.name}",
+            "none" if expected else "one",
+            "give the pristine original" if expected else "leave it out",
+        )
+    if reference is None:
+        return None
+    original = read_image(reference, spec.color_management)
+    if original.size != rgb.size:
+        raise UserError(
+            "a reference image of the image's size, {}x{}".format(*rgb.size),
+            "{}x{}".format(*original.size),
+            "give the original that the image was made of",
+        )
+    return original
 
 
 def _input(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
-    out = np.empty(spec.shape, np.float32)
     tables = _normalization(spec)
     if spec.color_space is not ColorSpace.RGB:
         rgb = Image.fromarray(color.convert(np.asarray(rgb), spec.color_space))
+    if spec.fit is Fit.MULTI_SCALE:
+        return _tokens(rgb, spec, tables)
+    out = np.empty(spec.shape, np.float32)
     for index, crop in enumerate(fit_pixels(rgb, spec)):
         pixels = np.asarray(crop)
         for channel, table in enumerate(tables):
             out[index, channel] = table[pixels[:, :, channel]]
     return out
+
+
+def _tokens(rgb: Image.Image, spec: InputSpec, tables: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(1, tokens, 3075); an image larger than the input is shrunk into it, its aspect ratio kept."""
+    ratio = min(spec.width_px / rgb.width, spec.height_px / rgb.height)
+    if ratio < 1:
+        size = (max(1, round(side * ratio)) for side in rgb.size)
+        rgb = rgb.resize(tuple(size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(rgb)
+    image = np.stack([table[pixels[:, :, channel]] for channel, table in enumerate(tables)])
+    return tokens.multi_scale(image, spec.scales_px, spec.resample)[None]
 
 
 def _normalization(spec: InputSpec) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,11 @@ class Scorer:
     spec: ModelSpec
     runtime: str  # "litert" or "torch"
     inputs_of: litert.Prepare | None = None  # an image to `run`'s inputs; None: preprocess.prepare by `spec`
+    reference: Path | None = None  # the pristine original of every image, for a spec with such an input
 
     def prepare(self, image: Path) -> dict[str, NDArray[Any]]:
         """The inputs of `run` for one image; raises UserError for one that cannot be read or does not fit."""
-        return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec)
+        return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec, self.reference)
 
     @property
     def note(self) -> str:
@@ -55,16 +56,21 @@ class Scorer:
         return UNTRAINED if self.spec.untrained else ""
 
 
-def load_scorer(model: str | None = None, threads: int = 1, weights: str | None = None) -> Scorer:
+def load_scorer(
+    model: str | None = None, threads: int = 1, weights: str | None = None, reference: Path | None = None
+) -> Scorer:
     """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the reference model.
 
-    weights: "raw" or "ema" of a checkpoint that has both. Raises UserError for anything else, and where
+    weights: "raw" or "ema" of a checkpoint that has both. reference: the images' pristine original, for a model that
+    can compare with one. Raises UserError for anything else, and where
     PyTorch is needed but not installed.
     """
     litert.check_threads(threads)
     model = named(model)
     if Path(model).suffix.lower() == ".tflite":
         refuse_weights(weights, model)
+        if reference is not None:
+            raise UserError("a checkpoint or a model name beside --reference", model, "leave --reference out")
         spec = litert.load_spec(model)
         return Scorer(litert.runner(model, threads), spec, "litert", litert.inputs_of(model))
     if model not in MODELS and not Path(model).exists():
@@ -73,7 +79,10 @@ def load_scorer(model: str | None = None, threads: int = 1, weights: str | None 
             f"nothing at {model}",
             "check --model",
         )
-    return _torch_scorer(model, threads, weights)
+    if reference is not None and not reference.is_file():
+        raise UserError("a reference image", f"nothing at {reference}", "check --reference")
+    scorer = _torch_scorer(model, threads, weights, reference is not None)
+    return scorer if reference is None else replace(scorer, reference=reference)
 
 
 def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
@@ -117,6 +126,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace --out's file")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="PHOTO",
+        help="the pristine original of every image, for a model that compares with one: fr-nr-transformer",
+    )
     cli.add_weights(parser)
     args = parser.parse_args(argv)
     return cli.run(PROG, lambda: _command(args))
@@ -127,7 +142,7 @@ def _command(args: argparse.Namespace) -> int:
     if args.out is not None:
         cli.refuse_existing(args.out, args.force)
     search = search_images(args.images)
-    scorer = load_scorer(args.model, args.threads, args.weights)
+    scorer = load_scorer(args.model, args.threads, args.weights, args.reference)
     origin = Origin(scorer.spec, scorer.runtime, scorer.note, search.left_out)
     form = _format(args.format, args.out)
     rows = write(
@@ -169,7 +184,7 @@ def _end(rows: list[Row], origin: Origin, form: str, out: Path | None) -> None:
             cli.note(f"{PROG}: no score for {printable(row.image)}: {row.error}")
 
 
-def _torch_scorer(model: str, threads: int, weights: str | None) -> Scorer:
+def _torch_scorer(model: str, threads: int, weights: str | None, full_reference: bool) -> Scorer:
     missing = [name for name in ("torch", "timm", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -180,6 +195,8 @@ def _torch_scorer(model: str, threads: int, weights: str | None) -> Scorer:
     import torch
 
     module, spec = _load_module(model, weights)
+    if full_reference and not any(each.of_reference for each in spec.inputs):
+        spec = spec.with_reference()
     torch.set_num_threads(threads)
 
     def run(inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -22,6 +22,10 @@ MAX_PIXELS = MAX_SIDE_PX**2  # of all crops together: 805 MB of float32
 MAX_INPUTS = 16
 MIN_WIDTH = 1e-6  # of a score range: scores are divided by it
 MAX_WORDS = 4096  # characters of a description
+MAX_SCALES = 8
+PATCH_PX = 32  # of a token
+PATCH_VALUES = 3 * PATCH_PX**2
+TOKEN_COLUMNS = PATCH_VALUES + 3  # place, scale, mask: see mobileiqa.tokens
 
 _SIDE = {"range": (1, MAX_SIDE_PX)}
 # A name becomes part of file names, of tensors' names and of generated sources: no slash, quote or backslash.
@@ -34,14 +38,16 @@ class Fit(StrEnum):
     RESIZE = "resize"  # the whole image, aspect ratio not kept
     CENTER_CROP = "center_crop"  # the centre, zero padded (before normalisation) where the image is smaller
     RANDOM_CROPS = "random_crops"  # resize to resize_px (height, width), then `crops` seeded random crops
+    MULTI_SCALE = "multi_scale"  # tokens of the image at the longest sides scales_px and at its own size
 
 
 class Resample(StrEnum):
-    """Pillow's filters, antialiased when they shrink."""
+    """Pillow's filters, antialiased when they shrink; those of multi_scale are others (mobileiqa.tokens)."""
 
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
     LANCZOS = "lanczos"
+    GAUSSIAN = "gaussian"  # TensorFlow's, with multi_scale only
 
 
 class ColorSpace(StrEnum):
@@ -62,7 +68,11 @@ class ColorManagement(StrEnum):
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One named input: float32 NCHW, (crops, 3, height_px, width_px), value (pixel / 255 - mean) / std."""
+    """One named input: float32 NCHW, (crops, 3, height_px, width_px), value (pixel / 255 - mean) / std.
+
+    With multi_scale it is (1, tokens, 3075), as many as the image has; a larger image than height_px x width_px is
+    first shrunk into it.
+    """
 
     name: str
     height_px: int = field(metadata=_SIDE)
@@ -76,6 +86,9 @@ class InputSpec:
     resize_px: tuple[int, int] | None = field(
         default=None, metadata=_SIDE
     )  # (height, width) before random crops
+    scales_px: tuple[int, ...] = field(default=(), metadata=_SIDE)  # longest sides, with multi_scale
+    fixed_size: bool = False  # fully connected layers leave no other size
+    of_reference: bool = False  # made of the pristine original, not of the image that is judged
 
     def __post_init__(self) -> None:
         _check_fields(self, f"input {self.name!r}")
@@ -91,13 +104,29 @@ class InputSpec:
         if self.resize_px is not None and not self._crops_fit(*self.resize_px):
             crop, resized = f"{self.width_px}x{self.height_px}", "{1}x{0}".format(*self.resize_px)
             raise ValueError(f"input {self.name!r}: crops of {crop} do not fit an image resized to {resized}")
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        tokens = self.fit is Fit.MULTI_SCALE
+        if self.scales_px and not tokens:
+            raise ValueError(f"input {self.name!r}: scales_px goes with multi_scale only")
+        if len(self.scales_px) > MAX_SCALES or sorted(set(self.scales_px)) != list(self.scales_px):
+            raise ValueError(f"input {self.name!r}: scales_px needs at most {MAX_SCALES} sides, ascending")
+        filters = (Resample.BICUBIC, Resample.GAUSSIAN) if tokens else tuple(Resample)[:3]
+        if self.resample not in filters:
+            raise ValueError(
+                f"input {self.name!r}: {self.fit} needs {' or '.join(filters)}, got {self.resample}"
+            )
 
     def _crops_fit(self, height_px: int, width_px: int) -> bool:
         return height_px >= self.height_px and width_px >= self.width_px
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """NCHW shape of the array that `prepare` makes for one image."""
+    def shape(self) -> tuple[int, ...]:
+        """NCHW shape of the array that `prepare` makes for one image; of tokens, the most that there can be."""
+        if self.fit is Fit.MULTI_SCALE:
+            areas = [(side, side) for side in self.scales_px] + [(self.height_px, self.width_px)]
+            return (1, sum(-(-h // PATCH_PX) * -(-w // PATCH_PX) for h, w in areas), TOKEN_COLUMNS)
         return (self.crops, 3, self.height_px, self.width_px)
 
 
@@ -114,6 +143,7 @@ class ModelSpec:
     trained_on: str = ""  # empty: untrained
     color_management: ColorManagement = ColorManagement.SRGB
     training: TrainingRecord | None = None  # which images it was trained on; None: not recorded
+    takes_reference: bool = False  # it can also be given the pristine original: `with_reference`
 
     def __post_init__(self) -> None:
         where = f"model {self.name!r}"
@@ -142,32 +172,49 @@ class ModelSpec:
     def size_is_free(self) -> bool:
         """True for one input that is resized or a centre crop: such a model scores images of any size.
 
-        Random crops feed fully connected layers, and the sizes of several inputs belong together.
+        Random crops and inputs of a fixed size feed fully connected layers; sizes of several inputs belong together.
         """
-        return len(self.inputs) == 1 and self.inputs[0].fit is not Fit.RANDOM_CROPS
+        only = self.inputs[0]
+        return len(self.inputs) == 1 and only.fit is not Fit.RANDOM_CROPS and not only.fixed_size
+
+    def with_reference(self) -> "ModelSpec":
+        """The same model, judging an image beside its pristine original. UserError for one that cannot."""
+        if not self.takes_reference or any(each.of_reference for each in self.inputs):
+            raise UserError("a model that takes a reference image", self.name, "leave the reference out")
+        (image,) = self.inputs
+        original = dataclasses.replace(image, name="reference", of_reference=True)
+        return dataclasses.replace(self, inputs=(image, original))
 
     def resized(self, width_px: int, height_px: int) -> "ModelSpec":
         """The same model at another input size. Raises UserError where the size is not free."""
-        if not self.size_is_free:
+        if not self.size_is_free and (width_px, height_px) != self._only_size:
             shapes = ", ".join(f"{i.name} {i.width_px}x{i.height_px} ({i.fit})" for i in self.inputs)
             raise UserError(
                 f"a model with one input, resized or centre cropped, for --size {width_px}x{height_px}",
                 f"{self.name} with {shapes}",
                 "leave --size out, or give each of several inputs a size, such as 64x64,64x64",
             )
-        return self._with((width_px, height_px))
+        return self._with(*[(width_px, height_px)] * len(self.inputs))
 
     def sized(self, text: str) -> "ModelSpec":
         """The same model at the size `WxH`, or at one for each input, `WxH,WxH`. UserError where that does not fit."""
         sizes = [parse_size(each) for each in text.split(",")]
         if len(sizes) == 1:
             return self.resized(*sizes[0])
-        if len(sizes) != len(self.inputs) or any(i.fit is Fit.RANDOM_CROPS for i in self.inputs):
+        if len(sizes) != len(self.inputs) or any(
+            i.fit is Fit.RANDOM_CROPS or i.fixed_size for i in self.inputs
+        ):
             names = ", ".join(f"{i.name} ({i.fit})" for i in self.inputs)
             raise UserError(
                 f"a size for each input of {self.name}: {names}", f"{len(sizes)} sizes", "correct --size"
             )
         return self._with(*sizes)
+
+    @property
+    def _only_size(self) -> tuple[int, int] | None:
+        """(width_px, height_px) of a model whose inputs all have this one size and are made of whole images."""
+        sizes = {(i.width_px, i.height_px) for i in self.inputs if i.fixed_size}
+        return sizes.pop() if len(sizes) == 1 and all(i.fixed_size for i in self.inputs) else None
 
     def _with(self, *sizes: tuple[int, int]) -> "ModelSpec":
         """Every input at its (width_px, height_px)."""
@@ -180,8 +227,13 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` reverses it. Without a training record there is no such key."""
         content = dataclasses.asdict(self)
-        if self.training is None:
-            del content["training"]
+        for name in ("training", "takes_reference"):
+            if not content[name]:
+                del content[name]
+        for model_input in content["inputs"]:
+            for name in ("scales_px", "fixed_size", "of_reference"):
+                if not model_input[name]:
+                    del model_input[name]  # few inputs have it, and earlier versions do not know it
         return content
 
 

@@ -24,10 +24,12 @@ NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 
     262,
 )
 STRIP_OFFSETS, SAMPLES, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, SUB_IFDS = 273, 277, 279, 324, 325, 330
+ROWS_PER_STRIP, PLANAR, TILE_WIDTH, TILE_HEIGHT = 278, 284, 322, 323
 EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 338, 339, 50706
 _TAGS = frozenset({
     NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS, SAMPLES,
-    STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, SUB_IFDS, EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION,
+    STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, SUB_IFDS, ROWS_PER_STRIP, PLANAR, TILE_WIDTH, TILE_HEIGHT,
+    EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION,
 })  # fmt: skip
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
@@ -52,6 +54,31 @@ class Directory:
     def pixels(self) -> int:
         """Width times height."""
         return self.value(WIDTH) * self.value(HEIGHT)
+
+    @property
+    def is_planar(self) -> bool:
+        """Each channel in strips of its own."""
+        return self.value(PLANAR, 1) == 2 and self.value(SAMPLES, 1) > 1
+
+    def rows_of_strips(self) -> tuple[int, ...]:
+        """The rows of every strip that a whole picture has, plane after plane; empty for tiles."""
+        height, planes = self.value(HEIGHT), self.value(SAMPLES, 1) if self.is_planar else 1
+        rows = min(self.value(ROWS_PER_STRIP, height), height)
+        if STRIP_OFFSETS not in self.tags or not 0 < height <= MAX_VALUES or rows <= 0 or planes > 64:
+            return ()
+        last = height % rows
+        return (*(rows,) * (height // rows), *((last,) if last else ())) * planes
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles a whole picture has; 0 for strips."""
+        width, height = self.value(TILE_WIDTH), self.value(TILE_HEIGHT)
+        if (
+            STRIP_OFFSETS in self.tags or width <= 0 or height <= 0
+        ):  # Pillow reads strips where both are there
+            return 0
+        planes = self.value(SAMPLES, 1) if self.is_planar else 1
+        return -(-self.value(WIDTH) // width) * -(-self.value(HEIGHT) // height) * planes
 
     @property
     def is_reduced(self) -> bool:

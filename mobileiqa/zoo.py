@@ -1,5 +1,6 @@
 """MODELS: every model by name, with its spec and its builder. Builders import torch when they are called."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobileiqa.errors import UserError
-from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
+from mobileiqa.spec import MAX_SIDE_PX, Fit, InputSpec, ModelSpec, Resample
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +68,30 @@ def _hyper() -> "nn.Module":
     return HyperIQA()
 
 
+def _koncept(pool: str) -> "nn.Module":
+    from mobileiqa.models.koncept512 import KonCept512
+
+    return KonCept512(pool)
+
+
+def _musiq(votes: int, variant: str) -> "nn.Module":
+    from mobileiqa.models.musiq import MUSIQ
+
+    return MUSIQ(votes, variant)
+
+
+def _scanet() -> "nn.Module":
+    from mobileiqa.models.ms_scanet import MSSCANet
+
+    return MSSCANet()
+
+
+def _fr_nr() -> "nn.Module":
+    from mobileiqa.models.fr_nr_transformer import FRNRTransformer
+
+    return FRNRTransformer()
+
+
 @dataclass(frozen=True)
 class Entry:
     """One model: its spec (untrained), its builder, and how its published state dicts are named and known."""
@@ -95,6 +120,13 @@ def _hyper_prefixes() -> dict[str, str]:
     return PREFIXES
 
 
+def _prefixes_of(model: str) -> Callable[[], dict[str, str]]:
+    """The table PREFIXES of mobileiqa.models.`model`, imported when it is asked for."""
+    import importlib
+
+    return lambda: importlib.import_module(f"mobileiqa.models.{model}").PREFIXES
+
+
 _PAPER_SIZE = InputSpec("image", height_px=1231, width_px=1907)
 _CROP_512 = InputSpec("image", 512, 512, fit=Fit.CENTER_CROP)
 _AUTHENTIC = InputSpec("authentic", 384, 384, resample=Resample.BILINEAR)
@@ -106,8 +138,56 @@ _LITE = InputSpec("image", 512, 512, fit=Fit.CENTER_CROP, mean=_HALF, std=_HALF)
 _CROPS = InputSpec(
     "crops", 224, 224, fit=Fit.RANDOM_CROPS, resample=Resample.BILINEAR, crops=25, resize_px=(512, 384)
 )
+_KONIQ = InputSpec("image", 384, 512, mean=_HALF, std=_HALF)
+_MUSIQ = InputSpec(
+    "tokens", MAX_SIDE_PX, MAX_SIDE_PX, fit=Fit.MULTI_SCALE, mean=_HALF, std=_HALF, scales_px=(224, 384)
+)
+_MUSIQ_GOOGLE = dataclasses.replace(_MUSIQ, resample=Resample.GAUSSIAN)
+_SCANET = InputSpec(
+    "image", 224, 224, resample=Resample.BILINEAR, mean=(0, 0, 0), std=(1, 1, 1), fixed_size=True
+)
+_SWIN = InputSpec("image", 224, 224, mean=_HALF, std=_HALF, fixed_size=True)
+_KONCEPT_ORIGIN = "KonCept512, IEEE TIP 29, 2020"
+_KONCEPT_LICENSE = "public code: MIT; body: Apache-2.0 (timm)"
+_MUSIQ_ORIGIN = "MUSIQ, arXiv 2108.05997"
+_PYIQA_LICENSE = "public port: PolyForm Noncommercial and S-Lab (pyiqa); its weights: Google's, Apache-2.0"
+_NO_LICENSE = "public code: none stated"
 _MOBILE = "MobileIQA, arXiv 2409.01212"
 _LAR = "LAR-IQA, arXiv 2408.17057"
+
+
+def _koncepts() -> "dict[str, Entry]":
+    """By pooling: the paper's, and the one of the published PyTorch weights, which are recognised as such."""
+
+    def one(name: str, pool: str, markers: tuple[str, ...]) -> Entry:
+        spec = ModelSpec(name, (_KONIQ,), (0.0, 100.0), license=_KONCEPT_LICENSE, origin=_KONCEPT_ORIGIN)
+        return Entry(spec, lambda: _koncept(pool), _prefixes_of("koncept512"), markers)
+
+    keys = ("base.7.branch0.conv.weight", "fc.12.weight")
+    return {
+        "koncept512": one("koncept512", "global", ()),
+        "koncept512-top-left": one("koncept512-top-left", "top-left-8x8", keys),
+    }
+
+
+def _musiqs() -> "dict[str, Entry]":
+    """By output (a score, or AVA's ten votes) and variant; state dicts are recognised as pyiqa's."""
+
+    def one(name: str, votes: int, variant: str, markers: tuple[str, ...]) -> Entry:
+        google = variant == "google"
+        spec = ModelSpec(
+            name, (_MUSIQ_GOOGLE if google else _MUSIQ,), (1.0, 10.0) if votes > 1 else (0.0, 100.0),
+            license="public code: Apache-2.0 (Google)" if google else _PYIQA_LICENSE, origin=_MUSIQ_ORIGIN,
+        )  # fmt: skip
+        return Entry(spec, lambda: _musiq(votes, variant), _prefixes_of("musiq"), markers)
+
+    return {
+        "musiq": one("musiq", 1, "pyiqa", ("transformer_encoder.cls", "head.weight")),
+        "musiq-ava": one("musiq-ava", 10, "pyiqa", ("transformer_encoder.cls", "head.0.weight")),
+        "musiq-google": one("musiq-google", 1, "google", ()),
+        "musiq-ava-google": one("musiq-ava-google", 10, "google", ()),
+    }
+
 
 MODELS: dict[str, Entry] = {
     "mobilenet-iqa": Entry(
@@ -157,6 +237,26 @@ MODELS: dict[str, Entry] = {
         _hyper,
         _hyper_prefixes,
         ("res.lda1_fc.weight", "fc1w_conv.weight"),
+    ),
+    **_koncepts(),
+    **_musiqs(),
+    "ms-scanet": Entry(
+        ModelSpec("ms-scanet", (_SCANET,), license=_NO_LICENSE, origin="MS-SCANet, arXiv 2602.04032"),
+        _scanet,
+        _prefixes_of("ms_scanet"),
+        ("patch_embed2.proj.weight", "cross_branch_attn.qkv_x.weight"),
+    ),
+    "fr-nr-transformer": Entry(
+        ModelSpec(
+            "fr-nr-transformer",
+            (_SWIN,),
+            license=_NO_LICENSE,
+            origin="YOTO, arXiv 2310.09560",
+            takes_reference=True,
+        ),
+        _fr_nr,
+        _prefixes_of("fr_nr_transformer"),
+        ("CA1.c_q.weight", "CSA11.c_q2.weight"),
     ),
 }
 
@@ -215,7 +315,7 @@ def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | N
     1.2/sqrt(fan-in); attention gates (gamma) are 0.5: their initial 0 would hide the attention from any test.
     """
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-    if key.endswith(("num_batches_tracked", ".grid")):
+    if key.endswith(("num_batches_tracked", ".grid", "relative_position_index")):
         return None
     if key.endswith("gamma"):
         return np.full(shape, 0.5)

@@ -85,7 +85,7 @@ def deliver_uint8(source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()
     take_camera_images(model, spec, delivery.sizes)
     text = f"{spec.name} {precision}: one uint8 RGB image of {delivery} in, score out"
     model.description = text.encode()
-    standard = metadata.model_metadata(spec, text, str(content["version"]), delivery.sizes)
+    standard = metadata.model_metadata(spec, text, str(content.get("version", "unknown")), delivery.sizes)
     fb.set_metadata(model, metadata.ENTRY, standard)
     fb.set_metadata(model, golden.ENTRY, json.dumps(_finite(vectors, source)).encode())
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
@@ -99,10 +99,12 @@ def _one_graph(source: Path, spec: ModelSpec) -> "Model":
     model = fb.read(source)
     signatures = [sorted(_text(entry.name) for entry in each.inputs) for each in model.signatureDefs or ()]
     expected = sorted(entry.name for entry in spec.inputs)
-    if len(model.subgraphs) != 1 or signatures != [expected]:
+    ends = [(len(graph.inputs), len(graph.outputs)) for graph in model.subgraphs]
+    if ends != [(len(expected), 1)] or signatures != [expected]:
         raise UserError(
-            f"one graph with one signature that takes {', '.join(expected)} in {source}",
-            f"{len(model.subgraphs)} graphs, signatures that take {shortened(str(signatures), 200)}",
+            f"one graph with one output and one signature that takes {', '.join(expected)} in {source}",
+            f"{len(ends)} graphs of (inputs, outputs) {shortened(str(ends), 100)}, signatures that take "
+            f"{shortened(str(signatures), 200)}",
             "convert the checkpoint again",
         )
     return model

@@ -81,8 +81,8 @@ def bid(root: Path, seed: int) -> Dataset:
 def live_itw(root: Path, seed: int) -> Dataset:
     """LIVE in the Wild, without the raters' training images."""
     data, folder = subfolder(root, "Data"), subfolder(root, "Images")
-    names = read_matlab(data / "AllImages_release.mat", "AllImages_release")
-    scores = read_matlab(data / "AllMOS_release.mat", "AllMOS_release")
+    files = ("AllImages_release", "AllMOS_release")
+    names, scores = read_matlab({data / f"{name}.mat": name for name in files})
     if len(names) != len(scores):
         raise UserError(
             f"as many names as scores in {data}", f"{len(names)} names, {len(scores)} scores", FETCH_AGAIN

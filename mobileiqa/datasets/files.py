@@ -176,19 +176,23 @@ def _filled_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[Any]]]:
             yield number, row
 
 
-def read_matlab(path: Path, variable: str) -> list[Any]:
-    """The entries of a vector or cell array in a .mat file (up to version 7.2). Raises UserError.
+def read_matlab(variables: Mapping[Path, str]) -> list[list[Any]]:
+    """The entries of one vector or cell array in each of several .mat files (up to version 7.2). Raises UserError.
 
     In a process of its own: scipy's reader ends the one that it runs in (SIGSEGV) where one bit of a size is wrong.
     """
-    _need("scipy", path)
-    existing(path, "a MATLAB label file")
+    for path in variables:
+        _need("scipy", path)
+        existing(path, "a MATLAB label file")
+    entries = []
     with process_pool(1) as pool:
-        try:
-            return pool.submit(_matlab_entries, path, variable).result()
-        except BrokenProcessPool as error:
-            reason = "a damaged one, which ends the process that reads it"
-            raise UserError(f"a MATLAB file in {path.name}", reason, FETCH_AGAIN) from error
+        for path, variable in variables.items():
+            try:
+                entries.append(pool.submit(_matlab_entries, path, variable).result())
+            except BrokenProcessPool as error:
+                reason = "a damaged one, which ends the process that reads it"
+                raise UserError(f"a MATLAB file in {path.name}", reason, FETCH_AGAIN) from error
+    return entries
 
 
 def _matlab_entries(path: Path, variable: str) -> list[Any]:

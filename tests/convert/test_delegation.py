@@ -171,3 +171,12 @@ def test_operators_that_xnnpack_lacks_split_the_graph(convert):
     assert disagreements(graph, ours, runtime_delegation(graph.path)) == []
     assert "CUMSUM" in {graph.operators[i].name for i in ours.refusals}
     assert len(ours.partitions) >= 2
+
+
+def test_a_crash_while_loading_is_named(flatbuffer, save) -> None:
+    """An IF whose branches are the subgraph that it stands in ends the runtime's process."""
+    b = flatbuffer
+    yes, x = b.constant(np.array([True]), dtype="bool"), b.input(1, 4)
+    b.op("IF", [yes, x], [b.tensor(1, 4)], "IfOptions", thenSubgraphIndex=0, elseSubgraphIndex=0)
+    with pytest.raises(UserError, match="ended by SIGSEGV while loading it"):
+        runtime_delegation(save(b.build(2)))

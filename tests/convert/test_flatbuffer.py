@@ -343,6 +343,12 @@ def test_an_index_that_leads_out_of_the_file_is_refused(small_net, save, part, f
         fb.read(path)
 
 
+def test_an_operator_of_no_known_code_is_named_by_its_number(small_net, save):
+    model = fb.read(save(small_net.builder.build(small_net.score)))
+    model.operatorCodes[0].builtinCode = -1
+    assert fb.kind(model, model.subgraphs[0].operators[0]) == "-1"
+
+
 @pytest.mark.parametrize("at", [0, 4, 40, 200])
 def test_damaged_tables_are_one_line(small_net, save, at: int):
     content = bytearray(small_net.builder.build(small_net.score))

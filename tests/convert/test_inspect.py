@@ -86,6 +86,19 @@ def twice(content, save, named=True):
     return path.read_bytes()
 
 
+def test_a_signature_without_inputs_and_a_dequantize_without_outputs_are_shown(small_net, save, inspected):
+    b = small_net.builder
+    b.op("DEQUANTIZE", [b.constant([1.0], dtype="float16")], [b.tensor(1)], "DequantizeOptions")
+    path = save(twice(b.build(small_net.score), save))
+    model = fb.read(path)
+    model.subgraphs[0].operators[-1].outputs = []
+    model.subgraphs[1].inputs = []
+    fb.write(model, path)
+    code, found, lines = inspected(path.read_bytes())
+    assert code == 0 and len(found["signatures"]) == 2
+    assert any(line.startswith("again ") and " - " in line for line in lines)
+
+
 def test_each_signature_has_its_row(small_net, save, inspected):
     code, found, lines = inspected(twice(small_net.builder.build(small_net.score), save), "--check")
     assert code == 0 and found["warnings"] == [] and found["check"]["agrees"]

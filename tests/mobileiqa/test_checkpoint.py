@@ -326,7 +326,9 @@ def test_another_model_lists_what_was_looked_for_and_found(tmp_path: Path, value
 def test_other_suffixes_are_refused(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"\x1c\0\0\0TFL3")
     message = refusal(tmp_path / name)
-    assert ".safetensors (ours) or .pt, .pth, .ckpt, .pkl (published)" in message and name in message
+    assert (
+        ".safetensors (ours) or .pt, .pth, .ckpt, .pkl, .npz, .h5 (published)" in message and name in message
+    )
 
 
 def test_a_folder_and_a_missing_file_are_told_apart(tmp_path: Path):

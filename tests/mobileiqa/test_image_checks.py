@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mobileiqa.errors import UserError
+from mobileiqa.image_checks import check_png
 from mobileiqa.images import load_image, to_rgb
 from tests.mobileiqa.tiff_files import Page, tiff
 
@@ -200,3 +201,102 @@ def test_a_small_file_that_inflates_to_much_ends_soon(tmp_path: Path):
     bomb = zlib.compress(bytes(200 << 20), 9)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)), (b"IDAT", bomb), (b"IEND", b"")]
     assert load_image(write(tmp_path / "bomb.png", png_file(chunks))).size == (4, 4)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize(
+    ("color_type", "depth", "bits"), [(2, 8, 24), (2, 16, 48), (0, 1, 1), (6, 8, 32), (4, 16, 32)]
+)
+def test_a_png_of_too_few_rows_is_damage_though_its_checksums_are_right(
+    tmp_path: Path, interlaced: int, color_type: int, depth: int, bits: int
+):
+    width, height = 13, 21
+    passes = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]
+    raw = b""
+    for x, y, dx, dy in passes if interlaced else [(0, 0, 1, 1)]:
+        raw += bytes(1 + (len(range(x, width, dx)) * bits + 7) // 8) * len(range(y, height, dy))
+
+    def stored(pixels: bytes) -> Path:
+        header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, interlaced)
+        chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
+        content = b"\x89PNG\r\n\x1a\n"
+        for kind, body in chunks:
+            content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        (tmp_path / "rows.png").write_bytes(content)
+        return tmp_path / "rows.png"
+
+    with stored(raw).open("rb") as whole:
+        assert check_png(whole, "rows.png") is not None
+    for missing in (1, len(raw) // 3):
+        with pytest.raises(UserError, match="last rows are missing"):
+            load_image(stored(raw[:-missing]))
+
+
+COLORS = np.random.default_rng(3).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def rows_16(offsets: list[int], lengths: list[int] | None = None) -> dict[int, tuple[int, list[int]]]:
+    """The tags of strips of 16 rows."""
+    return {278: (4, [16]), 273: (4, offsets), 279: (4, lengths or [16 * 64 * 3] * len(offsets))}
+
+
+PLACES = [16 + strip * 16 * 64 * 3 for strip in range(3)]  # Page's pixels come first, behind 16 bytes
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_strips_that_are_not_there_are_damage_and_not_black(tmp_path: Path, order: str):
+    whole = Page(COLORS, tags=rows_16(PLACES))
+    np.testing.assert_array_equal(load_image(write(tmp_path / "a.tif", tiff([whole], order))), COLORS)
+    without_lengths = Page(COLORS, tags=rows_16(PLACES, [16 * 64 * 3, 0, 16 * 64 * 3]))
+    np.testing.assert_array_equal(
+        load_image(write(tmp_path / "a.tif", tiff([without_lengths], order))), COLORS
+    )
+    for tags, words in [
+        (rows_16(PLACES[:2]), "2 of its 3 strips"),
+        ({278: (4, [1])}, "1 of its 48 strips"),
+        ({284: (3, [2])}, "1 of its 3 strips"),
+        (rows_16(PLACES, [16 * 64 * 3, 1000, 16 * 64 * 3]), "strip 1 is too short"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            load_image(write(tmp_path / "a.tif", tiff([Page(COLORS, tags=tags)], order)))
+
+
+def test_tiles_that_are_not_there_are_damage_and_not_black(tmp_path: Path):
+    tiles = [COLORS[y : y + 16, x : x + 16].tobytes() for y in range(0, 48, 16) for x in range(0, 64, 16)]
+    for number in (12, 9):
+        table = {
+            324: (4, [16 + 768 * n for n in range(number)]),
+            325: (4, [768] * number),
+            273: (4, ()),
+            279: (4, ()),
+        }
+        page = Page(COLORS, tags={322: (4, [16]), 323: (4, [16]), **table}, content=b"".join(tiles))
+        path = write(tmp_path / "a.tif", tiff([page]))
+        if number == 12:
+            np.testing.assert_array_equal(load_image(path), COLORS)
+        else:
+            with pytest.raises(UserError, match="9 of its 12 tiles"):
+                load_image(path)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_channels_in_strips_of_their_own(tmp_path: Path, order: str, bits: int):
+    samples = COLORS if bits == 8 else COLORS.astype(np.uint16) * 257
+    planes = samples.transpose(2, 0, 1).astype(samples.dtype.newbyteorder(order)).tobytes()
+    size = len(planes) // 3
+    table = {284: (3, [2]), 273: (4, [16, 16 + size, 16 + 2 * size]), 279: (4, [size] * 3)}
+    path = write(tmp_path / "a.tif", tiff([Page(samples, tags=table, content=planes)], order))
+    if bits == 8:
+        np.testing.assert_array_equal(load_image(path), COLORS)
+    else:
+        with pytest.raises(UserError, match="16-bit channels, each in strips of its own"):
+            load_image(path)

@@ -118,6 +118,29 @@ def test_an_image_without_a_suffix_is_an_image(folder: Path):
     assert search_images([folder]).left_out == {}
 
 
+def test_pictures_under_other_suffixes_are_counted(folder: Path):
+    content = image(folder / "b.jpg").read_bytes()
+    for name in (
+        "c.jpg_large",
+        "d.JPG_original",
+        "e.jpg~",
+        "f.insp",
+        "IMG.2024",
+        "g.webp?w=1",
+        "h.jpg.crdownload",
+    ):
+        (folder / name).write_bytes(content)
+    (folder / "i.bin").write_bytes(HEIC)
+    for name in ("notes.txt", "table.csv", "BM.md"):
+        (folder / name).write_text("BM, II* and other words")
+    assert names(folder) == ["a.png", "b.jpg"]
+    assert search_images([folder]).left_out == {
+        "JPEG under another suffix": 7,
+        "HEIC under another suffix": 1,
+    }
+    assert names(folder / "f.insp") == ["."], "what is named by itself is read"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_links_to_folders_are_followed_once(folder: Path, tmp_path: Path):
     image(tmp_path / "elsewhere" / "deep" / "b.png")

@@ -1,4 +1,5 @@
 import io
+import logging
 import os
 import struct
 import sys
@@ -205,6 +206,11 @@ def test_unusable_files_are_named_with_their_reason(tmp_path: Path, photo, monke
             assert str(tmp_path / name) in str(error.value), name
             assert reason in str(error.value), name
     assert Image.MAX_IMAGE_PIXELS == 12_345, "Pillow's own limit must be as it was"
+
+
+def test_what_pillow_logs_is_not_printed():
+    """Python prints an error that no handler takes: "More samples per pixel than can be decoded: 256"."""
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("PIL").handlers)
 
 
 def test_a_cut_anywhere_is_an_error(tmp_path: Path, photo):

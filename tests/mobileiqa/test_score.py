@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mobileiqa import litert, score
+from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.zoo import UNTRAINED
 
@@ -175,7 +176,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
         photo(seed, 40, 40).save(folder / f"other{seed}.png")
     (folder / "b.jpg").unlink()
     scorer = score.Scorer(lambda inputs: np.array([0.453]), tiny[1], "litert")
-    monkeypatch.setattr(score, "load_scorer", lambda model, threads, weights: scorer)
+    monkeypatch.setattr(score, "load_scorer", lambda *_: scorer)
     assert score.main([str(folder)]) == 0
     assert "warning: all 5 images, 5 different files, score 0.453" in capsys.readouterr().err
 
@@ -232,3 +233,31 @@ def test_a_model_by_name_runs_in_torch(folder: Path, capsys):
     assert score.main([str(folder), "--model", "lar-iqa-single", "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["runtime"], result["scored"], result["note"]) == ("torch", 2, UNTRAINED)
+
+
+def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Path, tiny, monkeypatch):
+    """A small network stands for the 84 million parameters of fr-nr-transformer."""
+    import torch
+
+    from mobileiqa.spec import InputSpec, ModelSpec
+
+    class Difference(torch.nn.Module):
+        def forward(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+            return (image if reference is None else image - reference).mean((1, 2, 3))
+
+    spec = ModelSpec("pair", (InputSpec("image", 32, 32, fixed_size=True),), takes_reference=True)
+    monkeypatch.setattr(score, "_load_module", lambda model, weights: (Difference(), spec))
+    image = photos / "photo0.png"
+    alone, same = (score.load_scorer("lar-iqa-lite", reference=each) for each in (None, image))
+    assert [row.score for row in score.score_images([image], same)] == [0.0]
+    assert next(iter(score.score_images([image], alone))).score != 0.0
+    (other,) = score.score_images([photos / "photo2.png"], same)
+    assert other.score is None and "64x64" in other.error
+    monkeypatch.setattr(score, "_load_module", lambda *_: (Difference(), tiny[1]))
+    for model, reference, message in (
+        ("lar-iqa-lite", image, "a model that takes a reference image"),
+        ("lar-iqa-lite", tmp_path / "none.png", "nothing at"),
+        (str(tiny[2]), image, "beside --reference"),
+    ):
+        with pytest.raises(UserError, match=message):
+            score.load_scorer(model, reference=reference)

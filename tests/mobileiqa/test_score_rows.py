@@ -60,7 +60,7 @@ def test_a_name_forges_no_row_of_a_table(tmp_path: Path):
     write(iter(ROWS), ORIGIN, "table", tmp_path / "x")
     lines = (tmp_path / "x").read_text().splitlines()
     assert len(lines) == 3 + len(ROWS)
-    assert lines[4:7] == ["   0.2000  caf\\xe9.jpg", "   0.3000  ü写.jpg", "   0.4000  x\\n0.9  y.jpg"]
+    assert lines[4:7] == ["   0.2000  caf\\udce9.jpg", "   0.3000  ü写.jpg", "   0.4000  x\\n0.9  y.jpg"]
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])

@@ -51,7 +51,7 @@ class _Writer:
         }  # fmt: skip
         if page.below:
             tags[330] = (self.long_type, [self.page(below) for below in page.below])
-        return self.directory(tags)
+        return self.directory({number: tag for number, tag in tags.items() if tag[1]})  # () takes one out
 
     def directory(self, tags: dict[int, tuple[int, Sequence[int]]]) -> int:
         entries = []

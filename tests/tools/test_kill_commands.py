@@ -27,6 +27,7 @@ def test_what_an_interruption_may_leave_is_no_fault(folders: tuple[Path, Path]):
     calm, out = folders
     assert faults(out, calm, signal.SIGINT, 130, "x: interrupted") == []
     assert faults(out, calm, signal.SIGTERM, -15) == []  # before Python ran a line of ours
+    assert faults(out, calm, signal.SIGINT, 1, '  File "<frozen os>"\nKeyboardInterrupt\n') == []
     (out / "x.csv.partial").write_text("1\n")
     (out / ".x.csv.lock").touch()
     (out / ".x.csv.abcd1234.tmp").mkdir()
@@ -37,6 +38,7 @@ def test_what_an_interruption_may_leave_is_no_fault(folders: tuple[Path, Path]):
 def test_every_fault_is_seen(folders: tuple[Path, Path]):
     calm, out = folders
     assert faults(out, calm, signal.SIGINT, 1) == ["exit 1: "]
+    assert len(faults(out, calm, signal.SIGINT, 1, "runpy mobileiqa Traceback\nKeyboardInterrupt\n")) == 2
     assert "a traceback" in faults(out, calm, signal.SIGINT, 130, "Traceback: mobileiqa")[0]
     assert "not silent" in faults(out, calm, signal.SIGINT, -2, "Fatal")[0]
     (out / "x.csv").write_text("1\n")

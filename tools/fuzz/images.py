@@ -118,7 +118,7 @@ def _one_idat(chunks: list[tuple[bytes, bytes]]) -> bool:
 
 def _operations(content: bytes) -> list[_Operation]:
     """The mutations that know the format of this content."""
-    heads = {PNG: [_png_chunk, _png_field, _png_unchecked], b"\xff\xd8": [_jpeg_segment, _jpeg_field],
+    heads = {PNG: [_png_chunk, _png_field, _png_unchecked, _png_stale], b"\xff\xd8": [_jpeg_segment, _jpeg_field],
              b"II*\0": [_tiff_entry, _tiff_new_entry], b"MM\0*": [_tiff_entry, _tiff_new_entry],
              b"RIFF": [_riff_chunk], b"BM": [_header_field], b"GIF8": [_header_field], b"DDS ": [_header_field],
              b"qoif": [_header_field], b"P": [_text_header]}  # fmt: skip
@@ -178,6 +178,19 @@ def _png_unchecked(content: bytes, rng: random.Random) -> Mutation:
     kind, start, length = rng.choice(spans)
     at = min(start + rng.randrange(length), len(content) - 1)
     return put(content, at, "<B", content[at] ^ 1 << rng.randrange(8)), f"one bit of {kind!r} at byte {at}"
+
+
+def _png_stale(content: bytes, rng: random.Random) -> Mutation:
+    """Other pixels, soundly compressed, under the checksum of those that were there."""
+    at = content.index(b"IDAT") - 4
+    (length,) = struct.unpack_from(">I", content, at)
+    pixels = bytearray(zlib.decompress(content[at + 8 : at + 8 + length]))
+    for _ in range(rng.randrange(1, 50)):
+        pixels[rng.randrange(len(pixels))] ^= 1 << rng.randrange(8)
+    data = zlib.compress(bytes(pixels))
+    checksum = content[at + 8 + length : at + 12 + length]
+    chunk = struct.pack(">I", len(data)) + b"IDAT" + data + checksum
+    return content[:at] + chunk + content[at + 12 + length :], "other pixels under the old checksum"
 
 
 def _jpeg_segments(content: bytes) -> list[tuple[int, int]]:

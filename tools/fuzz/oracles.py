@@ -95,7 +95,7 @@ def _stderr(case: Case, outcome: Outcome) -> Iterator[str]:
 def _is_note(line: str, case: Case, outcome: Outcome) -> bool:
     """A line that a command writes itself: under its name or the file's, or the JSON of its summary."""
     command = outcome.step.module.removesuffix(".__main__")
-    return line.startswith(("{", "python -m ", command, f"{case.main}: ", "WARNING: "))
+    return line.startswith(("{", "python -m ", command, f"{case.main}: ", "WARNING: ", "failed parity: "))
 
 
 def _stdout(case: Case, outcome: Outcome) -> Iterator[str]:

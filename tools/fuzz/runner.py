@@ -165,7 +165,11 @@ def run(
     clients = [Client(folder / str(n), corpus, fault, hang_s) for n in range(processes)]
     try:
         with ThreadPoolExecutor(processes) as pool:
-            list(pool.map(campaign.work, clients))  # raises what went wrong in the harness itself
+            try:
+                list(pool.map(campaign.work, clients))  # raises what went wrong in the harness itself
+            except BaseException:
+                campaign.end = 0.0  # Ctrl-C, kill: every process stops after its case
+                raise
     finally:
         for client in clients:
             client.close()

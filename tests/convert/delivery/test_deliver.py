@@ -221,7 +221,7 @@ def test_wrong_input_is_one_line(
         '"text"',
         '{"rewrites": 3}',
         '{"approximations": "x"}',
-        '{"via": null}',
+        '{"via": 3}',
         '{"rewrites": {}, "a": NaN}',
     ],
 )
@@ -244,6 +244,25 @@ def test_only_one_graph_with_the_specs_inputs_is_delivered(
     assert main([str(tiny), "--out", str(tmp_path / "camera.tflite")]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("INFO")]
     assert len(error) == 1 and "expected" in error[0]
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_a_graph_that_names_no_end_is_one_line(tiny: Path, tmp_path: Path, field: str, capsys) -> None:
+    """Its signature names both, and LiteRT runs it by that."""
+    model = fb.read(tiny)
+    setattr(model.subgraphs[0], field, [])
+    fb.write(model, tiny)
+    assert main([str(tiny), "--out", str(tmp_path / "camera.tflite")]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("INFO")]
+    assert len(error) == 1 and "expected" in error[0]
+
+
+def test_a_file_that_does_not_say_its_version_is_delivered(tiny: Path, tmp_path: Path) -> None:
+    model, content = fb.read(tiny), litert.read_metadata(tiny)
+    del content["version"]
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
+    fb.write(model, tiny)
+    assert main([str(tiny), "--out", str(tmp_path / "own.tflite")]) == 0
 
 
 def test_a_delivered_file_is_not_delivered_again(tiny: Path, tmp_path: Path, capsys) -> None:

@@ -98,7 +98,7 @@ def test_a_matlab_file_that_ends_its_reader_is_one_line(tmp_path, write):
     with pytest.raises(
         UserError, match=r"a MATLAB file in AllImages_release.mat; found a damaged one, which ends"
     ):
-        files.read_matlab(path, "AllImages_release")
+        files.read_matlab({path: "AllImages_release"})
 
 
 def test_a_missing_package_is_named(tmp_path, write, monkeypatch):

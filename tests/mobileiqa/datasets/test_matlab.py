@@ -31,8 +31,12 @@ def test_what_savemat_writes_is_read(tmp_path: Path, compressed: bool) -> None:
     names[:, 0] = ["a.bmp", "b.bmp", "c.bmp"]
     content = {"mos": np.array([[1.0, 2.0, 3.5]]), "names": names, "one": 3}
     savemat(tmp_path / "x.mat", content, do_compression=compressed)
-    assert read_matlab(tmp_path / "x.mat", "mos") == [1.0, 2.0, 3.5]
-    assert [str(name) for name in read_matlab(tmp_path / "x.mat", "names")] == ["a.bmp", "b.bmp", "c.bmp"]
+    assert read_matlab({tmp_path / "x.mat": "mos"})[0] == [1.0, 2.0, 3.5]
+    assert [str(name) for name in read_matlab({tmp_path / "x.mat": "names"})[0]] == [
+        "a.bmp",
+        "b.bmp",
+        "c.bmp",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -49,5 +53,5 @@ def test_bombs_are_one_line(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.mat").write_bytes(HEADER + content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=words):
-        read_matlab(tmp_path / "x.mat", "mos")
+        read_matlab({tmp_path / "x.mat": "mos"})
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024

@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
@@ -130,6 +130,12 @@ def _flush_or_drop(stream: IO[str] | None) -> None:
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse's; what the arguments name is known to the command, which never writes over it."""
+        parsed = super().parse_args(args, namespace)
+        claims.remember(vars(parsed))
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         """One line on stderr."""

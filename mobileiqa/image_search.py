@@ -101,6 +101,11 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda kind: (-kind[1], kind[0])))
 
 
+def is_searched(path: Path) -> bool:
+    """Whether a search of its folder takes this file for an image."""
+    return _Folder({}, Counter())._is_image(path)
+
+
 @dataclass(frozen=True)
 class _Folder:
     """One walk below a folder; counts what it leaves out."""

@@ -7,7 +7,7 @@ from typing import Any
 from mobileiqa import typed_json
 from mobileiqa.datasets.core import Dataset
 from mobileiqa.datasets.files import Row, existing, read_csv
-from mobileiqa.datasets.labels import Label, Scale, assemble
+from mobileiqa.datasets.labels import Label, Scale, assemble, outside
 from mobileiqa.errors import UserError
 from mobileiqa.text import csv_name
 from mobileiqa.training_record import check_keys
@@ -30,7 +30,9 @@ def folder(path: Path, seed: int, allow_outside: bool = False) -> Dataset:
     labels = [_label(row, file.parent) for row in rows]
     about = _about(file.with_name(ABOUT))
     keys = _reference_keys(about.get("reference_keys", {}), file.with_name(ABOUT))
-    return assemble("folder", labels, _scale(about, labels, file), seed, keys, allow_outside)
+    named = {label.reference for label in labels if label.reference}
+    pristine = {name: file.parent / name for name in named if allow_outside or not outside(name)}
+    return assemble("folder", labels, _scale(about, labels, file), seed, keys, allow_outside, pristine)
 
 
 def _label(row: Row, base: Path) -> Label:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mobileiqa import checkpoint, cli, typed_json
-from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.datasets.core import Dataset
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image
 from mobileiqa.training.weights import is_backbone
-from mobileiqa.training_record import TrainedSet, TrainingRecord, pixel_key, record, reference_key
+from mobileiqa.training_record import TrainedSet, TrainingRecord, files_of, pixel_key, record, sample_keys
 from mobileiqa.workers import process_pool
 
 FILE = "training_record.json"
@@ -45,9 +45,9 @@ def of_sets(sets: Iterable[Dataset]) -> TrainingRecord:
     sides: dict[str, set[str]] = {"train": set(), "validation": set()}
     for dataset in sets:
         samples = [sample for side in sides for sample in dataset.of(side)]
-        keys = _pixel_keys([sample.path for sample in samples])
+        pixels = _pixel_keys(files_of(dataset, samples))
         for sample in samples:
-            sides[sample.split] |= {keys[sample.path], *_of_reference(dataset, sample)}
+            sides[sample.split] |= sample_keys(dataset, sample, pixels)
     return record([trained_set(dataset) for dataset in sets], sides["train"], sides["validation"])
 
 
@@ -55,13 +55,6 @@ def trained_set(dataset: Dataset) -> TrainedSet:
     """What the record says of a whole set."""
     counts = (len({sample.path for sample in dataset.of(side)}) for side in ("train", "validation"))
     return TrainedSet(dataset.name, dataset.split_seed, *counts, dataset.listing)
-
-
-def _of_reference(dataset: Dataset, sample: Sample) -> set[str]:
-    if not sample.reference:
-        return set()
-    content = dataset.reference_keys.get(sample.reference)
-    return {reference_key(dataset.name, sample.reference), *([content] if content else [])}
 
 
 def _pixel_keys(paths: Iterable[Path]) -> dict[Path, str]:

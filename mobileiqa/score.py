@@ -52,8 +52,9 @@ class Scorer:
 
     @property
     def note(self) -> str:
-        """What every output must say about untrained weights; empty for trained ones."""
-        return UNTRAINED if self.spec.untrained else ""
+        """What every output must say: of untrained weights, and of a reference image; else empty."""
+        compared = [] if self.reference is None else [f"compared with {printable(str(self.reference))}"]
+        return "; ".join(([UNTRAINED] if self.spec.untrained else []) + compared)
 
 
 def load_scorer(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import camera, first_run, integrity, preprocess, typed_json
+from mobileiqa import camera, first_run, first_run_child, integrity, preprocess, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.images import read_image
@@ -137,7 +137,7 @@ def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter = Interpreter(**first_run_child.model(str(path)), num_threads=threads)
         interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
         present = list(interpreter.get_signature_list())
         if set(keys) <= set(present):
@@ -230,7 +230,7 @@ def _check_identifier(path: Path) -> None:
 def _embedded(path: Path) -> dict[str, Any] | None:
     """The metadata entry's JSON object, or None where the (sound) file has none. The hashes at hand are checked."""
     _check_identifier(path)
-    integrity.verify(path)
+    voucher = first_run.verify(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
         try:
             content = _entry(buffer)
@@ -244,7 +244,7 @@ def _embedded(path: Path) -> dict[str, Any] | None:
         return None
     value = _json_object(content, path)
     if "delivery" in value:
-        integrity.require_checksum(path)
+        integrity.require_checksum(path, voucher)
     return value
 
 

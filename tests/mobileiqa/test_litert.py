@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,12 @@ def test_a_file_with_another_output_is_refused(tiny, tmp_path: Path):
     path.write_bytes(tiny[2].read_bytes().replace(b"score\0", b"other\0"))
     with pytest.raises(UserError, match="one output named 'score'"):
         litert.runner(path)
+
+
+def test_a_name_that_is_not_utf8_is_a_name(tiny, inputs, tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.tflite")
+    try:
+        path.write_bytes(tiny[2].read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only; run on another to test others")
+    np.testing.assert_array_equal(litert.runner(path)(inputs), litert.runner(tiny[2])(inputs))

@@ -98,6 +98,6 @@ def test_test_images_are_not_calibrated_on_for_a_column_of_another_name(photos, 
     file.write_text("image,score,set\n" + "".join(f"{photo.id},0.5,test\n" for photo in photos))
     for read_labels in (lambda: with_labels(photos, tmp_path, file), lambda: labels.test_rows(file)):
         with pytest.raises(
-            UserError, match="a column called split in labels.csv; found test in the column set"
+            UserError, match=r"a column called split in labels\.csv; found test in the column set"
         ):
             read_labels()

@@ -297,5 +297,5 @@ def test_folder_refuses_scores_that_would_overflow(layout):
 
 def test_a_label_file_in_capitals_is_pointed_to(tmp_path):
     (tmp_path / "Labels.CSV").write_text("image,score\n")
-    with pytest.raises(UserError, match=r"name the label file itself, such as .*Labels.CSV"):
+    with pytest.raises(UserError, match=r"name the label file itself, such as .*Labels\.CSV"):
         read("folder", tmp_path)

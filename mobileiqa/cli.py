@@ -32,7 +32,7 @@ from mobileiqa.outputs import (
     write_json,
     write_text,
 )
-from mobileiqa.text import printable
+from mobileiqa.text import PLOT_METADATA, printable
 
 __all__ = [
     "Terminated", "atomic", "emit", "note", "parser", "progress", "refuse_existing", "refuse_existing_folder",
@@ -41,8 +41,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-# In every PNG that a command draws: a search for images knows it by this, and leaves it out.
-PLOT_METADATA = {"Software": "mobileiqa"}
 
 _NO_GLYPH = re.compile(r"Glyph (\d+) .*missing from")  # matplotlib's warning
 FIRST_LINE_S, NEXT_LINE_S = 2.0, 5.0  # of progress, where there is no terminal

@@ -11,6 +11,7 @@ import pytest
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.text import PLOT_METADATA
 
 
 def _raise(error: BaseException) -> int:
@@ -221,7 +222,7 @@ def test_characters_that_a_plots_font_lacks_are_one_line(tmp_path: Path, capsys)
     figure = Figure(figsize=(3, 2), layout="constrained")
     figure.subplots().set_title("\u6a21\u578b \U0001f642 \u6a21 model")
     cli.save_plot(figure, tmp_path / "plot.png", dpi=50)
-    assert cli.PLOT_METADATA["Software"].encode() in (tmp_path / "plot.png").read_bytes()
+    assert PLOT_METADATA["Software"].encode() in (tmp_path / "plot.png").read_bytes()
     assert capsys.readouterr().err == (
         "note: 3 characters are boxes in the plot, whose font lacks them: \u6a21\u578b\U0001f642\n"
     )

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from convert import accuracy
 from convert.delivery.deliver import deliver_uint8
+from convert.testing import assert_parity
 from mobileiqa import evaluate, litert
 from mobileiqa.preprocess import prepare
 from tests.convert.delivery.conftest import TINY, write_tiny
@@ -66,3 +69,37 @@ def test_evaluate_names_a_photo_that_does_not_fit(
     assert "0.png" in error and "a photo of 90x70 or 70x90" in error
     assert evaluate.main([*command, "--skip-unreadable"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == PHOTOS - 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_accuracy_scores_each_file_by_its_own_inputs(
+    order: tuple[int, int], files: tuple[Path, Path], labelled: Path, capsys
+) -> None:
+    fp32, candidate = (str(files[i]) for i in order)
+    assert accuracy.main([fp32, candidate, "--images", str(labelled)]) in (0, 1)  # 1: six photos are few
+    output = capsys.readouterr()
+    (row,) = json.loads(output.out.splitlines()[-1])["files"]
+    assert row["precision"] == "fp32" and row["max_shift"] < 1e-3, row
+    assert "no SQNR along the graph of camera.tflite" in output.out
+
+
+class Runner(torch.nn.Module):
+    """The float file as a module."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.run = litert.runner(path)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.run({"image": image.numpy()}))
+
+
+def test_parity_takes_a_file_with_embedded_preprocessing(
+    files: tuple[Path, Path], labelled: Path, photo
+) -> None:
+    model = Runner(files[0]), TINY
+    report = assert_parity(model, files[1], labelled, tolerance=1e-3)
+    assert report.passed and report.n == PHOTOS
+    photo(0, 64, 48).save(labelled / "0.png")
+    with pytest.raises(AssertionError, match="a photo of 90x70 or 70x90"):
+        assert_parity(model, files[1], labelled, tolerance=1e-3)

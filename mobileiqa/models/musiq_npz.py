@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from mobileiqa.errors import UserError
+from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 
 TARGET = "opt/target/"  # where the weights lie, beside the optimiser's state
@@ -62,9 +63,9 @@ def npz_state(arrays: Mapping[str, NDArray[np.floating]], source: str) -> dict[s
             if key in state:
                 raise ValueError("two arrays of one name")
         except (ValueError, IndexError, TypeError) as error:
-            found = f"{shortened(path, 80)} of shape {shortened(str(array.shape), 80)}"
+            array_of = f"{shortened(printable(path), 80)} of shape {shortened(str(array.shape), 80)}"
             raise UserError(
-                f"MUSIQ's arrays in {source}", found, "check that this is the right file"
+                f"MUSIQ's arrays in {source}", array_of, "check that this is the right file"
             ) from error
         state[key] = torch.from_numpy(value)
     if len(state.get("head.bias", ())) > 1:  # votes: the port puts a softmax behind it

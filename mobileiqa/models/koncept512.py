@@ -42,6 +42,7 @@ CHANNELS = 1536
 HEAD = ((2048, 0.25), (1024, 0.25), (256, 0.5))
 HEAD_EPS = 1e-5  # the port's; Keras has 1e-3, which loading adds to the variances
 KERAS_EPS = 1e-3
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class Pool(StrEnum):
@@ -103,6 +104,11 @@ def from_keras(path: Path) -> dict[str, torch.Tensor]:
 
     Raises UserError where h5py is missing, and for a file that holds other layers.
     """
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            raise UserError(
+                f"an HDF5 file of weights in {path.name}", "another kind of file", "correct the path"
+            )
     try:
         import h5py
     except ImportError as error:

@@ -265,6 +265,10 @@ def test_a_keras_file_without_h5py_is_one_line(tmp_path: Path):
     with pytest.raises(UserError, match=expected) as error:
         load(path)
     assert len(str(error.value).splitlines()) == 1
+    for content in (b"", b"words"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="an HDF5 file of weights"):
+            load(path)
 
 
 @pytest.mark.slow

@@ -407,3 +407,37 @@ def test_a_converted_file_is_as_honest(
     assert (summary["split_seed"], summary["models"][0]["trained_images"]) == (5, 0)
     assert evaluate.main([*evaluated, "--split-seed", "0"]) == 2
     assert "toy.tflite: trained on" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_same_files_and_scores_only(
+    photo: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    """Else its record would not know an image that it is trained on."""
+    root, out = replicas.folder(tmp_path / "set", photo), tmp_path / "run"
+    out.mkdir()
+
+    def record_of_run(*others: Path) -> TrainingRecord:
+        return records.of_run(out, [read("folder", path) for path in (root, *others)], [])
+
+    first = record_of_run()
+    assert record_of_run() == first
+    trained = read("folder", root).of("train")[0].path
+    content, labels = trained.read_bytes(), (root / "labels.csv").read_text()
+    photo(99, 72, 72).save(trained)
+    with pytest.raises(UserError, match="found other ones in folder; restore them"):
+        record_of_run()
+    trained.write_bytes(content)
+    lines = labels.splitlines()
+    row = next(n for n, line in enumerate(lines) if line.startswith(trained.name))
+    (root / "labels.csv").write_text("\n".join([*lines[:row], f"{trained.name},1.5", *lines[row + 1 :]]))
+    with pytest.raises(UserError, match="found other ones in folder; restore them"):
+        record_of_run()
+    (root / "labels.csv").write_text(labels)
+    shutil.copytree(root, tmp_path / "again")
+    with pytest.raises(UserError, match="found 2 sets"):
+        record_of_run(tmp_path / "again")
+    shutil.move(root, tmp_path / "moved")
+    root = tmp_path / "moved"
+    assert record_of_run() == first
+    (out / records.DATA).unlink()  # a run of an earlier version
+    assert record_of_run() == first

@@ -255,14 +255,16 @@ def _entry(buffer: mmap.mmap) -> bytes | None:
     model = schema.Model.GetRootAs(buffer, 0)
     if model.MetadataLength() > _MAX_ENTRIES:
         raise ValueError(f"{model.MetadataLength()} metadata entries")
-    for index in range(model.MetadataLength()):
-        entry = model.Metadata(index)
-        if entry.Name() == METADATA_NAME.encode():
-            if entry.Buffer() >= model.BuffersLength():
-                raise ValueError(f"buffer {entry.Buffer()} of {model.BuffersLength()}")
-            data = model.Buffers(entry.Buffer())
-            return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
-    return None
+    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+    entries = [entry for entry in entries if entry.Name() == METADATA_NAME.encode()]
+    if not entries:
+        return None
+    if len(entries) > 1:
+        raise ValueError(f"{len(entries)} metadata entries {METADATA_NAME!r}, which may differ")
+    if entries[0].Buffer() >= model.BuffersLength():
+        raise ValueError(f"buffer {entries[0].Buffer()} of {model.BuffersLength()}")
+    data = model.Buffers(entries[0].Buffer())
+    return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
 
 
 def _json_object(content: bytes, path: Path) -> dict[str, Any]:

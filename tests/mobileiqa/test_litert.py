@@ -157,3 +157,13 @@ def test_a_name_that_is_not_utf8_is_a_name(tiny, inputs, tmp_path: Path):
     except OSError:
         pytest.skip("this file system takes UTF-8 names only; run on another to test others")
     np.testing.assert_array_equal(litert.runner(path)(inputs), litert.runner(tiny[2])(inputs))
+
+
+def test_two_entries_of_our_name_are_refused(tiny, with_metadata, tmp_path: Path):
+    """One of them would win: another preprocessing scores otherwise."""
+    entry = json.dumps(litert.read_metadata(tiny[2])).encode()
+    path = tmp_path / "two.tflite"
+    path.write_bytes(with_metadata(tiny[2].read_bytes(), litert.METADATA_NAME, entry))
+    for load in (litert.load_spec, litert.runner):
+        with pytest.raises(UserError, match="2 metadata entries 'mobileiqa'"):
+            load(path)

@@ -154,11 +154,14 @@ def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
 
 
 def _run(signature: "_Signature", inputs: Inputs, path: Path) -> NDArray[np.float64]:
-    """The scores of one batch, a scalar as one of them. UserError where the runtime fails while it runs."""
+    """The scores of one batch: a scalar is one, and so is each row of (N, 1). UserError where the runtime fails."""
     try:
-        return np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
+        scores = np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
     except _RUNTIME as error:
         raise UserError(f"{path} to run in LiteRT", _words(error), _CONVERT) from error
+    scale, zero_point = signature.quantization
+    real = (scores - zero_point) * scale if scale else scores
+    return real.reshape(-1) if real.size == len(real) else real
 
 
 def _words(error: Exception) -> str:
@@ -172,6 +175,7 @@ class _Signature:
     run: Callable[..., dict[str, NDArray[Any]]]
     shapes: Mapping[str, tuple[int, ...]]
     dtype: np.dtype[Any]
+    quantization: tuple[float, int] = (0.0, 0)  # the score's scale and zero point; scale 0: it is no integer
 
     @property
     def batch(self) -> int:
@@ -183,8 +187,9 @@ class _Signature:
 
 
 def _opened(signature: Any, path: Path) -> _Signature:
-    outputs = sorted(signature.get_output_details())
-    if outputs != [OUTPUT]:
+    outputs = signature.get_output_details()
+    if list(outputs) != [OUTPUT]:
+        outputs = sorted(outputs)
         names = typed_json.shortened(", ".join(map(repr, outputs))) or "no output"
         raise UserError(f"one output named {OUTPUT!r} in {path}", names, _FOREIGN)
     details = signature.get_input_details()
@@ -193,7 +198,20 @@ def _opened(signature: Any, path: Path) -> _Signature:
         raise UserError(
             f"inputs of one fixed size, a batch first, in {path}", f"{shapes or 'none'}", _FOREIGN
         )
-    return _Signature(signature, shapes, np.dtype(next(iter(details.values()))["dtype"]))
+    dtype = np.dtype(next(iter(details.values()))["dtype"])
+    return _Signature(signature, shapes, dtype, _quantization(outputs[OUTPUT], path))
+
+
+def _quantization(score: dict[str, Any], path: Path) -> tuple[float, int]:
+    """The output's scale and zero point, 0 and 0 of a float. UserError for integers that do not say their scale."""
+    scale, zero_point = score["quantization"]
+    if np.dtype(score["dtype"]).kind == "f":
+        return 0.0, 0
+    if not scale:
+        raise UserError(
+            f"a score in float, or with a scale, in {path}", f"{np.dtype(score['dtype'])}", _FOREIGN
+        )
+    return float(scale), int(zero_point)
 
 
 def _check_inputs(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: Any = np.float32) -> int:

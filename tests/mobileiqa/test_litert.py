@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from convert import flatbuffer
 from mobileiqa import litert
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
+from tests.convert.conftest import FlatbufferBuilder
 
 
 @pytest.fixture
@@ -167,3 +169,24 @@ def test_two_entries_of_our_name_are_refused(tiny, with_metadata, tmp_path: Path
     for load in (litert.load_spec, litert.runner):
         with pytest.raises(UserError, match="2 metadata entries 'mobileiqa'"):
             load(path)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 1, 1, 1)])
+@pytest.mark.parametrize("scale", [None, (0.25, -2)])
+def test_one_score_of_any_shape_float_or_quantized(
+    shape: tuple[int, ...], scale: tuple[float, int] | None, tmp_path: Path
+):
+    """As other converters write it: Keras' Dense layers give (1, 1), fully quantized files int8."""
+    b = FlatbufferBuilder()
+    image = b.input(1, 3, 4, 4)
+    mean = b.op("MEAN", [image, b.constant([0, 1, 2, 3])], [b.tensor()], "ReducerOptions")
+    output = b.op("RESHAPE", [mean, b.constant(np.array(shape, np.int32))], [b.tensor(*shape)])
+    if scale:
+        output = b.op("QUANTIZE", [output], [b.tensor(*shape, dtype="int8", scale=scale)])
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(b.build(output))
+    model = flatbuffer.read(path)
+    flatbuffer.name_signature(model, ["image"])
+    flatbuffer.write(model, path)
+    run = litert.runner(path)
+    assert run({"image": np.full((1, 3, 4, 4), 3.0, np.float32)}) == pytest.approx([3.0])

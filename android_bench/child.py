@@ -127,7 +127,7 @@ class Opened:
 
 def load(request: Request) -> Opened:
     """The file, ready to run. Raises ValueError for a signature that it does not have, or none named of several."""
-    interpreter = interpreter_of(request, model_path=request["model"])
+    interpreter = interpreter_of(request, **model_argument(request["model"]))
     names = list(interpreter.get_signature_list())
     if not names:
         interpreter.allocate_tensors()
@@ -140,6 +140,15 @@ def load(request: Request) -> Opened:
     interpreter._interpreter.AllocateTensors(subgraph)  # of no other: their memory is not this one's
     inputs = dict(sorted(signature.get_input_details().items(), key=lambda item: item[1]["index"]))
     return Opened(interpreter, subgraph, inputs, list(signature.get_output_details().values()))
+
+
+def model_argument(path: str) -> dict[str, Any]:
+    """Interpreter's argument for the file: its name, or its bytes where the name is not UTF-8, which LiteRT takes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return {"model_content": Path(path).read_bytes()}
+    return {"model_path": path}
 
 
 def interpreter_of(request: Request, **model: Any) -> Any:

@@ -21,7 +21,7 @@ def png(drawn: Sequence[Series]) -> bytes:
     _scales(plot, axes_of(drawn))
     figure.legend(loc="outside lower center", fontsize="small", frameon=False)
     out = io.BytesIO()
-    figure.savefig(out, format="png", metadata=cli.PLOT_METADATA)
+    cli.save_plot(figure, out)
     return out.getvalue()
 
 

@@ -201,7 +201,7 @@ def draw(rows: Sequence[Row], found: Sequence[Measured], path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     with cli.atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata=cli.PLOT_METADATA)
+        cli.save_plot(figure, temporary, dpi=110)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,9 @@ def test_rows(file: Path) -> dict[Path, str]:
 
     Raises UserError for a malformed file, no test row, and images that are not there.
     """
-    rows = [row for row in read_csv(file, ("image",)) if "split" not in row.cells or _is_test(row)]
+    rows = read_csv(file, ("image",))
+    splits.refuse_other_column([row.cells for row in rows], file.name)
+    rows = [row for row in rows if "split" not in row.cells or _is_test(row)]
     if not rows:
         raise UserError(f"rows of the test split in {file}", "none", "give the CSV of the test images")
     rows_by_name = {}
@@ -94,7 +96,9 @@ def _matched(photos: Sequence[Photo], folder: Path, file: Path, columns: Sequenc
     """Image id -> row. Rows about other images are left out; two rows about one image are refused."""
     ids = {(folder / photo.id).resolve(): photo.id for photo in photos}
     rows: dict[str, Row] = {}
-    for row in read_csv(file, columns):
+    listed = read_csv(file, columns)
+    splits.refuse_other_column([row.cells for row in listed], file.name)
+    for row in listed:
         name = _find(_names(row, file.parent), file.parent, folder, ids)
         if name is None:
             continue

@@ -19,8 +19,9 @@ from convert import runners
 from convert.candidate import Candidate, at_size, read_candidate, spec_difference
 from convert.compare import TOLERANCES, Edge, ParityReport, compare
 from convert.runners import Batch, Inputs, torch_runner
-from mobileiqa import cli
+from mobileiqa import cli, litert
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.litert import Prepare
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 
@@ -44,13 +45,18 @@ class Attempt:
     run: Run
     failure: str = ""
     outputs: list[np.ndarray] = field(default_factory=list)
+    inputs_of: Prepare | None = None  # of a file with embedded preprocessing, which takes no prepared inputs
 
-    def extend(self, batch: Batch) -> None:
-        """Runs the batch, unless the edge failed before. What a runtime raises becomes the edge's failure."""
+    def extend(self, batch: Batch, images: Images) -> None:
+        """Runs the prepared batch of these images, unless the edge failed before.
+
+        What a runtime raises, or a photo of a size that the file does not take, becomes the edge's failure.
+        """
         if self.failure:
             return
         try:
-            self.outputs += self.run(batch)
+            own = self.inputs_of
+            self.outputs += self.run(batch if own is None else [own(image) for _, image in images])
         except (ValueError, RuntimeError) as error:  # UserError is a ValueError
             self.failure = one_line(str(error)) or type(error).__name__
 
@@ -156,7 +162,15 @@ def _attempts(files: Sequence[Candidate], spec: ModelSpec, names: Sequence[str])
         for name in names:
             if runners.reads(name, file.path):
                 edge = Edge(file.tolerance(name), PUBLISHED, str(file.path), name)
-                yield Attempt(edge, _bound(name, file.path), f"wrong spec: {different}" if different else "")
+                failure = f"wrong spec: {different}" if different else ""
+                yield Attempt(edge, _bound(name, file.path), failure, inputs_of=own_inputs_of(file.path))
+
+
+def own_inputs_of(path: Path) -> Prepare | None:
+    """How a file with embedded preprocessing takes an image; None for one that takes prepared inputs."""
+    if path.suffix.lower() != ".tflite" or litert.delivery_of(path) is None:
+        return None
+    return litert.inputs_of(path)
 
 
 def _bound(name: str, path: Path) -> Run:
@@ -180,13 +194,13 @@ def _compare(
     attempts = [*([approximation] if approximate is not None else []), rewrite, *files]
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
-        part = cli.progress(images[start : start + CHUNK], "preparing images")
-        batch = [prepare(image, spec) for _, image in part]
+        part = images[start : start + CHUNK]
+        batch = [prepare(image, spec) for _, image in cli.progress(part, "preparing images")]
         expected += [
             score for inputs in cli.progress(batch, "published module") for score in reference([inputs])
         ]
         for attempt in cli.progress(attempts, f"edges, images {start + 1} to {start + len(batch)}"):
-            attempt.extend(batch)
+            attempt.extend(batch, part)
     unit = score_unit(spec, expected)
     exact = approximation.outputs if approximate is not None else expected
     return [

@@ -9,6 +9,7 @@ Each works on the object form (schema ModelT) and says how many operators it cha
 """
 
 import functools
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from convert import bounds
 from mobileiqa.errors import UserError
+from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def read(path: Path) -> "Model":
         bounds.check(content)
         model = _unpacked(content)
         _check_indices(model)
+        _check_constants(model)
     except bounds.DAMAGE as error:
         reason = shortened(str(error) or type(error).__name__, 200)
         raise UserError(
@@ -78,6 +81,34 @@ def _check_indices(model: "Model") -> None:
         tensors = model.subgraphs[signature.subgraphIndex].tensors
         _check_range("tensor", (entry.tensorIndex for entry in entries), len(tensors))
     _check_range("buffer", (entry.buffer for entry in model.metadata or ()), len(model.buffers))
+
+
+def _check_constants(model: "Model") -> None:
+    """Raises ValueError for the first constant that does not hold what its type and shape say."""
+    sizes = _item_sizes()
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        data, item = model.buffers[tensor.buffer].data, sizes.get(tensor.type)
+        if data is None or not len(data) or item is None or tensor.sparsity is not None:
+            continue
+        expected = item * math.prod(int(n) for n in _indices(tensor.shape))
+        if len(data) != expected:
+            name = printable((tensor.name or b"").decode(errors="replace"))
+            raise ValueError(f"{len(data)} bytes in the constant {name}, whose shape has {expected}")
+
+
+@functools.cache
+def _item_sizes() -> dict[int, int]:
+    """Bytes of one value by the schema's type code; types that are packed or of no fixed size are left out."""
+    from ai_edge_litert.schema_py_generated import TensorType as Type
+
+    bytes_of = {
+        1: (Type.INT8, Type.UINT8, Type.BOOL),
+        2: (Type.FLOAT16, Type.BFLOAT16, Type.INT16, Type.UINT16),
+        4: (Type.FLOAT32, Type.INT32, Type.UINT32),
+        8: (Type.FLOAT64, Type.INT64, Type.UINT64, Type.COMPLEX64),
+        16: (Type.COMPLEX128,),
+    }
+    return {code: size for size, codes in bytes_of.items() for code in codes}
 
 
 def _indices(values: Any) -> Any:

@@ -37,7 +37,6 @@ def resolve(text: str | None, size: str | None = None, weights: str | None = Non
     there is no such file or name, the size does not fit, or the model cannot be converted.
     """
     source = _source(named(text), weights)
-    _check_inputs(source.spec)
     if size is None:
         return source
     return dataclasses.replace(source, spec=source.spec.sized(size))
@@ -60,6 +59,7 @@ def _check_inputs(spec: ModelSpec) -> None:
 def _source(text: str, weights: str | None) -> Source:
     if text in MODELS:
         refuse_weights(weights, text)
+        _check_inputs(MODELS[text].spec)
         return Source(build_seeded(text), MODELS[text].spec, None)
     path = Path(text)
     if not path.suffix and not path.exists():
@@ -69,4 +69,5 @@ def _source(text: str, weights: str | None) -> Source:
     from mobileiqa.checkpoint import load
 
     model, spec = load(path, weights)
+    _check_inputs(spec)
     return Source(model, spec, path)

@@ -19,7 +19,7 @@ from PIL import Image
 from convert import runners
 from convert.candidate import Candidate, at_size, read_candidate, spec_difference
 from convert.compare import Edge, ParityReport, Tolerance, compare
-from convert.edges import CHUNK, PUBLISHED, Attempt, score_unit
+from convert.edges import CHUNK, PUBLISHED, Attempt, own_inputs_of, score_unit
 from convert.edges import Images as NamedImages
 from convert.int8 import tables
 from convert.parity import searched_images, table
@@ -65,7 +65,8 @@ def assert_parity(
     different, spec = spec_difference(spec, file.spec), at_size(spec, file.spec)
     named = _named(images)
     edge = Edge(file.tolerance(runtime), PUBLISHED, str(file.path), runtime)
-    attempt = Attempt(edge, lambda batch: run(file.path, batch), different and f"wrong spec: {different}")
+    failure = different and f"wrong spec: {different}"
+    attempt = Attempt(edge, lambda batch: run(file.path, batch), failure, inputs_of=own_inputs_of(file.path))
     expected = _scores(module, spec, named, attempt)
     report = _judged(attempt, expected, [name for name, _ in named], score_unit(spec, expected), tolerance)
     if not report.passed:
@@ -110,9 +111,10 @@ def _scores(module: "nn.Module", spec: ModelSpec, images: NamedImages, attempt: 
     run = runners.torch_runner(module, spec)
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
-        batch = [prepare(image, spec) for _, image in images[start : start + CHUNK]]
+        part = images[start : start + CHUNK]
+        batch = [prepare(image, spec) for _, image in part]
         expected += [run(inputs) for inputs in batch]
-        attempt.extend(batch)
+        attempt.extend(batch, part)
     return expected
 
 

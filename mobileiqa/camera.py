@@ -6,16 +6,18 @@ file's default subgraph. A file of one size calls its signature serving_default,
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import preprocess
+from mobileiqa import preprocess, typed_json
 from mobileiqa.errors import UserError
-from mobileiqa.spec import ModelSpec
+from mobileiqa.spec import MAX_SIDE_PX, ModelSpec
+
+_SIDE = {"range": (1, MAX_SIDE_PX)}
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Size:
     """One size of the camera's image, and the signature that takes it."""
 
     signature: str
-    width_px: int
-    height_px: int
+    width_px: int = field(metadata=_SIDE)
+    height_px: int = field(metadata=_SIDE)
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -44,6 +46,11 @@ class Delivery:
     source_sha256: str  # of the file with float inputs
     sizes: tuple[Size, ...]  # the first one's subgraph is the default
 
+    def __post_init__(self) -> None:
+        different = {size.signature for size in self.sizes}, {size.pixels for size in self.sizes}
+        if not self.sizes or min(map(len, different)) < len(self.sizes):
+            raise ValueError("sizes: one or more, each with a signature of its own")
+
     def __str__(self) -> str:
         return " or ".join(map(str, self.sizes))
 
@@ -60,20 +67,7 @@ class Delivery:
 
 def from_json(data: Any, file: str) -> Delivery:
     """The Delivery of `to_json`'s dict. Raises UserError, naming `file`, for anything else."""
-    try:
-        sizes = tuple(
-            Size(str(s["signature"]), int(s["width_px"]), int(s["height_px"])) for s in data["sizes"]
-        )
-        found = Delivery(str(data["input"]), bool(data["fitted"]), str(data["source_sha256"]), sizes)
-        if not sizes:
-            raise ValueError("no sizes")
-        return found
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f'"input", "fitted", "source_sha256" and "sizes" in the delivery metadata of {file}',
-            f"{type(error).__name__}: {error}",
-            "deliver the model again",
-        ) from error
+    return typed_json.decode(Delivery, data, f"the delivery metadata of {file}", "deliver the model again")
 
 
 def inputs_of(

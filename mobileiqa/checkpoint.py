@@ -18,7 +18,7 @@ from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.integrity import check_recorded, sha256
 from mobileiqa.keys import to_published
-from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.spec import Fit, InputSpec, ModelSpec
 from mobileiqa.state_dict import StateDict, shown
 from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
@@ -140,8 +140,10 @@ def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
 
 
 def _check_inputs(spec: ModelSpec, path: Path) -> None:
-    """Raises UserError where the model cannot take the spec's inputs: other names, or crops of another size."""
+    """Raises UserError where the model cannot take the spec's inputs: other names, kinds, or another fixed size."""
     known = entry(spec.name).spec
+    if known.takes_reference and any(each.of_reference for each in spec.inputs):
+        known = known.with_reference()
     names = [each.name for each in known.inputs]
     if [each.name for each in spec.inputs] != names:
         inputs = ", ".join(each.name for each in spec.inputs)
@@ -151,15 +153,22 @@ def _check_inputs(spec: ModelSpec, path: Path) -> None:
             "save the checkpoint again",
         )
     for stored, own in zip(spec.inputs, known.inputs, strict=True):
-        if own.fit is Fit.RANDOM_CROPS and (stored.height_px, stored.width_px) != (
-            own.height_px,
-            own.width_px,
-        ):
+        if not _fits(stored, own):
+            size = f"{own.width_px}x{own.height_px}"
+            kind = f"crops of {size}" if own.fit is Fit.RANDOM_CROPS else f"{own.fit} of {size}"
             raise UserError(
-                f"crops of {own.width_px}x{own.height_px}, which {spec.name} is made for, in {path.name}",
-                f"{stored.width_px}x{stored.height_px}",
+                f"{kind}, which {spec.name} is made for, in {path.name}",
+                f"{stored.fit} of {stored.width_px}x{stored.height_px}",
                 "save the checkpoint again",
             )
+
+
+def _fits(stored: InputSpec, own: InputSpec) -> bool:
+    """Whether a model whose input is `own` can take what `stored` makes of an image."""
+    tokens = [(i.fit is Fit.MULTI_SCALE, len(i.scales_px), i.of_reference) for i in (stored, own)]
+    sizes = [(i.height_px, i.width_px) for i in (stored, own)]
+    fixed = own.fixed_size or own.fit is Fit.RANDOM_CROPS
+    return tokens[0] == tokens[1] and (not fixed or sizes[0] == sizes[1])
 
 
 def _spec(header: Mapping[str, str], path: Path) -> ModelSpec:

@@ -1,16 +1,17 @@
-"""Who is writing an output: the running command's claims, and what killed commands left.
+"""Who is writing an output: the running command's claims, what it reads, and what killed commands left.
 
 While a command runs it holds `.NAME.lock` beside each of its outputs, so that a second command that would write
 there says so and stops. The lock is the system's own: it ends with its process, whatever the file says. Temporary
 files and folders, `.NAME.xxxxxxxx.tmp`, are held by the process that made them; after kill -9 they stay until
 whoever writes the same output next removes them. Without the system's locks (Windows) neither happens.
+No output takes the place of what the same command reads, whatever --force allows: `refuse_read` knows its arguments.
 """
 
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,27 +26,89 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 
+OUTPUT_FLAGS = frozenset(
+    {"out", "json", "csv", "html", "plot", "picture", "junit"}
+)  # all other arguments are read
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """The existing files and folders that a command's arguments name, and its outputs; links followed."""
+
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+
+
 @dataclass
 class _Command:
     """What the running command holds until it ends."""
 
     exits: ExitStack
+    arguments: _Arguments = _Arguments()
     claims: set[str] = field(default_factory=set)
     stdout: bool = False  # an output goes there
 
 
 _COMMAND: ContextVar[_Command | None] = ContextVar("_COMMAND", default=None)
+_NONE = _Arguments()
+_PARSED: ContextVar[_Arguments] = ContextVar("_PARSED", default=_NONE)  # of the command that runs next
 
 
 @contextmanager
 def command() -> Iterator[None]:
     """A command's body: what it claims is released at the end, and folders made for nothing are removed."""
     with ExitStack() as exits:
-        token = _COMMAND.set(_Command(exits))
+        token = _COMMAND.set(_Command(exits, _PARSED.get()))
+        _PARSED.set(_NONE)
         try:
             yield
         finally:
             _COMMAND.reset(token)
+
+
+def remember(arguments: Mapping[str, object]) -> None:
+    """Takes a command line's arguments by name, for the command that runs next."""
+    paths: dict[bool, list[Path]] = {False: [], True: []}
+    for name, value in arguments.items():
+        paths[name in OUTPUT_FLAGS] += [Path(os.path.realpath(text)) for text in _texts(value)]
+    _PARSED.set(_Arguments(tuple(filter(os.path.exists, paths[False])), tuple(paths[True])))
+
+
+def refuse_read(path: Path) -> None:
+    """Raises UserError where an output at `path` would replace what the running command reads, or another output.
+
+    That is an argument itself, what lies in a folder that is replaced, or an image or its labels in a folder that is
+    read. Outside a command, nothing.
+    """
+    running = _COMMAND.get()
+    if running is None:
+        return
+    place = Path(os.path.realpath(path))
+    if running.arguments.outputs.count(place) > 1:
+        raise UserError("a file of its own for each output", f"{path} twice", "give one of them another name")
+    for source in running.arguments.inputs:
+        inside = source in place.parents and _is_material(place)
+        if source == place or place in source.parents or inside:
+            reason = f"{path}, which is read" if source == place else f"{path}, but {source} is read"
+            raise UserError("an output that is none of the inputs", reason, "write to another name")
+
+
+def _is_material(place: Path) -> bool:
+    """Whether a file in a folder that is read may be what is read there."""
+    from mobileiqa.image_search import is_searched
+
+    return place.is_file() and (place.name in ("labels.csv", "dataset.json") or is_searched(place))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts and paths in an argument's value, which may be a list of lists; without `-` and what no path can be."""
+    if isinstance(value, (str, Path)):
+        text = str(value)
+        if text not in ("", "-") and "\0" not in text:
+            yield text
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
 
 
 def stdout_is_data() -> bool:

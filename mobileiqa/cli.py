@@ -9,11 +9,13 @@ The last line on stdout is one compact JSON object, for machines. What a termina
 import argparse
 import json
 import os
+import re
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
@@ -30,18 +32,17 @@ from mobileiqa.outputs import (
     write_json,
     write_text,
 )
-from mobileiqa.text import printable
+from mobileiqa.text import PLOT_METADATA, printable
 
 __all__ = [
     "Terminated", "atomic", "emit", "note", "parser", "progress", "refuse_existing", "refuse_existing_folder",
-    "refuse_existing_in", "run", "say", "status", "write_bytes", "write_json", "write_text",
+    "refuse_existing_in", "run", "save_plot", "say", "status", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 T = TypeVar("T")
 
-# In every PNG that a command draws: a search for images knows it by this, and leaves it out.
-PLOT_METADATA = {"Software": "mobileiqa"}
 
+_NO_GLYPH = re.compile(r"Glyph (\d+) .*missing from")  # matplotlib's warning
 FIRST_LINE_S, NEXT_LINE_S = 2.0, 5.0  # of progress, where there is no terminal
 _READER_GONE = 141  # 128 + SIGPIPE, as a shell says it of other programs
 
@@ -131,6 +132,12 @@ def _flush_or_drop(stream: IO[str] | None) -> None:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
 
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse's; what the arguments name is known to the command, which never writes over it."""
+        parsed = super().parse_args(args, namespace)
+        claims.remember(vars(parsed))
+        return parsed
+
     def error(self, message: str) -> NoReturn:
         """One line on stderr."""
         note(f"{self.prog}: {one_line(message)}; see {self.prog} --help")
@@ -190,6 +197,23 @@ def note(text: str) -> None:
         print(printable(text, "\n"), file=sys.stderr, flush=True)  # noqa: T201
     except OSError:
         _flush_or_drop(sys.stderr)
+
+
+def save_plot(figure: Any, out: Any, dpi: float | None = None) -> None:
+    """A matplotlib figure as a PNG that a search for images leaves out. `out`: a path or a binary file.
+
+    Characters that the plot's font lacks become boxes, of which one line is said.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(out, format="png", dpi=dpi or "figure", metadata=PLOT_METADATA)
+    lacking: dict[str, None] = {}
+    for warning in caught:
+        if match := _NO_GLYPH.match(str(warning.message)):
+            lacking[chr(int(match[1]))] = None
+    if lacking:
+        shown = "".join(list(lacking)[:20])
+        note(f"note: {len(lacking)} characters are boxes in the plot, whose font lacks them: {shown}")
 
 
 def emit(result: dict[str, Any]) -> None:

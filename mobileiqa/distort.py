@@ -109,10 +109,10 @@ def parse_numbers(flag: str, text: str, highest: int) -> tuple[int, ...]:
 
 def _check_out(out: Path, sources: Sequence[Path], force: bool) -> None:
     """--force replaces what this command wrote, and never the pristine images or somebody's other files."""
-    cli.refuse_existing_folder(out, force)
     inside = [source for source in sources if out.resolve() in source.resolve().parents]
     if inside:
         raise UserError("--out away from the pristine images", f"{inside[0]} in it", "give another --out")
+    cli.refuse_existing_folder(out, force)
     if out.exists():
         if not (out / ABOUT).is_file():
             raise UserError(f"a folder with {ABOUT} at {out}, to replace", "none", "give another --out")

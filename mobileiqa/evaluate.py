@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileiqa import cli, leakage
 from mobileiqa import evaluation_report as report
@@ -27,7 +28,6 @@ from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluation import evaluate
 from mobileiqa.evaluation_report import Comparison, Images, Model
 from mobileiqa.images import load_image
-from mobileiqa.preprocess import prepare
 from mobileiqa.score import load_scorer
 from mobileiqa.score_checks import constant_warning, score_error
 from mobileiqa.spec import ColorManagement, ModelSpec
@@ -226,18 +226,19 @@ def load_models(names: Sequence[str], threads: int, weights: str | None = None) 
 def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[Images, np.ndarray]:
     """Every model's scores, float64 (models, images), 0..1 by the models' own ranges, and the images scored.
 
-    An image that cannot be read is left out and listed with `skip`; without, UserError names them all once
-    the rest is done. Raises UserError, too, for a score that is not finite.
+    An image that cannot be read, or that a model does not take, is left out and listed with `skip`; without,
+    UserError names them all once the rest is done. Raises UserError, too, for a score that is not finite.
     """
     rows, scored, broken = [], [], []
     managements = {model.scorer.spec.color_management for model in models}
     for sample in cli.progress(images.samples, "scoring", len(images.samples)):
         try:
             pictures = {colors: load_image(sample.path, colors) for colors in managements}
+            inputs = prepared(pictures, models)
         except UserError as error:
             broken.append((images.name(sample), one_line(str(error))))
             continue
-        rows.append(_scores(pictures, models, images.name(sample)))
+        rows.append(_scores(inputs, models, images.name(sample)))
         scored.append(sample)
     for name, reason in broken:
         cli.note(f"{PROG}: no score for {name}: {reason}")
@@ -260,17 +261,30 @@ def _warn_of_constant_scores(images: Images, models: Sequence[Model], scores: np
             cli.note(f"{PROG}: warning: {model.label}: {warning}")
 
 
-def _scores(
-    pictures: "Mapping[ColorManagement, Image.Image]", models: Sequence[Model], name: str
-) -> list[float]:
-    """One score per model; models of equal inputs and colours share the prepared arrays."""
-    prepared, scores = {}, []
-    for model in models:
+def prepared(
+    pictures: "Mapping[ColorManagement, Image.Image]", models: Sequence[Model]
+) -> list[Mapping[str, NDArray[Any]]]:
+    """The inputs of each model, which those of equal inputs and colours share.
+
+    Raises UserError for a photo of a size that a file with embedded preprocessing does not take.
+    """
+    inputs: dict[Any, Mapping[str, NDArray[Any]]] = {}
+    rows = []
+    for scorer in (model.scorer for model in models):
+        spec = scorer.spec
+        key = spec.color_management, spec.inputs, scorer.delivery
+        if key not in inputs:
+            inputs[key] = scorer.prepare(pictures[spec.color_management])
+        rows.append(inputs[key])
+    return rows
+
+
+def _scores(inputs: Sequence[Mapping[str, NDArray[Any]]], models: Sequence[Model], name: str) -> list[float]:
+    """One score per model, 0..1."""
+    scores = []
+    for model, arrays in zip(models, inputs, strict=True):
         spec = model.scorer.spec
-        key = spec.color_management, spec.inputs
-        if key not in prepared:
-            prepared[key] = prepare(pictures[spec.color_management], spec)
-        score = float(model.scorer.run(prepared[key]).mean())
+        score = float(model.scorer.run(arrays).mean())
         if reason := score_error(score, spec):
             raise UserError(f"a score in the range of {model.label}", f"{name}: {reason}", "check the model")
         scores.append(_unit(score, spec))

@@ -249,7 +249,7 @@ def _scatter(compared: Comparison, path: Path) -> None:
             _panel(axes, compared, i)
         else:
             axes.axis("off")
-    figure.savefig(path, format="png", dpi=120, metadata=cli.PLOT_METADATA)
+    cli.save_plot(figure, path, dpi=120)
 
 
 def _panel(axes: "Axes", compared: Comparison, index: int) -> None:

@@ -33,19 +33,34 @@ def check(path: str | os.PathLike[str], threads: int = 1) -> None:
     A file of the installation is not run, and none twice. A right checksum spares no file the run: it says that
     nothing was damaged since, and whoever crafts a file can write it as well.
     """
-    if integrity.verify(path) == "packaged":
+    if verify(path) == "packaged":
         return
     digest = integrity.sha256(path)
-    if digest in _passed or digest in _remembered():
+    if is_trusted(digest):
         return
     _run(Path(path), threads)
     _passed.add(digest)
     _remember(digest)
 
 
+def verify(path: str | os.PathLike[str]) -> str:
+    """`integrity.verify`, which spares a file that passed once the second hash of its bytes."""
+    return integrity.verify(path, is_trusted)
+
+
+def is_trusted(digest: str) -> bool:
+    """Whether the file of this SHA-256 has passed `check`: its hashes were right, and it ran."""
+    if digest not in _passed and digest in _remembered():
+        _passed.add(digest)
+    return digest in _passed
+
+
 def cache_file() -> Path:
     """Where hashes of files that passed are kept: $XDG_CACHE_HOME/mobileiqa/trusted.json."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileiqa" / "trusted.json"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not folder.is_absolute():  # which the XDG specification has ignored
+        folder = Path.home() / ".cache"
+    return folder / "mobileiqa" / "trusted.json"
 
 
 def _run(path: Path, threads: int) -> None:
@@ -100,9 +115,13 @@ def _reason(stdout: bytes, stderr: bytes) -> str:
 def _remembered() -> list[str]:
     """Hashes that passed under this version of LiteRT; none where the cache cannot be read or is none of ours."""
     with suppress(OSError, RuntimeError, UserError):  # RuntimeError: no home folder
-        content = typed_json.parse(cache_file().read_bytes(), str(cache_file()))
+        path = cache_file()
+        if not path.is_file():  # a pipe would be waited for
+            return []
+        content = typed_json.parse(typed_json.content_of(path), str(path))
         if isinstance(content, dict) and content.get("litert") == _litert_version():
-            return [each for each in content.get("sha256") or () if isinstance(each, str)]
+            hashes = content.get("sha256")
+            return [each for each in hashes if isinstance(each, str)] if isinstance(hashes, list) else []
     return []
 
 

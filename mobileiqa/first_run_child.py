@@ -19,7 +19,7 @@ def main() -> int:
 
     say("loading")
     try:
-        interpreter = Interpreter(model_path=path, num_threads=threads)
+        interpreter = Interpreter(**model(path), num_threads=threads)
         interpreter.allocate_tensors()
         calls = [signature(interpreter, key) for key in interpreter.get_signature_list()]
         say("running")
@@ -30,6 +30,16 @@ def main() -> int:
         say(json.dumps({"error": str(error) or silent}))
         return 1
     return 0
+
+
+def model(path: str) -> dict[str, Any]:
+    """Interpreter's argument for the file: its name, or its bytes where the name is not UTF-8, which LiteRT takes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        with open(path, "rb") as file:
+            return {"model_content": file.read()}
+    return {"model_path": path}
 
 
 def limit(memory: int) -> None:

@@ -67,7 +67,8 @@ def read_stored(file: BinaryIO, form: str | None, name: str) -> Stored:
             tiff=content, declares_alpha=content is None or tags.EXTRA_SAMPLES in content.pages[0].tags
         )
     if form in ("JPEG", "MPO"):
-        return Stored(jpeg=jpeg_scans.read_scans(file, name))
+        scans = jpeg_scans.read_scans(file, name)
+        return Stored(jpeg=scans, profile=scans.profile if scans else None)
     if form == "PSD":
         return Stored(psd=read_psd(file, name), declares_alpha=False)
     if form == "JPEG2000":

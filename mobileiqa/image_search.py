@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_formats import (
     PICTURE_SUFFIXES,
@@ -16,6 +15,7 @@ from mobileiqa.image_formats import (
     image_suffixes,
     left_out_name,
 )
+from mobileiqa.text import PLOT_METADATA
 
 # Folders of thumbnails, trash and metadata that storage devices and systems put beside photos; in lower case.
 SYSTEM_FOLDERS = frozenset({
@@ -24,7 +24,7 @@ SYSTEM_FOLDERS = frozenset({
 })  # fmt: skip
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 HIDDEN, OWN = "hidden", "drawn by mobileiqa"
-_OWN_MARK = "\0".join(*cli.PLOT_METADATA.items()).encode()
+_OWN_MARK = "\0".join(*PLOT_METADATA.items()).encode()
 _START = 256  # bytes of a PNG in which the mark stands, behind its header
 
 
@@ -99,6 +99,11 @@ def _named(path: str | os.PathLike[str]) -> Path:
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda kind: (-kind[1], kind[0])))
+
+
+def is_searched(path: Path) -> bool:
+    """Whether a search of its folder takes this file for an image."""
+    return _Folder({}, Counter())._is_image(path)
 
 
 @dataclass(frozen=True)

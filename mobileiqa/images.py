@@ -224,12 +224,16 @@ def _upright_rgb(image: Image.Image, stored: Stored, name: str, colors: ColorMan
         raise UserError(
             f"a still image in {name}", f"{frames} frames or pages", "save the one to score alone"
         )
+    frame = _frame(image)
     _load(image)
     if stored.jpeg is not None:
         check_last_block(image, stored.jpeg, name)
     turn = _UPRIGHT.get(_orientation(image))
     color, alpha = image_samples.eight_bit(image, stored, name)
     rgb = image_samples.on_white(_srgb(color, image, stored, name, colors), alpha)
+    if frame is not None:
+        rgb, part = Image.new("RGB", rgb.size, "white"), rgb.crop(frame)
+        rgb.paste(part, frame)
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info = {}  # else the orientation and the profile would be applied again by the next reader
@@ -240,6 +244,14 @@ def _frames(image: Image.Image, stored: Stored) -> int:
     if image.format in _MANY_IN_ONE:
         return 1
     return stored.tiff.photos if stored.tiff else getattr(image, "n_frames", 1)
+
+
+def _frame(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Where the one frame of a GIF lies, if it leaves part of the canvas bare, which is transparent."""
+    tiles = getattr(image, "tile", [])
+    if image.format != "GIF" or not tiles or tiles[0].extents == (0, 0, *image.size):
+        return None
+    return tiles[0].extents
 
 
 def _load(image: Image.Image) -> None:

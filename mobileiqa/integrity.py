@@ -69,24 +69,30 @@ def check_recorded(path: str | os.PathLike[str], recorded: str, source: str, tod
         )
 
 
-def verify(path: str | os.PathLike[str]) -> str:
+def verify(path: str | os.PathLike[str], is_whole: Callable[[str], bool] = lambda sha256: False) -> str:
     """Checks a converted file against every hash at hand; returns what vouches for it, "" where nothing does.
 
     That is "packaged" for a file of the installation itself, "checksum" for one inside the file, "sidecar" for
-    the `sha256` of FILE.json. Raises UserError where one of them speaks of other bytes, and OSError where the
-    file cannot be read.
+    the `sha256` of FILE.json. `is_whole`: whether the file of this SHA-256 is known to agree with the checksum inside
+    it, so that it is hashed once and not twice. Raises UserError where a hash speaks of other bytes, and OSError
+    where the file cannot be read.
     """
     path = Path(path)
     if path.resolve().parent == PACKAGED:
         return "packaged"
-    inside = _once(_check_inside, path)
+    inside = _once(_names_checksum, path)
+    if inside and not is_whole(sha256(path)):
+        inside = _once(_check_inside, path)
     beside = check_sidecar(path)
     return inside or beside
 
 
-def require_checksum(path: str | os.PathLike[str]) -> None:
-    """Raises UserError for a file of convert.delivery in which `verify` met no checksum: damage took its entry."""
-    if verify(path) not in ("checksum", "packaged"):
+def require_checksum(path: str | os.PathLike[str], voucher: str) -> None:
+    """Raises UserError for a file of convert.delivery in which `verify`, whose answer is `voucher`, met no checksum.
+
+    Damage took its entry.
+    """
+    if voucher not in ("checksum", "packaged"):
         raise _changed(str(path), "none, although every file with embedded preprocessing has one")
 
 
@@ -108,12 +114,15 @@ def _read_checksum(content: "mmap.mmap | bytes") -> Checksum:
     return Checksum(start, content[start:end], digest.digest())
 
 
-def _check_inside(path: str) -> str:
-    """`checksum` for a whole file that holds one, an empty string for one without its entry."""
+def _names_checksum(path: str) -> str:
+    """`checksum` for a file that has its entry, whole or not; an empty string for any other."""
     with _mapped(path) as content:
-        if content.find(ENTRY.encode(), 0, HEAD_BYTES) < 0:
-            return ""
-        checksum = _read_checksum(content)
+        return "checksum" if content.find(ENTRY.encode(), 0, HEAD_BYTES) >= 0 else ""
+
+
+def _check_inside(path: str) -> str:
+    """`checksum` for a whole file with its checksum's entry. UserError for any other."""
+    checksum = read_checksum(path)
     if checksum.at < 0:
         raise _changed(path, "an entry without its digest")
     if not checksum.intact:
@@ -129,6 +138,22 @@ def _changed(path: str, state: str) -> UserError:
         f"{state}: bytes of it have changed since",
         "copy it again; `python -m convert.selftest` says which part was hit",
     )
+
+
+@contextmanager
+def unchanged(
+    path: str | os.PathLike[str], todo: str = "try again, once nothing writes to it"
+) -> Iterator[None]:
+    """Raises UserError where the file at `path` is another at the end of the block than at its start.
+
+    What is checked, described and loaded in the block is then one file. Raises OSError where it is gone.
+    """
+    before = _identity(path)
+    yield
+    if _identity(path) != before:
+        raise UserError(
+            f"one file at {path} while it is loaded", "another, or one written to meanwhile", todo
+        )
 
 
 @contextmanager
@@ -163,10 +188,16 @@ def check_sidecar(path: Path) -> str:
 
 def _once(measure: Callable[[str], T], path: str | os.PathLike[str]) -> T:
     """`measure(path)`, remembered as long as the file stays what it is; errors are not remembered."""
-    stat, real = os.stat(path), os.path.realpath(path)
-    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < _FRESH_NS:
+    identity, real = _identity(path), os.path.realpath(path)
+    if time.time_ns() - max(identity[-2:]) < _FRESH_NS:
         return measure(real)
-    return _remembered(measure, real, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return _remembered(measure, real, *identity)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What changes with a file: another one in its place, its size, its times of change."""
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @lru_cache(maxsize=512)

@@ -21,7 +21,8 @@ from mobileiqa.image_checks import damaged
 
 MAX_SCANS = 1000  # an encoder writes 10; more are made to keep a decoder busy
 _PADDING = b"\xff\0" * 16  # what a decoder reads ahead at most; as codes, these are invalid ones
-_EOI, _SOS, _DRI = 0xD9, 0xDA, 0xDD
+_EOI, _SOS, _DRI, _APP2 = 0xD9, 0xDA, 0xDD, 0xE2
+_ICC = b"ICC_PROFILE\0"
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2  # frames of Huffman codes; arithmetic ones end anywhere
 _HUFFMAN = (*_SEQUENTIAL, _PROGRESSIVE)
 _NO_SEGMENT = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -36,6 +37,8 @@ class _Frame:
     size: tuple[int, int] = (0, 0)  # width, height
     sampling: dict[int, tuple[int, int]] = field(default_factory=dict)  # component: horizontal, vertical
     interval: int = 0  # MCUs between restart markers, 0: none
+    profile: dict[int, bytes] = field(default_factory=dict)  # the ICC profile's parts by number
+    parts: int = 0  # of the profile
     lowest_bits: dict[int, dict[int, int]] = field(default_factory=dict)  # component: coefficient: bit
 
     def mcus(self, components: list[int]) -> int:
@@ -59,13 +62,18 @@ class _Frame:
 
 @dataclass(frozen=True)
 class JpegScans:
-    """A JPEG file of one scan without its end marker: it decodes whole only where no block is missing."""
+    """What a JPEG file holds that Pillow does not look at.
 
-    endless: bytes
+    `endless`: a file of one scan without its end marker, which decodes whole only where no block is missing.
+    `profile`: the ICC profile, also where its segments stand behind the frame header.
+    """
+
+    endless: bytes | None
+    profile: bytes | None
 
 
 def read_scans(file: BinaryIO, name: str) -> JpegScans | None:
-    """Refuses a JPEG with missing restart intervals or scans; what `check_last_block` needs, None for other files."""
+    """Refuses a JPEG with missing restart intervals or scans; None where the header cannot be read."""
     file.seek(0)
     content = file.read()
     frame = _Frame()
@@ -77,7 +85,13 @@ def read_scans(file: BinaryIO, name: str) -> JpegScans | None:
         reason = "some of its scans are missing"
     if reason:
         raise damaged(name, reason)
-    return JpegScans(content[:end] + _PADDING) if frame.process in _SEQUENTIAL and scans == 1 else None
+    is_single = frame.process in _SEQUENTIAL and scans == 1
+    parts = [frame.profile.get(number) for number in range(1, frame.parts + 1)]
+    whole = [part for part in parts if part is not None]
+    return JpegScans(
+        content[:end] + _PADDING if is_single else None,
+        b"".join(whole) if parts and len(whole) == len(parts) else None,
+    )
 
 
 def _read(frame: _Frame, content: bytes) -> tuple[str, int, int]:
@@ -100,6 +114,8 @@ def check_last_block(image: Image.Image, scans: JpegScans, name: str) -> None:
 
     Only such a picture is decoded again, at an eighth of its size.
     """
+    if scans.endless is None:
+        return
     last = np.asarray(image.getpixel((image.width - 1, image.height - 1)), np.int16)
     if np.abs(last - _GREY).max() > 1:
         return
@@ -151,6 +167,9 @@ def _markers(content: bytes, start: int, stop: int | None = None) -> Iterator[tu
 def _note(frame: _Frame, marker: int, parameters: bytes) -> None:
     if marker == _DRI:
         (frame.interval,) = struct.unpack_from(">H", parameters)
+    elif marker == _APP2 and parameters.startswith(_ICC):
+        number, frame.parts = parameters[len(_ICC)], parameters[len(_ICC) + 1]
+        frame.profile[number] = parameters[len(_ICC) + 2 :]
     elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
         _, height, width, components = struct.unpack_from(">BHHB", parameters)
         frame.process, frame.size = marker, (width, height)

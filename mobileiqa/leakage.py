@@ -16,7 +16,7 @@ from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image
 from mobileiqa.spec import ModelSpec
-from mobileiqa.training_record import TrainingRecord, pixel_key, reference_key
+from mobileiqa.training_record import TrainingRecord, files_of, pixel_key, sample_keys
 
 INSISTED = ("train", "all")  # sides whose figures are asked for whatever was trained on
 
@@ -135,16 +135,12 @@ def _recorded_sides(record: TrainingRecord, dataset: Dataset, reread: Reread) ->
 
 
 def _keys(dataset: Dataset, samples: Sequence[Sample]) -> list[frozenset[str]]:
-    """Each sample's keys; an image that cannot be read has none of its own: scoring it will say why."""
-    rows = []
-    for sample in cli.progress(samples, "comparing with the training images", len(samples)):
-        keys = {dataset.reference_keys.get(sample.reference, "")}
-        if sample.reference:
-            keys.add(reference_key(dataset.name, sample.reference))
+    """Each sample's keys; an image that cannot be read has no pixels: scoring it will say why."""
+    files, pixels = files_of(dataset, samples), {}
+    for path in cli.progress(files, "comparing with the training images", len(files)):
         with suppress(UserError):
-            keys.add(pixel_key(load_image(sample.path)))
-        rows.append(frozenset(keys))
-    return rows
+            pixels[path] = pixel_key(load_image(path))
+    return [sample_keys(dataset, sample, pixels) for sample in samples]
 
 
 def _share(count: int, total: int) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import camera, first_run, integrity, preprocess, typed_json
+from mobileiqa import camera, first_run, first_run_child, integrity, preprocess, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.images import read_image
@@ -137,7 +137,7 @@ def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter = Interpreter(**first_run_child.model(str(path)), num_threads=threads)
         interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
         present = list(interpreter.get_signature_list())
         if set(keys) <= set(present):
@@ -154,11 +154,14 @@ def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
 
 
 def _run(signature: "_Signature", inputs: Inputs, path: Path) -> NDArray[np.float64]:
-    """The scores of one batch, a scalar as one of them. UserError where the runtime fails while it runs."""
+    """The scores of one batch: a scalar is one, and so is each row of (N, 1). UserError where the runtime fails."""
     try:
-        return np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
+        scores = np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
     except _RUNTIME as error:
         raise UserError(f"{path} to run in LiteRT", _words(error), _CONVERT) from error
+    scale, zero_point = signature.quantization
+    real = (scores - zero_point) * scale if scale else scores
+    return real.reshape(-1) if real.size == len(real) else real
 
 
 def _words(error: Exception) -> str:
@@ -172,6 +175,7 @@ class _Signature:
     run: Callable[..., dict[str, NDArray[Any]]]
     shapes: Mapping[str, tuple[int, ...]]
     dtype: np.dtype[Any]
+    quantization: tuple[float, int] = (0.0, 0)  # the score's scale and zero point; scale 0: it is no integer
 
     @property
     def batch(self) -> int:
@@ -183,8 +187,9 @@ class _Signature:
 
 
 def _opened(signature: Any, path: Path) -> _Signature:
-    outputs = sorted(signature.get_output_details())
-    if outputs != [OUTPUT]:
+    outputs = signature.get_output_details()
+    if list(outputs) != [OUTPUT]:
+        outputs = sorted(outputs)
         names = typed_json.shortened(", ".join(map(repr, outputs))) or "no output"
         raise UserError(f"one output named {OUTPUT!r} in {path}", names, _FOREIGN)
     details = signature.get_input_details()
@@ -193,7 +198,20 @@ def _opened(signature: Any, path: Path) -> _Signature:
         raise UserError(
             f"inputs of one fixed size, a batch first, in {path}", f"{shapes or 'none'}", _FOREIGN
         )
-    return _Signature(signature, shapes, np.dtype(next(iter(details.values()))["dtype"]))
+    dtype = np.dtype(next(iter(details.values()))["dtype"])
+    return _Signature(signature, shapes, dtype, _quantization(outputs[OUTPUT], path))
+
+
+def _quantization(score: dict[str, Any], path: Path) -> tuple[float, int]:
+    """The output's scale and zero point, 0 and 0 of a float. UserError for integers that do not say their scale."""
+    scale, zero_point = score["quantization"]
+    if np.dtype(score["dtype"]).kind == "f":
+        return 0.0, 0
+    if not scale:
+        raise UserError(
+            f"a score in float, or with a scale, in {path}", f"{np.dtype(score['dtype'])}", _FOREIGN
+        )
+    return float(scale), int(zero_point)
 
 
 def _check_inputs(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: Any = np.float32) -> int:
@@ -230,7 +248,7 @@ def _check_identifier(path: Path) -> None:
 def _embedded(path: Path) -> dict[str, Any] | None:
     """The metadata entry's JSON object, or None where the (sound) file has none. The hashes at hand are checked."""
     _check_identifier(path)
-    integrity.verify(path)
+    voucher = first_run.verify(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
         try:
             content = _entry(buffer)
@@ -244,7 +262,7 @@ def _embedded(path: Path) -> dict[str, Any] | None:
         return None
     value = _json_object(content, path)
     if "delivery" in value:
-        integrity.require_checksum(path)
+        integrity.require_checksum(path, voucher)
     return value
 
 
@@ -255,14 +273,16 @@ def _entry(buffer: mmap.mmap) -> bytes | None:
     model = schema.Model.GetRootAs(buffer, 0)
     if model.MetadataLength() > _MAX_ENTRIES:
         raise ValueError(f"{model.MetadataLength()} metadata entries")
-    for index in range(model.MetadataLength()):
-        entry = model.Metadata(index)
-        if entry.Name() == METADATA_NAME.encode():
-            if entry.Buffer() >= model.BuffersLength():
-                raise ValueError(f"buffer {entry.Buffer()} of {model.BuffersLength()}")
-            data = model.Buffers(entry.Buffer())
-            return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
-    return None
+    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+    entries = [entry for entry in entries if entry.Name() == METADATA_NAME.encode()]
+    if not entries:
+        return None
+    if len(entries) > 1:
+        raise ValueError(f"{len(entries)} metadata entries {METADATA_NAME!r}, which may differ")
+    if entries[0].Buffer() >= model.BuffersLength():
+        raise ValueError(f"buffer {entries[0].Buffer()} of {model.BuffersLength()}")
+    data = model.Buffers(entries[0].Buffer())
+    return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
 
 
 def _json_object(content: bytes, path: Path) -> dict[str, Any]:

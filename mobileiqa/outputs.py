@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mobileiqa.claims import claim, held, in_folder, sweep, take_stdout
+from mobileiqa.claims import claim, held, in_folder, refuse_read, sweep, take_stdout
 from mobileiqa.errors import UserError
 
 STREAM = Path("-")  # stdout
@@ -33,13 +33,16 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 def refuse_existing(path: Path, force: bool) -> None:
     """Before any work: raises UserError where `path` may not be written, and claims it for the running command.
 
-    That is where it is anything but an ordinary file or absent, where it exists and `force` was not given, where
-    its folder cannot be written, and where another command is writing it. `-` is stdout, for one output.
+    That is where it is anything but an ordinary file or absent, where the command reads it, where it exists and
+    `force` was not given, where its folder cannot be written, and where another command is writing it. `-` is stdout,
+    for one output.
     """
     if path == STREAM:
         take_stdout()
         return
-    if refuse_other(path) and not force:
+    exists = refuse_other(path)
+    refuse_read(path)
+    if exists and not force:
         raise UserError(
             f"no file at {path}", "one that exists", "pass --force to replace it, or write to another name"
         )
@@ -51,6 +54,7 @@ def refuse_existing_folder(folder: Path, force: bool) -> None:
     kind = _kind(folder)
     if kind is not None and kind != "a folder":
         raise UserError(f"a folder, or nothing, at {folder}", kind or "a file", "write to another name")
+    refuse_read(folder)
     if kind and not force:
         raise UserError(f"nothing at {folder}", kind, "pass --force to replace it, or write to another name")
     claim(folder)
@@ -66,6 +70,7 @@ def refuse_existing_in(folder: Path, names: Iterable[str], force: bool) -> None:
         kind = _kind(path)
         if kind is not None and kind not in ("", "a folder"):
             raise UserError(f"nothing at {path}", kind, "remove it, or write to another name")
+        refuse_read(path)
         if kind is not None and not force:
             raise UserError(
                 f"nothing at {path}", kind or "a file", "pass --force to replace it, or write to another name"

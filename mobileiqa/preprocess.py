@@ -98,7 +98,12 @@ def _normalization(spec: InputSpec) -> NDArray[np.float32]:
 
 
 def fit_pixels(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
-    """The image's crops, each of the input's size, mode RGB (whatever its channels mean)."""
+    """The image's crops, each of the input's size, mode RGB (whatever its channels mean).
+
+    Raises UserError for an input of tokens, which are no pictures.
+    """
+    if spec.fit is Fit.MULTI_SCALE:
+        raise UserError(f"an input of pixels, not {spec.fit}", spec.name, "score with the model's checkpoint")
     size = (spec.width_px, spec.height_px)
     if spec.fit is Fit.RESIZE:
         return [rgb.resize(size, _FILTERS[spec.resample])]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import cli, litert
+from mobileiqa import camera, cli, integrity, litert
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.image_search import search_images
 from mobileiqa.outputs import STREAM
@@ -31,6 +31,7 @@ from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named, refuse_weights
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
 
 PROG = "python -m mobileiqa.score"
@@ -45,15 +46,17 @@ class Scorer:
     runtime: str  # "litert" or "torch"
     inputs_of: litert.Prepare | None = None  # an image to `run`'s inputs; None: preprocess.prepare by `spec`
     reference: Path | None = None  # the pristine original of every image, for a spec with such an input
+    delivery: camera.Delivery | None = None  # what a file with embedded preprocessing takes
 
-    def prepare(self, image: Path) -> dict[str, NDArray[Any]]:
+    def prepare(self, image: "Image.Image | Path") -> dict[str, NDArray[Any]]:
         """The inputs of `run` for one image; raises UserError for one that cannot be read or does not fit."""
         return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec, self.reference)
 
     @property
     def note(self) -> str:
-        """What every output must say about untrained weights; empty for trained ones."""
-        return UNTRAINED if self.spec.untrained else ""
+        """What every output must say: of untrained weights, and of a reference image; else empty."""
+        compared = [] if self.reference is None else [f"compared with {printable(str(self.reference))}"]
+        return "; ".join(([UNTRAINED] if self.spec.untrained else []) + compared)
 
 
 def load_scorer(
@@ -71,8 +74,7 @@ def load_scorer(
         refuse_weights(weights, model)
         if reference is not None:
             raise UserError("a checkpoint or a model name beside --reference", model, "leave --reference out")
-        spec = litert.load_spec(model)
-        return Scorer(litert.runner(model, threads), spec, "litert", litert.inputs_of(model))
+        return _litert_scorer(model, threads)
     if model not in MODELS and not Path(model).exists():
         raise UserError(
             f"a .tflite file, a checkpoint or one of {', '.join(MODELS)}",
@@ -182,6 +184,16 @@ def _end(rows: list[Row], origin: Origin, form: str, out: Path | None) -> None:
     for row in rows:
         if row.score is None:
             cli.note(f"{PROG}: no score for {printable(row.image)}: {row.error}")
+
+
+def _litert_scorer(model: str, threads: int) -> Scorer:
+    """All parts of one file: another in its place, between the spec and the weights, is a UserError."""
+    if not Path(model).is_file():
+        litert.load_spec(model)  # which says what is there
+    with integrity.unchanged(model):
+        spec = litert.load_spec(model)
+        run, inputs_of = litert.runner(model, threads), litert.inputs_of(model)
+        return Scorer(run, spec, "litert", inputs_of, delivery=litert.delivery_of(model))
 
 
 def _torch_scorer(model: str, threads: int, weights: str | None, full_reference: bool) -> Scorer:

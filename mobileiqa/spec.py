@@ -187,7 +187,11 @@ class ModelSpec:
 
     def resized(self, width_px: int, height_px: int) -> "ModelSpec":
         """The same model at another input size. Raises UserError where the size is not free."""
-        if not self.size_is_free and (width_px, height_px) != self._only_size:
+        only = self._only_size
+        if only is not None and (width_px, height_px) != only:
+            expected = f"the size {only[0]}x{only[1]} for {self.name}, which its layers fix"
+            raise UserError(expected, f"--size {width_px}x{height_px}", "leave --size out")
+        if only is None and not self.size_is_free:
             shapes = ", ".join(f"{i.name} {i.width_px}x{i.height_px} ({i.fit})" for i in self.inputs)
             raise UserError(
                 f"a model with one input, resized or centre cropped, for --size {width_px}x{height_px}",

@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+# In every PNG that a command draws: a search for images knows it by this, and leaves it out.
+PLOT_METADATA = {"Software": "mobileiqa"}
+
 _BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _FORMULA = re.compile(

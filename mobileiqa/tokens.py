@@ -94,10 +94,14 @@ def _bicubic(size: int, out: int) -> tuple[NDArray[np.int64], NDArray[np.float64
 
 
 def _gaussian(size: int, out: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """As `_bicubic`, with the Gaussian in pixels of the image, cut at its radius and at the image's edge."""
-    place = (np.arange(out) + 0.5) * (size / out)
-    index = np.floor(place)[:, None] + np.arange(-2, 3)
-    distance = np.abs(index + 0.5 - place[:, None])
+    """As `_bicubic`, with the Gaussian in pixels of the image, cut at its radius and at the image's edge.
+
+    Places are float32, as TensorFlow's: a pixel at exactly the radius is in or out by their rounding.
+    """
+    scale = np.float32(1) / (np.float32(out) / np.float32(size))
+    place = (np.arange(out, dtype=np.float32) + np.float32(0.5)) * scale
+    index = np.floor(place)[:, None] + np.arange(-2, 3, dtype=np.float32)
+    distance = np.abs(index + np.float32(0.5) - place[:, None])
     inside = (distance < GAUSSIAN_RADIUS) & (index >= 0) & (index < size)
-    weights = np.where(inside, np.exp(-0.5 * (distance * 3 / GAUSSIAN_RADIUS) ** 2), 0)
+    weights = np.where(inside, np.exp(-0.5 * (distance.astype(np.float64) * 3 / GAUSSIAN_RADIUS) ** 2), 0)
     return np.clip(index, 0, size - 1).astype(np.int64), weights / weights.sum(1, keepdims=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
-from mobileiqa.claims import claim, in_folder
+from mobileiqa.claims import claim, in_folder, refuse_read
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
@@ -84,6 +84,7 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.recipe import recipe, with_overrides
 
     chosen = with_overrides(recipe(args.recipe), args.set)
+    refuse_read(args.out / "best.safetensors")
     args.out.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, which share the folder, the first one
         claim(in_folder(args.out))

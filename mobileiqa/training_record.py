@@ -1,8 +1,9 @@
 """Which images a model was trained on: a part of its spec, so that no evaluation mistakes them for test images.
 
 An image is known by its decoded pixels (a renamed or losslessly saved copy is the same image), a pristine image
-also by its name, since only distorted versions of it may be there later. Each is one key of 6 bytes, 8 characters
-here: 10,000 images add 80 kB to a checkpoint and to each file that is converted from it. Two images share a key by
+also by its name, since only distorted versions of it may be there later, and so is an image of a published set: the
+set is passed around in other sizes and in parts. Each is one key of 6 bytes, 8 characters here: 10,000 images add
+80 to 160 kB to a checkpoint and to each file that is converted from it. Two images share a key by
 chance in fewer than 1 in 100,000 evaluations. Crops, resized and lossily saved copies are other images here; the
 recorded split still knows them in the set that they come from.
 """
@@ -10,15 +11,17 @@ recorded split still knows them in the set that they come from.
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from mobileiqa.datasets.core import Dataset, Sample
 
 KEY_BYTES, KEY_CHARACTERS = 6, 8
 CHUNK_KEYS = 7500  # a text of 60,000 characters: typed_json reads no longer one
@@ -109,9 +112,35 @@ def pixel_key(image: "Image.Image") -> str:
 
 def reference_key(dataset: str, name: str) -> str:
     """The key of a pristine image by its name, without folder, suffix and case, in the set `dataset`."""
+    return _key(
+        "reference",
+        ("" if dataset in GENERIC else dataset).encode(),
+        _stem(name).encode("utf-8", "surrogateescape"),
+    )
+
+
+def sample_keys(dataset: "Dataset", sample: "Sample", pixels: Mapping[Path, str]) -> frozenset[str]:
+    """Every key of one image of a set; `pixels`: the pixel keys of files, also of pristine ones, that can be read."""
+    keys = {pixels.get(sample.path), dataset.reference_keys.get(sample.reference)}
+    if sample.reference:
+        keys.add(reference_key(dataset.name, sample.reference))
+        keys.add(pixels.get(dataset.reference_files.get(sample.reference, sample.path)))
+    elif dataset.name not in GENERIC:
+        keys.add(
+            _key("image", dataset.name.encode(), _stem(sample.path.name).encode("utf-8", "surrogateescape"))
+        )
+    return frozenset(key for key in keys if key)
+
+
+def files_of(dataset: "Dataset", samples: "Sequence[Sample]") -> list[Path]:
+    """The files whose pixels tell what `samples` show, each once: their own and those of their pristine images."""
+    own = {path for sample in samples if (path := dataset.reference_files.get(sample.reference))}
+    return list(dict.fromkeys([*(sample.path for sample in samples), *sorted(own)]))
+
+
+def _stem(name: str) -> str:
     path = PurePath(name.strip().replace("\\", "/"))
-    stem = path.stem if path.suffix.lower() in _SUFFIXES else path.name
-    return _key("reference", ("" if dataset in GENERIC else dataset).encode(), stem.lower().encode())
+    return (path.stem if path.suffix.lower() in _SUFFIXES else path.name).lower()
 
 
 def listing_key(images: Iterable[str]) -> str:

@@ -189,7 +189,7 @@ def draw(rows: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, titl
         plot_text(title) + (f"; {untimed} slower ones outside the budget not timed" if untimed else ""),
         fontsize=9,
     )
-    figure.savefig(path, format="png", dpi=120, metadata=cli.PLOT_METADATA)
+    cli.save_plot(figure, path, dpi=120)
 
 
 def _panel(axes: "Axes", points: Sequence[tuple[float, float, Mapping[str, Any]]], limit: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import first_run
+from mobileiqa import first_run, first_run_child
 from mobileiqa.litert import SIGNATURE
 
 Inputs = Mapping[str, NDArray[np.float32]]
@@ -32,7 +32,9 @@ class TensorInterpreter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that it takes memory
             self._interpreter: Any = Interpreter(
-                model_path=str(path), num_threads=threads, experimental_preserve_all_tensors=True
+                **first_run_child.model(str(path)),
+                num_threads=threads,
+                experimental_preserve_all_tensors=True,
             )
         self._interpreter.allocate_tensors()
         self._signature = self._interpreter.get_signature_runner(SIGNATURE)

@@ -21,6 +21,7 @@ from convert.int8.layers import LayerTable, compare_layers, implied_step, precis
 from convert.int8.report import FileReport, Latency, Report
 from convert.parity import searched_images
 from mobileiqa import cli
+from mobileiqa.camera import Delivery
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError, one_line
@@ -28,6 +29,7 @@ from mobileiqa.evaluate import load_models, read_untrained
 from mobileiqa.evaluation import reference_groups
 from mobileiqa.evaluation_report import Model
 from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch
+from mobileiqa.litert import Inputs
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
@@ -128,9 +130,12 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
     low, high = spec.score_range
     scores = (raw - low) / unit if spec.higher_is_better else (high - raw) / unit
     files = [_file(reference, other, scores[[0, i]], images, unit) for i, other in enumerate(others, 1)]
-    if layer_images and is_converted(reference):
+    if layer_images and is_converted(reference) and not reference.scorer.delivery:
         paths = _spread(images.paths, layer_images)
-        files = [replace(f, layers=_layers(reference, m, paths)) for f, m in zip(files, others, strict=True)]
+        files = [
+            file if model.scorer.delivery else replace(file, layers=_layers(reference, model, paths))
+            for file, model in zip(files, others, strict=True)
+        ]
     if latency:
         times = benchmark([model.path for model in models if model.path])
         files = [replace(f, latency=time) for f, time in zip(files, times[1:], strict=True)]
@@ -145,7 +150,7 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
         labels=tuple(s.score for s in images.samples) if images.samples else None,
         scores=scores,
         files=tuple(files),
-        notes=tuple(_notes(reference, spec, layer_images)),
+        notes=tuple(_notes(models, spec, layer_images)),
     )
 
 
@@ -156,9 +161,18 @@ def score(models: Sequence[Model], paths: Sequence[Path], spec: ModelSpec) -> ND
     """
     rows = []
     for path in cli.progress(paths, "scoring", len(paths)):
-        inputs = prepare(path, spec)
-        rows.append([float(model.scorer.run(inputs).mean()) for model in models])
+        inputs = _inputs(path, models, spec)
+        rows.append([float(m.scorer.run(inputs[m.scorer.delivery]).mean()) for m in models])
     return np.array(rows, np.float64).reshape(len(paths), len(models)).T
+
+
+def _inputs(path: Path, models: Sequence[Model], spec: ModelSpec) -> dict[Delivery | None, Inputs]:
+    """The photo as `spec` prepares it, under None, and as each file with embedded preprocessing takes it."""
+    inputs: dict[Delivery | None, Inputs] = {}
+    for scorer in (model.scorer for model in models):
+        if scorer.delivery not in inputs:
+            inputs[scorer.delivery] = scorer.prepare(path) if scorer.delivery else prepare(path, spec)
+    return inputs
 
 
 def _file(
@@ -208,11 +222,14 @@ def _origin(reference: Model, candidate: Graph) -> str:
     return "from another checkpoint than FP32" if ours and theirs and ours != theirs else ""
 
 
-def _notes(reference: Model, spec: ModelSpec, layer_images: int) -> Iterator[str]:
+def _notes(models: Sequence[Model], spec: ModelSpec, layer_images: int) -> Iterator[str]:
     """What holds for every file."""
     if spec.untrained:
         yield f"{spec.name} is {UNTRAINED}"
-    if layer_images and not is_converted(reference):
+    for model in models:
+        if layer_images and model.scorer.delivery:
+            yield f"no SQNR along the graph of {model.label}: it takes the camera's image, not FP32's inputs"
+    if layer_images and not is_converted(models[0]):
         yield "no SQNR along the graph: FP32 is a checkpoint; name an FP32 .tflite file instead"
 
 

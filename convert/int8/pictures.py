@@ -20,7 +20,7 @@ HIGHEST_DB = 80  # shown: above is rounding in float32
 
 def _save(figure: "Figure", path: Path) -> None:
     with cli.atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, metadata=cli.PLOT_METADATA)
+        cli.save_plot(figure, temporary, dpi=120)
 
 
 def scatter(report: Report, path: Path) -> None:

@@ -42,6 +42,9 @@ class Dataset:
     split_seed: int = 0  # that the split was drawn by, or would have been
     listing: str = ""  # training_record.listing_key of its images' names: the same wherever the set lies
     reference_keys: Mapping[str, str] = field(default_factory=dict)  # reference -> pixel key, where known
+    reference_files: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # reference -> its image, where it is there
 
     def of(self, split: str) -> tuple[Sample, ...]:
         """The samples of one side, in the label file's order; there may be none. Raises ValueError."""

@@ -7,14 +7,15 @@ from typing import Any
 from mobileiqa import typed_json
 from mobileiqa.datasets.core import Dataset
 from mobileiqa.datasets.files import Row, existing, read_csv
-from mobileiqa.datasets.labels import Label, Scale, assemble
+from mobileiqa.datasets.labels import Label, Scale, assemble, outside
+from mobileiqa.datasets.splits import refuse_other_column
 from mobileiqa.errors import UserError
 from mobileiqa.text import csv_name
 from mobileiqa.training_record import check_keys
 
 LABELS = "labels.csv"
 ABOUT = "dataset.json"
-LARGEST = 1e12  # also refuses infinity and NaN as a range
+LARGEST = 1e12  # of scores; also refuses infinity and NaN as a range
 
 
 def folder(path: Path, seed: int, allow_outside: bool = False) -> Dataset:
@@ -27,10 +28,14 @@ def folder(path: Path, seed: int, allow_outside: bool = False) -> Dataset:
     file = path / LABELS if path.is_dir() else path
     todo = f"correct {file.name}" if file.exists() else _missing(path, file)
     rows = read_csv(file, ("image", "score"), todo)
+    refuse_other_column([row.cells for row in rows], file.name)
     labels = [_label(row, file.parent) for row in rows]
+    _check_range(labels)
     about = _about(file.with_name(ABOUT))
     keys = _reference_keys(about.get("reference_keys", {}), file.with_name(ABOUT))
-    return assemble("folder", labels, _scale(about, labels, file), seed, keys, allow_outside)
+    named = {label.reference for label in labels if label.reference}
+    pristine = {name: file.parent / name for name in named if allow_outside or not outside(name)}
+    return assemble("folder", labels, _scale(about, labels, file), seed, keys, allow_outside, pristine)
 
 
 def _label(row: Row, base: Path) -> Label:
@@ -53,9 +58,22 @@ def _label(row: Row, base: Path) -> Label:
     )
 
 
+def _check_range(labels: Sequence[Label]) -> None:
+    """Scores beyond any scale would overflow once they are brought to 0..1."""
+    for label in labels:
+        if abs(label.score) >= LARGEST:
+            raise UserError(
+                f"a score below {LARGEST:g} for {label.image} in {label.where}",
+                f"{label.score:g}",
+                "correct it",
+            )
+
+
 def _missing(path: Path, file: Path) -> str:
     """What to do where there is no label file: name one of another name, or write it."""
-    others = sorted(other.name for suffix in ("csv", "tsv", "txt") for other in path.glob(f"*.{suffix}"))
+    others = sorted(
+        other.name for other in path.glob("*.*") if other.suffix.lower() in (".csv", ".tsv", ".txt")
+    )
     if others:
         return f"name the label file itself, such as {path / others[0]}"
     return f"write {file.name} with the columns image,score, or name the label file itself"

@@ -48,6 +48,7 @@ def assemble(
     seed: int,
     reference_keys: Mapping[str, str] | None = None,
     allow_outside: bool = False,
+    reference_files: Mapping[str, Path] | None = None,
 ) -> Dataset:
     """The Dataset of labels: with the split they give, else one drawn by reference (or image) and seed.
 
@@ -76,6 +77,7 @@ def assemble(
     return Dataset(
         name, samples, (scale.low, scale.high), scale.name, rule, scale.rule, seed,
         listing_key(label.image for label in labels), dict(reference_keys or {}),
+        {name: path for name, path in (reference_files or {}).items() if path.is_file()},
     )  # fmt: skip
 
 
@@ -97,7 +99,7 @@ def check_scores(name: str, labels: Sequence[Label], scale: Scale) -> None:
 def _check_inside(labels: Sequence[Label]) -> None:
     """A label file that came from elsewhere names no other file of this machine. Symbolic links are followed."""
     for label in labels:
-        if reason := _outside(label.image):
+        if reason := outside(label.image):
             raise UserError(
                 f"a path inside the set's folder in {label.where}",
                 f"{label.image!r}, {reason}",
@@ -105,7 +107,7 @@ def _check_inside(labels: Sequence[Label]) -> None:
             )
 
 
-def _outside(image: str) -> str:
+def outside(image: str) -> str:
     """Why a listed name may lead out of the set's folder, on Linux, macOS or Windows; empty where it cannot."""
     parts = image.replace("\\", "/").split("/")
     if parts[0] == "" or re.fullmatch("[A-Za-z]:.*", parts[0]):

@@ -4,7 +4,8 @@ The field tests on 20 % and trains on 80 % of a set without official sides; the 
 best epoch is taken from those 80 %, so that the test side never picks anything.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,20 @@ def parse(text: str, where: str) -> str:
             "correct it, or leave the column out",
         )
     return split
+
+
+def refuse_other_column(rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Raises UserError where the rows of the file `name`, by column, give sides in a column not called split."""
+    if not rows or "split" in rows[0]:
+        return
+    for column in rows[0]:
+        words = {str(row[column] or "").strip().lower() for row in rows} - {""}
+        if words and words <= _SPELLINGS.keys():
+            raise UserError(
+                f"the sides of the images in a column called split in {name}",
+                f"{', '.join(sorted(words))} in {f'the column {column}' if column else 'a column without a name'}",
+                "call it split, or remove it",
+            )
 
 
 def draw(groups: Iterable[str], seed: int) -> dict[str, str]:

@@ -84,7 +84,7 @@ def draw(path: Path, summary: dict[str, Any]) -> None:
     for axes in right:
         _draw_distortions(figure, axes, summary)
     with cli.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata=cli.PLOT_METADATA)
+        cli.save_plot(figure, temporary, dpi=120)
 
 
 def _references(samples: Sequence[Sample]) -> int:

@@ -39,7 +39,8 @@ def kadid_10k(root: Path, seed: int) -> Dataset:
     """KADID-10k: 81 references, 25 distortions, 5 levels."""
     labels = kadid_labels(root)
     subfolder(root, "images")
-    return assemble("kadid-10k", labels, KADID_SCALE, seed)
+    pristine = {label.reference: root / "images" / f"{label.reference}.png" for label in labels}
+    return assemble("kadid-10k", labels, KADID_SCALE, seed, reference_files=pristine)
 
 
 def kadid_labels(root: Path) -> list[Label]:
@@ -66,7 +67,13 @@ def tid2013(root: Path, seed: int) -> Dataset:
         image = row.text("name")
         path = images.get(image.lower(), folder / image)
         labels.append(_levelled("TID2013", row, image, path, row.number("mos")))
-    return assemble("tid2013", labels, Scale("MOS", 0, 9), seed)
+    return assemble(
+        "tid2013",
+        labels,
+        Scale("MOS", 0, 9),
+        seed,
+        reference_files=_pristine(root / "reference_images", labels),
+    )
 
 
 def pipal(root: Path, seed: int) -> Dataset:
@@ -86,7 +93,14 @@ def pipal(root: Path, seed: int) -> Dataset:
         reference, kind, _ = _parts(row, image)
         path = images.get(image.lower(), folders[0] / image)
         labels.append(Label(row.where, image, path, row.number("elo"), "", reference, kind + 1))
-    return assemble("pipal", labels, Scale("Elo", 900, 1850), seed)
+    pristine = _pristine(root / "Train_Ref", labels)
+    return assemble("pipal", labels, Scale("Elo", 900, 1850), seed, reference_files=pristine)
+
+
+def _pristine(folder: Path, labels: list[Label]) -> dict[str, Path]:
+    """reference -> its image in `folder`, which need not be there; the case of the names does not count."""
+    files = {path.stem.upper(): path for path in sorted(folder.glob("*.*"))}
+    return {label.reference: files[label.reference] for label in labels if label.reference in files}
 
 
 def _levelled(name: str, row: Row, image: str, path: Path, score: float) -> Label:

@@ -29,6 +29,8 @@ from torch import nn
 
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published
+from mobileiqa.text import printable
+from mobileiqa.typed_json import shortened
 
 BODY = (
     "conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "maxpool_5a", "mixed_5b",
@@ -40,6 +42,7 @@ CHANNELS = 1536
 HEAD = ((2048, 0.25), (1024, 0.25), (256, 0.5))
 HEAD_EPS = 1e-5  # the port's; Keras has 1e-3, which loading adds to the variances
 KERAS_EPS = 1e-3
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class Pool(StrEnum):
@@ -101,6 +104,11 @@ def from_keras(path: Path) -> dict[str, torch.Tensor]:
 
     Raises UserError where h5py is missing, and for a file that holds other layers.
     """
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            raise UserError(
+                f"an HDF5 file of weights in {path.name}", "another kind of file", "correct the path"
+            )
     try:
         import h5py
     except ImportError as error:
@@ -115,26 +123,36 @@ def from_keras(path: Path) -> dict[str, torch.Tensor]:
         with h5py.File(path, "r") as file:
             file.visititems(collect)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        found = str(error).partition("\n")[0][:200]
-        raise UserError(f"a whole HDF5 file of weights in {path.name}", found, "copy it again") from error
+        reason = shortened(str(error).partition("\n")[0])
+        raise UserError(f"a whole HDF5 file of weights in {path.name}", reason, "copy it again") from error
     return keras_state(arrays, path.name)
 
 
 def keras_state(arrays: Mapping[str, NDArray[np.float32]], source: str) -> dict[str, torch.Tensor]:
     """The port's names and tensors from Keras's arrays, whose names end in LAYER/TENSOR:0.
 
-    Body layers are paired in their order of creation, which is timm's order, by keras.applications' names: that
-    pairing was not checked against the published file. The body's norms have no gamma: 1. Kernels (H, W, in, out)
-    become (out, in, H, W), and Dense ones are transposed. Raises UserError for another set of layers.
+    Body layers are paired in their order of creation, which is timm's order, by keras.applications' names (a test does
+    so with Keras's own network; the published file was not at hand). The body's norms have no gamma: 1. Kernels
+    (H, W, in, out) become (out, in, H, W), and Dense ones are transposed. Raises UserError for another set of layers.
     """
     layers: dict[str, dict[str, NDArray[np.float32]]] = {}
     for name, array in arrays.items():
+        if name.startswith("optimizer_weights/"):
+            continue
         layer, _, tensor = name.rpartition("/")
         layers.setdefault(layer.rpartition("/")[2], {})[tensor.partition(":")[0]] = array
     with torch.device("meta"):
         modules = dict(KonCept512().named_modules())
     state: dict[str, torch.Tensor] = {}
-    for own, layer in _keras_names(modules, list(layers)).items():
+    table = _keras_names(modules, list(layers))
+    if others := sorted(set(layers) - set(table.values())):
+        listed = shortened(printable(", ".join(others[:3])), 200)
+        raise UserError(
+            f"the layers of KonCept512 alone in {source}",
+            f"{len(others)} others ({listed})",
+            "check that this is the right file",
+        )
+    for own, layer in table.items():
         if layer not in layers:
             raise UserError(f"the layer {layer} of KonCept512 in {source}", f"{len(layers)} layers without it",
                             "check that this is the right file")  # fmt: skip

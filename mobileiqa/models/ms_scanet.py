@@ -166,12 +166,15 @@ class MSSCANet(nn.Module):
         self.prediction_head.fc2 = nn.Linear(head, 1)
         self.apply(_initialise)
 
-    def repeat(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, s, s) -> (N, C, 2s, 2s), each cell twice in each direction.
+    def repeat(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens of s x s cells, (N, s * s, width) -> (N, 4 * s * s, width): each cell twice in each direction.
 
-        The published AdaptiveAvgPool2d(2s) of s cells is exactly this.
+        The published AdaptiveAvgPool2d(2s) of s cells is exactly this. By concatenation: XNNPACK has no resize.
         """
-        return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+        n, cells, width = tokens.shape
+        x = tokens.reshape(n, cells, 1, width)
+        x = torch.cat([x, x], 2).reshape(n, self.side, 1, -1)
+        return torch.cat([x, x], 2).reshape(n, 4 * cells, width)
 
     def forward_features(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Both branches after CrossBranch, (N, tokens, width); branch 2 before its repetition, (N, width, s, s)."""
@@ -179,7 +182,7 @@ class MSSCANet(nn.Module):
         x = x + self.position[: x.shape[1]] + self.position[: x.shape[1]]  # published so: twice
         y = y + self.position[: y.shape[1]] + self.position[: y.shape[1]]
         coarse = y.transpose(1, 2).unflatten(2, (self.side, self.side))
-        y = self.repeat(coarse).flatten(2).transpose(1, 2)
+        y = self.repeat(y)
         for first, second in zip(self.branch1_blocks, self.branch2_blocks, strict=True):
             x, y = first(x), second(y)
         return *self.cross_branch_attn(x, y), coarse

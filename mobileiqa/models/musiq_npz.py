@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from mobileiqa.errors import UserError
+from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 
 TARGET = "opt/target/"  # where the weights lie, beside the optimiser's state
@@ -40,13 +41,22 @@ def from_npz(path: Path) -> dict[str, torch.Tensor]:
             raise ValueError(f"{size:,} bytes unpacked, more than {MAX_NPZ:,}")
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in file.files if name.startswith(TARGET)]
-            arrays = {name.removeprefix(TARGET): file[name] for name in names}
+            if len(set(names)) != len(names):
+                raise ValueError("two arrays of one name")
+            arrays = {name.removeprefix(TARGET): _floats(file[name]) for name in names}
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError,
             NotImplementedError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise UserError(
             f"Google's MUSIQ weights in {path.name}", shortened(str(error)), "copy it again"
         ) from error
     return npz_state(arrays, path.name)
+
+
+def _floats(array: object) -> NDArray[np.floating]:
+    """What lies in the archive: an entry that is no array comes as bytes."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise ValueError(f"an entry of {getattr(array, 'dtype', type(array).__name__)}, not of floats")
+    return array
 
 
 def npz_state(arrays: Mapping[str, NDArray[np.floating]], source: str) -> dict[str, torch.Tensor]:
@@ -62,9 +72,9 @@ def npz_state(arrays: Mapping[str, NDArray[np.floating]], source: str) -> dict[s
             if key in state:
                 raise ValueError("two arrays of one name")
         except (ValueError, IndexError, TypeError) as error:
-            found = f"{shortened(path, 80)} of shape {shortened(str(array.shape), 80)}"
+            array_of = f"{shortened(printable(path), 80)} of shape {shortened(str(array.shape), 80)}"
             raise UserError(
-                f"MUSIQ's arrays in {source}", found, "check that this is the right file"
+                f"MUSIQ's arrays in {source}", array_of, "check that this is the right file"
             ) from error
         state[key] = torch.from_numpy(value)
     if len(state.get("head.bias", ())) > 1:  # votes: the port puts a softmax behind it

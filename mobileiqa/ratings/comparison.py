@@ -128,4 +128,4 @@ def draw(path: Path, rows: Sequence[ModelRow]) -> None:
     )
     right.legend(fontsize=8, loc="lower right")
     with cli.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata=cli.PLOT_METADATA)
+        cli.save_plot(figure, temporary, dpi=120)

@@ -41,7 +41,7 @@ def _curve(path: Path, state: State) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     with cli.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata=cli.PLOT_METADATA)
+        cli.save_plot(figure, temporary, dpi=120)
 
 
 class Events:

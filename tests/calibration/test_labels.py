@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from calibration import labels
 from calibration.labels import with_labels, with_scores
 from calibration.photos import Photo
 from mobileiqa.errors import UserError
@@ -89,3 +90,14 @@ def test_bad_labels_are_refused(photos, tmp_path):
     for text, words in (("a.png,1,exam,0", "a split of"), ("a.png,1,test,1.5", "whole number")):
         with pytest.raises(UserError, match=words):
             with_labels(photos, tmp_path, csv(tmp_path / "l.csv", f"image,score,split,distortion\n{text}\n"))
+
+
+def test_test_images_are_not_calibrated_on_for_a_column_of_another_name(photos, tmp_path):
+    """Such as `set`: the test side would be unknown, and without a word."""
+    file = tmp_path / "labels.csv"
+    file.write_text("image,score,set\n" + "".join(f"{photo.id},0.5,test\n" for photo in photos))
+    for read_labels in (lambda: with_labels(photos, tmp_path, file), lambda: labels.test_rows(file)):
+        with pytest.raises(
+            UserError, match=r"a column called split in labels\.csv; found test in the column set"
+        ):
+            read_labels()

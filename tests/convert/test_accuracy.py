@@ -158,7 +158,7 @@ def test_few_images_fail(net: Net, folder: Path, capsys) -> None:
         (["{fp32}", "{larger}", "--images", "{folder}"], "image 9x9, expected image 8x8"),
         (["{fp32}", "{normalised}", "--images", "{folder}"], "image.mean is"),
         (["{fp32}", "{other}", "--images", "{folder}"], "name is another, expected brightness"),
-        (["{fp32}", "{int8}", "--images", "{folder}", "--json", "{fp32}"], "--force"),
+        (["{fp32}", "{int8}", "--images", "{folder}", "--json", "{fp32}"], "none of the inputs"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line_and_exit_2(

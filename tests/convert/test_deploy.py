@@ -32,16 +32,22 @@ SITES = {
     "lar-iqa-single": {"fold_batch_norm": 46, "band_blocks": 7, "spline_without_comparisons": 2},
     "lar-iqa-lite": {"fold_batch_norm": 49, "band_blocks": 16, "spline_without_comparisons": 2},
     "hyperiqa": {"fold_batch_norm": 53, "pad_pools_with_zeros": 1},
+    "koncept512": {"fold_batch_norm": 204},
+    "ms-scanet": {},
 }
-SLOW = ("mobilenet-iqa", "mobilevit-iqa")  # what they do is seen on mobilenet-iqa-small
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS]
+SLOW = ("mobilenet-iqa", "mobilevit-iqa", "koncept512", "ms-scanet")  # what they do is seen on smaller ones
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SITES]
 SMALL = "lar-iqa-single"
 
 
 def images(name: str) -> list[torch.Tensor]:
     """One odd-sized image per input (224x224 where the model fixes it), float64."""
     generator = torch.Generator().manual_seed(5)
-    sizes = [(224, 224)] if name == "hyperiqa" else [(77, 118), (131, 95)][: len(MODELS[name].spec.inputs)]
+    sizes = (
+        [(224, 224)]
+        if name in ("hyperiqa", "ms-scanet")
+        else [(77, 118), (131, 95)][: len(MODELS[name].spec.inputs)]
+    )
     return [torch.randn(1, 3, *size, generator=generator, dtype=torch.float64) for size in sizes]
 
 

@@ -378,3 +378,16 @@ def test_equal_zero_points_are_stored_once(mixed):
     assert three.stat().st_size < one.stat().st_size + 1000
     found = [t.quantization for t in fb.read(three).subgraphs[0].tensors if t.quantization is not None]
     assert sum(q.zeroPoint is not None and len(q.zeroPoint) == 5000 for q in found) == 3
+
+
+@pytest.mark.parametrize("content", [b"\0" * 5, b"\0" * 12, b"\0" * 20])
+def test_a_constant_of_another_length_than_its_shape_is_damage(flatbuffer, save, content: bytes) -> None:
+    """Readers take a constant by its shape: one of another length would be cut, or end them."""
+    b = flatbuffer
+    order = b.constant(np.array([0, 2, 1, 3], np.int32))
+    path = save(b.build(b.op("TRANSPOSE", [b.input(1, 2, 2, 1), order], [b.tensor(1, 2, 2, 1)])))
+    model = fb.read(path)
+    model.buffers[model.subgraphs[0].tensors[order].buffer].data = np.frombuffer(content, np.uint8)
+    fb.write(model, path)
+    with pytest.raises(UserError, match=rf"{len(content)} bytes in the constant .*, whose shape has 16"):
+        fb.read(path)

@@ -80,7 +80,7 @@ def test_without_images_it_generates_some(folder: Path, capsys: pytest.CaptureFi
         (["{right}", "--limit", "0"], "--limit of at least 1"),
         (["{right}", "--runtimes", "ort,tpu"], "'tpu'"),
         (["{right}", "--runtimes", "litert"], "a runtime that reads right.onnx"),
-        (["{right}", "--json", "{right}"], "--force"),
+        (["{right}", "--json", "{right}"], "none of the inputs"),
         (["missing.tflite"], "nothing at missing.tflite"),
         (["model.pt"], "ending in .tflite or .onnx"),
     ],

@@ -8,6 +8,7 @@ from torch import nn
 
 from convert.deploy import deployable
 from convert.rewrites.batch_norm import apply, fold, observe
+from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
 
 
@@ -116,7 +117,7 @@ def test_what_is_not_seen_here_is_stopped_by_the_probe(kind: type[Shortcut]):
     model = kind().eval()
     _, sites = apply(copy.deepcopy(model), (torch.randn(1, 3, 8, 8),))
     assert (sites.replaced, sites.refused) == (1, [])  # wrongly
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="rewrites that move the score of toy"):
         deployable(model, ModelSpec("toy", (InputSpec("image", 8, 8),)))
 
 

@@ -99,7 +99,7 @@ def test_a_file_that_does_not_run_fails(
     """Its metadata can be read; the signature that it is run by is gone."""
     module, spec, path = tiny
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
-    model.signatureDefs = []
+    model.signatureDefs, model.metadata = [], []
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     content = json.dumps({"spec": spec.to_json(), "precision": "fp32"}).encode()

@@ -23,6 +23,10 @@ def test_json_brings_it_back() -> None:
         {},
         {**TWO.to_json(), "sizes": []},
         {**TWO.to_json(), "sizes": [{"signature": "s", "width_px": "wide", "height_px": 3}]},
+        {**TWO.to_json(), "fitted": "false"},
+        {**TWO.to_json(), "sizes": [{"signature": "s", "width_px": 90.9, "height_px": 3}]},
+        {**TWO.to_json(), "sizes": [{"signature": "s", "width_px": 90, "height_px": 10**9}]},
+        {**TWO.to_json(), "sizes": [TWO.to_json()["sizes"][0]] * 2},
         {"input": "image", "width_px": 90, "height_px": 70, "fitted": False, "source_sha256": "ab"},
     ],
 )

@@ -142,6 +142,11 @@ def test_a_safetensors_file_of_another_origin_is_named(small: torch.nn.Module, t
             "the inputs image",
         ),
         (json.dumps(MODELS["hyperiqa"].spec.to_json()).replace("224", "128"), "crops of 224x224"),
+        (json.dumps(MODELS["ms-scanet"].spec.to_json()).replace("224", "256"), "resize of 224x224"),
+        (json.dumps(MODELS["musiq"].spec.to_json()).replace("[224, 384]", "[32, 64, 96]"), "multi_scale of"),
+        (json.dumps(SPEC.to_json() | {"name": "musiq"}), "the inputs tokens of musiq"),
+        (json.dumps(SPEC.to_json()).replace('"crops": 1', '"of_reference": true'), "resize of 384x384"),
+        (json.dumps(MODELS["ms-scanet"].spec.to_json()), "66 tensors of the model"),
     ],
 )
 def test_a_header_that_is_wrong_is_refused(small: torch.nn.Module, tmp_path: Path, header: str, words: str):

@@ -11,6 +11,7 @@ import pytest
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.text import PLOT_METADATA
 
 
 def _raise(error: BaseException) -> int:
@@ -213,3 +214,17 @@ def test_an_empty_path_is_not_the_current_folder(text: str, capsys):
         parser.parse_args(["--images", text])
     assert error.value.code == 2
     assert "--images: an empty path; . is the current folder" in capsys.readouterr().err
+
+
+def test_characters_that_a_plots_font_lacks_are_one_line(tmp_path: Path, capsys):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3, 2), layout="constrained")
+    figure.subplots().set_title("\u6a21\u578b \U0001f642 \u6a21 model")
+    cli.save_plot(figure, tmp_path / "plot.png", dpi=50)
+    assert PLOT_METADATA["Software"].encode() in (tmp_path / "plot.png").read_bytes()
+    assert capsys.readouterr().err == (
+        "note: 3 characters are boxes in the plot, whose font lacks them: \u6a21\u578b\U0001f642\n"
+    )
+    cli.save_plot(Figure(figsize=(1, 1)), tmp_path / "plot.png")
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,7 @@
 """A file that ends the process which loads it ends another one than ours; one that survives is remembered."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,6 +91,7 @@ def test_a_file_that_survives_is_run_once_ever(
     monkeypatch.setattr(first_run, "_passed", set())  # another process, later
     first_run.check(path)
     assert processes == [path]
+    monkeypatch.setattr(first_run, "_passed", set())
     monkeypatch.setattr(first_run, "_litert_version", lambda: "99")  # whose verdict is its own
     first_run.check(path)
     assert processes == [path, path]
@@ -153,6 +155,23 @@ def test_a_cache_that_is_none_of_ours_is_replaced(tmp_path: Path, own_cache: Pat
     path = write(tmp_path / "abs.tflite", absolute)
     first_run.check(path)
     assert json.loads(own_cache.read_text())["sha256"] == [integrity.sha256(path)]
+
+
+@pytest.mark.parametrize("value", [7, None, "ab", {"a": 1}, [7, None]])
+def test_a_cache_of_this_runtime_with_other_values_is_replaced(
+    tmp_path: Path, own_cache: Path, value: object
+) -> None:
+    own_cache.parent.mkdir(parents=True)
+    own_cache.write_text(json.dumps({"litert": first_run._litert_version(), "sha256": value}))
+    path = write(tmp_path / "abs.tflite", absolute)
+    first_run.check(path)
+    assert json.loads(own_cache.read_text())["sha256"] == [integrity.sha256(path)]
+
+
+def test_a_cache_that_is_no_file_is_done_without(tmp_path: Path, own_cache: Path) -> None:
+    own_cache.parent.mkdir(parents=True)
+    os.mkfifo(own_cache)  # reading it would wait for ever
+    first_run.check(write(tmp_path / "abs.tflite", absolute))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, own_cache: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mobileiqa.errors import UserError
 from mobileiqa.image_search import find_images, search_images
+from mobileiqa.text import PLOT_METADATA
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"x" * 99
 needs_no_heic_plugin = pytest.mark.skipif(
@@ -89,9 +90,7 @@ def test_system_folders_and_hidden_files_are_left_out_and_counted(folder: Path):
 def test_plots_of_our_own_are_no_photos(folder: Path):
     from matplotlib.figure import Figure
 
-    from mobileiqa import cli
-
-    for name, metadata in (("ours.PNG", cli.PLOT_METADATA), ("theirs.png", {})):
+    for name, metadata in (("ours.PNG", PLOT_METADATA), ("theirs.png", {})):
         Figure(figsize=(1, 1)).savefig(folder / name, format="png", metadata=metadata)
     search = search_images([folder])
     assert [path.name for path in search.images] == ["a.png", "theirs.png"]
@@ -104,8 +103,8 @@ def test_every_plot_is_marked():
     files = [path for name in ("mobileiqa", "convert", "calibration", "android_bench", "benchmarks")
              for path in (root / name).rglob("*.py")]  # fmt: skip
     plots = [line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines()
-             if ".savefig(" in line]  # fmt: skip
-    unmarked = [line for line in plots if "PLOT_METADATA" not in line]
+             if ".savefig(" in line or ".save_plot(" in line]  # fmt: skip
+    unmarked = [line for line in plots if "PLOT_METADATA" not in line and "cli.save_plot(" not in line]
     assert len(plots) > 5
     assert unmarked == ['figure.savefig(file, dpi=_DPI, format="png")'], "the sheet's, which is inside a page"
 

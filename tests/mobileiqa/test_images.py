@@ -321,3 +321,18 @@ def test_files_whose_pixels_are_whole(shared_case):
     odd = shared_case("xmp_None_2_None.tif")
     pixels = np.frombuffer(odd.read_bytes()[332:], np.uint8).reshape(160, 256, 3)
     np.testing.assert_array_equal(load_image(odd), pixels)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (9, 5)])
+def test_a_gif_whose_frame_leaves_part_of_its_canvas_bare(tmp_path: Path, photo, at: tuple[int, int]):
+    stored = io.BytesIO()
+    photo(4, 40, 30).quantize(64).save(stored, "GIF")
+    content = bytearray(stored.getvalue())
+    shown = np.asarray(Image.open(stored).convert("RGB"))
+    frame = content.index(b",\0\0\0\0")
+    content[6:10] = struct.pack("<HH", 60, 50)
+    content[frame + 1 : frame + 5] = struct.pack("<HH", *at)
+    (tmp_path / "frame.gif").write_bytes(content)
+    expected = np.full((50, 60, 3), 255, np.uint8)
+    expected[at[1] : at[1] + 30, at[0] : at[0] + 40] = shown
+    np.testing.assert_array_equal(load_image(tmp_path / "frame.gif"), expected)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileiqa.color_profiles import CODED_PRIMARIES, D65, matrix_profile
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image, to_rgb
 
@@ -99,3 +100,21 @@ def test_fill_bytes_and_what_follows_the_end_do_not_matter(tmp_path: Path):
         content[:2] + b"\xff" * 7 + content[2:-2] + b"\xff" * 3 + END + bytes(4096)
     )
     np.testing.assert_array_equal(load_image(tmp_path / "filled.jpg"), expected)
+
+
+@pytest.mark.parametrize("kind", ["420", "progressive", "restarts"])
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (3, 1, 2)])
+def test_a_profile_behind_the_frame_header_counts(tmp_path: Path, kind: str, numbers: tuple[int, ...]):
+    profile = matrix_profile(CODED_PRIMARIES[12], D65, None)
+    content = jpeg(**OPTIONS[kind])
+    (tmp_path / "usual.jpg").write_bytes(jpeg(**OPTIONS[kind], icc_profile=profile))
+    parts = {1: profile[:100], 2: profile[100:200], 3: profile[200:]}
+    segments = b""
+    for number in numbers:
+        body = b"ICC_PROFILE\0" + bytes([number, 3]) + parts[number]
+        segments += b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+    scan = content.index(b"\xff\xda")
+    (tmp_path / "photo.jpg").write_bytes(content[:scan] + segments + content[scan:])
+    expected = np.asarray(load_image(tmp_path / "usual.jpg"))
+    assert np.abs(expected.astype(int) - np.asarray(Image.open(io.BytesIO(content)))).max() > 20
+    np.testing.assert_array_equal(load_image(tmp_path / "photo.jpg"), expected)

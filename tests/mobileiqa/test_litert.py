@@ -1,13 +1,16 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from convert import flatbuffer
 from mobileiqa import litert
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
+from tests.convert.conftest import FlatbufferBuilder
 
 
 @pytest.fixture
@@ -147,3 +150,43 @@ def test_a_file_with_another_output_is_refused(tiny, tmp_path: Path):
     path.write_bytes(tiny[2].read_bytes().replace(b"score\0", b"other\0"))
     with pytest.raises(UserError, match="one output named 'score'"):
         litert.runner(path)
+
+
+def test_a_name_that_is_not_utf8_is_a_name(tiny, inputs, tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.tflite")
+    try:
+        path.write_bytes(tiny[2].read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only; run on another to test others")
+    np.testing.assert_array_equal(litert.runner(path)(inputs), litert.runner(tiny[2])(inputs))
+
+
+def test_two_entries_of_our_name_are_refused(tiny, with_metadata, tmp_path: Path):
+    """One of them would win: another preprocessing scores otherwise."""
+    entry = json.dumps(litert.read_metadata(tiny[2])).encode()
+    path = tmp_path / "two.tflite"
+    path.write_bytes(with_metadata(tiny[2].read_bytes(), litert.METADATA_NAME, entry))
+    for load in (litert.load_spec, litert.runner):
+        with pytest.raises(UserError, match="2 metadata entries 'mobileiqa'"):
+            load(path)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 1, 1, 1)])
+@pytest.mark.parametrize("scale", [None, (0.25, -2)])
+def test_one_score_of_any_shape_float_or_quantized(
+    shape: tuple[int, ...], scale: tuple[float, int] | None, tmp_path: Path
+):
+    """As other converters write it: Keras' Dense layers give (1, 1), fully quantized files int8."""
+    b = FlatbufferBuilder()
+    image = b.input(1, 3, 4, 4)
+    mean = b.op("MEAN", [image, b.constant([0, 1, 2, 3])], [b.tensor()], "ReducerOptions")
+    output = b.op("RESHAPE", [mean, b.constant(np.array(shape, np.int32))], [b.tensor(*shape)])
+    if scale:
+        output = b.op("QUANTIZE", [output], [b.tensor(*shape, dtype="int8", scale=scale)])
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(b.build(output))
+    model = flatbuffer.read(path)
+    flatbuffer.name_signature(model, ["image"])
+    flatbuffer.write(model, path)
+    run = litert.runner(path)
+    assert run({"image": np.full((1, 3, 4, 4), 3.0, np.float32)}) == pytest.approx([3.0])

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mobileiqa import cli, outputs
 from mobileiqa.errors import UserError
@@ -256,3 +257,81 @@ def test_a_folder_without_a_name_is_not_replaced(path: str, tmp_path: Path, monk
     assert cli.run("x", lambda: cli.refuse_existing_folder(Path(path), True) or 0) == 2
     assert "expected an output with a name" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.fixture
+def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A set with one image, a model and a link to it, as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("set/deep").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("set/deep/a.png")
+    for name in ("set/labels.csv", "set/dataset.json", "model.tflite", "set/report.html"):
+        Path(name).write_text("x")
+    Path("link").symlink_to("model.tflite")
+    return tmp_path
+
+
+def written(how: str, *argv: str) -> int:
+    """A command with inputs and --out DIR or FILE, --json FILE, which replaces what it may."""
+    parser = cli.parser("writer", "", "writer")
+    parser.add_argument("inputs", nargs="*", type=Path)
+    parser.add_argument("--data", nargs=2, action="append")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(list(argv))
+
+    def body() -> int:
+        if how == "folder":
+            cli.refuse_existing_folder(args.out, True)
+        elif how == "entries":
+            cli.refuse_existing_in(args.out, ["deep", "report.html"], True)
+        else:
+            for path in filter(None, (args.out, args.json)):
+                cli.refuse_existing(path, True)
+        return 0
+
+    return cli.run("writer", body)
+
+
+@pytest.mark.parametrize(
+    ("how", "argv"),
+    [
+        ("file", "model.tflite --out model.tflite"),
+        ("file", "model.tflite --out set/../model.tflite"),
+        ("file", "link --out model.tflite"),
+        ("file", "set --out set/deep/a.png"),
+        ("file", "--data folder set --json set/labels.csv"),
+        ("file", "--data folder set --data folder . --json set/dataset.json"),
+        ("file", "set/labels.csv --json set/labels.csv"),
+        ("file", "model.tflite --out new --json set/../new"),
+        ("folder", "set --out set"),
+        ("folder", "set/deep --out set"),
+        ("folder", "set/deep/a.png --out set"),
+        ("entries", "set/deep --out set"),
+        ("entries", "set/deep/a.png --out set"),
+    ],
+)
+def test_no_output_takes_the_place_of_an_input(how: str, argv: str, material: Path, capsys):
+    before = sorted(material.rglob("*"))
+    assert written(how, *argv.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "none of the inputs" in line or "a file of its own" in line
+    assert sorted(material.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "argv"),
+    [
+        ("file", "set model.tflite --out set/report.html --json other"),
+        ("file", "set model.tflite --out set/new.png"),
+        ("entries", "set/labels.csv --out set"),
+        ("folder", "model.tflite --out set"),
+    ],
+)
+def test_other_files_beside_inputs_are_replaced(how: str, argv: str, material: Path, capsys):
+    assert written(how, *argv.split()) == 0, capsys.readouterr().err
+
+
+def test_the_arguments_are_those_of_one_command(material: Path):
+    assert written("file", "set/labels.csv", "--out", "other") == 0
+    assert cli.run("other", lambda: cli.refuse_existing(Path("set/labels.csv"), True) or 0) == 0

@@ -250,6 +250,7 @@ def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Pa
     image = photos / "photo0.png"
     alone, same = (score.load_scorer("lar-iqa-lite", reference=each) for each in (None, image))
     assert [row.score for row in score.score_images([image], same)] == [0.0]
+    assert same.note == f"{UNTRAINED}; compared with {image}" and alone.note == UNTRAINED
     assert next(iter(score.score_images([image], alone))).score != 0.0
     (other,) = score.score_images([photos / "photo2.png"], same)
     assert other.score is None and "64x64" in other.error

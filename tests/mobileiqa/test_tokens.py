@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mobileiqa.preprocess import prepare
+from mobileiqa.errors import UserError
+from mobileiqa.preprocess import fit_pixels, prepare
 from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
 from mobileiqa.tokens import cells, multi_scale, resized
 
@@ -105,6 +106,11 @@ def test_a_larger_image_is_shrunk_into_the_input_with_its_ratio_kept(photo):
     small = pixels.resize((64, 32), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(tokens, prepare(small, spec())["tokens"])
     assert tokens.shape[1] <= spec(height_px=64, width_px=64).inputs[0].shape[1]
+
+
+def test_tokens_are_no_pixels(photo):
+    with pytest.raises(UserError, match="an input of pixels"):
+        fit_pixels(photo(1, 40, 40), spec().inputs[0])
 
 
 @pytest.mark.parametrize(

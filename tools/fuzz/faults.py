@@ -24,7 +24,7 @@ def _file_checksums() -> None:
     from mobileiqa import integrity
 
     integrity.check_recorded = lambda path, recorded, source, todo: None
-    integrity.verify = lambda path: False
+    integrity.verify = lambda path, is_whole=None: ""
 
 
 def _first_run() -> None:

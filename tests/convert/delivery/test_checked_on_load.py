@@ -1,6 +1,7 @@
 """Every command checks the hashes at hand: no score, page or figure of a file with a changed byte."""
 
 import json
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,9 @@ from convert.artifact import sidecar_path, write_sidecar
 from convert.delivery import seal
 from convert.delivery.deliver import deliver_uint8
 from convert.selftest import selftest
-from mobileiqa import integrity, litert
+from mobileiqa import first_run, integrity, litert
 from mobileiqa.errors import UserError
+from mobileiqa.score import load_scorer
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 # What each command is called with: FILE is the converted file, PHOTO a picture, OUT a name that is free.
@@ -132,3 +134,53 @@ def test_the_selftest_names_a_sidecar_of_another_file(camera: Path) -> None:
     content = json.loads(sidecar_path(camera).read_text())
     sidecar_path(camera).write_text(json.dumps({**content, "sha256": "0" * 64}))
     assert [check.name for check in selftest(camera) if not check.passed] == ["sidecar"]
+
+
+def test_a_file_that_passed_is_hashed_once_per_process(
+    camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a checksum inside and a sidecar: another process later reads its bytes once, whatever it does with it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sidecar_path(camera).write_text(json.dumps({"sha256": integrity.sha256(camera)}))
+    monkeypatch.setattr(first_run, "_passed", set())
+    time.sleep(0.06)  # a file changed this moment is hashed again
+    load_scorer(str(camera))
+    monkeypatch.setattr(first_run, "_passed", set())
+    integrity._remembered.cache_clear()
+    hashed: list[str] = []
+    for name in ("_sha256", "_check_inside"):
+        measure = getattr(integrity, name)
+        monkeypatch.setattr(
+            integrity, name, lambda path, name=name, measure=measure: hashed.append(name) or measure(path)
+        )
+    load_scorer(str(camera))
+    assert hashed == ["_sha256"]
+
+
+def test_a_changed_file_with_a_sidecar_of_its_own_is_refused_though_it_passed_before(
+    camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    load_scorer(str(camera))
+    with_changed_weight(camera, camera.read_bytes())
+    sidecar_path(camera).write_text(json.dumps({"sha256": integrity.sha256(camera)}))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"camera\.tflite as it was packaged"):
+            load_scorer(str(camera))
+
+
+def test_a_file_replaced_while_it_is_loaded_is_refused(
+    camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a conversion beside: the spec of one file and the weights of the other would score."""
+    original = litert.runner
+
+    def replaced(path: str, threads: int) -> litert.Runner:
+        other = tmp_path / "other.tflite"
+        other.write_bytes(camera.read_bytes())
+        other.replace(path)
+        return original(path, threads)
+
+    monkeypatch.setattr(litert, "runner", replaced)
+    with pytest.raises(UserError, match=r"one file at .*camera\.tflite while it is loaded"):
+        load_scorer(str(camera))

@@ -267,3 +267,35 @@ def test_folder_of_one_score_has_no_range(layout, write):
     write["text"](root / "labels.csv", "image,score", "images/r1_10_1.png,3", "images/r2_10_1.png,3")
     with pytest.raises(UserError, match="scores that differ in"):
         read("folder", root)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("image,score,set", "test, train in the column set"),
+        ("image,score,Data Subset", "test, train in the column data_subset"),
+        ("image,score,", "test, train in a column without a name"),
+    ],
+)
+def test_folder_reads_no_sides_from_a_column_of_another_name(head, words, tmp_path):
+    """A drawn split in place of the labels' own would test on images that they train on."""
+    rows = [f"{n}.png,{n},{'Test' if n % 2 else 'train'}" for n in range(8)]
+    (tmp_path / "labels.csv").write_text("\n".join([head, *rows]))
+    with pytest.raises(UserError, match=f"column called split in labels.csv; found {words}"):
+        read("folder", tmp_path)
+
+
+def test_folder_refuses_scores_that_would_overflow(layout):
+    root = layout("folder")
+    lines = (root / "labels.csv").read_text().splitlines()
+    image = lines[1].split(",")[0]
+    (root / "dataset.json").unlink()
+    (root / "labels.csv").write_text(f"image,score\n{image},1e308\n" + "b.png,-1e308\n")
+    with pytest.raises(UserError, match=r"a score below 1e\+12 .*; found 1e\+308"):
+        read("folder", root)
+
+
+def test_a_label_file_in_capitals_is_pointed_to(tmp_path):
+    (tmp_path / "Labels.CSV").write_text("image,score\n")
+    with pytest.raises(UserError, match=r"name the label file itself, such as .*Labels\.CSV"):
+        read("folder", tmp_path)

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from convert.environments import python_of, run_tool
 from mobileiqa.checkpoint import load
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published
 from mobileiqa.models.koncept512 import BODY, PREFIXES, KonCept512, Pool, keras_state
 from mobileiqa.preprocess import prepare
+from mobileiqa.spec import Resample
+from mobileiqa.tokens import resized
 from mobileiqa.zoo import MODELS, build, seed_weights
 
 
@@ -60,9 +63,10 @@ def independent_head(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.T
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 7])
-def test_timms_whole_body_and_a_head_written_independently_agree(seed: int, seeded_double):
+def test_timms_whole_body_and_a_head_written_independently_agree(seeded_double):
     import timm
+
+    seed = 7
 
     model = seeded_double(KonCept512(), PREFIXES, seed)
     own = model.state_dict()
@@ -204,9 +208,54 @@ def test_keras_weights_of_another_network_are_refused(keras):
     fewer = {name: array for name, array in arrays.items() if not name.startswith("conv2d_204/")}
     odd = {**arrays, "fc_out/fc_out/kernel:0": np.ones((256, 1, 1))}
     del odd["fc_out/fc_out/bias:0"]
-    for changed, message in ((without, "fc_bn1"), (fewer, "conv2d number 0 of 203"), (odd, "fc_out")):
+    more = {**arrays, "lstm/lstm/kernel:0": np.ones(2)}
+    cases = (
+        (without, "fc_bn1"),
+        (fewer, r"202 others \(conv2d_205"),
+        (odd, "fc_out"),
+        (more, r"1 others \(lstm"),
+    )
+    for changed, message in cases:
         with pytest.raises(UserError, match=message):
             keras_state(changed, "model.h5")
+
+
+@pytest.fixture(scope="module")
+def from_keras_itself(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that keras_koncept512.py fills; skips where TensorFlow's environment was not built."""
+    try:
+        python = python_of("onnx2tf")
+    except UserError:
+        pytest.skip("no TensorFlow: run `make onnx2tf`; arrays named by hand stand in")
+    folder = tmp_path_factory.mktemp("keras")
+    run_tool([python, Path(__file__).with_name("keras_koncept512.py"), folder], 600, folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_weights_that_keras_wrote_give_keras_scores(from_keras_itself: Path):
+    """keras.applications' own network under the notebook's head: names, order of creation, epsilons."""
+    with np.load(from_keras_itself / "arrays.npz") as arrays:
+        state = keras_state(dict(arrays), "model.h5")
+    model = KonCept512().eval()
+    names = to_published(model.state_dict(), PREFIXES)
+    model.load_state_dict({key: state[published] for key, published in names.items()}, strict=True)
+    stored = np.load(from_keras_itself / "score.npz")
+    with torch.inference_mode():
+        scores = model(torch.from_numpy(stored["image"].transpose(0, 3, 1, 2).copy()))
+    np.testing.assert_allclose(scores, stored["score"][:, 0], rtol=1e-3, atol=1e-6)
+    assert abs(scores[0] - scores[1]) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_gaussian_is_tensorflows(from_keras_itself: Path):
+    """MUSIQ's, checked here because the same environment has TensorFlow; it works in float32."""
+    stored = np.load(from_keras_itself / "gaussian.npz")
+    image = stored["image"].transpose(2, 0, 1).astype(np.float64)
+    for name in set(stored.files) - {"image"}:
+        height, width = map(int, name.split("x"))
+        ours = resized(image, height, width, Resample.GAUSSIAN).transpose(1, 2, 0)
+        np.testing.assert_allclose(ours, stored[name], rtol=0, atol=1e-6, err_msg=name)
 
 
 def test_a_keras_file_without_h5py_is_one_line(tmp_path: Path):
@@ -216,6 +265,10 @@ def test_a_keras_file_without_h5py_is_one_line(tmp_path: Path):
     with pytest.raises(UserError, match=expected) as error:
         load(path)
     assert len(str(error.value).splitlines()) == 1
+    for content in (b"", b"words"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="an HDF5 file of weights"):
+            load(path)
 
 
 @pytest.mark.slow

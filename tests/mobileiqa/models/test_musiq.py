@@ -2,6 +2,7 @@
 
 import functools
 import io
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -281,7 +282,15 @@ def test_files_that_are_not_googles_are_refused_in_one_line(tmp_path: Path):
     np.savez(path, **{"opt/target/cls": np.array([{}], dtype=object)})
     assert "pickle" in refusal(path)
     np.savez(path, **{"opt/target/cls": np.array(["text"])})
-    assert "cls" in refusal(path)
+    assert "not of floats" in refusal(path)
+    for odd in (np.ones(3, np.complex64), np.ones(3, np.int64)):
+        np.savez(path, **{"opt/target/cls": odd})
+        assert f"an entry of {odd.dtype}, not of floats" in refusal(path)
+    for entries in (["opt/target/cls.npy"], ["opt/target/cls"], ["opt/target/cls.npy"] * 2):
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings(action="ignore"):
+            for entry in entries:
+                archive.writestr(entry, b"bytes")
+        assert ("two arrays" if len(entries) == 2 else "an entry of bytes") in refusal(path)
     np.save(tmp_path / "array.npy", np.ones(3))
     for content in (b"", b"no zip", (tmp_path / "array.npy").read_bytes()):
         path.write_bytes(content)

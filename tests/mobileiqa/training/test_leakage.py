@@ -24,6 +24,7 @@ from mobileiqa.zoo import REFERENCE
 from tests.mobileiqa.training import replicas
 
 SPEC = ModelSpec("lar-iqa-single", (InputSpec("image", 64, 64),), trained_on="a test")
+LEVELS = (1, 3, 5)
 FOUR = pytest.mark.parametrize("name", list(replicas.SETS))
 FAMILIES = [
     *((recipe, name) for recipe in ("reference-mobile", "lar-iqa-branch", "reference") for name in replicas.SETS),
@@ -163,10 +164,64 @@ def test_versions_of_a_trained_pristine_image_are_refused(
         with pytest.raises(UserError, match="trained on 3 of 3"):
             read_untrained(specs, ("folder", tmp_path))
 
-    LEVELS = (1, 3, 5)
     refused(trained.stem)
     refused(f"pristine/{trained.name.upper()}")
     refused("renamed", reference_keys={"renamed": pixel_key(load_image(trained))})
+
+
+def test_a_resized_part_of_a_published_set_is_known_by_its_names(
+    photo: Callable[..., Image.Image], sets: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its listing is another, so its drawn sides are, and so are its pixels."""
+    part = replicas.spaq(tmp_path / "part", photo, 25)
+    for path in (part / "TestImage").iterdir():
+        load_image(path).resize((36, 36)).save(path)
+    specs = specs_of("spaq", sets["spaq"])
+    with pytest.raises(UserError, match=r"trained on [1-9]"):
+        read_untrained(specs, ("spaq", part))
+    everything = read_untrained(specs, ("spaq", part), "all").leaks[0]
+    assert len(everything.train) + len(everything.validation) >= 25 - 6
+    images = read_untrained(specs, ("spaq", part), skip_trained=True)
+    tests = {sample.path.name for sample in read("spaq", sets["spaq"]).of("test")}
+    assert {sample.path.name for sample in images.samples} <= tests
+
+
+@pytest.mark.parametrize("name", ["folder", "kadid-10k", "tid2013", "pipal"])
+def test_versions_are_known_by_their_pristine_image_beside_them(
+    name: str, photo: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    """Trained on under one name, in a set that has no references; there under another one."""
+    trained = replicas.folder(tmp_path / "trained", photo)
+    image = load_image(read("folder", trained).of("train")[0].path)
+    root = tmp_path / name
+    if name == "folder":
+        (root / "ref").mkdir(parents=True)
+        rows = [f"d{level}.png,{level},ref/other.png,test" for level in LEVELS]
+        (root / "labels.csv").write_text("\n".join(["image,score,reference,split", *rows]))
+        for level in LEVELS:
+            replicas.darkened(image, level).save(root / f"d{level}.png")
+        place = root / "ref" / "other.png"
+    elif name == "kadid-10k":
+        place = replicas.kadid_10k(root, photo) / "images" / "I01.png"
+    elif name == "tid2013":
+        place = replicas.tid2013(root, photo) / "reference_images" / "i01.BMP"
+    else:
+        (root / "Dist_Imgs").mkdir(parents=True)
+        (root / "Train_Label").mkdir()
+        names = [f"A00{number:02d}_00_00.bmp" for number in range(1, 6)]
+        for number, distorted in enumerate(names):
+            photo(number, 32, 32).save(root / "Dist_Imgs" / distorted)
+        (root / "Train_Label" / "a.txt").write_text("".join(f"{n},{1000 + i}\n" for i, n in enumerate(names)))
+        place = root / "Train_Ref" / "A0001.bmp"
+    place.parent.mkdir(exist_ok=True)
+    image.save(place)
+    leak = read_untrained(specs_of("folder", trained), (name, root), "all").leaks[0]
+    assert len(leak.train) == (1 if name == "pipal" else 3)
+    specs = specs_of(name, root) if name != "folder" else {}
+    for model in specs.values():  # and the other way: trained on versions, judged on the pristine image
+        sides = model.training.keys("train") | model.training.keys("validation") if model.training else set()
+        side = next(sample.split for sample in read(name, root).samples if sample.reference.endswith("01"))
+        assert (pixel_key(image) in sides) == (side != "test")
 
 
 def test_models_of_two_split_seeds_need_a_choice(sets: dict[str, Path]) -> None:
@@ -352,3 +407,37 @@ def test_a_converted_file_is_as_honest(
     assert (summary["split_seed"], summary["models"][0]["trained_images"]) == (5, 0)
     assert evaluate.main([*evaluated, "--split-seed", "0"]) == 2
     assert "toy.tflite: trained on" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_same_files_and_scores_only(
+    photo: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    """Else its record would not know an image that it is trained on."""
+    root, out = replicas.folder(tmp_path / "set", photo), tmp_path / "run"
+    out.mkdir()
+
+    def record_of_run(*others: Path) -> TrainingRecord:
+        return records.of_run(out, [read("folder", path) for path in (root, *others)], [])
+
+    first = record_of_run()
+    assert record_of_run() == first
+    trained = read("folder", root).of("train")[0].path
+    content, labels = trained.read_bytes(), (root / "labels.csv").read_text()
+    photo(99, 72, 72).save(trained)
+    with pytest.raises(UserError, match="found other ones in folder; restore them"):
+        record_of_run()
+    trained.write_bytes(content)
+    lines = labels.splitlines()
+    row = next(n for n, line in enumerate(lines) if line.startswith(trained.name))
+    (root / "labels.csv").write_text("\n".join([*lines[:row], f"{trained.name},1.5", *lines[row + 1 :]]))
+    with pytest.raises(UserError, match="found other ones in folder; restore them"):
+        record_of_run()
+    (root / "labels.csv").write_text(labels)
+    shutil.copytree(root, tmp_path / "again")
+    with pytest.raises(UserError, match="found 2 sets"):
+        record_of_run(tmp_path / "again")
+    shutil.move(root, tmp_path / "moved")
+    root = tmp_path / "moved"
+    assert record_of_run() == first
+    (out / records.DATA).unlink()  # a run of an earlier version
+    assert record_of_run() == first

@@ -74,14 +74,14 @@ class Device:
 def find_adb() -> str:
     """The adb to use: $ADB, else the first on the path. Raises InputError when there is none."""
     named = os.environ.get("ADB", "")
-    found = shutil.which(named or "adb")
-    if not found:
+    program = shutil.which(named or "adb")
+    if not program:
         raise InputError(
             "the adb program",
             f"no program at $ADB, {named}" if named else "none on the path",
             "install Android's platform tools (Debian: apt-get install adb)",
         )
-    return found
+    return program
 
 
 def devices(adb: str) -> dict[str, str]:
@@ -108,8 +108,8 @@ def parse_devices(listed: str) -> dict[str, str]:
     return attached
 
 
-def choose(wanted: Sequence[str]) -> list[Device]:
-    """The phones named in `wanted`; ("all",) is every attached one, () the only one.
+def choose(named: Sequence[str]) -> list[Device]:
+    """The phones named in `named`; ("all",) is every attached one, () the only one.
 
     Raises InputError when adb is missing, nothing is attached, a name is unknown, or a phone is not ready.
     """
@@ -121,11 +121,11 @@ def choose(wanted: Sequence[str]) -> list[Device]:
             "none",
             "connect one and switch on USB debugging; check with `adb devices`",
         )
-    if not wanted and len(attached) > 1:
+    if not named and len(attached) > 1:
         raise InputError(
             "one attached phone", ", ".join(attached), "name one with --serial, or `--serial all`"
         )
-    serials = list(attached) if list(wanted) in ([], ["all"]) else list(dict.fromkeys(wanted))
+    serials = list(attached) if list(named) in ([], ["all"]) else list(dict.fromkeys(named))
     for serial in serials:
         if serial not in attached:
             raise InputError(f"a phone with serial {serial}", ", ".join(attached), "name one of these")
@@ -153,8 +153,8 @@ def push(device: Device, local: Path, remote: str) -> None:
     # Absolute: adb takes a name that begins with a dash for an option.
     command = device.command("push", str(local.absolute()), remote)
     pushed = _run(command, timeout_s, f"{device.serial}: pushing {local}")
-    said = pushed.stdout + pushed.stderr
-    if "No space left" in said:
+    output = pushed.stdout + pushed.stderr
+    if "No space left" in output:
         code, room = shell(device, f"df -k {FOLDER}")
         free = "" if code else f" ({room.split()[-3]} kB are free)"
         raise RunError(
@@ -163,9 +163,9 @@ def push(device: Device, local: Path, remote: str) -> None:
     if pushed.returncode:
         raise gone(device, last_words(pushed.stdout, pushed.stderr))
     name = shlex.quote(remote)
-    code, found = shell(device, f"chmod 755 {name} && wc -c < {name}")
-    if code or found.strip() != str(size):
-        raise RunError(f"{device.serial}: {local} did not arrive whole: {found.strip()}")
+    code, answer = shell(device, f"chmod 755 {name} && wc -c < {name}")
+    if code or answer.strip() != str(size):
+        raise RunError(f"{device.serial}: {local} did not arrive whole: {answer.strip()}")
 
 
 @contextmanager
@@ -233,17 +233,17 @@ def _await_holder(device: Device, holder: subprocess.Popen[bytes], folder: str) 
     """Returns when the folder is there."""
     assert holder.stdout
     ready, _, _ = select.select([holder.stdout], [], [], SHORT_S)
-    said = os.read(holder.stdout.fileno(), 4096).decode(errors="replace") if ready else ""
-    if not re.search("^held", said, re.MULTILINE):
-        words = last_words(said) if ready else f"no answer in {SHORT_S:g} s"
+    output = os.read(holder.stdout.fileno(), 4096).decode(errors="replace") if ready else ""
+    if not re.search("^held", output, re.MULTILINE):
+        words = last_words(output) if ready else f"no answer in {SHORT_S:g} s"
         raise RunError(f"{device.serial}: no folder {folder} can be made on the phone: {words}")
 
 
 def _release(holder: subprocess.Popen[bytes]) -> bool:
     """Tells the holder that the run is over; True when it says that the folder is gone."""
     try:
-        said, _ = holder.communicate(b"over\n", SHORT_S)
-        return b"removed" in said
+        output, _ = holder.communicate(b"over\n", SHORT_S)
+        return b"removed" in output
     except subprocess.TimeoutExpired:
         holder.kill()
         holder.communicate()

@@ -118,14 +118,14 @@ def _degrees(moment: Condition) -> str:
 def choose_cpus(device: Device, phone: Phone, config: BenchConfig) -> tuple[int, ...]:
     """The CPUs to pin to: those of the mask, or the fastest `threads`. Raises InputError for absent ones."""
     there = [core.index for core in phone.cores]
-    wanted = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
-    if not set(wanted) <= set(there) or config.threads > len(there):
+    masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
+    if not set(masked) <= set(there) or config.threads > len(there):
         raise InputError(
             f"at most the CPUs {there} of {device.serial}",
             f"{config.threads} threads, mask {config.cpu_mask:#x}",
             "use fewer threads, or leave absent CPUs out of the mask",
         )
-    return tuple(wanted) or phone.big_cores(config.threads)
+    return tuple(masked) or phone.big_cores(config.threads)
 
 
 def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult]:
@@ -170,16 +170,16 @@ def _launch(bench: _Bench, device: Device, folder: str, part: Part, cpus: tuple[
     words = [*program.start, *program.options(bench.config, model, part.asked)]
     script = launch_script(folder, program.name, mask, words)
     where = f"{device.serial}: {part.where}"
-    code, said = shell(device, script, bench.timeout_s)
-    if "No space left" in said:
+    code, output = shell(device, script, bench.timeout_s)
+    if "No space left" in output:
         raise RunError(f"{where}: no space left on the phone: free some, and run again")
     if code == CANNOT_EXECUTE:
         raise RunError(
             f"{device.serial}: the phone runs no program from {folder} (mounted noexec, or without its run bit): "
-            f"{last_words(said)}; use another phone"
+            f"{last_words(output)}; use another phone"
         )
     try:
-        return program.read(said, code, bench.config, cpus)
+        return program.read(output, code, bench.config, cpus)
     except RunError as error:
         raise RunError(f"{where}: {error}") from error
 

@@ -161,6 +161,6 @@ def write_cpuinfo(prefix: Path, cpu: str) -> None:
 
 
 def _emulator() -> str:
-    said = subprocess.run([*emulator(), "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"version ([\d.]+)", said)
+    banner = subprocess.run([*emulator(), "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"version ([\d.]+)", banner)
     return f"qemu {version[1] if version else 'unknown'}"

@@ -103,10 +103,10 @@ def read_counts(path: Path) -> list[Counted]:
     try:
         data = typed_json.parse(typed_json.content_of(path), str(path), "count again, or correct the file")
     except OSError as error:
-        found = error.strerror or "an error"
-        raise InputError(f"a readable JSON file at {path}", found, "check the path") from error
+        reason = error.strerror or "an error"
+        raise InputError(f"a readable JSON file at {path}", reason, "check the path") from error
     except UserError as error:
-        raise InputError(error.expected, error.found, error.todo) from error
+        raise InputError(error.expected, error.actual, error.todo) from error
     return from_json(data, str(path))
 
 
@@ -118,9 +118,9 @@ def judge(
     Raises InputError when either side holds two rows that would meet the same one.
     """
     new, old = _by_key(rows, "new counts"), _by_key(baseline, "baseline")
-    judged = [_judge(row, old.get(key), max_growth) for key, row in new.items()]
+    verdicts = [_judge(row, old.get(key), max_growth) for key, row in new.items()]
     lost = [Judged(_name(row), row.cpu, "lost") for key, row in old.items() if key not in new]
-    return [*judged, *lost]
+    return [*verdicts, *lost]
 
 
 def table(rows: Sequence[Counted]) -> str:
@@ -181,18 +181,18 @@ def _run(args: argparse.Namespace) -> int:
         for part in parts
         for cpu in cpus
     ]
-    judged = judge(rows, baseline, max_growth) if args.baseline else []
+    verdicts = judge(rows, baseline, max_growth) if args.baseline else []
     if args.out:
         cli.write_json(args.out, to_json(rows))
-    return _show(rows, judged, args.out)
+    return _show(rows, verdicts, args.out)
 
 
-def _show(rows: Sequence[Counted], judged: Sequence[Judged], out: Path | None) -> int:
+def _show(rows: Sequence[Counted], verdicts: Sequence[Judged], out: Path | None) -> int:
     """Table, verdicts and the JSON line; the exit code."""
-    failed = any(entry.verdict in FAILING for entry in judged)
+    failed = any(entry.verdict in FAILING for entry in verdicts)
     cli.say(table(rows))
     cli.say(f"one inference, one thread, {rows[0].runtime}, {rows[0].emulator}. {NOT_LATENCY}")
-    for entry in judged:
+    for entry in verdicts:
         growth = "" if entry.growth is None else f", {entry.growth:.4f} times the instructions"
         cli.say(f"{entry.name} on {entry.cpu}: {entry.verdict}{growth}{entry.remark}")
     brief: dict[str, Any] = {
@@ -200,9 +200,9 @@ def _show(rows: Sequence[Counted], judged: Sequence[Judged], out: Path | None) -
             {"file": row.file, "signature": row.signature, "cpu": row.cpu, **row.counts} for row in rows
         ]
     }
-    if judged:
+    if verdicts:
         cli.say(f"gate {'FAILED' if failed else 'passed'}")
-        brief |= {"passed": not failed, "judged": [dataclasses.asdict(entry) for entry in judged]}
+        brief |= {"passed": not failed, "judged": [dataclasses.asdict(entry) for entry in verdicts]}
     brief["written"] = [str(out)] if out else []
     cli.emit(brief)
     return int(failed)
@@ -235,17 +235,17 @@ def _remark(row: Counted, then: Counted) -> str:
 
 
 def _by_key(rows: Sequence[Counted], what: str) -> Mapping[tuple[str, str, bool], Counted]:
-    found: dict[tuple[str, str, bool], Counted] = {}
+    rows_by_key: dict[tuple[str, str, bool], Counted] = {}
     for row in rows:
         key = (labelled(Path(row.file).name, row.signature), row.cpu, row.force_fp16)
-        if key in found:
+        if key in rows_by_key:
             raise InputError(
                 f"one row for each file name, signature and CPU in the {what}",
                 f"two of {key[0]} on {key[1]}",
                 "leave one out",
             )
-        found[key] = row
-    return found
+        rows_by_key[key] = row
+    return rows_by_key
 
 
 def _name(row: Counted) -> str:

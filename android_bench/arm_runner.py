@@ -80,7 +80,7 @@ def program() -> Program:
         f"{runtime()}, {PROGRAM} {digest[:12]}",
         "arm64-v8a",
         options,
-        lambda said, code, config, cpus: launch(parse(said, code=code), config, cpus),
+        lambda output, code, config, cpus: launch(parse(output, code=code), config, cpus),
     )
 
 
@@ -92,8 +92,8 @@ def check_config(config: BenchConfig) -> None:
 
 def runtime() -> str:
     """Name and version of the runtime that it is linked with."""
-    (found,) = Distribution.discover(name="ai-edge-litert", path=[str(arm_root() / "site")])
-    return f"ai-edge-litert {found.version}"
+    (distribution,) = Distribution.discover(name="ai-edge-litert", path=[str(arm_root() / "site")])
+    return f"ai-edge-litert {distribution.version}"
 
 
 def start(where: str) -> list[str]:
@@ -123,9 +123,9 @@ def parse(printed: str, complaints: str = "", code: int = 0) -> Said:
     """
     errors = [line for line in f"{printed}\n{complaints}".splitlines() if line.startswith("ERROR")]
     if code:
-        said = " | ".join(errors[:3]) or last_words(printed)
-        todo = "; it is an older one, run `make arm`" if any(words in said for words in OLDER) else ""
-        raise RunError(f"the runner failed (exit code {code}): {said}{todo}")
+        reason = " | ".join(errors[:3]) or last_words(printed)
+        todo = "; it is an older one, run `make arm`" if any(words in reason for words in OLDER) else ""
+        raise RunError(f"the runner failed (exit code {code}): {reason}{todo}")
     lines = [_line(text) for text in printed.splitlines() if text.startswith("{")]
     order = [line["event"] for line in lines]
     warmup, runs = ([line["us"] for line in lines if line["event"] == name] for name in ("warmup", "run"))
@@ -147,24 +147,24 @@ def parse(printed: str, complaints: str = "", code: int = 0) -> Said:
     )
 
 
-def launch(said: Said, config: BenchConfig, cpus: tuple[int, ...]) -> Launch:
+def launch(answer: Said, config: BenchConfig, cpus: tuple[int, ...]) -> Launch:
     """The launch that was measured. Raises RunError when it is not what `config` and `cpus` asked for."""
     asked = (config.warmup_runs, config.runs, config.threads, cpus)
-    made = (len(said.warmup_us), len(said.run_us), said.threads, said.cpus)
-    if asked != made:
-        raise RunError(f"warm-up, runs, threads, CPUs {asked} were asked for, the runner made {made}")
-    if not said.fully_delegated:
+    reported = (len(answer.warmup_us), len(answer.run_us), answer.threads, answer.cpus)
+    if asked != reported:
+        raise RunError(f"warm-up, runs, threads, CPUs {asked} were asked for, the runner made {reported}")
+    if not answer.fully_delegated:
         raise RunError(
             "XNNPACK did not take the whole graph, and the runner cannot tell how much of it; name a benchmark_model, "
             "which can, or look at the file with `python -m convert.inspect`"
         )
     return Launch(
-        cpus=said.cpus,
-        init_ms=said.init_us / 1e3,
-        first_ms=(said.warmup_us + said.run_us)[0] / 1e3,
-        run_ms=tuple(us / 1e3 for us in said.run_us),
-        rss_after_import_mb=said.start_rss_kb * KIB_TO_MB,
-        peak_rss_mb=said.peak_rss_kb * KIB_TO_MB,
+        cpus=answer.cpus,
+        init_ms=answer.init_us / 1e3,
+        first_ms=(answer.warmup_us + answer.run_us)[0] / 1e3,
+        run_ms=tuple(us / 1e3 for us in answer.run_us),
+        rss_after_import_mb=answer.start_rss_kb * KIB_TO_MB,
+        peak_rss_mb=answer.peak_rss_kb * KIB_TO_MB,
         delegate_kernels=1,
     )
 

@@ -106,15 +106,15 @@ def program(path: Path) -> Program:
         f"{NAME} {digest[:12]}",
         abi,
         flags,
-        lambda said, code, config, cpus: launch(parse(said, code), config, cpus),
+        lambda output, code, config, cpus: launch(parse(output, code), config, cpus),
     )
 
 
 def instruction_set(program: Path) -> str:
     """Android's name of what a program is compiled for. Raises InputError when it is no program."""
     if not program.is_file():
-        found = "a folder" if program.is_dir() else "no such file"
-        raise InputError(f"a benchmark_model program at {program}", found, "check the path")
+        kind = "a folder" if program.is_dir() else "no such file"
+        raise InputError(f"a benchmark_model program at {program}", kind, "check the path")
     with program.open("rb") as file:
         head = file.read(20)
     if head[:4] != b"\x7fELF" or len(head) < 20:
@@ -139,7 +139,7 @@ def parse(output: str, code: int = 0) -> Printed:
         raise RunError(
             f"benchmark_model failed (exit code {code}): {_complaint(output) or last_words(output)}"
         )
-    series = [_series(int(found[1]), found[2]) for found in COUNT.finditer(output)]
+    series = [_series(int(match[1]), match[2]) for match in COUNT.finditer(output)]
     init, session = INIT.search(output), SESSION.search(output)
     if len(series) != 2 or not (init or session):
         words = _complaint(output) or last_words(output)

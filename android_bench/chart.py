@@ -48,11 +48,11 @@ class Series:
 
 def series(rows: Sequence[Row]) -> list[Series]:
     """What can be drawn; rows of unknown size cannot, and what a gate found lost was not measured."""
-    found: dict[str, list[Point]] = {}
+    points_by_file: dict[str, list[Point]] = {}
     for row in rows:
         if row.entry.pixels is not None and row.verdict is not Verdict.LOST:
-            found.setdefault(_label(row.entry), []).append(_point(row.entry, row.entry.pixels))
-    return [Series(label, tuple(sorted(points, key=_order))) for label, points in found.items()]
+            points_by_file.setdefault(_label(row.entry), []).append(_point(row.entry, row.entry.pixels))
+    return [Series(label, tuple(sorted(points, key=_order))) for label, points in points_by_file.items()]
 
 
 def _order(point: Point) -> tuple[float, float]:
@@ -79,10 +79,10 @@ def ticks(low: float, high: float) -> list[float]:
     steps = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
     first = max(index for index, step in enumerate(steps) if step <= low)
     last = min(index for index, step in enumerate(steps) if step >= high)
-    chosen = steps[first : max(last, first + 1) + 1]
-    if len(chosen) > 8:  # decades are enough over a wide range
-        return [step for step in chosen if f"{step:e}".startswith("1") or step in (chosen[0], chosen[-1])]
-    return chosen
+    marks = steps[first : max(last, first + 1) + 1]
+    if len(marks) > 8:  # decades are enough over a wide range
+        return [step for step in marks if f"{step:e}".startswith("1") or step in (marks[0], marks[-1])]
+    return marks
 
 
 @dataclass(frozen=True)

@@ -292,12 +292,12 @@ def scheduling_counters() -> Callable[[], dict[str, Any]]:
     files = [path.open("rb", buffering=0) for path in Path("/proc/self/task").glob("*/schedstat")]
 
     def read() -> dict[str, Any]:
-        found: dict[str, Any] = {"preemptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw}
+        counters: dict[str, Any] = {"preemptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw}
         # Per thread: ns on a CPU, ns waiting for one, time slices; all 0 in a kernel that keeps no count.
         threads = [os.pread(file.fileno(), 99, 0).split() for file in files]
         if any(int(ran) for ran, _, _ in threads):
-            found["wait_ms"] = sum(int(waited) for _, waited, _ in threads) / 1e6
-        return found
+            counters["wait_ms"] = sum(int(waited) for _, waited, _ in threads) / 1e6
+        return counters
 
     return read
 

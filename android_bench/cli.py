@@ -174,8 +174,8 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
         arithmetic = "INT8" if part.file.precision == "int8" else "FP32"
         if part.file.fp16_capable and CPUS[args.emulate]:
             arithmetic = "FP16"
-        found = {"fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]}
-        rows.append({**part.identity(), **found})
+        emulated = {"fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]}
+        rows.append({**part.identity(), **emulated})
         cli.say(
             f"{part.where}: ran on {args.emulate} in {arithmetic} arithmetic, output "
             f"{', '.join(f'{value:.6g}' for value in scores)}"
@@ -213,9 +213,9 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
     """The last line: without the single runs, which --out holds."""
     if "results" not in report:
         return report
-    said = ("file", "signature", "input_types", "input_shapes", "fp16_capable")
+    fields = ("file", "signature", "input_types", "input_shapes", "fp16_capable")
     rows = [
-        {**{name: row[name] for name in said}, **row["summary"], "disturbed": bool(words)}
+        {**{name: row[name] for name in fields}, **row["summary"], "disturbed": bool(words)}
         for row, words in zip(report["results"], map(disturbance.of_result, from_json(report)), strict=True)
     ]
     first = report["results"][0]

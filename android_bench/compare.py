@@ -122,8 +122,8 @@ def _show(rows: Sequence[Row], good: bool | None, written: list[str]) -> None:
     )
     for row, name in zip(rows, names([row.entry for row in rows]), strict=True):
         if row.reason or row.entry.note:
-            said = "; ".join(filter(None, [row.reason, row.entry.note]))
-            cli.say(f"{name} {row.entry.size} {row.entry.precision}: {said}")
+            remarks = "; ".join(filter(None, [row.reason, row.entry.note]))
+            cli.say(f"{name} {row.entry.size} {row.entry.precision}: {remarks}")
     if good is not None:
         cli.say(f"gate {'passed' if good else 'FAILED'}")
     brief: dict[str, Any] = {} if good is None else {"passed": good}

@@ -236,8 +236,8 @@ def from_json(data: dict[str, Any]) -> list[BenchResult]:
     Raises InputError when it is of another schema or malformed, RunError when runs are missing.
     """
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
-        raise InputError(f"a benchmark of schema {SCHEMA}", found, "measure again with this version")
+        kind = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
+        raise InputError(f"a benchmark of schema {SCHEMA}", kind, "measure again with this version")
     try:
         return [_result(entry) for entry in data["results"]]
     except (KeyError, TypeError, AttributeError) as error:

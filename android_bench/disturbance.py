@@ -50,11 +50,11 @@ def of_launch(launch: Launch, config: BenchConfig) -> str:
 
 def of_result(result: BenchResult) -> list[str]:
     """What disturbed a whole measurement: each launch by itself, else the launches beside each other."""
-    found = []
+    reasons = []
     for number, launch in enumerate(result.launches, 1):
         if words := of_launch(launch, result.config):
-            found.append(f"launch {number}: {words}")
-    return found or list(_between(result.launches))
+            reasons.append(f"launch {number}: {words}")
+    return reasons or list(_between(result.launches))
 
 
 def _of_evidence(launch: Launch, config: BenchConfig) -> Iterator[str]:

@@ -97,10 +97,10 @@ def _calm_turn(
             progress(f"launch {name} of {part.name}{', again' * (again > 0)}")
             time.sleep(config.cooldown_s)
             taken.append(_launch(part, config, cpus))
-        found = [disturbance.of_launch(launch, config) for launch, _ in taken]
-        if if_disturbed is IfDisturbed.KEEP or not any(found):
+        disturbances = [disturbance.of_launch(launch, config) for launch, _ in taken]
+        if if_disturbed is IfDisturbed.KEEP or not any(disturbances):
             return taken, again
-    part, words = next(pair for pair in zip(parts, found, strict=True) if pair[1])
+    part, words = next(pair for pair in zip(parts, disturbances, strict=True) if pair[1])
     times = "" if tries == 1 else f"{tries} times in a row, "
     raise RunError(
         f"{part.where}: launch {name} was disturbed, {times}so nothing is reported: {words}; {disturbance.ADVICE}"
@@ -129,14 +129,14 @@ def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
         )
     if not config.cpu_mask:
         return tuple(allowed[-config.threads :])
-    wanted = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
-    if not set(wanted) <= set(allowed):
+    masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
+    if not set(masked) <= set(allowed):
         raise InputError(
             f"a CPU mask within the CPUs {allowed}",
-            f"{config.cpu_mask:#x}, CPUs {wanted}",
+            f"{config.cpu_mask:#x}, CPUs {masked}",
             "leave absent CPUs out of the mask",
         )
-    return tuple(wanted)
+    return tuple(masked)
 
 
 def this_machine() -> Device:
@@ -188,16 +188,18 @@ def _check_inputs(part: Part, inputs: Sequence[Sequence[Any]]) -> None:
 def _check_applied(part: Part, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
     """Raises RunError when the process did not do what it was told to: such times answer another question."""
     workers = launch.evidence.workers if launch.evidence else 0
-    found = ""
+    difference = ""
     if config.use_xnnpack and not launch.delegate_kernels:
-        found = (
+        difference = (
             "XNNPACK was asked for and took no part of the graph; measure the built-in kernels (--no-xnnpack)"
         )
     elif not config.use_xnnpack and launch.delegate_kernels:
-        found = f"XNNPACK was to be left out and took {launch.delegate_kernels} partition(s) of the graph"
+        difference = (
+            f"XNNPACK was to be left out and took {launch.delegate_kernels} partition(s) of the graph"
+        )
     elif set(launch.cpus) != set(cpus):
-        found = f"it was to run on the CPUs {list(cpus)} and ran on {list(launch.cpus)}"
+        difference = f"it was to run on the CPUs {list(cpus)} and ran on {list(launch.cpus)}"
     elif workers < config.threads - 1 or (workers and config.threads == 1):
-        found = f"{config.threads} thread(s) were asked for, the runtime ran with {workers + 1}"
-    if found:
-        raise RunError(f"{part.where}: {found}")
+        difference = f"{config.threads} thread(s) were asked for, the runtime ran with {workers + 1}"
+    if difference:
+        raise RunError(f"{part.where}: {difference}")

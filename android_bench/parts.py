@@ -81,8 +81,8 @@ def _require(signature: str, files: Sequence[TfliteFile]) -> None:
     wanting = [file for file in files if signature not in (each.name for each in file.signatures)]
     several = [file for file in wanting if len(file.signatures) > 1]
     if several or len(wanting) == len(files):
-        found = "; ".join(f"{_choices(file)} in {file.path.name}" for file in several or wanting)
-        raise InputError(f"the signature {signature!r}", found, f"correct {OPTION}, or leave it out")
+        choices = "; ".join(f"{_choices(file)} in {file.path.name}" for file in several or wanting)
+        raise InputError(f"the signature {signature!r}", choices, f"correct {OPTION}, or leave it out")
 
 
 def read_part(path: Path | str, signature: str | None = None) -> Part:

@@ -68,13 +68,13 @@ class Phone:
 
 def describe(device: Device) -> Phone:
     """Asks the phone; raises RunError when it does not say which CPUs and instruction sets it has."""
-    code, said = shell(device, PROBE)
-    told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    code, output = shell(device, PROBE)
+    told = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     told = {name: printable(value.strip()) for name, value in told.items()}
     cores = tuple(_core(name, told[name]) for name in told if re.fullmatch(r"cpu\d+", name))
     abis = told.get("ro.product.cpu.abilist") or told.get("ro.product.cpu.abi", "")
     if code or not cores or not abis:
-        raise RunError(f"{device.serial}: the phone does not describe itself: {last_words(said)}")
+        raise RunError(f"{device.serial}: the phone does not describe itself: {last_words(output)}")
     soc = f"{told.get('ro.soc.manufacturer', '')} {told.get('ro.soc.model', '')}".strip()
     name = f"{told.get('ro.product.manufacturer', '')} {told.get('ro.product.model', '')}".strip()
     release, sdk = told.get("ro.build.version.release", ""), told.get("ro.build.version.sdk", "")
@@ -90,14 +90,14 @@ def describe(device: Device) -> Phone:
 
 def condition(device: Device) -> Condition:
     """Charge, temperatures and thermal status; what a phone does not report is None, not a guess."""
-    _, said = shell(device, CONDITION)
-    tenths = _number(r"^\s*temperature: (-?\d+)", said)
-    status = _number(r"^\s*Thermal Status: (\d+)", said)
-    level = _number(r"^\s*level: (\d+)", said)
+    _, output = shell(device, CONDITION)
+    tenths = _number(r"^\s*temperature: (-?\d+)", output)
+    status = _number(r"^\s*Thermal Status: (\d+)", output)
+    level = _number(r"^\s*level: (\d+)", output)
     return Condition(
         battery_percent=None if level is None else int(level),
         battery_c=None if tenths is None else tenths / 10,
-        skin_c=_number(r"mValue=(-?[\d.]+), mType=3,", said),
+        skin_c=_number(r"mValue=(-?[\d.]+), mType=3,", output),
         thermal_status=None if status is None else THERMAL[min(int(status), len(THERMAL) - 1)],
     )
 
@@ -110,9 +110,9 @@ def require_cool(device: Device, now: Condition) -> None:
         raise _too_hot(device, f"{now.thermal_status} throttling")
 
 
-def _too_hot(device: Device, found: str) -> InputError:
+def _too_hot(device: Device, temperature: str) -> InputError:
     expected = f"phone {device.serial} to be below {HOT_C:g} C and not throttling"
-    return InputError(expected, found, "let it cool down, without its charger, and run again")
+    return InputError(expected, temperature, "let it cool down, without its charger, and run again")
 
 
 def _core(name: str, value: str) -> Core:
@@ -121,5 +121,5 @@ def _core(name: str, value: str) -> Core:
 
 
 def _number(pattern: str, text: str) -> float | None:
-    found = re.search(pattern, text, re.MULTILINE)
-    return float(found[1]) if found else None
+    match = re.search(pattern, text, re.MULTILINE)
+    return float(match[1]) if match else None

@@ -106,8 +106,8 @@ class Profile:
         for operator in self.operators:
             groups.setdefault((operator.name, operator.by), []).append(operator.ms)
         whole = self.operators_ms or 1.0  # below the profiler's microsecond altogether
-        found = [Kind(*key, len(times), sum(times), sum(times) / whole) for key, times in groups.items()]
-        return sorted(found, key=lambda kind: -kind.ms)
+        rows = [Kind(*key, len(times), sum(times), sum(times) / whole) for key, times in groups.items()]
+        return sorted(rows, key=lambda kind: -kind.ms)
 
     def summary(self) -> dict[str, Any]:
         """Times in ms, counts, and `delegated_share`: of the operators' time, 0..1, in XNNPACK."""
@@ -183,10 +183,13 @@ def _operators(file: str, runs: Sequence[Sequence[Sequence[Any]]]) -> tuple[Oper
     )
 
 
-def to_json(found: Profile) -> dict[str, Any]:
+def to_json(measured: Profile) -> dict[str, Any]:
     """Everything, JSON-ready; `kinds` and `summary` follow from the rest."""
-    content = {**dataclasses.asdict(found), "kinds": [dataclasses.asdict(kind) for kind in found.kinds()]}
-    return {"schema": SCHEMA, "profile": {**content, "summary": found.summary()}}
+    content = {
+        **dataclasses.asdict(measured),
+        "kinds": [dataclasses.asdict(kind) for kind in measured.kinds()],
+    }
+    return {"schema": SCHEMA, "profile": {**content, "summary": measured.summary()}}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,15 +233,20 @@ def _run(args: argparse.Namespace) -> int:
     config = BenchConfig(
         threads=args.threads, warmup_runs=args.warmup, runs=args.runs, use_xnnpack=not args.no_xnnpack
     )
-    found = profile(args.file, config, args.signature)
-    cli.say(tables(found, args.top))
-    for words in disturbance.of_runs(found.profiled_ms):
+    measured = profile(args.file, config, args.signature)
+    cli.say(tables(measured, args.top))
+    for words in disturbance.of_runs(measured.profiled_ms):
         cli.say(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")
     if args.plot:
-        cli.write_text(args.plot, svg(found))
+        cli.write_text(args.plot, svg(measured))
     if args.out:
-        cli.write_json(args.out, to_json(found))
-    brief = {"file": found.file, "signature": found.signature, "runtime": found.runtime, **found.summary()}
+        cli.write_json(args.out, to_json(measured))
+    brief = {
+        "file": measured.file,
+        "signature": measured.signature,
+        "runtime": measured.runtime,
+        **measured.summary(),
+    }
     brief["written"] = [str(path) for path in (args.plot, args.out) if path]
     cli.emit(brief)
     return 0

@@ -108,10 +108,10 @@ class Library:
 
     def __init__(self) -> None:
         self.alive: list[Any] = []  # memory that LiteRT keeps pointers to
-        found = find_spec("ai_edge_litert")
-        if found is None or found.origin is None:
+        package = find_spec("ai_edge_litert")
+        if package is None or package.origin is None:
             raise OSError("the package is not installed")
-        self._library = ctypes.CDLL(str(Path(found.origin).with_name("libLiteRt.so")))
+        self._library = ctypes.CDLL(str(Path(package.origin).with_name("libLiteRt.so")))
 
     def __call__(self, name: str, *arguments: Any) -> None:
         """Raises RuntimeError when the call fails, AttributeError when the library has no such function."""
@@ -166,15 +166,15 @@ def signature_of(library: Library, model: Any, name: str) -> tuple[int, Any]:
 
 def tensor_types(library: Library, signature: Any, side: str) -> list[Any]:
     """LiteRtRankedTensorType of each "Input" or "Output"; ValueError for an input that cannot be filled."""
-    made = []
+    types = []
     for index in range(library.count(f"GetNumSignature{side}s", signature)):
         tensor = library.new(f"GetSignature{side}TensorByIndex", signature, _size(index))
         kind = ctypes.create_string_buffer(TYPE_BYTES)
         library("GetRankedTensorType", tensor, kind)
         if side == "Input" and element(kind) not in ELEMENTS:
             raise ValueError(f"input {index} is of a type that the profiler cannot fill, as strings are")
-        made.append(kind)
-    return made
+        types.append(kind)
+    return types
 
 
 def element(kind: Any) -> int:
@@ -186,13 +186,13 @@ def buffers(
     library: Library, environment: Any, compiled: Any, number: int, side: str, kinds: list[Any]
 ) -> Any:
     """A tensor buffer of each type for the "Input" or "Output" of signature `number`, as a C array."""
-    made = []
+    arrays = []
     for index, kind in enumerate(kinds):
         needs = library.new(
             f"GetCompiledModel{side}BufferRequirements", compiled, _size(number), _size(index)
         )
-        made.append(library.new("CreateManagedTensorBufferFromRequirements", environment, kind, needs))
-    return (Handle * len(made))(*(handle.value for handle in made))
+        arrays.append(library.new("CreateManagedTensorBufferFromRequirements", environment, kind, needs))
+    return (Handle * len(arrays))(*(handle.value for handle in arrays))
 
 
 def fill_random(library: Library, buffer: int, kind: int, seed: int) -> None:
@@ -218,7 +218,7 @@ def read_events(library: Library, profiler: Any) -> list[tuple[str, int | None, 
     library("GetNumProfilerEvents", profiler, ctypes.byref(count))
     events = (Event * count.value)()
     library("GetProfilerEvents", profiler, count, events)
-    found: list[tuple[str, int | None, int]] = []
+    rows: list[tuple[str, int | None, int]] = []
     partition, last = -1, None  # XNNPACK counts its operators from 0 in each partition
     for event in events:
         if event.type not in (BUILT_IN, DELEGATED):
@@ -230,8 +230,8 @@ def read_events(library: Library, profiler: Any) -> list[tuple[str, int | None, 
         else:
             partition += last is None or event.index <= last
             last = event.index
-        found.append((event.tag.decode(), None if last is None else partition, event.elapsed_us))
-    return found
+        rows.append((event.tag.decode(), None if last is None else partition, event.elapsed_us))
+    return rows
 
 
 def _size(value: int) -> Any:

@@ -20,23 +20,23 @@ WIDTH, LABEL, BAR, ROW, STRIP = 830, 320, 290, 24, 54
 TOP = 62
 
 
-def tables(found: "Profile", top: int) -> str:
+def tables(measured: "Profile", top: int) -> str:
     """By kind, then the `top` most expensive operators, then what the figures are."""
-    kinds, whole = found.kinds(), found.operators_ms or 1.0
+    kinds, whole = measured.kinds(), measured.operators_ms or 1.0
     lines = [["kind of operator", "kernels", "count", "ms", "share", "together"]]
     together = 0.0
     for kind in kinds:
         together += kind.share
         lines.append([kind.name, kind.by, str(kind.count), *_figures(kind.ms, kind.share), f"{together:.1%}"])
     parts = [_aligned(lines)]
-    ranked = sorted(enumerate(found.operators), key=lambda pair: -pair[1].ms)[:top]
+    ranked = sorted(enumerate(measured.operators), key=lambda pair: -pair[1].ms)[:top]
     if ranked:
         lines = [["operator", "kernels", "runs as", "ms", "share", "partition"]]
         for index, one in ranked:
             partition = "-" if one.partition is None else str(one.partition)
             lines.append([one.name, one.by, f"#{index}", *_figures(one.ms, one.ms / whole), partition])
         parts.append(_aligned(lines))
-    return "\n\n".join([*parts, _sentence(found)])
+    return "\n\n".join([*parts, _sentence(measured)])
 
 
 def _figures(ms: float, share: float) -> tuple[str, str]:
@@ -61,21 +61,22 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _sentence(found: "Profile") -> str:
-    figures, config = found.summary(), found.config
+def _sentence(measured: "Profile") -> str:
+    figures, config = measured.summary(), measured.config
     return (
         f"{figures['operators']} operators in {figures['partitions']} XNNPACK partition(s) take "
         f"{figures['operators_ms']:.3f} ms of {figures['profiled_median_ms']:.3f} ms; "
         f"{figures['plain_median_ms']:.3f} ms without the profiler; {figures['not_delegated']} were not delegated\n"
-        f"{found.name}, {takes(found.input_types, found.input_shapes)}; {found.runtime}, {found.device.cpu}, "
+        f"{measured.name}, {takes(measured.input_types, measured.input_shapes)}; "
+        f"{measured.runtime}, {measured.device.cpu}, "
         f"{config.threads} thread(s) on CPU "
-        f"{','.join(map(str, found.cpus))}, medians of {config.runs} runs"
+        f"{','.join(map(str, measured.cpus))}, medians of {config.runs} runs"
     )
 
 
-def svg(found: "Profile") -> str:
+def svg(measured: "Profile") -> str:
     """A whole SVG document."""
-    kinds = found.kinds()
+    kinds = measured.kinds()
     colors = {
         (kind.name, kind.by): COLORS[index][0] if index < len(COLORS) else OTHERS
         for index, kind in enumerate(kinds)
@@ -88,9 +89,9 @@ def svg(found: "Profile") -> str:
         f'height="{height}" role="img" aria-label="Time by operator" font-family="sans-serif" font-size="12">',
         _hatching(),
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-        *_heading(found),
+        *_heading(measured),
         *_bars(kinds, colors),
-        *_strip(found, colors, bottom + 34),
+        *_strip(measured, colors, bottom + 34),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -103,15 +104,15 @@ def _hatching() -> str:
     )
 
 
-def _heading(found: "Profile") -> Iterator[str]:
-    figures = found.summary()
-    yield f'<text x="14" y="24" font-size="15" font-weight="600">{escape(found.name)}</text>'
-    said = (
+def _heading(measured: "Profile") -> Iterator[str]:
+    figures = measured.summary()
+    yield f'<text x="14" y="24" font-size="15" font-weight="600">{escape(measured.name)}</text>'
+    sentence = (
         f"{figures['operators_ms']:.2f} ms in {figures['operators']} operators, {figures['not_delegated']} of them "
         f"not delegated, {figures['partitions']} XNNPACK partition(s); "
-        f"{found.config.threads} thread(s), {found.device.cpu}"
+        f"{measured.config.threads} thread(s), {measured.device.cpu}"
     )
-    yield f'<text x="14" y="43" fill="#5a6773">{escape(said)}</text>'
+    yield f'<text x="14" y="43" fill="#5a6773">{escape(sentence)}</text>'
 
 
 def _bars(kinds: "Sequence[Kind]", colors: dict[tuple[str, str], str]) -> Iterator[str]:
@@ -137,11 +138,11 @@ def _bar(
     yield f'<text x="{LABEL + width + 6:.1f}" y="{y + 15}" fill="#5a6773">{escape(words)}</text>'
 
 
-def _strip(found: "Profile", colors: dict[tuple[str, str], str], y: int) -> Iterator[str]:
+def _strip(measured: "Profile", colors: dict[tuple[str, str], str], y: int) -> Iterator[str]:
     """Every operator in running order, as wide as its time."""
     yield f'<text x="14" y="{y - 8}" font-weight="600">In running order</text>'
-    x, whole = 14.0, found.operators_ms or 1.0
-    for index, one in enumerate(found.operators):
+    x, whole = 14.0, measured.operators_ms or 1.0
+    for index, one in enumerate(measured.operators):
         width = (WIDTH - 28) * one.ms / whole
         title = f"#{index} {one.name}, {one.by}: {one.ms:.3f} ms, {_percent(one.ms / whole)}"
         yield from _box(x, y, width, STRIP - 20, colors[one.name, one.by], one.partition is None, title)

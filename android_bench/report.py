@@ -126,8 +126,8 @@ def text_table(rows: Sequence[Row]) -> str:
 
 def csv_text(rows: Sequence[Row]) -> str:
     """`records` as CSV with a header; empty cells where nothing is known."""
-    found = records(rows)
-    return csv_of([list(found[0]), *(list(record.values()) for record in found)])
+    entries = records(rows)
+    return csv_of([list(entries[0]), *(list(record.values()) for record in entries)])
 
 
 def junit(rows: Sequence[Row], max_slowdown: float) -> bytes:

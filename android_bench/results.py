@@ -76,14 +76,14 @@ def read(path: Path) -> list[Entry]:
     """The rows of one file. Raises InputError when it is missing, of another schema, malformed or incomplete."""
     data = _load(path)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or type(data["schema"]) is not int:
-        found = (
+        kind = (
             f"schema {shortened(repr(data.get('schema')), 60)}"
             if isinstance(data, dict)
             else type(data).__name__
         )
         raise InputError(
             f"a benchmark of schema {SCHEMA} in {path}",
-            found,
+            kind,
             "measure again with this version, or correct the file",
         )
     if "emulated" in data:
@@ -111,7 +111,7 @@ def _load(path: Path) -> Any:
             f"a readable JSON file at {path}", error.strerror or "an error", "check the path"
         ) from error
     except UserError as error:
-        raise InputError(error.expected, error.found, error.todo) from error
+        raise InputError(error.expected, error.actual, error.todo) from error
 
 
 def _entry(value: Any, path: Path, where: str) -> Entry:
@@ -122,8 +122,8 @@ def _entry(value: Any, path: Path, where: str) -> Entry:
     try:
         (result,) = from_json({"schema": SCHEMA, "results": [value]})
     except (InputError, RunError) as error:  # a config that cannot be, missing runs
-        found = error.found if isinstance(error, InputError) else str(error)
-        raise InputError(f"a complete measurement at {where}", found, "measure again") from error
+        reason = error.actual if isinstance(error, InputError) else str(error)
+        raise InputError(f"a complete measurement at {where}", reason, "measure again") from error
     _check_summary(value["summary"], result, where)
     return _from_result(result, path)
 
@@ -181,7 +181,7 @@ def _from_result(result: BenchResult, path: Path) -> Entry:
         mean_ms=result.run_ms.mean,
         launches_ms=tuple(launch.run_ms for launch in result.launches),
         measured=result,
-        note=f"disturbed: {'; '.join(found)}" if (found := disturbance.of_result(result)) else "",
+        note=f"disturbed: {'; '.join(reasons)}" if (reasons := disturbance.of_result(result)) else "",
     )
 
 

@@ -175,9 +175,9 @@ def _check_object(value: Any, table: dict[str, Any], where: str) -> None:
             raise _error(f"{where}.{name}", "this field", "nothing")
 
 
-def _error(where: str, expected: str, found: str) -> InputError:
+def _error(where: str, expected: str, actual: str) -> InputError:
     return InputError(
-        f"at {where} {expected}", found, "correct the file (docs/bench.md has the fields) or measure again"
+        f"at {where} {expected}", actual, "correct the file (docs/bench.md has the fields) or measure again"
     )
 
 

@@ -85,8 +85,8 @@ def read(path: Path | str) -> TfliteFile:
     """
     path = Path(path)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"a .tflite file at {path}", found, "check the path")
+        kind = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"a .tflite file at {path}", kind, "check the path")
     with path.open("rb") as file:
         head = file.read(8)
         if head[4:8] != IDENTIFIER:
@@ -148,15 +148,15 @@ def _signatures(data: Bytes) -> tuple[Signature, ...]:
     if len(tables) > MAX_SUBGRAPHS:
         raise struct.error(f"{len(tables)} subgraphs, more than {MAX_SUBGRAPHS}")
     graphs = [_inputs(data, graph) for graph in tables]
-    found = []
+    signatures = []
     for table in _tables(data, model, _MODEL_SIGNATURES):
         name_at, index_at = _field(data, table, _SIGNATURE_KEY), _field(data, table, _SIGNATURE_SUBGRAPH)
         index = _read(data, "<I", index_at) if index_at else 0
         if not name_at or index >= len(graphs):
             raise struct.error("a signature without a name or a subgraph")
         start, size = _vector(data, name_at)
-        found.append(Signature(_word(data[start : start + size].decode()), *graphs[index]))
-    return tuple(found) or (Signature("", *(graphs[0] if graphs else ((), ()))),)
+        signatures.append(Signature(_word(data[start : start + size].decode()), *graphs[index]))
+    return tuple(signatures) or (Signature("", *(graphs[0] if graphs else ((), ()))),)
 
 
 def _word(name: str) -> str:

@@ -88,7 +88,7 @@ def bench_config(runs: int, launches: int) -> BenchConfig:
     try:
         return BenchConfig(runs=runs, launches=launches)
     except InputError as error:
-        raise UserError(error.expected, error.found, error.todo) from error
+        raise UserError(error.expected, error.actual, error.todo) from error
 
 
 def cases(models: str, sizes: str) -> list[Case]:

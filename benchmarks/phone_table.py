@@ -101,7 +101,7 @@ def tabulate(args: argparse.Namespace, rows: Sequence[Row]) -> int:
         config = BenchConfig(runs=args.runs, launches=args.launches)
         found = measured([converted(row, args.cache) for row in rows], config, IfDisturbed(args.if_disturbed))
     except InputError as error:
-        raise UserError(error.expected, error.found, error.todo) from error
+        raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
         cli.note(f"{PROG}: {' '.join(str(error).split())}")
         return 1

@@ -80,7 +80,7 @@ def repeat(args: argparse.Namespace) -> int:
             time.sleep(1)
         sessions.append(session(args, config))
     except InputError as error:
-        raise UserError(error.expected, error.found, error.todo) from error
+        raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
         cli.note(f"{PROG}: {' '.join(str(error).split())}")
         return 1

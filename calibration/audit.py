@@ -33,7 +33,7 @@ WORST = 10  # images in the saturation table
 class Audit:
     """A set, what it was chosen from, and what the gates say."""
 
-    chosen: CalibrationSet
+    calibration: CalibrationSet
     candidates: strata.Coverage
     findings: tuple[Finding, ...]
 
@@ -91,22 +91,24 @@ def main(argv: list[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> int:
     if args.json is not None:
         cli.refuse_existing(args.json, args.force)
-    chosen = read_manifest(args.set, args.images)
-    if args.images is not None and (chosen.generated or not args.images.is_dir()):
-        found = "a generated set" if chosen.generated else f"no folder at {args.images}"
-        raise UserError("the folder of a set's images", found, "correct --images")
+    calibration = read_manifest(args.set, args.images)
+    if args.images is not None and (calibration.generated or not args.images.is_dir()):
+        report = "a generated set" if calibration.generated else f"no folder at {args.images}"
+        raise UserError("the folder of a set's images", report, "correct --images")
     test = None
     if args.test_split is not None:
         test, broken = read_test_split(args.test_split)
         refuse_unreadable(broken, len(test) + len(broken), args.skip_unreadable, PROG)
     manifest = read_json(args.set / MANIFEST if args.set.is_dir() else args.set)
-    found = audit(chosen, _wanted(args.model, chosen.spec), test, manifest.get("candidate_coverage"))
-    for line in _lines(found):
+    report = audit(
+        calibration, _wanted(args.model, calibration.spec), test, manifest.get("candidate_coverage")
+    )
+    for line in _lines(report):
         cli.say(line)
     if args.json is not None:
-        cli.write_json(args.json, as_json(found))
-    cli.emit(_summary(found))
-    return 0 if found.passed else 1
+        cli.write_json(args.json, as_json(report))
+    cli.emit(_summary(report))
+    return 0 if report.passed else 1
 
 
 def _wanted(model: str | None, stored: ModelSpec) -> ModelSpec | None:
@@ -120,11 +122,11 @@ def _wanted(model: str | None, stored: ModelSpec) -> ModelSpec | None:
 
 def _lines(report: Audit) -> list[str]:
     width = max(len(finding.gate) for finding in report.findings)
-    lines = coverage_lines(report.chosen.coverage, report.candidates)
+    lines = coverage_lines(report.calibration.coverage, report.candidates)
     lines += ["", "most saturated               at 0  at 255  luminance"]
     lines += [
         f"  {photo.id:<24} {photo.black:>6.1%}  {photo.white:>6.1%}  {photo.luminance:>9.2f}"
-        for photo in _most_saturated(report.chosen.images)[:WORST]
+        for photo in _most_saturated(report.calibration.images)[:WORST]
     ]
     gates = [f"{f.gate:<{width}}  {f.status:<11}  {f.detail}" for f in report.findings]
     verdict = f"FAIL: {', '.join(report.failed)}" if report.failed else "passed"
@@ -137,11 +139,11 @@ def _most_saturated(photos: Sequence[Photo]) -> list[Photo]:
 
 def _summary(report: Audit) -> dict[str, Any]:
     return {
-        "model": report.chosen.spec_name,
-        "images": len(report.chosen.images),
-        "sha256": report.chosen.sha256,
-        "generated": report.chosen.generated,
-        "warning": report.chosen.warning,
+        "model": report.calibration.spec_name,
+        "images": len(report.calibration.images),
+        "sha256": report.calibration.sha256,
+        "generated": report.calibration.generated,
+        "warning": report.calibration.warning,
         "failed": list(report.failed),
         "warned": [f.gate for f in report.findings if f.status is Status.WARN],
         "not_checked": [f.gate for f in report.findings if f.status is Status.NOT_CHECKED],
@@ -154,11 +156,11 @@ def as_json(report: Audit) -> dict[str, Any]:
     return {
         **_summary(report),
         "findings": [asdict(finding) for finding in report.findings],
-        "coverage": report.chosen.coverage,
+        "coverage": report.calibration.coverage,
         "candidate_coverage": report.candidates,
         "saturation": [
             {"image": p.id, "black": p.black, "white": p.white, "luminance": p.luminance}
-            for p in _most_saturated(report.chosen.images)
+            for p in _most_saturated(report.calibration.images)
         ],
     }
 

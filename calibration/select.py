@@ -51,7 +51,7 @@ class Sources:
 class Selection:
     """What was chosen, from what, and what was left out."""
 
-    chosen: CalibrationSet
+    calibration: CalibrationSet
     candidates: strata.Coverage  # of all that could have been chosen
     count: int  # of candidates
     unreadable: tuple[Unreadable, ...] = ()
@@ -66,7 +66,7 @@ class Selection:
             "candidate_coverage": self.candidates,
             "unreadable": [asdict(image) for image in self.unreadable],
             "left_out": [asdict(match) for match in self.left_out],
-            "near_duplicates": [asdict(match) for match in leaks.near_duplicates(self.chosen.images)],
+            "near_duplicates": [asdict(match) for match in leaks.near_duplicates(self.calibration.images)],
         }
 
 
@@ -74,8 +74,8 @@ def select(sources: Sources, spec: ModelSpec, count: int, seed: int) -> Selectio
     """`count` images for `spec`. Raises UserError where too few remain, and for every kind of bad input."""
     folder = sources.images
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise UserError("a folder of images", f"{found} at {folder}", "correct --images")
+        kind = "a file" if folder.exists() else "nothing"
+        raise UserError("a folder of images", f"{kind} at {folder}", "correct --images")
     photos, broken = read_folder(folder, "measuring")
     refuse_unreadable(broken, len(photos) + len(broken), sources.skip_unreadable, PROG)
     described = _described(photos, sources)
@@ -84,27 +84,27 @@ def select(sources: Sources, spec: ModelSpec, count: int, seed: int) -> Selectio
     photos = [p for p in listed if p.id not in described.held_out]
     test, out = _test_images(sources)
     known = leaks.leaks(photos, [*held, *test])
-    kept, copies = leaks.without_duplicates(_without(photos, known))
+    distinct, copies = leaks.without_duplicates(_without(photos, known))
     left_out = [*_told(described, sources), *known, *copies]
     broken += out
-    _check_enough(kept, count, left_out, broken)
-    candidates = strata.assign(kept)
-    chosen = [_prepared(photo, folder, spec) for photo in _progress(strata.choose(candidates, count, seed))]
-    found = CalibrationSet(spec, seed, tuple(chosen), folder)
+    _check_enough(distinct, count, left_out, broken)
+    candidates = strata.assign(distinct)
+    images = [_prepared(photo, folder, spec) for photo in _progress(strata.choose(candidates, count, seed))]
+    kind = CalibrationSet(spec, seed, tuple(images), folder)
     return Selection(
-        found, strata.coverage(candidates), len(candidates), tuple(broken), tuple(left_out), described.notes
+        kind, strata.coverage(candidates), len(candidates), tuple(broken), tuple(left_out), described.notes
     )
 
 
 def _described(photos: Sequence[Photo], sources: Sources) -> Labelled:
     """The photos with labels, then with scores: --scores' scores win."""
-    found = Labelled(tuple(photos))
+    labelled = Labelled(tuple(photos))
     if sources.labels is not None:
-        found = with_labels(photos, sources.images, sources.labels)
+        labelled = with_labels(photos, sources.images, sources.labels)
     if sources.scores is not None:
-        scored = with_scores(found.photos, sources.images, sources.scores)
-        found = replace(found, photos=scored.photos, notes=scored.notes)
-    return found
+        scored = with_scores(labelled.photos, sources.images, sources.scores)
+        labelled = replace(labelled, photos=scored.photos, notes=scored.notes)
+    return labelled
 
 
 def _told(described: Labelled, sources: Sources) -> list[Match]:
@@ -127,14 +127,14 @@ def _without(photos: Sequence[Photo], matches: Sequence[Match]) -> list[Photo]:
 
 
 def _check_enough(
-    kept: Sequence[Photo], count: int, left_out: Sequence[Match], broken: Sequence[Unreadable]
+    distinct: Sequence[Photo], count: int, left_out: Sequence[Match], broken: Sequence[Unreadable]
 ) -> None:
-    if count <= len(kept):
+    if count <= len(distinct):
         return
     reasons = [f"{n} left out: {kind}" for kind, n in _kinds(left_out).items()]
     reasons += [f"{len(broken)} unreadable"] if broken else []
-    found = f"{len(kept)} ({', '.join(reasons)})" if reasons else f"{len(kept)}"
-    raise UserError(f"{count} images to choose from", found, "add images, or lower --count")
+    shortage = f"{len(distinct)} ({', '.join(reasons)})" if reasons else f"{len(distinct)}"
+    raise UserError(f"{count} images to choose from", shortage, "add images, or lower --count")
 
 
 def _kinds(matches: Sequence[Match]) -> dict[str, int]:
@@ -187,8 +187,8 @@ def _command(args: argparse.Namespace) -> int:
     _check(args)
     spec = resolve_spec(args.model, args.size)
     if args.images is None:
-        chosen = generated(args.count, args.seed, spec)
-        selection = Selection(chosen, chosen.coverage, len(chosen.images))
+        calibration = generated(args.count, args.seed, spec)
+        selection = Selection(calibration, calibration.coverage, len(calibration.images))
     else:
         sources = Sources(args.images, args.scores, args.labels, args.test_split, args.skip_unreadable)
         selection = select(sources, spec, args.count, args.seed)
@@ -199,8 +199,8 @@ def _command(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     if args.count < 1 or args.seed < 0:
-        found = f"--count {args.count} --seed {args.seed}"
-        raise UserError("--count of 1 or more and --seed of 0 or more", found, "correct them")
+        request = f"--count {args.count} --seed {args.seed}"
+        raise UserError("--count of 1 or more and --seed of 0 or more", request, "correct them")
     needing = [name for name in ("scores", "labels", "test_split", "copy") if getattr(args, name)]
     if args.images is None and needing:
         flag = "--" + needing[0].replace("_", "-")
@@ -214,43 +214,43 @@ def _write(selection: Selection, out: Path, copy: bool) -> None:
     """The manifest, with `copy` also the images, in a folder that appears whole or not at all."""
     with entries(out) as staged:
         if copy:
-            _copy(selection.chosen, staged / COPIES)
-            selection = replace(selection, chosen=replace(selection.chosen, folder=out / COPIES))
-        save(selection.chosen, staged, selection.report(), place=out)
+            _copy(selection.calibration, staged / COPIES)
+            selection = replace(selection, calibration=replace(selection.calibration, folder=out / COPIES))
+        save(selection.calibration, staged, selection.report(), place=out)
 
 
-def _copy(chosen: CalibrationSet, folder: Path) -> None:
-    assert chosen.folder is not None
-    for photo in cli.progress(chosen.images, "copying"):
+def _copy(calibration: CalibrationSet, folder: Path) -> None:
+    assert calibration.folder is not None
+    for photo in cli.progress(calibration.images, "copying"):
         (folder / photo.id).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(chosen.folder / photo.id, folder / photo.id)
+        shutil.copyfile(calibration.folder / photo.id, folder / photo.id)
 
 
 def _show(selection: Selection, out: Path) -> None:
-    chosen, near = selection.chosen, leaks.near_duplicates(selection.chosen.images)
-    warnings = [chosen.warning] if chosen.warning else []
+    calibration, near = selection.calibration, leaks.near_duplicates(selection.calibration.images)
+    warnings = [calibration.warning] if calibration.warning else []
     warnings += [f"note: {note}" for note in selection.notes]
     warnings += _first([f"chosen, but {match}" for match in near])
-    if len(chosen.images) < ADVISED:
+    if len(calibration.images) < ADVISED:
         warnings.append(
-            f"{len(chosen.images)} images are few: {ADVISED} or more are advised, {FEWEST} are needed"
+            f"{len(calibration.images)} images are few: {ADVISED} or more are advised, {FEWEST} are needed"
         )
-    for line in coverage_lines(chosen.coverage, selection.candidates):
+    for line in coverage_lines(calibration.coverage, selection.candidates):
         cli.say(printable(line))
     for line in _first([f"left out: {match}" for match in selection.left_out]) + warnings:
         cli.say(printable(line))
     cli.emit(
         {
             "out": str(out / MANIFEST),
-            "model": chosen.spec_name,
-            "images": len(chosen.images),
+            "model": calibration.spec_name,
+            "images": len(calibration.images),
             "candidates": selection.count,
             "unreadable": len(selection.unreadable),
             "left_out": _kinds(selection.left_out),
             "near_duplicates": len(near),
-            "generated": chosen.generated,
-            "warning": chosen.warning,
-            "sha256": chosen.sha256,
+            "generated": calibration.generated,
+            "warning": calibration.warning,
+            "sha256": calibration.sha256,
         }
     )
 

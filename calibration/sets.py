@@ -193,14 +193,14 @@ def read_manifest(path: str | os.PathLike[str], images: Path | None = None) -> C
     manifest = typed_json.decode(_Manifest, typed_json.known(_Manifest, content), source, _SELECT_AGAIN)
     folder = None if manifest.generated else images or file.parent / (manifest.images_folder or "")
     photos = tuple(_photo(entry, source) for entry in manifest.images)
-    chosen = CalibrationSet(specs.from_json(manifest.spec, source), manifest.seed, photos, folder)
-    if not photos or chosen.sha256 != manifest.sha256:
+    calibration = CalibrationSet(specs.from_json(manifest.spec, source), manifest.seed, photos, folder)
+    if not photos or calibration.sha256 != manifest.sha256:
         raise UserError(
             f"contents of {file} that match its sha256 {typed_json.shortened(manifest.sha256, 80)}",
-            chosen.sha256 if photos else "no images",
+            calibration.sha256 if photos else "no images",
             f"do not edit manifests: {_SELECT_AGAIN}",
         )
-    return chosen
+    return calibration
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,8 @@ def _photo(record: dict[str, Any], source: str) -> Photo:
     """One image's record, every field there. Its numbers stay as they are written: the set's hash covers them."""
     names, stratum = {field.name for field in fields(Photo)}, record.get("stratum")
     if set(record) != names or not isinstance(stratum, dict):
-        found = f"image fields {sorted(set(record) ^ names) or 'without a stratum'}"
-        raise UserError(source, typed_json.shortened(found), _SELECT_AGAIN)
+        difference = f"image fields {sorted(set(record) ^ names) or 'without a stratum'}"
+        raise UserError(source, typed_json.shortened(difference), _SELECT_AGAIN)
     typed = {**record, "stratum": tuple(stratum.items())}
     photo = typed_json.decode(Photo, typed, source, _SELECT_AGAIN)
     if ".." in PurePosixPath(photo.id).parts or PurePosixPath(photo.id).is_absolute():

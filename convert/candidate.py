@@ -70,19 +70,19 @@ def at_size(reference: ModelSpec, candidate: ModelSpec) -> ModelSpec:
 
 def spec_difference(reference: ModelSpec, candidate: ModelSpec) -> str:
     """What a candidate's spec says otherwise, sizes and descriptions apart; empty when nothing."""
-    wanted, found = at_size(reference, candidate).to_json(), candidate.to_json()
+    expected, actual = at_size(reference, candidate).to_json(), candidate.to_json()
     return "; ".join(
         f"{name} is {theirs}, expected {mine}"
-        for name, mine, theirs in _pairs(wanted, found)
+        for name, mine, theirs in _pairs(expected, actual)
         if mine != theirs and name not in DESCRIPTIVE
     )
 
 
-def _pairs(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _pairs(expected: dict[str, Any], actual: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Both specs' values field by field, inputs one by one: ("image.mean", (0.485, ...), (0.5, ...))."""
-    for key, mine in wanted.items():
-        if key != "inputs" or len(mine) != len(found[key]):
-            yield key, mine, found.get(key)
+    for key, mine in expected.items():
+        if key != "inputs" or len(mine) != len(actual[key]):
+            yield key, mine, actual.get(key)
             continue
-        for one, other in zip(mine, found[key], strict=True):
+        for one, other in zip(mine, actual[key], strict=True):
             yield from ((f"{one['name']}.{field}", one[field], other[field]) for field in one)

@@ -146,11 +146,11 @@ class Graph:
     @cached_property
     def consumers(self) -> dict[int, tuple[int, ...]]:
         """Tensor index -> the operators that read it, in execution order."""
-        found: dict[int, list[int]] = {}
+        readers: dict[int, list[int]] = {}
         for op in self.operators:
             for tensor in dict.fromkeys(i for i in op.inputs if i >= 0):
-                found.setdefault(tensor, []).append(op.index)
-        return {tensor: tuple(ops) for tensor, ops in found.items()}
+                readers.setdefault(tensor, []).append(op.index)
+        return {tensor: tuple(ops) for tensor, ops in readers.items()}
 
     @property
     def description(self) -> dict[str, Any]:
@@ -197,14 +197,14 @@ def _read(path: str | Path, part: "Callable[[_Reader], T]") -> T:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _damaged(path: Path, found: str) -> UserError:
-    return UserError(f"an undamaged .tflite file at {path}", found, "copy or convert the file again")
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"an undamaged .tflite file at {path}", reason, "copy or convert the file again")
 
 
 def _mapped(path: Path) -> mmap.mmap:
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise UserError(f"a .tflite file at {path}", found, "check the path")
+        kind = "a folder" if path.is_dir() else "nothing there"
+        raise UserError(f"a .tflite file at {path}", kind, "check the path")
     with path.open("rb") as file:
         start = file.read(8)
         if start[4:] != IDENTIFIER:
@@ -250,8 +250,8 @@ class _Reader:
             metadata={_text(m.name): self.bytes(m.buffer) for m in self.model.metadata or ()},
         )
 
-    def indices(self, found: Any, optional: bool = False) -> tuple[int, ...]:
-        result = tuple(int(i) for i in (() if found is None else found))
+    def indices(self, vector: Any, optional: bool = False) -> tuple[int, ...]:
+        result = tuple(int(i) for i in (() if vector is None else vector))
         lowest = -1 if optional else 0
         if any(not lowest <= i < self.count for i in result):
             raise _damaged(self.path, f"tensor indices {list(result)} where there are {self.count} tensors")
@@ -270,23 +270,23 @@ class _Reader:
         empty = entry.data is None or isinstance(entry.data, int) or len(entry.data) == 0
         return None if empty else np.asarray(entry.data, np.uint8)
 
-    def tensor(self, index: int, found: Any) -> Tensor:
-        shape = tuple(int(d) for d in (() if found.shape is None else found.shape))
-        if min(shape, default=0) < 0 or found.externalBuffer or found.sparsity is not None:
+    def tensor(self, index: int, entry: Any) -> Tensor:
+        shape = tuple(int(d) for d in (() if entry.shape is None else entry.shape))
+        if min(shape, default=0) < 0 or entry.externalBuffer or entry.sparsity is not None:
             raise UserError(
                 f"dense tensors with their weights inside {self.path}",
                 f"tensor {index} of shape {shape}, external or sparse",
                 "convert the model again",
             )
-        signature = () if found.shapeSignature is None else found.shapeSignature
-        quantized = found.quantization
+        signature = () if entry.shapeSignature is None else entry.shapeSignature
+        quantized = entry.quantization
         tensor = Tensor(
             index=index,
-            name=_text(found.name),
+            name=_text(entry.name),
             shape=shape,
-            dtype=self.dtypes[found.type],
-            buffer=found.buffer,
-            stored=self.stored(found.buffer),
+            dtype=self.dtypes[entry.type],
+            buffer=entry.buffer,
+            stored=self.stored(entry.buffer),
             dynamic=any(int(d) < 0 for d in signature),
             scales=_tuple(quantized and quantized.scale, float),
             zero_points=_tuple(quantized and quantized.zeroPoint, int),
@@ -299,8 +299,8 @@ class _Reader:
             )
         return tensor
 
-    def operator(self, index: int, found: Any) -> Operator:
-        code = self.model.operatorCodes[found.opcodeIndex]
+    def operator(self, index: int, entry: Any) -> Operator:
+        code = self.model.operatorCodes[entry.opcodeIndex]
         # Codes below 127 are written in the old field too, and old files have only that one.
         builtin = self.operator_names[max(code.builtinCode, code.deprecatedBuiltinCode)]
         custom = builtin == "CUSTOM"
@@ -309,16 +309,16 @@ class _Reader:
             name=_text(code.customCode) if custom else builtin,
             version=code.version,
             custom=custom,
-            inputs=self.indices(found.inputs, optional=True),
-            outputs=self.indices(found.outputs),
-            options=found.builtinOptions or found.builtinOptions2,
+            inputs=self.indices(entry.inputs, optional=True),
+            outputs=self.indices(entry.outputs),
+            options=entry.builtinOptions or entry.builtinOptions2,
         )
 
-    def signature(self, found: Any) -> Signature:
+    def signature(self, entry: Any) -> Signature:
         def named(entries: Any) -> dict[str, int]:
             return {_text(e.name): self.indices([e.tensorIndex])[0] for e in entries or ()}
 
-        return Signature(_text(found.signatureKey), named(found.inputs), named(found.outputs))
+        return Signature(_text(entry.signatureKey), named(entry.inputs), named(entry.outputs))
 
 
 def _names(enum: type) -> dict[int, str]:
@@ -327,9 +327,9 @@ def _names(enum: type) -> dict[int, str]:
     return {v: k.lower() if lower else k for k, v in vars(enum).items() if isinstance(v, int)}
 
 
-def _text(found: bytes | None) -> str:
-    return "" if found is None else found.decode("utf-8")
+def _text(content: bytes | None) -> str:
+    return "" if content is None else content.decode("utf-8")
 
 
-def _tuple(found: Any, kind: type) -> tuple[Any, ...]:
-    return () if found is None else tuple(kind(v) for v in found)
+def _tuple(vector: Any, kind: type) -> tuple[Any, ...]:
+    return () if vector is None else tuple(kind(v) for v in vector)

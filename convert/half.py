@@ -30,7 +30,7 @@ class Choice:
     """Weights of at most `fan_in` values per output stay float32; `max_abs` is what the others then cost."""
 
     fan_in: int
-    kept: int  # how many values stay float32
+    float32: int  # how many values stay float32
     rounded: int
     max_abs: float  # of the score range, largest over the probe images
 

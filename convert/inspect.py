@@ -62,16 +62,16 @@ def inspect(graph: Graph) -> dict[str, Any]:
 
 def _identity(graph: Graph) -> dict[str, Any]:
     """Who the model is, by its own metadata; all but `fp16_capable` None in a file of another origin."""
-    found = graph.description
-    spec = found.get("spec") or {}
+    description = graph.description
+    spec = description.get("spec") or {}
     return {
         "model": spec.get("name"),
         "score_range": spec.get("score_range"),
-        "precision": found.get("precision"),
-        "version": found.get("version"),
-        "untrained": found.get("untrained"),
-        "checkpoint_sha256": found.get("checkpoint_sha256"),
-        "fine_tuned": found.get("fine_tuned"),
+        "precision": description.get("precision"),
+        "version": description.get("version"),
+        "untrained": description.get("untrained"),
+        "checkpoint_sha256": description.get("checkpoint_sha256"),
+        "fine_tuned": description.get("fine_tuned"),
         "fp16_capable": graph.reduced_precision == FP16_ARITHMETIC,
     }
 
@@ -93,13 +93,13 @@ def _tensor(tensor: Tensor, name: str | None = None) -> dict[str, Any]:
 
 def _histogram(graph: Graph, expected: Forecast) -> dict[str, dict[str, int]]:
     """Per operator type: how many, how many delegated, MACs, values written; most MACs first."""
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for op in graph.operators:
-        found.setdefault(op.name, Counter()).update(
+        counts.setdefault(op.name, Counter()).update(
             count=1, delegated=op.index in expected.delegated, macs=macs(graph, op), values=values(graph, op)
         )
-    order = sorted(found, key=lambda name: (-found[name]["macs"], -found[name]["values"], name))
-    return {name: {key: int(n) for key, n in found[name].items()} for name in order}
+    order = sorted(counts, key=lambda name: (-counts[name]["macs"], -counts[name]["values"], name))
+    return {name: {key: int(n) for key, n in counts[name].items()} for name in order}
 
 
 def _refusals(graph: Graph, expected: Forecast) -> list[dict[str, Any]]:
@@ -115,98 +115,103 @@ def _refusals(graph: Graph, expected: Forecast) -> list[dict[str, Any]]:
 
 def _warnings(graph: Graph) -> list[str]:
     """What will surprise on a phone, loudest first."""
-    found = []
+    warnings = []
     flex = sorted({op.name for op in graph.operators if op.flex})
     custom = sorted({op.name for op in graph.operators if op.custom and not op.flex})
     if flex:
-        found.append(f"FLEX OPERATORS {', '.join(flex)}: loads only with TensorFlow's Flex delegate")
+        warnings.append(f"FLEX OPERATORS {', '.join(flex)}: loads only with TensorFlow's Flex delegate")
     if custom:
-        found.append(f"CUSTOM OPERATORS {', '.join(custom)}: no stock runtime loads this")
-    found += [f"WRONG ON AN ACCELERATOR: {sentence}" for sentence in miscomputed(graph)]
+        warnings.append(f"CUSTOM OPERATORS {', '.join(custom)}: no stock runtime loads this")
+    warnings += [f"WRONG ON AN ACCELERATOR: {sentence}" for sentence in miscomputed(graph)]
     if any(graph.tensors[i].dynamic for i in graph.inputs):
-        found.append("dynamic input shape: every count here is for the placeholder shape in the file")
+        warnings.append("dynamic input shape: every count here is for the placeholder shape in the file")
     if graph.subgraphs > max(graph.entries, 1):
-        found.append(f"{graph.subgraphs} subgraphs: only those with a signature are counted")
+        warnings.append(f"{graph.subgraphs} subgraphs: only those with a signature are counted")
     if graph.reduced_precision == FP16_ARITHMETIC:
-        found += [
+        warnings += [
             f"BATCH_MATMUL #{op.index} has a constant left side: marked for FP16 arithmetic, the file "
             "fails to load on FP16 ARM hardware"
             for op in graph.operators
             if op.name == "BATCH_MATMUL" and graph.tensors[op.inputs[0]].constant
         ]
-    return found
+    return warnings
 
 
 def inspect_each(graphs: Sequence[Graph]) -> list[dict[str, Any]]:
     """What the signatures of a file with several cost, one for each; the file's own facts left out."""
     each = [(graph.signatures[0].key, inspect(graph)) for graph in graphs if graph.signatures]
-    return [{"signature": key, **{name: found[name] for name in OF_A_SIGNATURE}} for key, found in each]
+    return [
+        {"signature": key, **{name: inspected[name] for name in OF_A_SIGNATURE}} for key, inspected in each
+    ]
 
 
-def table(found: dict[str, Any]) -> list[str]:
+def table(inspected: dict[str, Any]) -> list[str]:
     """The lines for people."""
     lines = [
-        *(f"!! {warning}" for warning in found["warnings"]),
-        *_head(found),
+        *(f"!! {warning}" for warning in inspected["warnings"]),
+        *_head(inspected),
         "",
-        *_operators(found),
+        *_operators(inspected),
         "",
-        *_delegation(found),
-        *_memory(found),
-        *_signatures(found),
-        *_checked(found),
+        *_delegation(inspected),
+        *_memory(inspected),
+        *_signatures(inspected),
+        *_checked(inspected),
     ]
     return [printable(line) for line in lines]
 
 
-def _head(found: dict[str, Any]) -> list[str]:
+def _head(inspected: dict[str, Any]) -> list[str]:
     return [
-        f"{found['file']}: {_si(found['file_bytes'], 'B')}, {_si(found['parameters'], 'parameters')}, "
-        f"{_si(found['macs'], 'MACs')}",
-        _model_line(found),
-        *_fine_tuned(found),
-        *(f"{kind[:-1]} {t['name']}: {_shape(t)}" for kind in ("inputs", "outputs") for t in found[kind]),
+        f"{inspected['file']}: {_si(inspected['file_bytes'], 'B')}, {_si(inspected['parameters'], 'parameters')}, "
+        f"{_si(inspected['macs'], 'MACs')}",
+        _model_line(inspected),
+        *_fine_tuned(inspected),
+        *(f"{kind[:-1]} {t['name']}: {_shape(t)}" for kind in ("inputs", "outputs") for t in inspected[kind]),
     ]
 
 
-def _operators(found: dict[str, Any]) -> list[str]:
+def _operators(inspected: dict[str, Any]) -> list[str]:
     row = "{:<24}{:>7}{:>11}{:>12}{:>12}".format
     body = [
         row(name, n["count"], n["delegated"], _si(n["macs"]), _si(n["values"]))
-        for name, n in found["ops"].items()
+        for name, n in inspected["ops"].items()
     ]
-    total = sum(n["values"] for n in found["ops"].values())
+    total = sum(n["values"] for n in inspected["ops"].values())
     return [
         row("operator", "count", "delegated", "MACs", "values"),
         *body,
-        row("all", found["operators"], found["delegated"], _si(found["macs"]), _si(total)),
+        row("all", inspected["operators"], inspected["delegated"], _si(inspected["macs"]), _si(total)),
     ]
 
 
-def _delegation(found: dict[str, Any]) -> list[str]:
-    sizes = found["partitions"]
+def _delegation(inspected: dict[str, Any]) -> list[str]:
+    sizes = inspected["partitions"]
     of = f" of {', '.join(map(str, sizes))} operators" if sizes else ""
     return [
         f"XNNPACK: {len(sizes)} partition{'' if len(sizes) == 1 else 's'}{of}",
         *(
             f"  not delegated: {r['count']} x {r['op']} (first #{r['first']}): {r['reason']}"
-            for r in found["refusals"]
+            for r in inspected["refusals"]
         ),
     ]
 
 
-def _memory(found: dict[str, Any]) -> list[str]:
-    at = found["peak_at"] or {"op": "no operator", "index": -1}
-    size = _si(found["peak_activation_bytes"], "B")
+def _memory(inspected: dict[str, Any]) -> list[str]:
+    at = inspected["peak_at"] or {"op": "no operator", "index": -1}
+    size = _si(inspected["peak_activation_bytes"], "B")
     return [
         f"peak activations: {size} at {at['op']} #{at['index']}; the largest then:",
-        *(f"  {_si(t['bytes'], 'B'):>10}  {_shape(t):<28} {t['name'][:60]}" for t in found["peak_tensors"]),
+        *(
+            f"  {_si(t['bytes'], 'B'):>10}  {_shape(t):<28} {t['name'][:60]}"
+            for t in inspected["peak_tensors"]
+        ),
     ]
 
 
-def _signatures(found: dict[str, Any]) -> list[str]:
+def _signatures(inspected: dict[str, Any]) -> list[str]:
     """One row for each signature of a file with several; the tables above are of the first."""
-    if "signatures" not in found:
+    if "signatures" not in inspected:
         return []
     row = "{:<20}{:<24}{:>9}{:>11}{:>12}{:>12}{:>18}".format
     return [
@@ -218,17 +223,17 @@ def _signatures(found: dict[str, Any]) -> list[str]:
                 s["delegated"], len(s["partitions"]),
                 _si(s["macs"]), _si(s["peak_activation_bytes"], "B"),
             )
-            for s in found["signatures"]
+            for s in inspected["signatures"]
         ),
     ]  # fmt: skip
 
 
-def _checked(found: dict[str, Any]) -> list[str]:
-    if "check" not in found:
+def _checked(inspected: dict[str, Any]) -> list[str]:
+    if "check" not in inspected:
         return []
     return [
-        "check: the runtime delegates as forecast" if found["check"]["agrees"] else "check: FAILED",
-        *(f"  {difference}" for difference in found["check"]["differences"]),
+        "check: the runtime delegates as forecast" if inspected["check"]["agrees"] else "check: FAILED",
+        *(f"  {difference}" for difference in inspected["check"]["differences"]),
     ]
 
 
@@ -245,17 +250,17 @@ def _si(amount: float, unit: str = "") -> str:
     return f"{amount:.0f} {unit}".rstrip()
 
 
-def _model_line(found: dict[str, Any]) -> str:
-    arithmetic = "FP16 arithmetic allowed" if found["fp16_capable"] else "FP32 arithmetic only"
-    if found["model"] is None:
+def _model_line(inspected: dict[str, Any]) -> str:
+    arithmetic = "FP16 arithmetic allowed" if inspected["fp16_capable"] else "FP32 arithmetic only"
+    if inspected["model"] is None:
         return f"no model metadata; {arithmetic}"
-    state = ", untrained: for latency and parity only" if found["untrained"] else ""
-    return f"model {found['model']} ({found['precision']}{state}); {arithmetic}"
+    state = ", untrained: for latency and parity only" if inspected["untrained"] else ""
+    return f"model {inspected['model']} ({inspected['precision']}{state}); {arithmetic}"
 
 
-def _fine_tuned(found: dict[str, Any]) -> list[str]:
+def _fine_tuned(inspected: dict[str, Any]) -> list[str]:
     """The line about weights that were learned in 8 bits, as convert.tflite printed it."""
-    words = fine_tuned_in_words(found["fine_tuned"])
+    words = fine_tuned_in_words(inspected["fine_tuned"])
     return [f"fine-tuned: {words}"] if words else []
 
 
@@ -276,15 +281,15 @@ def _inspect(args: argparse.Namespace) -> int:
     if args.file.is_file():
         verify(args.file)
     graphs = [graph for graph in read_graphs(args.file) if graph.signatures or graph.index == 0]
-    found = inspect(graphs[0])
+    inspected = inspect(graphs[0])
     if len(graphs) > 1:
-        found["signatures"] = inspect_each(graphs)
+        inspected["signatures"] = inspect_each(graphs)
     if args.check:
-        found["check"] = _check(graphs)
+        inspected["check"] = _check(graphs)
     if not args.json:
-        say("\n".join(table(found)))
-    emit(found)
-    return 0 if found.get("check", {}).get("agrees", True) else 1
+        say("\n".join(table(inspected)))
+    emit(inspected)
+    return 0 if inspected.get("check", {}).get("agrees", True) else 1
 
 
 def _check(graphs: Sequence[Graph]) -> dict[str, Any]:

@@ -85,10 +85,10 @@ def read_model(path: Path | str) -> "onnx.ModelProto":
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
     """The JSON that `export_onnx` put into the file; UserError when it is not ONNX or has no such entry."""
-    found = next((p.value for p in read_model(path).metadata_props if p.key == METADATA_ENTRY), None)
-    if found is None:
+    content = next((p.value for p in read_model(path).metadata_props if p.key == METADATA_ENTRY), None)
+    if content is None:
         raise UserError(f"a {METADATA_ENTRY!r} entry in the metadata of {path}", "none", _EXPORT)
-    return typed_json.parse_object(found, f"the metadata of {path}", _EXPORT)
+    return typed_json.parse_object(content, f"the metadata of {path}", _EXPORT)
 
 
 def load_spec(path: Path | str) -> ModelSpec:

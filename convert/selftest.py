@@ -22,7 +22,7 @@ class Check:
 
     name: str
     passed: bool
-    found: str
+    result: str
 
 
 def selftest(path: Path) -> list[Check]:
@@ -43,12 +43,12 @@ def _sidecar(path: Path) -> Iterator[Check]:
         yield Check("sidecar", False, one_line(str(error)))
 
 
-def _of_seal(found: seal.Seal) -> str:
-    if found.at < 0:
+def _of_seal(checksum: seal.Seal) -> str:
+    if checksum.at < 0:
         return "no seal: never delivered, or damaged there"
-    if not found.intact:
-        return f"SHA-256 {found.computed.hex()[:16]}..., sealed as {found.stored.hex()[:16]}..."
-    return f"SHA-256 {found.stored.hex()}"
+    if not checksum.intact:
+        return f"SHA-256 {checksum.computed.hex()[:16]}..., sealed as {checksum.stored.hex()[:16]}..."
+    return f"SHA-256 {checksum.stored.hex()}"
 
 
 def _parts(path: Path) -> Iterator[Check]:
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UserError("a .tflite file", f"none at {arguments.file}", "check the path")
     checks = selftest(arguments.file)
     for check in checks:
-        cli.say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.found}")
+        cli.say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.result}")
     passed = all(check.passed for check in checks)
     result: dict[str, Any] = {
         "file": str(arguments.file),

@@ -23,7 +23,7 @@ def check(graph: Graph) -> dict[str, Any]:
     except UserError as error:
         return {
             "agrees": False,
-            "differences": [f"ai-edge-litert does not load it: {error.found}"],
+            "differences": [f"ai-edge-litert does not load it: {error.actual}"],
             "runtime": None,
         }
     differences = disagreements(graph, forecast(graph), runtime)

@@ -43,7 +43,7 @@ def report(
     for name in converted.approximations:
         cli.say(f"approximation, not exact: {name}: {APPROXIMATIONS[name].meaning}")
     if half := converted.half:
-        cli.say(f"FP16 weights: {half.rounded:,}; kept FP32: {half.kept:,} (fan-in <= {half.fan_in})")
+        cli.say(f"FP16 weights: {half.rounded:,}; kept FP32: {half.float32:,} (fan-in <= {half.fan_in})")
     if q := converted.quantized:
         images = f", ranges ({q.recipe.ranges}) of {q.images} images" if q.images else ""
         cli.say(

@@ -121,8 +121,8 @@ def read_safetensors(path: Path) -> "tuple[dict[str, str], dict[str, torch.Tenso
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
-        found = f"{path.name}: {shortened(str(error))}"
-        raise UserError("a whole safetensors file", found, "copy the file again") from error
+        reason = f"{path.name}: {shortened(str(error))}"
+        raise UserError("a whole safetensors file", reason, "copy the file again") from error
 
 
 def sidecar_path(path: Path) -> Path:

@@ -94,7 +94,7 @@ def _command(args: argparse.Namespace) -> int:
 
 def parse_numbers(flag: str, text: str, highest: int) -> tuple[int, ...]:
     """The numbers of a list such as 1,4..6, ascending. Raises UserError for other text, and beyond 1..highest."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         first, dots, last = part.partition("..")
         try:
@@ -103,8 +103,8 @@ def parse_numbers(flag: str, text: str, highest: int) -> tuple[int, ...]:
             span = range(0)
         if not span or span[0] < 1 or span[-1] > highest:
             raise UserError(f"{flag} such as 1,3 or 1..{highest}", repr(text), f"correct {flag}")
-        found.update(span)
-    return tuple(sorted(found))
+        numbers.update(span)
+    return tuple(sorted(numbers))
 
 
 def _check_out(out: Path, sources: Sequence[Path], force: bool) -> None:

@@ -10,13 +10,13 @@ from mobileiqa.text import printable
 class UserError(ValueError):
     """The user's input was wrong; the message says what was expected, what was found and what to do."""
 
-    def __init__(self, expected: str, found: str, todo: str) -> None:
-        self.expected, self.found, self.todo = expected, found, todo
-        super().__init__(f"expected {expected}; found {found}; {todo}")
+    def __init__(self, expected: str, actual: str, todo: str) -> None:
+        self.expected, self.actual, self.todo = expected, actual, todo
+        super().__init__(f"expected {expected}; found {actual}; {todo}")
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """How worker processes send it home: an exception is rebuilt from its message alone otherwise."""
-        return type(self), (self.expected, self.found, self.todo)
+        return type(self), (self.expected, self.actual, self.todo)
 
 
 def one_line(text: str) -> str:

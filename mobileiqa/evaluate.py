@@ -97,8 +97,8 @@ def _command(args: argparse.Namespace) -> int:
     )  # fmt: skip
     images, scores = score_images(images, models, args.skip_unreadable)
     _warn_of_constant_scores(images, models, scores)
-    found = tuple(evaluate(row, images.samples, images.monotone, args.seed) for row in scores)
-    compared = Comparison(images, models, scores, found)
+    evaluations = tuple(evaluate(row, images.samples, images.monotone, args.seed) for row in scores)
+    compared = Comparison(images, models, scores, evaluations)
     cli.say(report.text(compared))
     if args.out:
         report.write(compared, args.out)

@@ -68,10 +68,10 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, without the fitted scores."""
-        found = asdict(self)
-        del found["fitted"]
+        fields = asdict(self)
+        del fields["fitted"]
         weakest = self.weakest
-        return {**found, "weakest_distortion": asdict(weakest) if weakest else None}
+        return {**fields, "weakest_distortion": asdict(weakest) if weakest else None}
 
 
 def evaluate(
@@ -149,9 +149,9 @@ def by_distortion(
             rows[sample.distortion].append(row)
     return tuple(
         Distortion(
-            number, samples[chosen[0]].distortion_name, len(chosen), _srcc(scores[chosen], labels[chosen])
+            number, samples[indices[0]].distortion_name, len(indices), _srcc(scores[indices], labels[indices])
         )
-        for number, chosen in sorted(rows.items())
+        for number, indices in sorted(rows.items())
     )
 
 

@@ -259,9 +259,10 @@ def _panel(axes: "Axes", compared: Comparison, index: int) -> None:
     if evaluation.fitted is not None:
         order = np.argsort(scores)
         axes.plot(scores[order], evaluation.fitted[order], color="black", linewidth=1)
-    found = evaluation.metrics
+    metrics = evaluation.metrics
     axes.set_title(
-        f"{plot_text(compared.models[index].label)}\nSRCC {found['srcc'].value:.4f}, PLCC {found['plcc'].value:.4f}",
+        f"{plot_text(compared.models[index].label)}\n"
+        f"SRCC {metrics['srcc'].value:.4f}, PLCC {metrics['plcc'].value:.4f}",
         fontsize=9,
     )
     axes.set_xlabel("score")

@@ -51,10 +51,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     or has no such entry.
     """
     path = Path(path)
-    found = _embedded(path)
-    if found is None:
+    content = _embedded(path)
+    if content is None:
         raise UserError(f"a {METADATA_NAME!r} metadata entry in {path}", "none", _CONVERT)
-    return found
+    return content
 
 
 def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
@@ -64,14 +64,14 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
     """
     path = Path(path)
     sidecar = path.with_name(path.name + ".json")
-    found = _embedded(path)
-    if found is None and not sidecar.is_file():
+    content = _embedded(path)
+    if content is None and not sidecar.is_file():
         raise UserError(f"a model spec in {path} or in {sidecar.name}", "neither", _CONVERT)
-    if found is None:
-        found, path = _json_object(sidecar.read_bytes(), sidecar), sidecar
-    if "spec" not in found:
-        raise UserError(f'"spec" in the metadata of {path}', f"only {sorted(found)}", _CONVERT)
-    return specs.from_json(found["spec"], str(path))
+    if content is None:
+        content, path = _json_object(sidecar.read_bytes(), sidecar), sidecar
+    if "spec" not in content:
+        raise UserError(f'"spec" in the metadata of {path}', f"only {sorted(content)}", _CONVERT)
+    return specs.from_json(content["spec"], str(path))
 
 
 def inputs_of(path: str | os.PathLike[str]) -> Prepare:
@@ -91,8 +91,8 @@ def inputs_of(path: str | os.PathLike[str]) -> Prepare:
 
 def delivery_of(path: str | os.PathLike[str]) -> camera.Delivery | None:
     """What a file of convert.delivery takes; None for a file with float inputs."""
-    found = _embedded(Path(path)) or {}
-    return camera.from_json(found["delivery"], str(path)) if "delivery" in found else None
+    content = _embedded(Path(path)) or {}
+    return camera.from_json(content["delivery"], str(path)) if "delivery" in content else None
 
 
 def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
@@ -233,8 +233,8 @@ def _check_inputs(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: 
 
 def _check_identifier(path: Path) -> None:
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise UserError("a .tflite file", f"{found} at {path}", "check the path")
+        kind = "a folder" if path.is_dir() else "nothing"
+        raise UserError("a .tflite file", f"{kind} at {path}", "check the path")
     with path.open("rb") as file:
         start = file.read(8)
     if start[4:] != _IDENTIFIER:

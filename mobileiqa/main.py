@@ -93,9 +93,9 @@ def _call(words: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        found = repr(name) if name else "none"
+        word = repr(name) if name else "none"
         todo = f"did you mean {near[0]}?" if near else f"see {PROG} --help"
-        raise UserError(f"a command among {', '.join(COMMANDS)}", found, todo)
+        raise UserError(f"a command among {', '.join(COMMANDS)}", word, todo)
     try:
         return importlib.import_module(COMMANDS[name].module).main(rest)
     except ModuleNotFoundError as error:

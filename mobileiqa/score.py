@@ -213,7 +213,7 @@ def _torch_scorer(model: str, threads: int, weights: str | None, full_reference:
 
     def run(inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
         with torch.inference_mode():
-            scores = module(*(torch.from_numpy(inputs[wanted.name]) for wanted in spec.inputs))
+            scores = module(*(torch.from_numpy(inputs[input_spec.name]) for input_spec in spec.inputs))
         return scores.double().numpy()
 
     return Scorer(run, spec, "torch")

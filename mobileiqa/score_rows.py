@@ -152,7 +152,7 @@ def _say_where(error: BaseException, words: str) -> None:
     if isinstance(error, KeyboardInterrupt):
         raise type(error)(words) from error
     if isinstance(error, UserError):
-        raise UserError(error.expected, error.found, f"{error.todo}; {words}") from error
+        raise UserError(error.expected, error.actual, f"{error.todo}; {words}") from error
     if isinstance(error, OSError):
         raise OSError(f"{error}; {words}") from error
 

@@ -223,8 +223,8 @@ class ModelSpec:
     def _with(self, *sizes: tuple[int, int]) -> "ModelSpec":
         """Every input at its (width_px, height_px)."""
         inputs = (
-            dataclasses.replace(wanted, width_px=width, height_px=height)
-            for wanted, (width, height) in zip(self.inputs, sizes, strict=True)
+            dataclasses.replace(input_spec, width_px=width, height_px=height)
+            for input_spec, (width, height) in zip(self.inputs, sizes, strict=True)
         )
         return dataclasses.replace(self, inputs=tuple(inputs))
 

@@ -216,16 +216,16 @@ def _without_wrappers(
     tensors: "Mapping[str, torch.Tensor]", path: Path, fits: Fits
 ) -> "tuple[dict[str, torch.Tensor], list[str]]":
     """The tensors by their names without wrappers, without counters; and what was done, in words."""
-    kept = {key: _short(key) for key in tensors if key.rpartition(".")[2] not in _COUNTERS}
-    remarks = [f"{part}. taken off {sum(part in key.split('.') for key in kept)} names"
-               for part in sorted(_WRAPPERS) if any(part in key.split(".") for key in kept)]  # fmt: skip
-    for prefix in _leading(list(kept.values()), fits):
-        kept = {key: name.removeprefix(prefix) for key, name in kept.items()}
+    names = {key: _short(key) for key in tensors if key.rpartition(".")[2] not in _COUNTERS}
+    remarks = [f"{part}. taken off {sum(part in key.split('.') for key in names)} names"
+               for part in sorted(_WRAPPERS) if any(part in key.split(".") for key in names)]  # fmt: skip
+    for prefix in _leading(list(names.values()), fits):
+        names = {key: name.removeprefix(prefix) for key, name in names.items()}
         remarks.append(f"{prefix} taken off the names")
-    if counters := {key.rpartition(".")[2] for key in tensors if key not in kept}:
-        remarks.append(f"left out {len(tensors) - len(kept)} counters ({', '.join(sorted(counters))})")
+    if counters := {key.rpartition(".")[2] for key in tensors if key not in names}:
+        remarks.append(f"left out {len(tensors) - len(names)} counters ({', '.join(sorted(counters))})")
     origins: dict[str, str] = {}
-    for key, name in kept.items():
+    for key, name in names.items():
         if origins.setdefault(name, key) != key:
             raise UserError(
                 f"one tensor for each name in {path.name}",

@@ -66,10 +66,10 @@ def read(path: Path) -> Any:
         raise _refused(path, _sentence(error)) from error
 
 
-def _refused(path: Path, found: str, todo: str = "copy the file again, or " + _SAVE_ALONE) -> UserError:
+def _refused(path: Path, reason: str, todo: str = "copy the file again, or " + _SAVE_ALONE) -> UserError:
     name = printable(path.name)
     return UserError(
-        f"a PyTorch state dict in {name}, loadable without running code", shortened(printable(found)), todo
+        f"a PyTorch state dict in {name}, loadable without running code", shortened(printable(reason)), todo
     )
 
 
@@ -131,8 +131,8 @@ def _zip_content(path: Path) -> Any:
         if len(pickles) != 1:
             raise ValueError("a zip archive that torch.save did not write")
         if sizes[pickles[0]] > MAX_PICKLE:
-            found = f"{sizes[pickles[0]]:,} bytes of other objects than tensors, numpy arrays perhaps"
-            raise _refused(path, found, _SAVE_ALONE)
+            reason = f"{sizes[pickles[0]]:,} bytes of other objects than tensors, numpy arrays perhaps"
+            raise _refused(path, reason, _SAVE_ALONE)
         folder = pickles[0].removesuffix("data.pkl")
 
         def check(key: str, nbytes: int) -> None:

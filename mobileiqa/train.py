@@ -83,7 +83,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
 def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.recipe import recipe, with_overrides
 
-    chosen = with_overrides(recipe(args.recipe), args.set)
+    recipe_ = with_overrides(recipe(args.recipe), args.set)
     refuse_read(args.out / "best.safetensors")
     args.out.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, which share the folder, the first one
@@ -96,7 +96,7 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.run import Request, train
 
     request = Request(
-        chosen, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
+        recipe_, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
         tuple(args.init), args.from_scratch, args.teacher, args.cache,
         tuple(args.exclude), args.split_seed, args.allow_outside,
     )  # fmt: skip

@@ -55,10 +55,10 @@ def _run(arguments: argparse.Namespace) -> int:
     images = parity_images(arguments.images, None if arguments.images else PARITY_IMAGES)
     with staged(path) as unproven:
         delivery = deliver_uint8(source, unproven, sizes)
-        found = agreements(source, unproven, images)
-        passed = all(agreement.passed for _, agreement in found)
+        compared = agreements(source, unproven, images)
+        passed = all(agreement.passed for _, agreement in compared)
         target = place(unproven, path, passed, delivery=delivery.to_json(), **origin)
-    result = _report(target, delivery, found)
+    result = _report(target, delivery, compared)
     cli.emit(result)
     return 0 if passed else 1
 
@@ -84,28 +84,28 @@ def _origin(source: Path) -> dict[str, Any]:
     }
 
 
-def _report(path: Path, delivery: "Delivery", found: "list[tuple[Size, Agreement]]") -> dict[str, Any]:
+def _report(path: Path, delivery: "Delivery", compared: "list[tuple[Size, Agreement]]") -> dict[str, Any]:
     """Prints what was done, for people; returns the same for machines, the worst size's figures in front."""
     megabytes = path.stat().st_size / 1e6
     cli.say(f"{path}: {megabytes:.1f} MB, {delivery.described}")
-    for size, agreement in found:
+    for size, agreement in compared:
         verdict = "pass" if agreement.passed else f"FAIL: {agreement.reason}"
         cli.say(
             f"{size} against the float file: max_abs {agreement.max_abs:.2e} ({agreement.worst_image}), "
             f"{agreement.images} images: {verdict}"
         )
-    sizes = [{**asdict(size), **_figures(agreement)} for size, agreement in found]
-    _, worst = max(found, key=lambda each: (not each[1].passed, each[1].max_abs))
+    sizes = [{**asdict(size), **_figures(agreement)} for size, agreement in compared]
+    _, worst = max(compared, key=lambda each: (not each[1].passed, each[1].max_abs))
     return {
         "path": str(path), "size_mb": round(megabytes, 2), "input": ",".join(map(str, delivery.sizes)),
         "fitted": delivery.fitted, **_figures(worst), "sizes": sizes,
     }  # fmt: skip
 
 
-def _figures(found: "Agreement") -> dict[str, Any]:
+def _figures(agreement: "Agreement") -> dict[str, Any]:
     return {
-        "images": found.images, "max_abs": found.max_abs if isfinite(found.max_abs) else None,
-        "worst_image": found.worst_image, "passed": found.passed, "reason": found.reason,
+        "images": agreement.images, "max_abs": agreement.max_abs if isfinite(agreement.max_abs) else None,
+        "worst_image": agreement.worst_image, "passed": agreement.passed, "reason": agreement.reason,
     }  # fmt: skip
 
 

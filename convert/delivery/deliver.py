@@ -135,9 +135,9 @@ def scorer(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], float]:
 def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
     for name, score in (pair for size in vectors["sizes"] for pair in size["scores"].items()):
         if not math.isfinite(score):
-            found = f"{score} for the golden image {name!r}"
+            problem = f"{score} for the golden image {name!r}"
             raise UserError(
-                f"finite scores from {source}", found, "check the file with `python -m convert.parity`"
+                f"finite scores from {source}", problem, "check the file with `python -m convert.parity`"
             )
     return vectors
 
@@ -153,7 +153,7 @@ def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size
     expect, run, inputs_of = scorer(source, spec), litert.runner(delivered), litert.inputs_of(delivered)
     tolerance = LIMITS[read_candidate(source).precision].max_abs
     assert tolerance is not None, "the table has one for each"
-    found = []
+    compared = []
     for size in delivery.sizes:
         pixels = None if delivery.fitted else size.pixels
         photos = _photos(images, pixels, spec.color_management)
@@ -161,8 +161,8 @@ def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size
         expected, delivered_scores = np.array(scores).reshape(-1, 2).T
         unit = score_unit(spec, list(expected))
         names = [name for name, _ in images]
-        found.append((size, judge(names, expected / unit, delivered_scores / unit, tolerance)))
-    return found
+        compared.append((size, judge(names, expected / unit, delivered_scores / unit, tolerance)))
+    return compared
 
 
 def _photos(images: Images, size: tuple[int, int] | None, colors: ColorManagement) -> Iterator[Image.Image]:

@@ -29,11 +29,15 @@ _FLOAT = "use the float file, and mobileiqa.preprocess in the app"
 
 def camera_size(spec: ModelSpec, size: tuple[int, int] | None) -> tuple[int, int]:
     """`size`, or the model's own (width, height); UserError where the graph cannot prepare the inputs from it."""
-    for wanted in spec.inputs:
-        if wanted.color_space is not ColorSpace.RGB:
-            raise UserError("a model that scores RGB", f"{wanted.color_space} in {wanted.name!r}", _FLOAT)
-        if wanted.fit is Fit.RANDOM_CROPS:
-            raise UserError("inputs that are resized or centre crops", f"{wanted.crops} random crops", _FLOAT)
+    for input_spec in spec.inputs:
+        if input_spec.color_space is not ColorSpace.RGB:
+            raise UserError(
+                "a model that scores RGB", f"{input_spec.color_space} in {input_spec.name!r}", _FLOAT
+            )
+        if input_spec.fit is Fit.RANDOM_CROPS:
+            raise UserError(
+                "inputs that are resized or centre crops", f"{input_spec.crops} random crops", _FLOAT
+            )
     if size is None and len(spec.inputs) > 1:
         raise UserError(
             f"--input-size WxH of the camera's image: {spec.name} prepares it in {len(spec.inputs)} ways",
@@ -48,14 +52,14 @@ def take_camera_image(model: "Model", spec: ModelSpec, width: int, height: int) 
     graph = model.subgraphs[0]
     builder = Builder(model, graph)
     named = {entry.name.decode(): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}
-    inputs = [named[wanted.name] for wanted in spec.inputs]
+    inputs = [named[input_spec.name] for input_spec in spec.inputs]
     image = _image(model, width, height)
     canvas = Canvas(builder, image, inputs[0])
     to_float = "CAST" if _fp16(model) else "DEQUANTIZE"
-    for wanted, tensor in zip(spec.inputs, inputs, strict=True):
+    for input_spec, tensor in zip(spec.inputs, inputs, strict=True):
         graph.tensors[tensor].name += b"_normalized"
-        fitted = _fit(canvas, image, wanted)
-        _normalize(canvas, fitted, wanted, tensor, to_float)
+        fitted = _fit(canvas, image, input_spec)
+        _normalize(canvas, fitted, input_spec, tensor, to_float)
     graph.operators = [*canvas.nodes, *graph.operators]
     graph.inputs = [image]
     fb.name_signature(model, [IMAGE])
@@ -85,30 +89,30 @@ def _image(model: "Model", width: int, height: int) -> int:
     return len(graph.tensors) - 1
 
 
-def _fit(canvas: Canvas, image: int, wanted: InputSpec) -> int:
+def _fit(canvas: Canvas, image: int, input_spec: InputSpec) -> int:
     """The image as preprocess.fit_pixels makes it: uint8 (1, height_px, width_px, 3)."""
-    if wanted.fit is Fit.RESIZE:
-        return resize(canvas, image, wanted.width_px, wanted.height_px, wanted.resample)
-    return _crop(canvas, image, wanted.width_px, wanted.height_px)
+    if input_spec.fit is Fit.RESIZE:
+        return resize(canvas, image, input_spec.width_px, input_spec.height_px, input_spec.resample)
+    return _crop(canvas, image, input_spec.width_px, input_spec.height_px)
 
 
 def _crop(canvas: Canvas, image: int, width: int, height: int) -> int:
     """The centre; black where the image is smaller."""
     _, rows, columns, _ = canvas.shape(image)
     left, top = centred(columns, width), centred(rows, height)
-    kept = (1, min(rows, height), min(columns, width), 3)
-    if kept != canvas.shape(image):
-        image = canvas.slice(image, [0, max(top, 0), max(left, 0), 0], list(kept))
-    if kept[1:3] == (height, width):
+    window = (1, min(rows, height), min(columns, width), 3)
+    if window != canvas.shape(image):
+        image = canvas.slice(image, [0, max(top, 0), max(left, 0), 0], list(window))
+    if window[1:3] == (height, width):
         return image
     before = (max(-top, 0), max(-left, 0))
-    after = (height - kept[1] - before[0], width - kept[2] - before[1])
+    after = (height - window[1] - before[0], width - window[2] - before[1])
     paddings = [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]]
     output = canvas.bytes(1, height, width, 3)
     return canvas.add("PAD", [image, canvas.integers(*paddings)], output)
 
 
-def _normalize(canvas: Canvas, pixels: int, wanted: InputSpec, tensor: int, to_float: str) -> None:
+def _normalize(canvas: Canvas, pixels: int, input_spec: InputSpec, tensor: int, to_float: str) -> None:
     """uint8 (1, H, W, 3) -> the model's input `tensor`, which becomes NHWC where the model allows that."""
     shape = canvas.shape(pixels)
     direct = channels_last(canvas.builder, tensor)
@@ -117,7 +121,7 @@ def _normalize(canvas: Canvas, pixels: int, wanted: InputSpec, tensor: int, to_f
     # divided: behind a DIV, LiteRT's GPU accelerator computes one constant (convert.accelerators).
     mean, scale = (
         canvas.builder.constant(np.broadcast_to(np.float32(c), (1, 1, shape[2], 3)).copy(), "normalization")
-        for c in (-255 * np.array(wanted.mean), 1 / (255 * np.array(wanted.std)))
+        for c in (-255 * np.array(input_spec.mean), 1 / (255 * np.array(input_spec.std)))
     )
     differences = canvas.add("ADD", [values, mean], canvas.reals(*shape))
     output = tensor if direct else canvas.reals(*shape)

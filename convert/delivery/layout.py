@@ -20,23 +20,23 @@ NHWC = [0, 2, 3, 1]  # positions in NCHW
 def channels_last(builder: Builder, tensor: int) -> bool:
     """Makes input `tensor` (N, H, W, C) where everything that reads it allows that; returns whether it did."""
     model, graph = builder.model, builder.graph
-    found = _way(model, graph, tensor)
-    if found is None:
+    way = _way(model, graph, tensor)
+    if way is None:
         return False
-    for index in [tensor, *(int(o.outputs[0]) for o in found if fb.kind(model, o) != "TRANSPOSE")]:
+    for index in [tensor, *(int(o.outputs[0]) for o in way if fb.kind(model, o) != "TRANSPOSE")]:
         turned = graph.tensors[index]
         turned.shape, turned.shapeSignature = np.array(turned.shape)[NHWC], None
-    for operator in found:
+    for operator in way:
         if fb.kind(model, operator) == "PAD":
             paddings = _constant(model, graph, operator.inputs[1]).reshape(4, 2)[NHWC]
             operator.inputs = [int(operator.inputs[0]), builder.constant(paddings, "paddings")]
-    _bypass(graph, [o for o in found if fb.kind(model, o) == "TRANSPOSE"])
+    _bypass(graph, [o for o in way if fb.kind(model, o) == "TRANSPOSE"])
     return True
 
 
 def _way(model: "Model", graph: Any, tensor: int) -> list[Any] | None:
     """The operators between `tensor` and the TRANSPOSEs to NHWC, those included; None if something else reads it."""
-    found: list[Any] = []
+    operators: list[Any] = []
     open_ends = [tensor]
     while open_ends:
         source = open_ends.pop()
@@ -51,8 +51,8 @@ def _way(model: "Model", graph: Any, tensor: int) -> list[Any] | None:
                 return None
             if kind != "TRANSPOSE":
                 open_ends.append(int(reader.outputs[0]))
-            found.append(reader)
-    return found
+            operators.append(reader)
+    return operators
 
 
 def _constant(model: "Model", graph: Any, index: int) -> np.ndarray:

@@ -24,11 +24,11 @@ EMPTY = MARK + bytes(DIGEST_BYTES)  # the entry's content before the file is sea
 
 def seal(path: Path) -> None:
     """Writes the digest into a file that holds EMPTY once."""
-    found = read_seal(path)
-    assert found.at >= 0 and found.stored == bytes(DIGEST_BYTES), "the file must hold one empty seal"
+    empty = read_seal(path)
+    assert empty.at >= 0 and empty.stored == bytes(DIGEST_BYTES), "the file must hold one empty seal"
     with path.open("r+b") as file:
-        file.seek(found.at)
-        file.write(found.computed)
+        file.seek(empty.at)
+        file.write(empty.computed)
 
 
 def parts(graphs: Sequence[Graph]) -> dict[str, str]:
@@ -42,5 +42,5 @@ def parts(graphs: Sequence[Graph]) -> dict[str, str]:
         weights.update(tensor.stored)
     entries = {"golden": golden.ENTRY, "metadata": metadata.ENTRY}
     stored = graphs[0].metadata
-    found = {name: hashlib.sha256(stored.get(entry, b"")).hexdigest() for name, entry in entries.items()}
-    return {"weights": weights.hexdigest(), **found}
+    hashes = {name: hashlib.sha256(stored.get(entry, b"")).hexdigest() for name, entry in entries.items()}
+    return {"weights": weights.hexdigest(), **hashes}

@@ -24,18 +24,18 @@ OPTION = "--input-size"
 
 def parse_sizes(text: str | None) -> list[tuple[int, int]]:
     """`WxH` or `WxH,WxH...` as (width, height) pairs; empty for None. UserError for a size given twice."""
-    found = [parse_size(each) for each in text.split(",")] if text else []
-    if len(set(found)) < len(found):
+    sizes = [parse_size(each) for each in text.split(",")] if text else []
+    if len(set(sizes)) < len(sizes):
         raise UserError(f"every size of {OPTION} once", repr(text), f"correct {OPTION}")
-    return found
+    return sizes
 
 
-def camera_sizes(spec: ModelSpec, wanted: Sequence[tuple[int, int]]) -> tuple[Size, ...]:
-    """Signature and size of each of `wanted`, or of the model's own size where that is empty.
+def camera_sizes(spec: ModelSpec, pixels: Sequence[tuple[int, int]]) -> tuple[Size, ...]:
+    """Signature and size of each of `pixels`, or of the model's own size where that is empty.
 
     UserError where no graph can prepare the model's inputs.
     """
-    sizes = [camera_size(spec, size) for size in wanted or [None]]
+    sizes = [camera_size(spec, size) for size in pixels or [None]]
     if len(sizes) == 1:
         return (Size(SIGNATURE, *sizes[0]),)
     return tuple(Size(f"score_{width}x{height}", width, height) for width, height in sizes)

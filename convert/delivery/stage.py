@@ -50,21 +50,23 @@ def deliver(
 
 def _compared(done: "Converted", out: Path, images: Images) -> Reports:
     """One report for each size of the camera file `out`."""
-    return [_report(done, f"{out}, {size}", found) for size, found in agreements(done.path, out, images)]
+    return [
+        _report(done, f"{out}, {size}", agreement) for size, agreement in agreements(done.path, out, images)
+    ]
 
 
-def _report(done: "Converted", candidate: str, found: Agreement) -> ParityReport:
+def _report(done: "Converted", candidate: str, agreement: Agreement) -> ParityReport:
     return ParityReport(
-        reference=str(done.path), candidate=candidate, runtime="litert", edge=EDGE, n=found.images,
-        tolerance=LIMITS[done.precision], passed=found.passed, reason=found.reason,
-        worst_image=found.worst_image or None, max_abs=found.max_abs if isfinite(found.max_abs) else None,
+        reference=str(done.path), candidate=candidate, runtime="litert", edge=EDGE, n=agreement.images,
+        tolerance=LIMITS[done.precision], passed=agreement.passed, reason=agreement.reason,
+        worst_image=agreement.worst_image or None, max_abs=agreement.max_abs if isfinite(agreement.max_abs) else None,
     )  # fmt: skip
 
 
 def _placed(
-    done: "Converted", made: Path, path: Path, passed: bool, delivery: Delivery | None = None
+    done: "Converted", packaged: Path, path: Path, passed: bool, delivery: Delivery | None = None
 ) -> Path:
-    """Where the staged file `made` is now, with its sidecar."""
+    """Where the staged file `packaged` is now, with its sidecar."""
     fields: dict[str, Any] = {
         "precision": str(done.precision), "via": str(done.via), "spec": done.source.spec,
         "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
@@ -72,15 +74,15 @@ def _placed(
         "approximations": done.approximations, "delivery": delivery.to_json() if delivery else None,
         "fine_tuned": done.quantized.fine_tuned if done.quantized else None,
     }  # fmt: skip
-    return place(made, path, passed, **fields)
+    return place(packaged, path, passed, **fields)
 
 
 def _renamed(reports: Reports, names: dict[Path, str]) -> Reports:
     """The reports with staged files' names replaced by what they are called now."""
 
     def named(text: str) -> str:
-        for made, name in names.items():
-            text = text.replace(str(made), name)
+        for packaged, name in names.items():
+            text = text.replace(str(packaged), name)
         return text
 
     return [

@@ -56,11 +56,11 @@ class Content:
 
     def problems(self, file: File) -> list[str]:
         """What is wrong with a file, a phrase each: gates, its sidecar, its delegation."""
-        row, found = self.measured(file), self.inspected[self.files.index(file)]
+        row, inspected = self.measured(file), self.inspected[self.files.index(file)]
         return [
             *([f"gates broken: {', '.join(failed(row.verdicts))}"] if row and not row.passed else []),
             *([file.problem] if file.problem else []),
-            *found["check"]["differences"],
+            *inspected["check"]["differences"],
         ]
 
     @property
@@ -96,8 +96,8 @@ def _one_model(files: Sequence[File]) -> None:
     """UserError where the files are not one model's; with images, convert.int8.measure.load says it."""
     names = {file.graph.description["spec"].get("name"): file.label for file in files}
     if len(names) > 1:
-        found = ", ".join(f"{name} ({label})" for name, label in names.items())
-        raise UserError("files of one model", found, "name the files of one")
+        models = ", ".join(f"{name} ({label})" for name, label in names.items())
+        raise UserError("files of one model", models, "name the files of one")
 
 
 def summary(content: Content, out: Path) -> dict[str, Any]:
@@ -110,10 +110,10 @@ def summary(content: Content, out: Path) -> dict[str, Any]:
 
 
 def _brief(content: Content) -> Iterator[dict[str, Any]]:
-    for file, found in zip(content.files, content.inspected, strict=True):
+    for file, inspected in zip(content.files, content.inspected, strict=True):
         row = content.measured(file)
         yield {
             "label": file.label, "precision": file.precision, "problems": content.problems(file),
             "failed_gates": failed(row.verdicts) if row else None, "file_bytes": file.graph.file_bytes,
-            "partitions": len(found["partitions"]),
+            "partitions": len(inspected["partitions"]),
         }  # fmt: skip

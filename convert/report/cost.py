@@ -23,7 +23,8 @@ KINDS = 4  # operator types named of a partition, the most frequent
 def overview(content: Content) -> Iterator[str]:
     """A column per file; a row of which no file has a figure is left out."""
     columns = [
-        _column(content, file, found) for file, found in zip(content.files, content.inspected, strict=True)
+        _column(content, file, inspected)
+        for file, inspected in zip(content.files, content.inspected, strict=True)
     ]
     heads = [f"{f.precision.upper()}<br>{breakable(f.label)}" for f in content.files]
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
@@ -36,7 +37,7 @@ def overview(content: Content) -> Iterator[str]:
         )  # fmt: skip
 
 
-def _column(content: Content, file: File, found: dict[str, Any]) -> dict[str, str]:
+def _column(content: Content, file: File, inspected: dict[str, Any]) -> dict[str, str]:
     """One file's cells by the row's name."""
     row, first = content.measured(file), content.files[0]
     cost = content.bench.costs[file.path] if content.bench else None
@@ -48,25 +49,27 @@ def _column(content: Content, file: File, found: dict[str, Any]) -> dict[str, st
         "share of FP32's": share,
         **_accuracy(row),
         **_latency(cost, content.bench.costs.get(first.path) if content.bench and smaller else None),
-        "largest activations, MB": number(found["peak_activation_bytes"] / 1e6, ".2f"),
-        "MACs, 10<sup>6</sup>": number(found["macs"] / 1e6, ",.0f"),
-        "parameters, 10<sup>6</sup>": number(found["parameters"] / 1e6, ".2f"),
-        "XNNPACK partitions": str(len(found["partitions"])),
-        "delegated": f"{found['delegated']} of {found['operators']}",
-        "FP16 arithmetic": "allowed" if found["fp16_capable"] else "-",
+        "largest activations, MB": number(inspected["peak_activation_bytes"] / 1e6, ".2f"),
+        "MACs, 10<sup>6</sup>": number(inspected["macs"] / 1e6, ",.0f"),
+        "parameters, 10<sup>6</sup>": number(inspected["parameters"] / 1e6, ".2f"),
+        "XNNPACK partitions": str(len(inspected["partitions"])),
+        "delegated": f"{inspected['delegated']} of {inspected['operators']}",
+        "FP16 arithmetic": "allowed" if inspected["fp16_capable"] else "-",
     }
 
 
 def _accuracy(row: FileReport | None) -> dict[str, str]:
-    found = row.agreement if row else None
-    srcc = found.correlations.get("srcc") if found else None
+    agreement = row.agreement if row else None
+    srcc = agreement.correlations.get("srcc") if agreement else None
     drop = row.labelled.drop if row and row.labelled else None
     return {
         "SRCC with FP32": number(srcc and srcc.value),
         "drop of SRCC, labels": number(drop and drop.value, "+.4f"),
-        "pair flips": "-" if not found or found.pair_flips is None else f"{100 * found.pair_flips:.2f} %",
-        "mean shift": number(found and found.mean_shift, ".2g"),
-        "largest shift": number(found and found.max_shift, ".2g"),
+        "pair flips": "-"
+        if not agreement or agreement.pair_flips is None
+        else f"{100 * agreement.pair_flips:.2f} %",
+        "mean shift": number(agreement and agreement.mean_shift, ".2g"),
+        "largest shift": number(agreement and agreement.max_shift, ".2g"),
     }
 
 
@@ -106,13 +109,13 @@ def layers(content: Content) -> Iterator[str]:
 
 def _layer(layer: Layer) -> list[str]:
     if layer.sqnr_db is None:
-        found = "no signal" if layer.finite else "not finite"
+        sqnr = "no signal" if layer.finite else "not finite"
     else:
-        found = f"{layer.sqnr_db:.1f}{' *' if layer.scaled else ''}"
+        sqnr = f"{layer.sqnr_db:.1f}{' *' if layer.scaled else ''}"
     name = escape(layer.name[-40:])
     return [
         escape(layer.operator),
-        found,
+        sqnr,
         number(layer.plain_db, ".1f"),
         str(layer.index),
         escape(layer.dtype),
@@ -127,13 +130,13 @@ def delegation(content: Content) -> Iterator[str]:
         "Operators in running order; partitions of XNNPACK are blue and orange by turns, what TFLite's own kernels "
         "run is red. A forecast from the file, compared with what LiteRT did on this machine.", "soft",
     )  # fmt: skip
-    for file, found in zip(content.files, content.inspected, strict=True):
+    for file, inspected in zip(content.files, content.inspected, strict=True):
         expected = forecast(file.graph)
         yield f"<h3>{escape(file.label)}</h3>"
         yield f'<div class="map">{charts.delegation_map(expected, file.label)}</div>'
         heads, rows = ("partition", "operators", "which"), _partitions(file.graph, expected)
         yield table(f"Partitions of {file.label}", heads, rows, words=True)
-        yield from _refusals(found)
+        yield from _refusals(inspected)
 
 
 def _partitions(graph: Graph, expected: Forecast) -> Iterator[list[str]]:
@@ -158,14 +161,14 @@ def _kinds(graph: Graph, indices: Sequence[int]) -> str:
     return ", ".join([*parts, *([f"{len(counts) - KINDS} other types"] if len(counts) > KINDS else [])])
 
 
-def _refusals(found: dict[str, Any]) -> Iterator[str]:
-    for one in found["refusals"]:
+def _refusals(inspected: dict[str, Any]) -> Iterator[str]:
+    for one in inspected["refusals"]:
         yield paragraph(
             f"Not delegated: {one['count']} x {one['op']}, first #{one['first']}: {one['reason']}"
         )
-    if found["check"]["agrees"]:
+    if inspected["check"]["agrees"]:
         yield paragraph("LiteRT delegates as forecast.", "soft")
-    for difference in found["check"]["differences"]:
+    for difference in inspected["check"]["differences"]:
         yield paragraph(f"Forecast and runtime differ: {difference}", "bad")
-    for warning in found["warnings"]:
+    for warning in inspected["warnings"]:
         yield paragraph(warning, "bad")

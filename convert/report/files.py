@@ -61,7 +61,7 @@ def find(paths: Sequence[Path]) -> tuple[list[File], dict[str, str]]:
     `paths` are .tflite files and folders of such. Raises UserError when there is none, when two have one name, and
     for a file or a sidecar that is damaged or another's.
     """
-    found: list[File] = []
+    files: list[File] = []
     left_out: dict[str, str] = {}
     for path in _tflite_files(paths):
         if path.is_file():
@@ -70,15 +70,15 @@ def find(paths: Sequence[Path]) -> tuple[list[File], dict[str, str]]:
         if reason := _unfit(graph):
             left_out[path.name] = reason
         else:
-            found.append(File(path, graph, precision(graph), sha256(path), _origin(path)))
-    if not found:
+            files.append(File(path, graph, precision(graph), sha256(path), _origin(path)))
+    if not files:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise UserError(
             f"files of convert.tflite in {', '.join(map(str, paths))}",
             reasons or "no .tflite file",
             "convert a checkpoint",
         )
-    return sorted(found, key=lambda file: (ORDER.index(file.precision), file.label)), left_out
+    return sorted(files, key=lambda file: (ORDER.index(file.precision), file.label)), left_out
 
 
 def reference(files: Sequence[File], named: str | None) -> tuple[str, list[File]]:
@@ -105,9 +105,9 @@ def _listed(files: Iterable[File]) -> str:
 
 
 def _tflite_files(paths: Sequence[Path]) -> list[Path]:
-    found = [f for path in paths for f in (_converted_files(path) if path.is_dir() else [path])]
+    files = [f for path in paths for f in (_converted_files(path) if path.is_dir() else [path])]
     by_name: dict[str, Path] = {}
-    for path in found:
+    for path in files:
         if path.resolve() != by_name.setdefault(path.name, path).resolve():
             raise UserError("files of different names", f"{by_name[path.name]} and {path}", "rename one")
     return list(by_name.values())

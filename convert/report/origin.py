@@ -108,10 +108,10 @@ def _versions(files: Sequence[File]) -> Iterator[str]:
 
 def _alike(files: Sequence[File], key: Callable[[File], K]) -> list[tuple[K, list[str]]]:
     """Keys in order of appearance, each with the labels of the files that share it."""
-    found: dict[K, list[str]] = {}
+    labels: dict[K, list[str]] = {}
     for file in files:
-        found.setdefault(key(file), []).append(file.label)
-    return list(found.items())
+        labels.setdefault(key(file), []).append(file.label)
+    return list(labels.items())
 
 
 def _of(labels: Sequence[str], files: Sequence[File]) -> str:

@@ -53,8 +53,8 @@ def _file(report: Report, file: FileReport, row: int) -> Iterator[str]:
 def _gate(gate: Verdict) -> list[str]:
     sign = "at least" if gate.at_least else "at most"
     reason = f'<div class="soft">{escape(gate.reason)}</div>' if gate.reason else ""
-    limit, found = f"{sign} {gate.limit:g}", number(gate.value, ".4g")
-    return [escape(gate.title), f"{verdict(gate.passed)}{reason}", found, limit]
+    limit, value = f"{sign} {gate.limit:g}", number(gate.value, ".4g")
+    return [escape(gate.title), f"{verdict(gate.passed)}{reason}", value, limit]
 
 
 def _correlations(file: FileReport) -> Iterator[str]:

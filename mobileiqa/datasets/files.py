@@ -100,10 +100,10 @@ def existing(path: Path, what: str, todo: str = FETCH_AGAIN) -> Path:
 
 def subfolder(root: Path, *names: str) -> Path:
     """The first of the named folders below `root` that exists. Raises UserError naming them all."""
-    found = next((root / name for name in names if (root / name).is_dir()), None)
-    if found is None:
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
         raise UserError(f"the folder {' or '.join(names)} in {root}", "none", FETCH_AGAIN)
-    return found
+    return folder
 
 
 def images_by_name(folders: Iterable[Path]) -> dict[str, Path]:
@@ -111,12 +111,12 @@ def images_by_name(folders: Iterable[Path]) -> dict[str, Path]:
 
     Raises UserError where two files have one name.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
-        other = found.setdefault(path.name.lower(), path)
+        other = paths.setdefault(path.name.lower(), path)
         if other is not path:
             raise UserError(f"one file called {path.name} in any case", f"{other} and {path}", "remove one")
-    return found
+    return paths
 
 
 def read_csv(path: Path, required: Sequence[str], todo: str = CORRECT) -> list[Row]:
@@ -205,8 +205,8 @@ def _matlab_entries(path: Path, variable: str) -> list[Any]:
     except (*_BAD_MATLAB, MatReadError) as error:
         raise UserError(f"a MATLAB file in {path.name}", _reason(error), FETCH_AGAIN) from error
     if variable not in content:
-        found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-        raise UserError(f"the variable {variable} in {path.name}", found, FETCH_AGAIN)
+        entries = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        raise UserError(f"the variable {variable} in {path.name}", entries, FETCH_AGAIN)
     return list(np.atleast_1d(content[variable]).ravel())
 
 

@@ -42,8 +42,8 @@ def image_sizes(dataset: Dataset, count: int) -> dict[str, int]:
     The images are decoded, so a damaged download shows. Raises UserError naming the first broken one.
     """
     spread = np.linspace(0, len(dataset.samples) - 1, min(count, len(dataset.samples))).astype(int)
-    chosen = [dataset.samples[i].path for i in spread]
-    sizes = [load_image(path).size for path in cli.progress(chosen, "opening images")]
+    paths = [dataset.samples[i].path for i in spread]
+    sizes = [load_image(path).size for path in cli.progress(paths, "opening images")]
     return {f"{width}x{height}": n for (width, height), n in Counter(sizes).most_common()}
 
 

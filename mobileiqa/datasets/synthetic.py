@@ -116,7 +116,7 @@ def _levelled(name: str, row: Row, image: str, path: Path, score: float) -> Labe
 
 def _parts(row: Row, image: str) -> tuple[str, int, int]:
     """Reference (upper case: TID2013 mixes), and the two numbers after it."""
-    found = _NAME.fullmatch(PurePath(image).stem)
-    if found is None:
+    match = _NAME.fullmatch(PurePath(image).stem)
+    if match is None:
         raise UserError(f"a name such as I01_05_3.png in {row.where}", repr(image), FETCH_AGAIN)
-    return found[1].upper(), int(found[2]), int(found[3])
+    return match[1].upper(), int(match[2]), int(match[3])

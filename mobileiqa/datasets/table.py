@@ -78,6 +78,6 @@ def read(name: str, path: Path, seed: int = SPLIT_SEED, allow_outside: bool = Fa
         raise UserError("a split seed of 0 or more", str(seed), "correct --split-seed")
     path = Path(path)
     if not (path.is_dir() or (name == "folder" and path.is_file())):
-        found = "a file" if path.exists() else "nothing"
-        raise UserError(f"the folder of {name}", f"{found} at {path}", "correct the path")
+        kind = "a file" if path.exists() else "nothing"
+        raise UserError(f"the folder of {name}", f"{kind} at {path}", "correct the path")
     return folder(path, seed, allow_outside) if name == "folder" else READERS[name].read(path, seed)

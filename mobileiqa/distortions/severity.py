@@ -28,7 +28,7 @@ def read(path: Path) -> dict[tuple[int, int], float]:
                 raise UserError("one row per distortion and level", f"a second one in {row.where}", "")
             scores[key] = score
     except UserError as error:
-        raise UserError(error.expected, error.found, HOW_TO_MAKE) from error
+        raise UserError(error.expected, error.actual, HOW_TO_MAKE) from error
     missing = [(n, level) for n in _NUMBERS for level in _LEVELS if (n, level) not in scores]
     if missing:
         number, level = missing[0]

@@ -72,18 +72,18 @@ def figures(results: Sequence[Result], baseline: str) -> dict[str, dict[str, Any
     by_arm: dict[str, dict[int, Result]] = {}
     for result in results:
         by_arm.setdefault(result.arm, {})[result.seed] = result
-    base, found = by_arm[baseline], {}
+    base, gains = by_arm[baseline], {}
     for arm, by_seed in by_arm.items():
         if by_seed.keys() != base.keys():
             raise ValueError(f"expected the seeds {sorted(base)} of arm {arm!r}; found {sorted(by_seed)}")
-        found[arm] = {name: spread([getattr(r, name) for r in by_seed.values()]) for name in METRICS}
-        found[arm]["gain"] = spread([r.srcc - base[seed].srcc for seed, r in by_seed.items()])
-    return found
+        gains[arm] = {name: spread([getattr(r, name) for r in by_seed.values()]) for name in METRICS}
+        gains[arm]["gain"] = spread([r.srcc - base[seed].srcc for seed, r in by_seed.items()])
+    return gains
 
 
-def figures_json(found: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
+def figures_json(gains: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
     """`figures` as plain JSON."""
-    return {arm: {name: asdict(value) for name, value in row.items()} for arm, row in found.items()}
+    return {arm: {name: asdict(value) for name, value in row.items()} for arm, row in gains.items()}
 
 
 def by_reference(dataset: Dataset, counts: Mapping[str, int], seed: int) -> dict[str, tuple[Sample, ...]]:
@@ -92,18 +92,18 @@ def by_reference(dataset: Dataset, counts: Mapping[str, int], seed: int) -> dict
     The samples keep the set's order. Raises UserError when there are fewer references than are wanted.
     """
     names = sorted({sample.reference for sample in dataset.samples})
-    wanted = sum(counts.values())
-    if len(names) < wanted:
+    total = sum(counts.values())
+    if len(names) < total:
         raise UserError(
-            f"{wanted} pristine images ({', '.join(f'{n} {part}' for part, n in counts.items())})",
+            f"{total} pristine images ({', '.join(f'{n} {part}' for part, n in counts.items())})",
             str(len(names)),
             "give a folder with more",
         )
     order = iter(np.random.default_rng(seed).permutation(names).tolist())
     parts = {}
     for part, count in counts.items():
-        chosen = {next(order) for _ in range(count)}
-        parts[part] = tuple(s for s in dataset.samples if s.reference in chosen)
+        references = {next(order) for _ in range(count)}
+        parts[part] = tuple(s for s in dataset.samples if s.reference in references)
     return parts
 
 

@@ -71,8 +71,8 @@ class Feed:
         if not sides:
             return self.spec.inputs
         return tuple(
-            dataclasses.replace(wanted, height_px=side, width_px=side)
-            for wanted, side in zip(self.spec.inputs, sides, strict=True)
+            dataclasses.replace(input_spec, height_px=side, width_px=side)
+            for input_spec, side in zip(self.spec.inputs, sides, strict=True)
         )
 
 
@@ -108,7 +108,7 @@ class _Images(Dataset[Any]):
         step, index = key
         rng = np.random.default_rng([self.feed.recipe.seed, step, index])
         pixels = augmented(self.feed.source(index), self.feed.recipe, rng)
-        inputs = [view(pixels, wanted, self.feed.recipe, rng) for wanted in self.feed.inputs]
+        inputs = [view(pixels, input_spec, self.feed.recipe, rng) for input_spec in self.feed.inputs]
         return inputs, index
 
 
@@ -121,31 +121,31 @@ def augmented(pixels: Pixels, recipe: Recipe, rng: np.random.Generator) -> Pixel
     return pixels
 
 
-def view(pixels: Pixels, wanted: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
+def view(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
     """One input of the image, uint8 (H, W, 3): a random crop where the recipe says so, else the model's fit.
 
     JNDMix comes last: noise that is just not seen at the size that the model reads. Raises ValueError for JNDMix
     in another colour space than RGB.
     """
-    if wanted.color_space is not ColorSpace.RGB:
-        pixels = color.convert(np.ascontiguousarray(pixels), wanted.color_space)
-    fitted = _fitted(pixels, wanted, recipe, rng)
+    if input_spec.color_space is not ColorSpace.RGB:
+        pixels = color.convert(np.ascontiguousarray(pixels), input_spec.color_space)
+    fitted = _fitted(pixels, input_spec, recipe, rng)
     if not recipe.jnd or rng.random() >= recipe.jnd:
         return fitted
-    if wanted.color_space is not ColorSpace.RGB:
-        raise ValueError(f"JNDMix needs RGB; input {wanted.name} is {wanted.color_space}")
+    if input_spec.color_space is not ColorSpace.RGB:
+        raise ValueError(f"JNDMix needs RGB; input {input_spec.name} is {input_spec.color_space}")
     from mobileiqa.training.jnd import jnd_mix
 
     return jnd_mix(np.ascontiguousarray(fitted), rng)
 
 
-def _fitted(pixels: Pixels, wanted: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
+def _fitted(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
     if recipe.crop_px:
         return crop(pixels, recipe.crop_px, rng)
-    square = wanted.height_px == wanted.width_px <= min(pixels.shape[:2])
-    if recipe.random_crops and wanted.fit is Fit.CENTER_CROP and square:
-        return crop(pixels, wanted.height_px, rng)
-    return np.asarray(fit_pixels(Image.fromarray(np.ascontiguousarray(pixels)), wanted)[0])
+    square = input_spec.height_px == input_spec.width_px <= min(pixels.shape[:2])
+    if recipe.random_crops and input_spec.fit is Fit.CENTER_CROP and square:
+        return crop(pixels, input_spec.height_px, rng)
+    return np.asarray(fit_pixels(Image.fromarray(np.ascontiguousarray(pixels)), input_spec)[0])
 
 
 def batches(
@@ -187,19 +187,19 @@ class _Collate:
 def on_device(batch: Batch, spec: ModelSpec, device: torch.device) -> Batch:
     """The batch on `device`, its inputs normalised float32 in channels-last memory."""
     inputs = tuple(
-        _normalized(pixels.to(device, non_blocking=True), wanted)
-        for pixels, wanted in zip(batch.inputs, spec.inputs, strict=True)
+        _normalized(pixels.to(device, non_blocking=True), input_spec)
+        for pixels, input_spec in zip(batch.inputs, spec.inputs, strict=True)
     )
     return Batch(inputs, *(getattr(batch, name).to(device) for name in _LABELS))
 
 
-def moments(wanted: InputSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(input_spec: InputSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The input's mean and deviation, each (3, 1, 1)."""
-    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (wanted.mean, wanted.std))
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (input_spec.mean, input_spec.std))
     return mean, std
 
 
-def _normalized(pixels: torch.Tensor, wanted: InputSpec) -> torch.Tensor:
-    mean, std = moments(wanted, pixels.device)
+def _normalized(pixels: torch.Tensor, input_spec: InputSpec) -> torch.Tensor:
+    mean, std = moments(input_spec, pixels.device)
     values = (pixels.float() / 255 - mean) / std
     return values.contiguous(memory_format=torch.channels_last)

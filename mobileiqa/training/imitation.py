@@ -26,13 +26,15 @@ class Imitation(nn.Module):
     def __init__(self, student: LarIQASingle, channels: Sequence[tuple[int, int]], width: int) -> None:
         super().__init__()
         self.model = student
-        self.adapters = nn.ModuleList(nn.Conv2d(own, wanted, 1) for own, wanted in channels)
+        self.adapters = nn.ModuleList(
+            nn.Conv2d(own, teacher_channels, 1) for own, teacher_channels in channels
+        )
         self.adapt = nn.Linear(student.width, width)
 
     def forward(self, image: torch.Tensor) -> tuple[Maps, torch.Tensor, torch.Tensor]:
         """Normalised images (N, 3, H, W) -> the adapted maps and features, scores (N,)."""
         maps, features = stages(self.model, image)
-        adapted = [adapter(found) for adapter, found in zip(self.adapters, maps, strict=True)]
+        adapted = [adapter(student_map) for adapter, student_map in zip(self.adapters, maps, strict=True)]
         return adapted, self.adapt(features), self.model.forward_head(features)
 
 
@@ -52,24 +54,24 @@ def channels(student: LarIQASingle, teacher: LarIQASingle) -> list[tuple[int, in
     """(student's, teacher's) channels of each stage. UserError where their strides differ."""
     image = torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
-        found = [stages(model.eval(), image)[0] for model in (student, teacher)]
-    sizes = [[tuple(each.shape[2:]) for each in maps] for maps in found]
+        both = [stages(model.eval(), image)[0] for model in (student, teacher)]
+    sizes = [[tuple(each.shape[2:]) for each in maps] for maps in both]
     if sizes[0] != sizes[1]:
         raise UserError(f"a teacher whose stages have the maps {sizes[0]}", str(sizes[1]), "give another one")
-    return [(own.shape[1], wanted.shape[1]) for own, wanted in zip(*found, strict=True)]
+    return [(own.shape[1], teacher_map.shape[1]) for own, teacher_map in zip(*both, strict=True)]
 
 
-def same_images(image: torch.Tensor, prepared: InputSpec, wanted: InputSpec) -> torch.Tensor:
-    """Images normalised as `prepared` says, normalised as `wanted` says."""
+def same_images(image: torch.Tensor, prepared: InputSpec, student: InputSpec) -> torch.Tensor:
+    """Images normalised as `prepared` says, normalised as `student` says."""
     mean, std = moments(prepared, image.device)
-    wanted_mean, wanted_std = moments(wanted, image.device)
+    wanted_mean, wanted_std = moments(student, image.device)
     return (image * std + mean - wanted_mean) / wanted_std
 
 
-def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def relative_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """The mean squared error in units of the target's variance: 1 is as good as its mean."""
-    found, wanted = found.float(), wanted.float()
-    return (found - wanted).square().mean() / wanted.var(unbiased=False).clamp(min=1e-6)
+    student, teacher = student.float(), teacher.float()
+    return (student - teacher).square().mean() / teacher.var(unbiased=False).clamp(min=1e-6)
 
 
 def prepare_pair(student: nn.Module, teacher: nn.Module | None, spec: ModelSpec) -> Imitation:

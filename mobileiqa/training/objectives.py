@@ -145,14 +145,14 @@ def distill(setup: Setup) -> Task:
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
         image = batch.inputs[0]
         with torch.no_grad():
-            wanted = teacher.to(image.device).forward_features(image)
+            targets = teacher.to(image.device).forward_features(image)
         features = student.forward_features(image)
         mse = nn.functional.mse_loss
-        opinions = _mean(mse(features.opinions, wanted.opinions), gather)
+        opinions = _mean(mse(features.opinions, targets.opinions), gather)
         score = losses.mse(gather(student.forward_head(features)), gather(batch.score))
         parts = {"opinions": opinions, "mse": score, "loss": opinions + alpha * score}
         if levels:
-            parts["levels"] = _mean(mse(features.levels, wanted.levels), gather)
+            parts["levels"] = _mean(mse(features.levels, targets.levels), gather)
             parts["loss"] = parts["loss"] + levels * parts["levels"]
         return parts
 
@@ -170,11 +170,11 @@ def imitate(setup: Setup) -> Task:
         with torch.no_grad():
             seen = imitation.same_images(image, setup.spec.inputs[0], wanted_spec)
             maps, features_wanted = imitation.stages(teacher.to(image.device), seen)
-        found_maps, found, score = module(image)
+        found_maps, opinions, score = module(image)
         parts = _scored(setup.recipe, score, batch, gather)
         errors = [imitation.relative_error(a, b) for a, b in zip(found_maps, maps, strict=True)]
         parts["stages"] = _mean(torch.stack(errors).mean(), gather)
-        parts["features"] = _mean(imitation.relative_error(found, features_wanted), gather)
+        parts["features"] = _mean(imitation.relative_error(opinions, features_wanted), gather)
         parts["loss"] = parts["loss"] + stages * parts["stages"] + features * parts["features"]
         return parts
 

@@ -30,8 +30,8 @@ def validator(
             error = scores - labels
             return {**dict.fromkeys(("srcc", "plcc", "krcc"), 0.0),
                     "rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}  # fmt: skip
-        found = metrics.correlations(scores, labels)
-        return {name: float(getattr(found, name)) for name in ("srcc", "plcc", "krcc", "rmse", "mae")}
+        correlations = metrics.correlations(scores, labels)
+        return {name: float(getattr(correlations, name)) for name in ("srcc", "plcc", "krcc", "rmse", "mae")}
 
     return validate
 
@@ -45,9 +45,9 @@ def predict(task: Task, source: Source, count: int, spec: ModelSpec, device: tor
             prepare(Image.fromarray(source(i)), spec) for i in range(start, min(count, start + BATCH))
         ]
         inputs = (
-            torch.from_numpy(np.concatenate([p[wanted.name] for p in prepared])).to(device)
-            for wanted in spec.inputs
+            torch.from_numpy(np.concatenate([p[input_spec.name] for p in prepared])).to(device)
+            for input_spec in spec.inputs
         )
-        found = task.score(*inputs).double().cpu().numpy()
-        scores.append(found.reshape(len(prepared), -1).mean(1))
+        scores_of_crops = task.score(*inputs).double().cpu().numpy()
+        scores.append(scores_of_crops.reshape(len(prepared), -1).mean(1))
     return np.concatenate(scores)

@@ -68,19 +68,19 @@ def _backbones(model: nn.Module) -> list[nn.Module]:
 
 
 def _load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
-    wanted = backbone.state_dict()
-    problems = [f"missing {k}" for k in wanted if k not in state]
-    problems += [f"unexpected {k}" for k in state if k not in wanted and not k.startswith(_CLASSIFIER)]
-    problems += [f"{k} has shape {tuple(state[k].shape)}" for k in wanted
-                 if k in state and state[k].shape != wanted[k].shape]  # fmt: skip
+    own = backbone.state_dict()
+    problems = [f"missing {k}" for k in own if k not in state]
+    problems += [f"unexpected {k}" for k in state if k not in own and not k.startswith(_CLASSIFIER)]
+    problems += [f"{k} has shape {tuple(state[k].shape)}" for k in own
+                 if k in state and state[k].shape != own[k].shape]  # fmt: skip
     if problems:
         raise UserError(
-            f"the backbone's {len(wanted)} tensors in {origin}",
+            f"the backbone's {len(own)} tensors in {origin}",
             f"{len(problems)} differences ({'; '.join(problems[:3])})",
             "check that the file is of the same backbone",
         )
-    state_dict.check_finite({k: state[k] for k in wanted}, Path(origin))
-    backbone.load_state_dict({k: state[k] for k in wanted})
+    state_dict.check_finite({k: state[k] for k in own}, Path(origin))
+    backbone.load_state_dict({k: state[k] for k in own})
 
 
 def _merged(model: LarIQA, files: Sequence[Path]) -> str:

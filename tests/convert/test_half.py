@@ -29,14 +29,14 @@ class Toy(nn.Module):
 
 def test_keeps_only_small_fan_in_when_that_is_enough():
     choice = choose(Toy(1000.0), SPEC)
-    assert (choice.fan_in, choice.kept, choice.rounded) == (64, 27, 192)
+    assert (choice.fan_in, choice.float32, choice.rounded) == (64, 27, 192)
     assert 0 < choice.max_abs <= half.TARGET
 
 
 def test_the_small_filter_alone_breaks_the_target(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(half, "FAN_INS", (1,))
     choice = choose(Toy(1000.0), SPEC)
-    assert choice.kept == 0
+    assert choice.float32 == 0
     assert choice.max_abs > half.TARGET
 
 

@@ -112,7 +112,7 @@ def two(flatbuffer, tmp_path: Path) -> Path:
 def test_every_size_has_golden_scores_of_its_own(two: Path) -> None:
     checks = {check.name: check for check in selftest(two)}
     assert all(check.passed for check in checks.values()) and len(checks) == 10
-    assert checks["golden noise 90x70"].found != checks["golden noise 70x90"].found
+    assert checks["golden noise 90x70"].result != checks["golden noise 70x90"].result
     with_another_score(two, 1)
     assert failed(two) == {"golden tiles 70x90"}
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from android_bench.arm_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_cpu, count
 from android_bench.emulate import DEFAULT_CPU
 from android_bench.errors import InputError, exit_code
-from android_bench.parts import HELP, OPTION, labelled, read_parts
-from android_bench.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
+from android_bench.results.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
+from android_bench.results.signatures import HELP, OPTION, labelled, read_parts
+from android_bench.runners.instruction_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_cpu, count
 from mobileiqa import cli, typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.text import printable

@@ -10,14 +10,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from android_bench import adb_run, disturbance
-from android_bench.config import BenchConfig, BenchResult, Precision, from_json, to_json
-from android_bench.disturbance import IfDisturbed
 from android_bench.emulate import CPUS, run_arm_random
 from android_bench.errors import InputError, exit_code
-from android_bench.host import measure
-from android_bench.parts import HELP, OPTION, read_parts
-from android_bench.tflite_file import takes
+from android_bench.results import interference
+from android_bench.results.interference import IfDisturbed
+from android_bench.results.measurements import BenchConfig, BenchResult, Precision, from_json, to_json
+from android_bench.results.signatures import HELP, OPTION, read_parts
+from android_bench.results.tflite_file import takes
+from android_bench.runners import phones
+from android_bench.runners.host import measure
 from mobileiqa import cli
 from mobileiqa.text import printable
 
@@ -116,7 +117,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     for result in results:
         if not all(launch.delegate_kernels for launch in result.launches):
             cli.say(f"{result.name}: ran without XNNPACK, on the built-in kernels")
-        for words in disturbance.of_result(result):
+        for words in interference.of_result(result):
             cli.say(f"{result.name}: DISTURBED, {words}")
     if results[0].repeated:
         cli.say(f"{results[0].repeated} disturbed turn(s) were measured again")
@@ -134,9 +135,9 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
     if args.if_disturbed:
         raise InputError("no --if-disturbed for phones", args.if_disturbed, "leave it out")
     precision = Precision.FP16 if args.force_fp16 else Precision.FILE
-    protocol = adb_run.PROTOCOL if args.benchmark_model else {}
+    protocol = phones.PROTOCOL if args.benchmark_model else {}
     asked = {**protocol, **_given(args), "precision": precision, "use_xnnpack": not args.no_xnnpack}
-    results = adb_run.measure(
+    results = phones.measure(
         args.files,
         BenchConfig(**asked),
         args.benchmark_model,
@@ -147,7 +148,7 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
     )
     for _, rows in groupby(results, key=lambda result: id(result.phone)):  # one record for each phone
         group = list(rows)
-        cli.say(f"{adb_run.headline(group[0])}\n{table(group)}")
+        cli.say(f"{phones.headline(group[0])}\n{table(group)}")
     return to_json(results)
 
 
@@ -216,7 +217,7 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
     fields = ("file", "signature", "input_types", "input_shapes", "fp16_capable")
     rows = [
         {**{name: row[name] for name in fields}, **row["summary"], "disturbed": bool(words)}
-        for row, words in zip(report["results"], map(disturbance.of_result, from_json(report)), strict=True)
+        for row, words in zip(report["results"], map(interference.of_result, from_json(report)), strict=True)
     ]
     first = report["results"][0]
     return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}

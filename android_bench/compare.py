@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from android_bench.comparison.regression_gate import MAX_SLOWDOWN, Row, judge, lay_out, passed
+from android_bench.comparison.tables import csv_text, junit, names, records, text_table
 from android_bench.errors import InputError, exit_code
-from android_bench.gate import MAX_SLOWDOWN, Row, judge, lay_out, passed
-from android_bench.report import csv_text, junit, names, records, text_table
-from android_bench.results import read_all
+from android_bench.results.entries import read_all
 from mobileiqa import cli
 
 EXAMPLE = "python -m android_bench.compare new.json --baseline main.json --html report.html --junit gate.xml"
@@ -104,11 +104,11 @@ def _output(kind: str, rows: Sequence[Row], args: argparse.Namespace, max_slowdo
     if kind == "junit":
         return junit(rows, max_slowdown)
     if kind == "plot":
-        from android_bench.chart import series
-        from android_bench.picture import png
+        from android_bench.comparison.png import png
+        from android_bench.comparison.svg import series
 
         return png(series(rows))
-    from android_bench.page import page
+    from android_bench.comparison.html import page
 
     gate = max_slowdown if args.baseline else None
     return page(rows, args.baseline or (), gate).encode("utf-8", "backslashreplace")

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from android_bench.errors import InputError
-from android_bench.parts import read_part
 from android_bench.process import ask
+from android_bench.results.signatures import read_part
 
 Inputs = Mapping[str, np.ndarray]
 

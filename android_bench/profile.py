@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from android_bench import disturbance
-from android_bench.config import BenchConfig, Device
 from android_bench.errors import InputError, RunError, exit_code
-from android_bench.host import choose_cpus, this_machine
-from android_bench.parts import HELP, OPTION, labelled, read_part
 from android_bench.process import ask
-from android_bench.stats import summarize
-from android_bench.tflite_file import with_fixed_sizes
+from android_bench.results import interference
+from android_bench.results.measurements import BenchConfig, Device
+from android_bench.results.signatures import HELP, OPTION, labelled, read_part
+from android_bench.results.summary import summarize
+from android_bench.results.tflite_file import with_fixed_sizes
+from android_bench.runners.host import choose_cpus, this_machine
 from mobileiqa import cli
 
-CHILD = Path(__file__).with_name("profile_child.py")
+CHILD = Path(__file__).with_name("profiling") / "child.py"
 SCHEMA = 1
 EXAMPLE = "python -m android_bench.profile model.tflite --runs 10 --plot profile.svg --out profile.json"
 
@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     """Profiles, shows, writes."""
-    from android_bench.profile_report import svg, tables
+    from android_bench.profiling.report import svg, tables
 
     if args.top < 0:
         raise InputError("--top of at least 0", f"{args.top}", "correct --top")
@@ -235,7 +235,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     measured = profile(args.file, config, args.signature)
     cli.say(tables(measured, args.top))
-    for words in disturbance.of_runs(measured.profiled_ms):
+    for words in interference.of_runs(measured.profiled_ms):
         cli.say(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")
     if args.plot:
         cli.write_text(args.plot, svg(measured))

@@ -34,6 +34,7 @@ from benchmarks.table import markdown
 from mobileiqa import cli, zoo
 from mobileiqa.models.mobile_iqa import MobileIQA, Variant
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
+from mobileiqa.training.data_loader import Feed, labels_of
 from mobileiqa.training.experiments import (
     Result,
     Spread,
@@ -42,7 +43,6 @@ from mobileiqa.training.experiments import (
     finish,
     once,
 )
-from mobileiqa.training.feed import Feed, labels_of
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.state import FILE

@@ -18,8 +18,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mobileiqa.distortions.apply import distort
+from mobileiqa.distortions.kadid10k import DISTORTIONS, LEVELS
 from mobileiqa.distortions.pixels import Pixels
-from mobileiqa.distortions.table import DISTORTIONS, LEVELS
 
 SIZE_PX = 512
 

@@ -14,11 +14,11 @@ from mobileiqa.distortions import severity
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
 from mobileiqa.training.experiments import CPU, OutOfTime, by_reference, deadline, key
+from mobileiqa.training.initial_weights import initialize
 from mobileiqa.training.loop import Validate
-from mobileiqa.training.memory import keep_freed_memory
-from mobileiqa.training.sources import Source, source, synthetic
+from mobileiqa.training.malloc import keep_freed_memory
+from mobileiqa.training.pixel_sources import Source, source, synthetic
 from mobileiqa.training.validation import validator
-from mobileiqa.training.weights import initialize
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = (

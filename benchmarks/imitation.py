@@ -28,6 +28,7 @@ from benchmarks.experiment import SPLIT_SEED, Data
 from benchmarks.table import markdown
 from mobileiqa import checkpoint, cli, zoo
 from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.training.data_loader import Feed, labels_of
 from mobileiqa.training.experiments import (
     Result,
     Spread,
@@ -36,7 +37,6 @@ from mobileiqa.training.experiments import (
     finish,
     once,
 )
-from mobileiqa.training.feed import Feed, labels_of
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
 from mobileiqa.training.state import FILE

@@ -23,10 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from android_bench import host
-from android_bench.config import BenchConfig, Launch
 from android_bench.errors import RunError
-from android_bench.stats import summarize
+from android_bench.results.measurements import BenchConfig, Launch
+from android_bench.results.summary import summarize
+from android_bench.runners import host
 from benchmarks import measure
 from benchmarks.routes import OURS, Case, build
 from benchmarks.table import markdown
@@ -107,10 +107,10 @@ def _random_inputs(path: Path, seed: int) -> dict[str, np.ndarray]:
 def _ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
     """Static INT8 by the default recipe."""
     from calibration.generated import generated
-    from convert.conversion import Precision, Via, convert
+    from convert.int8.arguments import Request
     from convert.int8.recipe import Recipe
-    from convert.int8.request import Request
-    from convert.source import resolve
+    from convert.load import resolve
+    from convert.pipeline import Precision, Via, convert
 
     source = resolve(case.model, None if case.size == "-" else case.size)
     request = Request(Recipe(), generated(CALIBRATION, 0, source.spec))

@@ -12,8 +12,8 @@ reached.
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert import memory
-from convert.graph import read_graph
+from convert.delegation import macs_and_memory
+from convert.flatbuffer.reader import read_graph
 
 MATRIX, GELU_CACHED, GELU_STREAMED = PROBES = ("probe-matrix", "probe-gelu-cached", "probe-gelu-streamed")
 
@@ -43,8 +43,8 @@ def work_of(path: Path) -> Work:
     """MACs and GELU values of a .tflite file, from its graph."""
     graph = read_graph(path)
     return Work(
-        sum(memory.macs(graph, op) for op in graph.operators),
-        sum(memory.values(graph, op) for op in graph.operators if op.name == "GELU"),
+        sum(macs_and_memory.macs(graph, op) for op in graph.operators),
+        sum(macs_and_memory.values(graph, op) for op in graph.operators if op.name == "GELU"),
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from android_bench import host
-from android_bench.config import BenchConfig, Launch, launch_from_json
-from android_bench.disturbance import IfDisturbed
 from android_bench.errors import RunError
 from android_bench.process import ENVIRONMENT, ask
+from android_bench.results.interference import IfDisturbed
+from android_bench.results.measurements import BenchConfig, Launch, launch_from_json
+from android_bench.runners import host
 from benchmarks.routes import essence
-from convert.environments import python_of
+from convert.runtimes.tool_environments import python_of
 
 PTE_CHILD = Path(__file__).with_name("pte_child.py")
 

@@ -38,6 +38,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions import severity
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
+from mobileiqa.training.data_loader import Feed, labels_of
 from mobileiqa.training.experiments import (
     CPU,
     Result,
@@ -49,10 +50,9 @@ from mobileiqa.training.experiments import (
     key,
     once,
 )
-from mobileiqa.training.feed import Feed, labels_of
 from mobileiqa.training.multi_scale import ZOOMS, MultiScale, Zoom, best_head, multi_scale_task, whole
+from mobileiqa.training.pixel_sources import Source, source, synthetic
 from mobileiqa.training.recipe import Recipe
-from mobileiqa.training.sources import Source, source, synthetic
 from mobileiqa.training.state import FILE
 from mobileiqa.training.validation import validator
 

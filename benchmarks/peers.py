@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from android_bench import host
-from android_bench.config import BenchConfig, Launch
 from android_bench.errors import InputError, RunError
+from android_bench.results.measurements import BenchConfig, Launch
+from android_bench.runners import host
 from benchmarks import limit, measure, report
 from benchmarks.results import Row
 from benchmarks.routes import OURS, ROUTES, Built, Case, build

@@ -20,11 +20,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from android_bench import host
-from android_bench.config import BenchConfig
-from android_bench.disturbance import IfDisturbed
 from android_bench.errors import InputError, RunError
-from android_bench.stats import summarize
+from android_bench.results.interference import IfDisturbed
+from android_bench.results.measurements import BenchConfig
+from android_bench.results.summary import summarize
+from android_bench.runners import host
 from benchmarks.routes import OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli

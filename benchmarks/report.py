@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from android_bench.config import BenchConfig, Device
+from android_bench.results.measurements import BenchConfig, Device
 from benchmarks import table
 from benchmarks.limit import Rates, Work
 from benchmarks.results import Row, verdicts

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from android_bench.config import Launch
-from android_bench.stats import summarize
+from android_bench.results.measurements import Launch
+from android_bench.results.summary import summarize
 from benchmarks.routes import OURS, OURS_FP16, Built, Case
 
 MAX_ABS = {OURS_FP16: 2e-3}  # allowed distance from the published module's score, in score units

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convert.environments import command_of, python_of
+from convert.runtimes.tool_environments import command_of, python_of
 from mobileiqa.cli import write_json
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.zoo import MODELS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from calibration.photos import Photo
 from mobileiqa.datasets import splits
-from mobileiqa.datasets.files import Row, read_csv
+from mobileiqa.datasets.label_files import Row, read_csv
 from mobileiqa.errors import UserError
 from mobileiqa.text import csv_name
 

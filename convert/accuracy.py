@@ -2,15 +2,16 @@
 
 FP32 is a .tflite file or a checkpoint of the same model; candidates are .tflite files of any precision. Reports
 correlations with FP32 and, with labels, the drop of SRCC; pairs and thresholds that flip; steps of the score;
-SQNR along the graph; partitions and size. Gates by precision (convert.int8.gates); exit 1 when one is broken.
+SQNR along the graph; partitions and size. Gates by precision (convert.accuracy_report.gates); exit 1 when one is
+broken.
 """
 
 import argparse
 from pathlib import Path
 
-from convert.int8 import report as reports
-from convert.int8 import tables
-from convert.int8.measure import images_of, is_converted, load, measure
+from convert.accuracy_report import files, tables
+from convert.accuracy_report import report as reports
+from convert.accuracy_report.measure import images_of, is_converted, load, measure
 from convert.parity import exit_code
 from mobileiqa import cli
 from mobileiqa.errors import UserError
@@ -74,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
     report = measure(models, images, arguments.layers, arguments.latency)
     cli.say(tables.text(report))
     if arguments.out:
-        reports.write(report, arguments.out)
+        files.write(report, arguments.out)
     if arguments.json:
         cli.write_json(arguments.json, reports.as_json(report))
     cli.emit({**reports.summary(report, arguments.out), "left_out": images.search.left_out})

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convert.accelerators import miscomputed
-from convert.artifact import fine_tuned_in_words
-from convert.delegation import Forecast, forecast
-from convert.graph import Graph, Tensor, read_graphs
-from convert.memory import macs, parameters, peak, values
-from convert.subgraphs import check
+from convert.delegation.accelerators import miscomputed
+from convert.delegation.macs_and_memory import macs, parameters, peak, values
+from convert.delegation.partitions import Forecast, forecast
+from convert.delegation.subgraphs import check
+from convert.embedded_metadata import fine_tuned_in_words
+from convert.flatbuffer.reader import Graph, Tensor, read_graphs
 from mobileiqa.cli import emit, parser, run, say
 from mobileiqa.integrity import verify
 from mobileiqa.text import printable

@@ -1,18 +1,18 @@
 """Does every converted file still score as the published model? `python -m convert.parity`.
 
-Prints every edge's figures (see `convert.edges`), writes them as JSON, and exits 1 when a tolerance breaks.
+Prints every edge's figures (see `convert.comparison.stages`), writes them as JSON, and exits 1 when a tolerance breaks.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from convert import runners
-from convert.candidate import read_candidate
-from convert.compare import ParityReport
-from convert.edges import DEFAULT_RUNTIMES, Images, check, culprit
-from convert.samples import sample_images
-from convert.source import resolve
+from convert.comparison.compare import ParityReport
+from convert.comparison.converted_file import read_candidate
+from convert.comparison.generated_images import sample_images
+from convert.comparison.stages import DEFAULT_RUNTIMES, Images, check, culprit
+from convert.load import resolve
+from convert.runtimes import runners
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch, search_images

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.delivery import golden, seal
-from convert.graph import read_graph, read_graphs
+from convert.delivery import golden_vectors, seal
+from convert.flatbuffer.reader import read_graph, read_graphs
 from mobileiqa import camera, cli, integrity, litert
 from mobileiqa.errors import UserError, one_line
 
@@ -71,12 +71,12 @@ def _parts(path: Path) -> Iterator[Check]:
 def _golden(path: Path) -> Iterator[Check]:
     """One check for each golden image in each size; or that they, or the file, cannot be run."""
     try:
-        stored = golden.read(read_graph(path))
+        stored = golden_vectors.read(read_graph(path))
         run, delivery = litert.runner(path), litert.delivery_of(path)
         assert delivery is not None, "its metadata was read before"
         vectors = [(size, *pair) for size in stored.sizes for pair in size.scores.items()]
         for size, name, expected in cli.progress(vectors, "golden vectors"):
-            pixels = golden.draw(name, size.width_px, size.height_px)
+            pixels = golden_vectors.draw(name, size.width_px, size.height_px)
             score = float(run({delivery.input: pixels[None]}).mean())
             close = abs(score - expected) <= stored.tolerance  # False for NaN
             figures = f"{score:.6f}, expected {expected:.6f} within {stored.tolerance:g}"
@@ -85,7 +85,7 @@ def _golden(path: Path) -> Iterator[Check]:
         yield Check("golden vectors", False, one_line(str(error)))
 
 
-def _named(image: str, size: golden.GoldenSize, sizes: int) -> str:
+def _named(image: str, size: golden_vectors.GoldenSize, sizes: int) -> str:
     """The check's name, with the size where there are several."""
     return f"golden {image}" + (f" {size.width_px}x{size.height_px}" if sizes > 1 else "")
 

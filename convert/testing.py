@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from PIL import Image
 
-from convert import runners
-from convert.candidate import Candidate, at_size, read_candidate, spec_difference
-from convert.compare import Edge, ParityReport, Tolerance, compare
-from convert.edges import CHUNK, PUBLISHED, Attempt, own_inputs_of, score_unit
-from convert.edges import Images as NamedImages
-from convert.int8 import tables
+from convert.accuracy_report import tables
+from convert.comparison.compare import Edge, ParityReport, Tolerance, compare
+from convert.comparison.converted_file import Candidate, at_size, read_candidate, spec_difference
+from convert.comparison.stages import CHUNK, PUBLISHED, Attempt, own_inputs_of, score_unit
+from convert.comparison.stages import Images as NamedImages
 from convert.parity import searched_images, table
+from convert.runtimes import runners
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
@@ -50,8 +50,8 @@ def assert_parity(
     model_or_checkpoint: a path, `reference`, a model's name, (module, spec) as mobileiqa.checkpoint.load returns
     them, or a module alone, whose images are then prepared as the file says. images: a folder, or image files and PIL
     images. tolerance: the largest shift, in units of the score range; None: the limits of the file's own precision
-    (convert.compare.TOLERANCES; for INT8 SRCC >= 0.99 and a mean shift <= 0.01). runtime: a key of
-    convert.runners.RUNTIMES, such as `legacy` for tflite-runtime 2.14, or arm:CPU.
+    (convert.comparison.compare.TOLERANCES; for INT8 SRCC >= 0.99 and a mean shift <= 0.01). runtime: a key of
+    convert.runtimes.runners.RUNTIMES, such as `legacy` for tflite-runtime 2.14, or arm:CPU.
 
     Returns the figures. Raises AssertionError, with a table, where a limit is broken, the file does not run, prepares
     images otherwise, or the images prove nothing (none, or all of one score); UserError (a ValueError) where an
@@ -76,7 +76,7 @@ def assert_parity(
 
 def _model(model: Model, file: Candidate) -> "tuple[nn.Module, ModelSpec]":
     if isinstance(model, str | Path):
-        from convert.source import resolve
+        from convert.load import resolve
 
         source = resolve(str(model))
         return source.model, source.spec

@@ -8,17 +8,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.approximations import APPROXIMATIONS, checked
-from convert.conversion import Converted, Precision, Via, convert, default_path
+from convert.pipeline import Converted, Precision, Via, convert, default_path
+from convert.rewrites.approximations import APPROXIMATIONS, checked
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, UNTRAINED
 
 if TYPE_CHECKING:
-    from convert.compare import ParityReport
-    from convert.edges import Images
-    from convert.int8.request import Request
+    from convert.comparison.compare import ParityReport
+    from convert.comparison.stages import Images
+    from convert.int8.arguments import Request
     from mobileiqa.camera import Delivery
 
 INPUTS = ("float", "uint8")  # what a file takes; the first is the default
@@ -31,7 +31,7 @@ def report(
     converted: Converted, reports: "list[ParityReport]", path: Path, delivery: "Delivery | None" = None
 ) -> dict[str, Any]:
     """Prints what was done and is at `path` now, for people; returns the same for machines."""
-    from convert.edges import culprit
+    from convert.comparison.stages import culprit
     from convert.parity import table
 
     spec, precision, size_mb = converted.source.spec, converted.precision, path.stat().st_size / 1e6
@@ -125,13 +125,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from convert.artifact import staged
-    from convert.delivery.stage import deliver
-    from convert.edges import check
-    from convert.int8.front import OverBudgetError
-    from convert.int8.outcome import delivered, kept, over_budget
-    from convert.int8.request import fine_tuned
-    from convert.source import resolve
+    from convert.comparison.stages import check
+    from convert.delivery.publish import deliver
+    from convert.int8.arguments import fine_tuned
+    from convert.int8.search.pareto_front import OverBudgetError
+    from convert.int8.search.session import delivered, kept, over_budget
+    from convert.load import resolve
+    from convert.output_file import staged
 
     source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
@@ -168,7 +168,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _camera(arguments: argparse.Namespace, spec: ModelSpec) -> "list[tuple[int, int]] | None":
     """The camera's sizes, empty for the model's own; None for float inputs. UserError before any conversion."""
-    from convert.delivery.sizes import camera_sizes, parse_sizes
+    from convert.delivery.signatures import camera_sizes, parse_sizes
 
     sizes = parse_sizes(arguments.input_size)
     if arguments.input == INPUTS[0]:
@@ -195,8 +195,8 @@ def _approximations(names: list[str], precision: Precision) -> tuple[str, ...]:
 
 
 def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Request | None":
-    from convert.int8.outcome import results_of
-    from convert.int8.request import AUTO, automatic, request
+    from convert.int8.arguments import AUTO, automatic, request
+    from convert.int8.search.session import results_of
 
     words, drop = arguments.int8, arguments.max_srcc_drop
     if words is not None and AUTO in words:
@@ -210,7 +210,7 @@ def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Reques
 
 def _images(arguments: argparse.Namespace, precision: Precision, int8: "Request | None") -> "Images":
     """Those that judged the recipes of a search, else those named, else generated ones."""
-    from convert.int8.held_out import evenly
+    from convert.int8.search.validation_split import evenly
     from convert.parity import parity_images
 
     if int8 and int8.search:

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _describe(args: argparse.Namespace) -> int:
     from mobileiqa.datasets import summary
-    from mobileiqa.datasets.table import read
+    from mobileiqa.datasets.registry import read
 
     if args.picture is not None and args.picture.suffix.lower() != ".png":
         raise UserError("a path ending in .png", str(args.picture), "correct --picture")
@@ -89,7 +89,7 @@ def _severity(args: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from mobileiqa.datasets.table import READERS
+    from mobileiqa.datasets.registry import READERS
 
     for name, reader in READERS.items():
         cli.say(name)

@@ -192,8 +192,8 @@ def _about(
     args: argparse.Namespace, sources: Sequence[Path], numbers: Sequence[int], levels: Sequence[int]
 ) -> dict[str, Any]:
     from mobileiqa.checkpoint import sha256
+    from mobileiqa.distortions.kadid10k import DISTORTIONS
     from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
-    from mobileiqa.distortions.table import DISTORTIONS
     from mobileiqa.training_record import pixel_key
 
     return {
@@ -211,7 +211,7 @@ def _about(
 def _draw_sheet(path: Path, jobs: Sequence[Job]) -> None:
     """`jobs` are all of one image."""
     from mobileiqa.distortions import sheet
-    from mobileiqa.distortions.table import DISTORTIONS
+    from mobileiqa.distortions.kadid10k import DISTORTIONS
 
     levels = jobs[0].levels
     sheet.draw(

@@ -122,7 +122,7 @@ def read_untrained(
 
     Raises UserError for images that a model was trained on, unless they are skipped or `split` insists on them.
     """
-    from mobileiqa.datasets.table import read
+    from mobileiqa.datasets.registry import read
 
     name, path = data
     if split_seed is None:
@@ -163,7 +163,7 @@ def read_images(
 
     Raises UserError when the set cannot be read or the side is empty.
     """
-    from mobileiqa.datasets.table import read
+    from mobileiqa.datasets.registry import read
 
     dataset = read(name, path, split_seed, allow_outside)
     side, note = (split, "") if split else _best_side(dataset, path)
@@ -195,7 +195,7 @@ def _counts(dataset: "Dataset") -> str:
 
 def _as_kadid(samples: "tuple[Sample, ...]") -> "tuple[tuple[Sample, ...], frozenset[int]]":
     """The samples, unnamed distortions named as KADID-10k's, and which numbers stand for its monotone ones."""
-    from mobileiqa.distortions.table import DISTORTIONS
+    from mobileiqa.distortions.kadid10k import DISTORTIONS
 
     known = {number: distortion.name for number, distortion in DISTORTIONS.items()}
     named = tuple(

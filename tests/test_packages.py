@@ -25,7 +25,7 @@ FORBIDDEN = {
     "mobileiqa": ("convert", "calibration", "android_bench"),
     "calibration": ("torch", "timm", "convert", "android_bench"),
     "android_bench": ("mobileiqa.preprocess", "convert", "calibration", "torch", "timm", "PIL"),
-    "convert": ("android_bench.host", "android_bench.cli", "android_bench.stats"),
+    "convert": ("android_bench.runners.host", "android_bench.cli", "android_bench.results.summary"),
 }
 
 SHARED = {

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
 TOP = sorted({name.partition(".")[0] for name in PACKAGES})
-BUILT_IN_A_CHECKOUT = "android_bench/runner/"  # C sources, for `make arm`
+BUILT_IN_A_CHECKOUT = "android_bench/native/"  # C sources, for `make arm`
 UNPACKED = ("pyproject.toml", "README.md", "LICENSE")
 
 

@@ -1,4 +1,4 @@
-"""The ARM runner and the instruction counter of android_bench/runner, compiled; a part of `make arm`.
+"""The ARM runner and the instruction counter of android_bench/native, compiled; a part of `make arm`.
 
 The runner is for ARM64, the counter for this machine: one compiler does both, the zig of the PyPI package ziglang,
 fetched for the build and not kept. Each gets the libraries that it runs with beside it, C library and loader
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import android_bench
-from android_bench.arm_counter import LOADER as HOST_LOADER
-from android_bench.arm_runner import LOADER, PROGRAM
+from android_bench.runners.arm_runner import LOADER, PROGRAM
+from android_bench.runners.instruction_counter import LOADER as HOST_LOADER
 
-SOURCES = Path(android_bench.__file__ or "").with_name("runner")
+SOURCES = Path(android_bench.__file__ or "").with_name("native")
 ZIG = "ziglang==0.15.1"
 # bookworm's own qemu is built with plugins, the one from backports is not.
 COUNTING_QEMU = "qemu-user/bookworm"

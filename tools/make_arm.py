@@ -5,7 +5,7 @@ mirror and proxy, and packages are unpacked, not installed. Every package is che
 key. qemu comes from bookworm-backports: bookworm's own 7.2 reads the host's /proc/cpuinfo, and LiteRT crashes
 in it. Its binary is static, so it needs nothing beside it. The 7.2 is there too, for counting instructions: only
 it takes plugins. Downloads survive an interrupted run; the root appears whole or not at all, and is built anew
-only when the recipe below, or a source of android_bench/runner, changes.
+only when the recipe below, or a source of android_bench/native, changes.
 """
 
 import fcntl

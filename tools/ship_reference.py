@@ -56,8 +56,8 @@ def _command(args: argparse.Namespace) -> int:
 def _record(pristine: Path, exclude: list[str], split_seed: int) -> TrainingRecord:
     """The record of a `pristine` run: it does not depend on which distortions there were."""
     from mobileiqa.training import records
+    from mobileiqa.training.pixel_sources import synthetic
     from mobileiqa.training.run import VALIDATION_SHARE
-    from mobileiqa.training.sources import synthetic
 
     one_score = {(1, 1): 3.0}
     return records.of_sets([synthetic(pristine, one_score, split_seed, VALIDATION_SHARE, exclude)])

@@ -6,12 +6,12 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.artifact import Sidecar, place, read_sidecar, staged
+from convert.output_file import Sidecar, place, read_sidecar, staged
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from convert.delivery.deliver import Agreement
+    from convert.delivery.camera_file import Agreement
     from mobileiqa.camera import Delivery, Size
 
 PARITY_IMAGES = 4  # generated ones, when --images is not given
@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from convert.delivery.deliver import agreements, deliver_uint8
-    from convert.delivery.sizes import parse_sizes
+    from convert.delivery.camera_file import agreements, deliver_uint8
+    from convert.delivery.signatures import parse_sizes
     from convert.parity import parity_images
 
     source, path = arguments.model, arguments.out
@@ -65,9 +65,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _origin(source: Path) -> dict[str, Any]:
     """The sidecar's fields: what the file inside says, and how the source was made where its sidecar is there."""
-    from convert import flatbuffer as fb
-    from convert.candidate import read_candidate
-    from convert.graph import read_graph
+    from convert.comparison.converted_file import read_candidate
+    from convert.flatbuffer import model as fb
+    from convert.flatbuffer.reader import read_graph
 
     candidate, graph = read_candidate(source), read_graph(source)
     content, sidecar = graph.description, read_sidecar(source) or Sidecar()

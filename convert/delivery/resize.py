@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.builder import Builder
-from convert.delivery.taps import taps
+from convert.delivery.resize_weights import taps
+from convert.flatbuffer.builder import Builder
 from mobileiqa.spec import Resample
 
 # Outputs per block. Wider blocks multiply with more zeros, narrower ones copy more of the input twice: 16 columns
@@ -105,7 +105,8 @@ def _across(canvas: Canvas, image: int, width: int, resample: Resample) -> int:
     """(1, H, W, 3) -> (H, 3 width).
 
     Each window becomes a matrix first (the image as a whole would be copied, 37 MB): given four dimensions,
-    FULLY_CONNECTED flattens them on CPUs, and gives other numbers on LiteRT's GPU accelerator (convert.accelerators).
+    FULLY_CONNECTED flattens them on CPUs, and gives other numbers on LiteRT's GPU accelerator
+    (convert.delegation.accelerators).
     """
     _, rows, columns, _ = canvas.shape(image)
     block = min(max(READ * width // columns, COLUMNS.start), COLUMNS.stop - 1)

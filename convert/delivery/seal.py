@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from convert.delivery import golden, metadata
-from convert.graph import Graph
+from convert.delivery import golden_vectors, tflite_metadata
+from convert.flatbuffer.reader import Graph
 from mobileiqa.integrity import DIGEST_BYTES, ENTRY, MARK
 from mobileiqa.integrity import Checksum as Seal
 from mobileiqa.integrity import read_checksum as read_seal
@@ -40,7 +40,7 @@ def parts(graphs: Sequence[Graph]) -> dict[str, str]:
     for tensor in (tensor for graph in graphs for tensor in graph.tensors if tensor.stored is not None):
         weights.update(f"{tensor.dtype}{tensor.shape}{tensor.scales}{tensor.zero_points}".encode())
         weights.update(tensor.stored)
-    entries = {"golden": golden.ENTRY, "metadata": metadata.ENTRY}
+    entries = {"golden": golden_vectors.ENTRY, "metadata": tflite_metadata.ENTRY}
     stored = graphs[0].metadata
     hashes = {name: hashlib.sha256(stored.get(entry, b"")).hexdigest() for name, entry in entries.items()}
     return {"weights": weights.hexdigest(), **hashes}

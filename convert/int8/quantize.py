@@ -4,7 +4,7 @@
     (-> fine-tuning)
 
 Each step up to the quantizer, and the rounding, needs what the FP32 file computes on the calibration images
-(convert.int8.findings). `quantize` finds that out for one recipe, `apply` takes what was found for others too.
+(convert.int8.calibration). `quantize` finds that out for one recipe, `apply` takes what was found for others too.
 """
 
 import dataclasses
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convert import flatbuffer as fb
-from convert.builder import Builder
-from convert.int8.activations import hard_swish_as_products
-from convert.int8.bias import Corrected, correct, pairs
-from convert.int8.dead import widen
-from convert.int8.findings import Findings, equalizes, find
-from convert.int8.interpreter import Inputs
-from convert.int8.ranges import Range
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.builder import Builder
+from convert.int8.algorithms.bias_correction import Corrected, correct, pairs
+from convert.int8.algorithms.dead_channels import widen
+from convert.int8.algorithms.hard_swish import hard_swish_as_products
+from convert.int8.calibration import Findings, equalizes, find
 from convert.int8.recipe import Plan, Recipe, plan
+from convert.int8.statistics.activation_ranges import Range
+from convert.int8.statistics.interpreter import Inputs
 
 if TYPE_CHECKING:
-    from convert.artifact import FineTuned
-    from convert.flatbuffer import Model
+    from convert.embedded_metadata import FineTuned
+    from convert.flatbuffer.model import Model
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def apply(calibration: Findings, recipe: Recipe, out: Path) -> Quantized:
 
 
 def _tuned(fp32: Path, out: Path, files: list[Path], steps: int) -> "FineTuned":
-    from convert.int8.fine_tune import fine_tune
+    from convert.int8.fine_tuning.train import fine_tune
 
     return fine_tune(fp32, out, lambda number: _loaded(files[number]), len(files), steps)
 
@@ -170,7 +170,7 @@ def _quantized(path: Path, layers: Plan, ranges: Mapping[str, Range], weights_pe
         name: {"min": np.float32([low]), "max": np.float32([high])} for name, (low, high) in ranges.items()
     }
     # Told not to, it draws a progress bar all the same; and it warns of memory, and of the casts that
-    # convert.int8.dead mends.
+    # convert.int8.algorithms.dead_channels mends.
     with redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "invalid value encountered in cast|.*experimental_preserve_all_tensors"

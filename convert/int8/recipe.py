@@ -15,25 +15,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert import flatbuffer as fb
-from convert.int8.ranges import METHODS
+from convert.flatbuffer import model as fb
+from convert.int8.statistics.activation_ranges import METHODS
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.typed_json import shortened
 
 if TYPE_CHECKING:
-    from convert.flatbuffer import Model
+    from convert.flatbuffer.model import Model
 
 MODES = ("static", "dynamic", "weights")
 FLOAT_FIRST = {"static": sys.maxsize, "dynamic": 1, "weights": 0}  # at most so many stay in float
-ROUNDINGS = ("least-error", "nearest")  # convert.int8.rounding's functions
+ROUNDINGS = ("least-error", "nearest")  # convert.int8.algorithms.weight_rounding's functions
 WEIGHTS_PER = ("channel", "tensor")
 _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _SPATIAL = (*_CONVOLUTIONS, "MEAN")  # where 8 bits can begin
 # With 8-bit kernels in XNNPACK. GELU, SOFTMAX, BATCH_MATMUL and AVERAGE_POOL_2D have none: the graph would split.
-# HARD_SWISH has none either; it is written as products that have (convert.int8.activations). A plan is made of the
-# file before that, too, by a search.
+# HARD_SWISH has none either; it is written as products that have (algorithms/hard_swish.py). A plan is made of
+# the file before that, too, by a search.
 _INT8 = (*_SPATIAL, "ADD", "SUB", "MUL", "PAD", "RESHAPE", "TRANSPOSE", "CONCATENATION", "SLICE", "STRIDED_SLICE",
          "MAX_POOL_2D", "FULLY_CONNECTED", "LOGISTIC", "HARD_SWISH")  # fmt: skip
 
@@ -46,10 +46,10 @@ class Recipe:
     maps lose noise of a few grey levels: on the reference model three of them take the mean shift of the score
     from 0.013 to 0.003. In a dynamic recipe it is the first alone, which reads pixels: from 0.007 to 0.002.
 
-    equalize (static alone), rounding, bias_correction: see convert.int8.equalize, .rounding and .bias. They need
-    calibration images: without any, `dynamic` and `weights` are rounded to nearest. weights_per: "tensor" is for
-    comparison; one scale for all channels of a weight loses the narrow ones. fine_tune (static alone): steps of
-    convert.int8.fine_tune, 0 for none.
+    equalize (static alone), rounding, bias_correction: see convert.int8.algorithms. They need calibration images:
+    without any, `dynamic` and `weights` are rounded to nearest. weights_per: "tensor" is for comparison; one scale
+    for all channels of a weight loses the narrow ones. fine_tune (static alone): steps of fine_tuning/train.py, 0
+    for none.
     """
 
     mode: str = "static"

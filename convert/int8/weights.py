@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert import flatbuffer as fb
+from convert.flatbuffer import model as fb
 
 if TYPE_CHECKING:
-    from convert.flatbuffer import Model
+    from convert.flatbuffer.model import Model
 
 
 def weighted(model: "Model") -> list[tuple[Any, int]]:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from convert.accuracy import add_scoring, check_numbers
-from convert.int8.measure import images_of
+from convert.accuracy_report.measure import images_of
 from convert.parity import exit_code
 from convert.report.content import Request, gather, summary
 from convert.report.files import find

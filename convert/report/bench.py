@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from convert.int8 import measure as accuracy
+from convert.accuracy_report import measure as accuracy
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from convert.artifact import command
+from convert.accuracy_report.gates import failed
+from convert.accuracy_report.measure import Images, is_converted, load, measure
+from convert.accuracy_report.report import FileReport, Report
 from convert.inspect import check, inspect
-from convert.int8.gates import failed
-from convert.int8.measure import Images, is_converted, load, measure
-from convert.int8.report import FileReport, Report
+from convert.output_file import command
 from convert.report import bench
 from convert.report.files import File, reference
 from mobileiqa import cli
@@ -93,7 +93,7 @@ def _compared(files: Sequence[File], request: Request) -> tuple[Report, list[Fil
 
 
 def _one_model(files: Sequence[File]) -> None:
-    """UserError where the files are not one model's; with images, convert.int8.measure.load says it."""
+    """UserError where the files are not one model's; with images, convert.accuracy_report.measure.load says it."""
     names = {file.graph.description["spec"].get("name"): file.label for file in files}
     if len(names) > 1:
         models = ", ".join(f"{name} ({label})" for name, label in names.items())

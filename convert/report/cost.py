@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from convert.delegation import Forecast, forecast
-from convert.graph import Graph
-from convert.int8.layers import Layer
-from convert.int8.report import FileReport
-from convert.report import charts
+from convert.accuracy_report.layer_sqnr import Layer
+from convert.accuracy_report.report import FileReport
+from convert.delegation.partitions import Forecast, forecast
+from convert.flatbuffer.reader import Graph
+from convert.report import svg
 from convert.report.bench import Cost
 from convert.report.content import Content
 from convert.report.files import File
-from convert.report.markup import breakable, number, paragraph, table, verdict
+from convert.report.html import breakable, number, paragraph, table, verdict
 from mobileiqa.text import escape
 
 LAYERS = 8  # worst ones in a table
@@ -102,7 +102,7 @@ def layers(content: Content) -> Iterator[str]:
         if not worst:
             yield paragraph(f"Every one of {len(row.layers.layers)} activations equals FP32's.")
             continue
-        yield f"<figure>{charts.along_the_graph(row.layers, row.label)}</figure>"
+        yield f"<figure>{svg.along_the_graph(row.layers, row.label)}</figure>"
         heads = ("operator", "dB", "plain", "at", "type", "tensor")
         yield table(f"Lowest SQNR of {row.label}", heads, map(_layer, worst), words=True)
 
@@ -133,7 +133,7 @@ def delegation(content: Content) -> Iterator[str]:
     for file, inspected in zip(content.files, content.inspected, strict=True):
         expected = forecast(file.graph)
         yield f"<h3>{escape(file.label)}</h3>"
-        yield f'<div class="map">{charts.delegation_map(expected, file.label)}</div>'
+        yield f'<div class="map">{svg.delegation_map(expected, file.label)}</div>'
         heads, rows = ("partition", "operators", "which"), _partitions(file.graph, expected)
         yield table(f"Partitions of {file.label}", heads, rows, words=True)
         yield from _refusals(inspected)

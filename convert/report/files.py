@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert.artifact import Rewrites, Rewritten, read_sidecar
-from convert.graph import Graph, read_graph
-from convert.int8.layers import precision
+from convert.accuracy_report.layer_sqnr import precision
+from convert.flatbuffer.reader import Graph, read_graph
+from convert.output_file import Rewrites, Rewritten, read_sidecar
 from mobileiqa import integrity
 from mobileiqa.errors import UserError
 from mobileiqa.integrity import sha256
@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class File:
-    """One converted file. precision: by its content, a key of convert.int8.gates.GATES."""
+    """One converted file. precision: by its content, a key of convert.accuracy_report.gates.GATES."""
 
     path: Path
     graph: Graph

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from convert.approximations import APPROXIMATIONS
-from convert.artifact import Rewritten
+from convert.output_file import Rewritten
 from convert.report.content import Content
 from convert.report.files import File, Origin
-from convert.report.markup import code, pairs, paragraph, table
+from convert.report.html import code, pairs, paragraph, table
+from convert.rewrites.approximations import APPROXIMATIONS
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import escape
 

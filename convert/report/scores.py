@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.int8.gates import Verdict
-from convert.int8.measure import Images
-from convert.int8.report import FileReport, Report
-from convert.report import charts
-from convert.report.markup import number, pairs, paragraph, table, verdict
+from convert.accuracy_report.gates import Verdict
+from convert.accuracy_report.measure import Images
+from convert.accuracy_report.report import FileReport, Report
+from convert.report import svg as charts
+from convert.report.html import number, pairs, paragraph, table, verdict
 from mobileiqa.evaluation import RESAMPLES
 from mobileiqa.images import load_image
 from mobileiqa.text import escape

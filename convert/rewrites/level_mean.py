@@ -12,8 +12,8 @@ The factor 1/2 of (channel + feature)/2 moves too. Attention rows sum to 1, so b
 import torch
 from torch import nn
 
+from convert.rewrites.channels_last_attention import ChannelBranch, FeatureBranch, FlatMAL, attended
 from convert.rewrites.core import Rewrite, Sites, linear, replace_modules
-from convert.rewrites.flat import ChannelBranch, FeatureBranch, FlatMAL, attended
 from mobileiqa.layers.mal import CHANNELS
 
 EQUATION = "mean_l (a v)[d0 + P l] = a v', W'[d0] = mean_l Wv[d0 + P l]; (u + w)/2 = u' + w'"

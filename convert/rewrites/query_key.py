@@ -10,8 +10,8 @@ only where the projection is square (d -> d); where q and k are narrow (256 -> 3
 import torch
 from torch import nn
 
+from convert.rewrites.channels_last_attention import Scores
 from convert.rewrites.core import Rewrite, Sites, linear, replace_modules
-from convert.rewrites.flat import Scores
 
 EQUATION = (
     "softmax(scale (X Wq' + bq)(X Wk' + bk)') = softmax((X M' + b) X'), M = scale Wk' Wq, b = scale Wk' bq"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.delivery import golden, seal
-from convert.graph import read_graph
+from convert.delivery import golden_vectors, seal
+from convert.flatbuffer.reader import read_graph
 from convert.snippets.languages import AGAIN, LANGUAGES, Language, comment, number, side, word
 from mobileiqa import litert
 from mobileiqa.camera import Delivery
@@ -170,7 +170,7 @@ def read_facts(path: Path) -> Facts:
         input=word(delivery.input),
         output=OUTPUT,
         tolerance=vectors.tolerance,
-        images=tuple(golden.IMAGES),
+        images=tuple(golden_vectors.IMAGES),
         sizes=vectors.sizes,
     )
 
@@ -191,11 +191,11 @@ def _read(path: Path) -> tuple[Delivery, ModelSpec, GoldenVectors]:
 
 def _vectors(path: Path) -> GoldenVectors:
     """The golden vectors, checked: whoever damages a file can seal it again."""
-    content = read_graph(path).metadata.get(golden.ENTRY)
+    content = read_graph(path).metadata.get(golden_vectors.ENTRY)
     if content is None:
         raise UserError(f"golden vectors in {path}", "none", AGAIN)
     vectors = decode(GoldenVectors, parse(content, f"the golden vectors of {path}", AGAIN), str(path), AGAIN)
-    formulas = {name: formula for name, (_, formula) in golden.IMAGES.items()}
+    formulas = {name: formula for name, (_, formula) in golden_vectors.IMAGES.items()}
     if vectors.images != formulas or not vectors.sizes:
         raise UserError(
             f"the golden images {', '.join(formulas)}", ", ".join(vectors.images) or "none", AGAIN

@@ -7,7 +7,7 @@ says which). Case differences between labels and files are bridged where the pub
 from pathlib import Path
 
 from mobileiqa.datasets.core import Dataset
-from mobileiqa.datasets.files import (
+from mobileiqa.datasets.label_files import (
     FETCH_AGAIN,
     Row,
     excel_lines,

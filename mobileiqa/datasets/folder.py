@@ -6,7 +6,7 @@ from typing import Any
 
 from mobileiqa import typed_json
 from mobileiqa.datasets.core import Dataset
-from mobileiqa.datasets.files import Row, existing, read_csv
+from mobileiqa.datasets.label_files import Row, existing, read_csv
 from mobileiqa.datasets.labels import Label, Scale, assemble, outside
 from mobileiqa.datasets.splits import refuse_other_column
 from mobileiqa.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobileiqa.datasets import splits
 from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.datasets.files import CORRECT, FETCH_AGAIN
+from mobileiqa.datasets.label_files import CORRECT, FETCH_AGAIN
 from mobileiqa.errors import UserError
 from mobileiqa.training_record import listing_key
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path, PurePath
 
 from mobileiqa.datasets.core import Dataset
-from mobileiqa.datasets.files import FETCH_AGAIN, Row, images_by_name, read_csv, read_plain, subfolder
+from mobileiqa.datasets.label_files import FETCH_AGAIN, Row, images_by_name, read_csv, read_plain, subfolder
 from mobileiqa.datasets.labels import Label, Scale, assemble
 from mobileiqa.errors import UserError
 

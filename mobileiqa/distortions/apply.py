@@ -4,9 +4,9 @@ import zlib
 
 import numpy as np
 
+from mobileiqa.distortions.kadid10k import DISTORTIONS, LEVELS
 from mobileiqa.distortions.pixels import Pixels
 from mobileiqa.distortions.spatial import BLOCK_PX
-from mobileiqa.distortions.table import DISTORTIONS, LEVELS
 
 MIN_PX = BLOCK_PX  # per side: the smallest image that holds a colour block
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mobileiqa.datasets.files import Row, read_csv
+from mobileiqa.datasets.label_files import Row, read_csv
 from mobileiqa.errors import UserError
 
 SCORE_NAME = "transferred KADID score"  # people scored other images with these distortions: never call it MOS

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa.datasets.files import Row, read_csv
+from mobileiqa.datasets.label_files import Row, read_csv
 from mobileiqa.errors import UserError
 
 COLUMNS = ("c1", "c2", "c3", "c4", "c5")

@@ -19,10 +19,10 @@ import torch
 from mobileiqa import cli, typed_json
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.errors import UserError
-from mobileiqa.training.feed import Feed
+from mobileiqa.training.data_loader import Feed
+from mobileiqa.training.distributed import Processes
 from mobileiqa.training.loop import Settings, Validate, fit
-from mobileiqa.training.processes import Processes
-from mobileiqa.training.task import Task
+from mobileiqa.training.objective import Task
 
 CPU = torch.device("cpu")
 METRICS = ("srcc", "plcc")

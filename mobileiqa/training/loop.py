@@ -22,13 +22,13 @@ from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear
 from mobileiqa.training import logs
 from mobileiqa.training import state as states
-from mobileiqa.training.feed import Feed, batches, on_device
-from mobileiqa.training.kan import regularization, update_grids
-from mobileiqa.training.processes import Processes, average_gradients, gather
+from mobileiqa.training.data_loader import Feed, batches, on_device
+from mobileiqa.training.distributed import Processes, average_gradients, gather
+from mobileiqa.training.kan_grid import regularization, update_grids
+from mobileiqa.training.objective import Batch, Task
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.schedule import learning_rate
 from mobileiqa.training.state import State
-from mobileiqa.training.task import Batch, Task
 from mobileiqa.typed_json import shortened
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

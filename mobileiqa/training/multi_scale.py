@@ -16,7 +16,7 @@ from torch import nn
 
 from mobileiqa.spec import ModelSpec
 from mobileiqa.training import losses
-from mobileiqa.training.task import Batch, Gather, Task
+from mobileiqa.training.objective import Batch, Gather, Task
 
 BACKBONE = "mobilenetv3_large_100"
 HIDDEN = 512

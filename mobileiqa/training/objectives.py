@@ -20,9 +20,9 @@ from mobileiqa.layers.kan import KANLinear
 from mobileiqa.models.lar_iqa import SINGLE_WIDTH, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
 from mobileiqa.spec import ModelSpec
-from mobileiqa.training import imitation, losses
+from mobileiqa.training import losses, stage_distillation
+from mobileiqa.training.objective import Batch, Gather, Task
 from mobileiqa.training.recipe import Recipe
-from mobileiqa.training.task import Batch, Gather, Task
 
 DISTORTIONS, LEVELS = 25, 5
 RANK_MARGIN = 0.05  # in label units (0..1): neighbouring levels differ by about 0.15
@@ -161,20 +161,20 @@ def distill(setup: Setup) -> Task:
 
 def imitate(setup: Setup) -> Task:
     """The student's maps and features against the teacher's, and its scores against labels."""
-    module = imitation.prepare_pair(setup.model, setup.teacher, setup.spec)
+    module = stage_distillation.prepare_pair(setup.model, setup.teacher, setup.spec)
     teacher, stages, features = setup.teacher, setup.recipe.option("stages"), setup.recipe.option("features")
     wanted_spec = (setup.teacher_spec or setup.spec).inputs[0]
 
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
         image = batch.inputs[0]
         with torch.no_grad():
-            seen = imitation.same_images(image, setup.spec.inputs[0], wanted_spec)
-            maps, features_wanted = imitation.stages(teacher.to(image.device), seen)
+            seen = stage_distillation.same_images(image, setup.spec.inputs[0], wanted_spec)
+            maps, features_wanted = stage_distillation.stages(teacher.to(image.device), seen)
         found_maps, opinions, score = module(image)
         parts = _scored(setup.recipe, score, batch, gather)
-        errors = [imitation.relative_error(a, b) for a, b in zip(found_maps, maps, strict=True)]
+        errors = [stage_distillation.relative_error(a, b) for a, b in zip(found_maps, maps, strict=True)]
         parts["stages"] = _mean(torch.stack(errors).mean(), gather)
-        parts["features"] = _mean(imitation.relative_error(opinions, features_wanted), gather)
+        parts["features"] = _mean(stage_distillation.relative_error(opinions, features_wanted), gather)
         parts["loss"] = parts["loss"] + stages * parts["stages"] + features * parts["features"]
         return parts
 

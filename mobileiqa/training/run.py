@@ -12,23 +12,23 @@ from torch import nn
 
 from mobileiqa import checkpoint, cli
 from mobileiqa.datasets.core import Dataset, Sample
+from mobileiqa.datasets.registry import read
 from mobileiqa.datasets.splits import SPLIT_SEED
-from mobileiqa.datasets.table import read
 from mobileiqa.distortions import severity
 from mobileiqa.errors import UserError
 from mobileiqa.spec import Fit, ModelSpec
-from mobileiqa.training import processes as groups
+from mobileiqa.training import distributed as groups
 from mobileiqa.training import records
-from mobileiqa.training.feed import Feed, labels_of
+from mobileiqa.training.data_loader import Feed, labels_of
+from mobileiqa.training.initial_weights import initialize
 from mobileiqa.training.loop import Settings, fit
-from mobileiqa.training.memory import keep_freed_memory
+from mobileiqa.training.malloc import keep_freed_memory
+from mobileiqa.training.objective import Task
 from mobileiqa.training.objectives import Setup, build_task
+from mobileiqa.training.pixel_sources import SYNTHETIC, Source, source, synthetic
 from mobileiqa.training.recipe import Recipe
-from mobileiqa.training.sources import SYNTHETIC, Source, source, synthetic
 from mobileiqa.training.state import FILE, State
-from mobileiqa.training.task import Task
 from mobileiqa.training.validation import validator
-from mobileiqa.training.weights import initialize
 from mobileiqa.zoo import build, entry
 
 BEST = "best.safetensors"

@@ -10,8 +10,8 @@ from mobileiqa import metrics
 from mobileiqa.datasets.core import Sample
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
-from mobileiqa.training.sources import Source
-from mobileiqa.training.task import Task
+from mobileiqa.training.objective import Task
+from mobileiqa.training.pixel_sources import Source
 
 BATCH = 16
 

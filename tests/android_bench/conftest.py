@@ -114,8 +114,8 @@ def split(folder) -> Example:
 @pytest.fixture(scope="session")
 def camera(tiny, folder) -> Path:
     """The tiny network as an app takes it: uint8 RGB in, a signature for each of two sizes."""
-    from convert import flatbuffer as fb
-    from convert.delivery.sizes import camera_sizes, take_camera_images
+    from convert.delivery.signatures import camera_sizes, take_camera_images
+    from convert.flatbuffer import model as fb
     from mobileiqa.spec import InputSpec, ModelSpec
 
     spec, model = ModelSpec("tiny", (InputSpec("image", 32, 48),)), fb.read(tiny.path)
@@ -225,9 +225,9 @@ def measured(tiny, large) -> dict:
     """The JSON of a real run of the host runner: two sizes of one network, 2 launches of 6 runs, in turns."""
     import json
 
-    from android_bench import host
-    from android_bench.config import BenchConfig, to_json
-    from android_bench.disturbance import IfDisturbed
+    from android_bench.results.interference import IfDisturbed
+    from android_bench.results.measurements import BenchConfig, to_json
+    from android_bench.runners import host
 
     config = BenchConfig(runs=6, launches=2)
     results = host.measure([tiny.path, large.path], config, if_disturbed=IfDisturbed.KEEP)
@@ -240,7 +240,7 @@ def write_bench(tmp_path) -> Callable:
     import copy
     import json
 
-    from android_bench.config import from_json
+    from android_bench.results.measurements import from_json
 
     def write(name: str, results: list[dict]) -> Path:
         results = copy.deepcopy(results)

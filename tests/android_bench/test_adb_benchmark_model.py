@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from android_bench import benchmark_model
-from android_bench.benchmark_model import Series
-from android_bench.config import BenchConfig, Precision
 from android_bench.errors import InputError, RunError
+from android_bench.results.measurements import BenchConfig, Precision
+from android_bench.runners import benchmark_model
+from android_bench.runners.benchmark_model import Series
 
 RECORDED = Path(__file__).parent / "recorded"
 TWO_RUNS = BenchConfig(runs=2)

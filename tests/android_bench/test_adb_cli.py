@@ -7,7 +7,9 @@ import struct
 import pytest
 
 from android_bench.cli import main
-from android_bench.config import (
+from android_bench.errors import InputError
+from android_bench.results.entries import read
+from android_bench.results.measurements import (
     BenchConfig,
     BenchResult,
     Condition,
@@ -17,9 +19,7 @@ from android_bench.config import (
     from_json,
     to_json,
 )
-from android_bench.errors import InputError
-from android_bench.phone import Core, Phone
-from android_bench.results import read
+from android_bench.runners.phone_info import Core, Phone
 
 WARM = Condition(battery_percent=81, battery_c=28.7, skin_c=None, thermal_status="none")
 RESULT = BenchResult(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import MARK, Device, choose, parse_devices, push, shell
-from android_bench.adb_run import launch_script
 from android_bench.errors import InputError, RunError
+from android_bench.runners.adb import MARK, Device, choose, parse_devices, push, shell
+from android_bench.runners.phones import launch_script
 
 # What adb does with words: those behind "shell" go, joined by blanks, to the phone's shell; push takes options first.
 ADB = """#!/bin/sh

@@ -6,11 +6,19 @@ import subprocess
 import pytest
 
 from android_bench import arm_counts
-from android_bench.arm_counter import KINDS, PARTS, Counted, between, count, emulator, write_cpuinfo
 from android_bench.arm_counts import from_json, judge, main, read_counts, table, to_json
-from android_bench.arm_runner import missing_runner
 from android_bench.emulate import CPUS
 from android_bench.errors import InputError, RunError
+from android_bench.runners.arm_runner import missing_runner
+from android_bench.runners.instruction_counter import (
+    KINDS,
+    PARTS,
+    Counted,
+    between,
+    count,
+    emulator,
+    write_cpuinfo,
+)
 
 # Multiply-accumulates of the tiny network on 32x48: two 3x3 convolutions of stride 2, and a dot product of 32.
 MACS = (16 * 24) * 16 * 27 + (8 * 12) * 32 * 144 + 32

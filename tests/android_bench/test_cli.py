@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from android_bench.cli import main
-from android_bench.config import from_json
+from android_bench.results.measurements import from_json
 
 KEEP = ["--if-disturbed", "keep"]  # other tests run beside these
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from android_bench import compare
-from android_bench.chart import series
-from android_bench.gate import lay_out
-from android_bench.results import read
+from android_bench.comparison.regression_gate import lay_out
+from android_bench.comparison.svg import series
+from android_bench.results.entries import read
 
 
 def ask(capsys, *words):

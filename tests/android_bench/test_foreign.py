@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from android_bench import cli, profile
 from android_bench.errors import InputError
-from android_bench.tflite_file import read, with_fixed_sizes
+from android_bench.results.tflite_file import read, with_fixed_sizes
 from convert import inspect
 from mobileiqa import litert
 from mobileiqa.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileiqa.distortions.table import DISTORTIONS
+from mobileiqa.distortions.kadid10k import DISTORTIONS
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.config import BenchConfig
+from android_bench.results.measurements import BenchConfig
 from benchmarks.int8 import TARGETS, File, Found, Target, _files, compare, judge, report
 from benchmarks.int8 import arguments as parser
 from benchmarks.routes import Case

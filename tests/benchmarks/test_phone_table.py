@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from android_bench.config import BenchConfig
+from android_bench.results.measurements import BenchConfig
 from benchmarks.phone_table import PHONES, ROWS, Measured, Row, as_json, curves, draw, main, report
 from benchmarks.routes import Case
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from android_bench.config import BenchConfig, Device, Launch
+from android_bench.results.measurements import BenchConfig, Device, Launch
 from benchmarks import report
 from benchmarks.limit import Rates, Work
 from benchmarks.results import Row

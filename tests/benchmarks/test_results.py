@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.config import Launch
+from android_bench.results.measurements import Launch
 from benchmarks.results import Row, verdicts
 from benchmarks.routes import OURS, OURS_FP16, Built, Case
 

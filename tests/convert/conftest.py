@@ -165,7 +165,7 @@ def exported(tmp_path: Path) -> Callable[..., Path]:
     def export(module: Any, *inputs: Any) -> Path:
         import litert_torch
 
-        from convert.litert import _quiet
+        from convert.export.tflite_file import _quiet
 
         path = tmp_path / "exported.tflite"
         with _quiet():
@@ -180,7 +180,7 @@ def operators() -> Callable[[Path], Counter[str]]:
     """operators(path): how many of each operator a .tflite file has."""
 
     def count(path: Path) -> Counter[str]:
-        from convert.graph import read_graph
+        from convert.flatbuffer.reader import read_graph
 
         return Counter(operator.name for operator in read_graph(path).operators)
 

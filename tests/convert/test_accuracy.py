@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert import flatbuffer as fb
 from convert.accuracy import main
-from convert.artifact import METADATA_ENTRY
-from convert.int8 import accuracy, measure
-from convert.int8.report import FILES
+from convert.accuracy_report import agreement, measure
+from convert.accuracy_report.report import FILES
+from convert.embedded_metadata import METADATA_ENTRY
+from convert.flatbuffer import model as fb
 from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.zoo import MODELS
 
@@ -32,7 +32,7 @@ Net = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accuracy, "RESAMPLES", 20)
+    monkeypatch.setattr(agreement, "RESAMPLES", 20)
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from convert import flatbuffer as fb
+from convert.delegation.xnnpack_rules import RULES
+from convert.flatbuffer import model as fb
 from convert.inspect import main
-from convert.xnnpack import RULES
 
 METADATA = {
     "spec": {

@@ -13,7 +13,8 @@ import onnx
 import pytest
 import torch
 
-from convert.onnx import OPSET, export_onnx, load_spec, main, parity
+from convert.export.onnx_file import OPSET, export_onnx, load_spec
+from convert.onnx import main, parity
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from convert.compare import Edge
-from convert.onnx import export_onnx
+from convert.comparison.compare import Edge
+from convert.export.onnx_file import export_onnx
 from convert.parity import main, table
 from mobileiqa.zoo import MODELS, build_seeded
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert import flatbuffer as fb
-from convert.delivery import deliver, golden, metadata, seal
-from convert.graph import read_graph, read_graphs
+from convert.delivery import camera_file, golden_vectors, seal, tflite_metadata
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.selftest import main, selftest
 from mobileiqa import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
@@ -18,7 +18,7 @@ from tests.convert.delivery.conftest import TINY, write_tiny
 @pytest.fixture
 def delivered(flatbuffer, tmp_path: Path) -> Path:
     path = tmp_path / "delivered.tflite"
-    deliver.deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)])
+    camera_file.deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)])
     return path
 
 
@@ -43,11 +43,11 @@ def failed(path: Path) -> set[str]:
 def with_another_score(path: Path, size: int) -> None:
     """Another golden score of `tiles` in one size, sealed again."""
     model, content = fb.read(path), litert.read_metadata(path)
-    vectors = json.loads(read_graph(path).metadata[golden.ENTRY])
+    vectors = json.loads(read_graph(path).metadata[golden_vectors.ENTRY])
     vectors["sizes"][size]["scores"]["tiles"] += 0.01
-    fb.set_metadata(model, golden.ENTRY, json.dumps(vectors).encode())
+    fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(vectors).encode())
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    deliver._write(model, path, content)
+    camera_file._write(model, path, content)
 
 
 def test_a_whole_file_passes(delivered: Path, capsys) -> None:
@@ -59,7 +59,8 @@ def test_a_whole_file_passes(delivered: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "entry"), [("golden", golden.ENTRY), ("metadata", metadata.ENTRY), ("weights", None)]
+    ("part", "entry"),
+    [("golden", golden_vectors.ENTRY), ("metadata", tflite_metadata.ENTRY), ("weights", None)],
 )
 def test_the_part_that_was_hit_is_named(delivered: Path, damaged, part: str, entry: str | None) -> None:
     graph = read_graph(delivered)
@@ -105,7 +106,7 @@ def two(flatbuffer, tmp_path: Path) -> Path:
     """The same in two sizes."""
     path = tmp_path / "two.tflite"
     source = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY)
-    deliver.deliver_uint8(source, path, [(90, 70), (70, 90)])
+    camera_file.deliver_uint8(source, path, [(90, 70), (70, 90)])
     return path
 
 
@@ -140,7 +141,7 @@ def test_a_file_of_an_older_delivery_is_said(delivered: Path) -> None:
         "source_sha256": "",
     }
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    deliver._write(model, delivered, content)
+    camera_file._write(model, delivered, content)
     assert failed(delivered) == {"contents"}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from convert import source, tflite
-from convert.graph import read_graphs
+from convert import load, tflite
+from convert.flatbuffer.reader import read_graphs
 from convert.inspect import inspect
 from mobileiqa.checkpoint import save
 from mobileiqa.errors import UserError
@@ -47,4 +47,4 @@ def test_a_checkpoint_with_a_reference_image_is_refused(tmp_path: Path, monkeypa
     path = save(tmp_path / "pair.safetensors", torch.nn.Linear(2, 2), spec)
     monkeypatch.setattr("mobileiqa.checkpoint.build", lambda name: torch.nn.Linear(2, 2))
     with pytest.raises(UserError, match="fr-nr-transformer with a reference image"):
-        source.resolve(str(path))
+        load.resolve(str(path))

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import flatbuffer as fb
-from convert.compare import TOLERANCES
-from convert.delegation import forecast, runtime_delegation
-from convert.delivery import sizes
-from convert.graph import Graph, read_graph
+from convert.comparison.compare import TOLERANCES
+from convert.delegation.partitions import forecast, runtime_delegation
+from convert.delivery import signatures
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import Graph, read_graph
 from convert.selftest import selftest
 from convert.tflite import Precision, _default, default_path, main
 from mobileiqa.checkpoint import save, sha256
@@ -162,7 +162,7 @@ def test_fp16_weights_are_the_fp32_files_rounded(fp16: Run, fp32: Run):
     ]
     hashes = {hashlib.sha256(values.tobytes()).digest() for values in rounded}
     halves = [t for t in fp16.graph.tensors if t.constant and t.dtype == "float16"]
-    # The widest fan-in (8000, the KAN's spline weights) is rounded whatever convert.half keeps.
+    # The widest fan-in (8000, the KAN's spline weights) is rounded whatever convert.fp16_weights keeps.
     assert 128 * 8000 in {t.elements for t in halves}
     assert {hashlib.sha256(t.values().tobytes()).digest() for t in halves} <= hashes
 
@@ -170,7 +170,9 @@ def test_fp16_weights_are_the_fp32_files_rounded(fp16: Run, fp32: Run):
 @pytest.fixture
 def exported_before(fp32: Run, monkeypatch) -> None:
     """The converter's part is done already: its result is the FP32 file, which may be edited once more."""
-    monkeypatch.setattr("convert.litert.export_tflite", lambda module, spec, raw: shutil.copy(fp32.path, raw))
+    monkeypatch.setattr(
+        "convert.export.tflite_file.export_tflite", lambda module, spec, raw: shutil.copy(fp32.path, raw)
+    )
 
 
 @pytest.mark.slow
@@ -260,13 +262,13 @@ def test_a_camera_file_in_one_command(checkpoint: Path, fp32: Run, exported_befo
 @pytest.fixture
 def other_mean(monkeypatch) -> None:
     """A normalization that is not the model's, as a bug in the delivery might draw it."""
-    original = sizes.take_camera_image
+    original = signatures.take_camera_image
 
     def draw(model: Any, spec: Any, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(sizes, "take_camera_image", draw)
+    monkeypatch.setattr(signatures, "take_camera_image", draw)
 
 
 @pytest.mark.slow
@@ -300,9 +302,9 @@ def test_no_camera_file_is_made_of_a_float_file_that_failed(
 @pytest.mark.parametrize(
     "stage",
     [
-        "convert.delivery.stage.deliver_uint8",
+        "convert.delivery.publish.deliver_uint8",
         "convert.delivery.seal.seal",
-        "convert.delivery.stage.agreements",
+        "convert.delivery.publish.agreements",
     ],
 )
 def test_an_interrupted_delivery_leaves_no_file(
@@ -333,7 +335,12 @@ def _umask() -> int:
 
 
 @pytest.mark.parametrize(
-    "stage", ["convert.litert.export_tflite", "convert.flatbuffer.write", "convert.edges.compare"]
+    "stage",
+    [
+        "convert.export.tflite_file.export_tflite",
+        "convert.flatbuffer.model.write",
+        "convert.comparison.stages.compare",
+    ],
 )
 def test_an_interruption_leaves_no_file(
     stage: str,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from convert import flatbuffer
+from convert.flatbuffer import model as flatbuffer
 from mobileiqa import litert
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare

@@ -86,7 +86,7 @@ def _models(folder: Path) -> None:
 
 def _plain(source: Path, path: Path) -> None:
     """The file without our metadata, as another converter's, and the spec beside it."""
-    from convert import flatbuffer as fb
+    from convert.flatbuffer import model as fb
 
     model = fb.read(source)
     model.metadata = []

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from android_bench import adb_run, compare
+from android_bench import compare
 from android_bench.cli import main
-from android_bench.config import BenchConfig, Condition, Precision, from_json
 from android_bench.errors import InputError, RunError
+from android_bench.results.measurements import BenchConfig, Condition, Precision, from_json
+from android_bench.runners import phones
 from tests.android_bench.phone.small_phone import PORT, SERIAL, wait_for
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ CONFIG = BenchConfig(runs=2, launches=1)
 def test_measures_files_in_turns_on_the_big_core(phone, tiny, large, benchmark_model):
     heard = []
     config = replace(CONFIG, launches=2)
-    small, big = adb_run.measure([tiny.path, large.path], config, benchmark_model, progress=heard.append)
+    small, big = phones.measure([tiny.path, large.path], config, benchmark_model, progress=heard.append)
     assert [text.removeprefix(f"{SERIAL}: ") for text in heard] == [
         "copying 2 file(s)",
         "launch 1/2 of tiny.tflite",
@@ -52,7 +53,7 @@ def test_each_signature_of_a_camera_file_is_a_row_of_its_own(
     phone, camera, benchmark_model, old_benchmark_model
 ):
     heard = []
-    wide, tall = adb_run.measure([camera], CONFIG, benchmark_model, progress=heard.append)
+    wide, tall = phones.measure([camera], CONFIG, benchmark_model, progress=heard.append)
     assert [text.removeprefix(f"{SERIAL}: ") for text in heard] == [
         "copying 1 file(s)",
         "launch 1/1 of camera.tflite score_96x80",
@@ -61,7 +62,7 @@ def test_each_signature_of_a_camera_file_is_a_row_of_its_own(
     assert (wide.signature, wide.input_shapes) == ("score_96x80", ((1, 80, 96, 3),))
     assert (tall.signature, tall.input_types) == ("score_80x96", ("uint8",))
     with pytest.raises(InputError, match="one that ignores --signature_to_run_for=score_96x80"):
-        adb_run.measure([camera], CONFIG, old_benchmark_model)
+        phones.measure([camera], CONFIG, old_benchmark_model)
 
 
 def test_the_command_writes_what_compare_reads(phone, tiny, benchmark_model, tmp_path, capsys):
@@ -82,31 +83,31 @@ def test_several_phones_side_by_side(boot, tiny, benchmark_model):
     ports = (PORT, PORT + 2)
     with boot(ports=ports) as phone:
         with pytest.raises(InputError, match=r"one attached phone; found .*; name one with --serial"):
-            adb_run.measure([tiny.path], CONFIG, benchmark_model)
+            phones.measure([tiny.path], CONFIG, benchmark_model)
         heard = []
         config = replace(CONFIG, launches=5)
-        results = adb_run.measure(
+        results = phones.measure(
             [tiny.path], config, benchmark_model, ["all"], side_by_side=True, progress=heard.append
         )
         assert [len(result.launches) for result in results] == [5, 5]
         first_five = {text.split(": ")[0] for text in heard[:5]}  # of two times six
         assert first_five == {f"127.0.0.1:{port}" for port in ports}
         with pytest.raises(InputError, match="a phone with serial nobody; found 127"):
-            adb_run.measure([tiny.path], CONFIG, benchmark_model, ["nobody"])
+            phones.measure([tiny.path], CONFIG, benchmark_model, ["nobody"])
         assert phone.becomes_clean()
 
 
 def test_without_a_phone(can_boot, boot, tiny, benchmark_model, monkeypatch):
     with boot(ports=()), pytest.raises(InputError, match="a phone that adb sees; found none; connect one"):
-        adb_run.measure([tiny.path], CONFIG, benchmark_model)
+        phones.measure([tiny.path], CONFIG, benchmark_model)
     monkeypatch.setenv("ADB", "/nowhere/adb")
     with pytest.raises(InputError, match=r"the adb program; found no program at .ADB, /nowhere/adb; install"):
-        adb_run.measure([tiny.path], CONFIG, benchmark_model)
+        phones.measure([tiny.path], CONFIG, benchmark_model)
 
 
 def test_a_phone_that_has_not_accepted_this_computer(phone, tiny, benchmark_model):
     with phone.locked(PORT + 4) as serial, pytest.raises(InputError, match="unauthorized; unlock the phone"):
-        adb_run.measure([tiny.path], CONFIG, benchmark_model, [serial])
+        phones.measure([tiny.path], CONFIG, benchmark_model, [serial])
 
 
 def test_unplugged_while_it_measures(boot, tiny, large, benchmark_model):
@@ -117,7 +118,7 @@ def test_unplugged_while_it_measures(boot, tiny, large, benchmark_model):
                 threading.Timer(0.3, phone.run, ["killall -9 adbd"]).start()
 
         with pytest.raises(RunError, match=r"the phone went away .offline.; it removes the files by itself"):
-            adb_run.measure(
+            phones.measure(
                 [large.path], replace(CONFIG, runs=1, launches=50), benchmark_model, progress=unplug
             )
         assert phone.becomes_clean(), phone.left()
@@ -143,21 +144,21 @@ def test_a_killed_run_leaves_nothing(phone, large, benchmark_model, moment):
 def test_a_full_phone(boot, tiny, large, benchmark_model):
     with boot(data="size=24k") as phone:
         with pytest.raises(RunError, match=r"no space left on the phone for .*tiny.tflite .\d+ kB are free"):
-            adb_run.measure([tiny.path], CONFIG, benchmark_model)
+            phones.measure([tiny.path], CONFIG, benchmark_model)
         assert phone.becomes_clean()
 
 
 def test_a_folder_that_runs_nothing(boot, tiny, benchmark_model):
     with boot(data="size=64m,noexec") as phone:
         with pytest.raises(RunError, match=r"runs no program from .* .mounted noexec, .*Permission denied"):
-            adb_run.measure([tiny.path], CONFIG, benchmark_model)
+            phones.measure([tiny.path], CONFIG, benchmark_model)
         assert phone.becomes_clean()
 
 
 def test_a_program_without_its_run_bit_is_given_one(phone, tiny, benchmark_model, tmp_path):
     program = shutil.copyfile(benchmark_model, tmp_path / "benchmark_model")
     program.chmod(0o644)
-    assert adb_run.measure([tiny.path], CONFIG, program)
+    assert phones.measure([tiny.path], CONFIG, program)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_a_program_without_its_run_bit_is_given_one(phone, tiny, benchmark_model
 def test_a_hot_phone(phone, tiny, benchmark_model, change, words):
     phone.run(change)
     with pytest.raises(InputError, match=words):
-        adb_run.measure([tiny.path], CONFIG, benchmark_model)
+        phones.measure([tiny.path], CONFIG, benchmark_model)
 
 
 def test_a_phone_that_becomes_hot(phone, tiny, benchmark_model):
@@ -179,19 +180,19 @@ def test_a_phone_that_becomes_hot(phone, tiny, benchmark_model):
             phone.run("echo 1 > /tmp/thermal_status")
 
     with pytest.raises(RunError, match=r"began to throttle .light. while it was measured"):
-        adb_run.measure([tiny.path], CONFIG, benchmark_model, progress=heat)
+        phones.measure([tiny.path], CONFIG, benchmark_model, progress=heat)
 
 
 def test_a_flag_that_the_build_does_not_know(phone, tiny, old_benchmark_model):
-    assert adb_run.measure([tiny.path], CONFIG, old_benchmark_model)
+    assert phones.measure([tiny.path], CONFIG, old_benchmark_model)
     with pytest.raises(InputError, match="one that ignores --xnnpack_force_fp16=true; use a newer build"):
-        adb_run.measure([tiny.path], replace(CONFIG, precision=Precision.FP16), old_benchmark_model)
+        phones.measure([tiny.path], replace(CONFIG, precision=Precision.FP16), old_benchmark_model)
 
 
 def test_a_launch_that_takes_too_long(phone, large, benchmark_model):
     start = time.monotonic()
     with pytest.raises(RunError, match=r"a command on the phone took longer than 0.5 s, and was stopped"):
-        adb_run.measure([large.path], CONFIG, benchmark_model, timeout_s=0.5)
+        phones.measure([large.path], CONFIG, benchmark_model, timeout_s=0.5)
     assert time.monotonic() - start < 300  # not the 600 s of the default
 
 
@@ -200,7 +201,7 @@ def test_a_file_that_the_runtime_refuses(phone, constant_left, benchmark_model):
         RunError,
         match=r"constant_left.tflite: benchmark_model failed .exit code 1.: .*failed to delegate BATCH_MATMUL",
     ):
-        adb_run.measure([constant_left.path], replace(CONFIG, precision=Precision.FP16), benchmark_model)
+        phones.measure([constant_left.path], replace(CONFIG, precision=Precision.FP16), benchmark_model)
 
 
 @pytest.mark.parametrize(
@@ -213,14 +214,14 @@ def test_a_file_that_the_runtime_refuses(phone, constant_left, benchmark_model):
 )
 def test_refuses_what_the_phone_cannot_do(phone, tiny, benchmark_model, config, words):
     with pytest.raises(InputError, match=words):
-        adb_run.measure([tiny.path], config, benchmark_model)
+        phones.measure([tiny.path], config, benchmark_model)
 
 
 def test_refuses_a_program_for_another_cpu(phone, tiny):
     with pytest.raises(
         InputError, match=r"a benchmark_model for arm64-v8a, which .* runs; found one for x86_64"
     ):
-        adb_run.measure([tiny.path], CONFIG, Path(shutil.which("unshare")))
+        phones.measure([tiny.path], CONFIG, Path(shutil.which("unshare")))
 
 
 def test_nothing_listens_outside_the_phones_network(phone):

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from android_bench import adb_run
-from android_bench.arm_runner import missing_runner
 from android_bench.cli import main
-from android_bench.config import BenchConfig, Precision, from_json
 from android_bench.errors import RunError
+from android_bench.results.measurements import BenchConfig, Precision, from_json
+from android_bench.runners import phones
+from android_bench.runners.arm_runner import missing_runner
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +35,7 @@ def test_the_command_measures_ten_runs_of_one_process(phone, tiny, large, tmp_pa
 
 
 def test_the_signature_that_is_named_runs(phone, tiny, camera):
-    plain, tall = adb_run.measure([tiny.path, camera], CONFIG, None, signature="score_80x96")
+    plain, tall = phones.measure([tiny.path, camera], CONFIG, None, signature="score_80x96")
     assert (plain.signature, tall.signature) == ("serving_default", "score_80x96")
     assert tall.input_shapes == ((1, 96, 80, 3),) and tall.name == f"{camera} score_80x96"
 
@@ -43,9 +43,9 @@ def test_the_signature_that_is_named_runs(phone, tiny, camera):
 def test_what_the_runtime_refuses_is_told_in_its_words(phone, constant_left):
     config = replace(CONFIG, precision=Precision.FP16)
     with pytest.raises(RunError, match=r"the runner failed .exit code 1.: .*failed to delegate BATCH_MATMUL"):
-        adb_run.measure([constant_left.path], config, None)
+        phones.measure([constant_left.path], config, None)
 
 
 def test_a_graph_that_xnnpack_takes_in_part_is_not_reported(phone, split):
     with pytest.raises(RunError, match="XNNPACK did not take the whole graph"):
-        adb_run.measure([split.path], CONFIG, None)
+        phones.measure([split.path], CONFIG, None)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert import flatbuffer as fb
-from convert.artifact import METADATA_ENTRY, inside
-from convert.delivery.graph import take_camera_image
+from convert.delivery.preprocessing import take_camera_image
+from convert.embedded_metadata import METADATA_ENTRY
+from convert.flatbuffer import model as fb
+from convert.output_file import inside
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
 TINY = ModelSpec(

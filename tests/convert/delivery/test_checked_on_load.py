@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.artifact import sidecar_path, write_sidecar
 from convert.delivery import seal
-from convert.delivery.deliver import deliver_uint8
+from convert.delivery.camera_file import deliver_uint8
+from convert.output_file import sidecar_path, write_sidecar
 from convert.selftest import selftest
 from mobileiqa import first_run, integrity, litert
 from mobileiqa.errors import UserError

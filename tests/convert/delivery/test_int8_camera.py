@@ -4,8 +4,8 @@ What bounds the score. Equal pixels give equal scores: the graph normalizes as m
 bit for the reference model's mean and deviation of 1/2), and behind that both files hold the same operators. The last
 layers are float, so a score has no step to be allowed for. The reference model takes a centre crop, whose pixels are
 equal: the bound is 0. A model that resizes gets a few pixels one grey level away, and then every 8-bit layer behind
-them may round another way: its score moves as INT8 itself does, not by 1e-3 (LIMITS in convert.delivery.deliver). What
-must hold there to the last bit is the score of the pixels that the graph made.
+them may round another way: its score moves as INT8 itself does, not by 1e-3 (LIMITS in
+convert.delivery.camera_file). What must hold there to the last bit is the score of the pixels that the graph made.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from calibration import select
-from convert import flatbuffer as fb
 from convert import inspect, selftest, tflite
-from convert.artifact import METADATA_ENTRY
-from convert.delivery import sizes
+from convert.delivery import signatures
 from convert.delivery.__main__ import main as deliver
-from convert.delivery.deliver import LIMITS
-from convert.graph import read_graph, read_graphs
+from convert.delivery.camera_file import LIMITS
+from convert.embedded_metadata import METADATA_ENTRY
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import read_graph, read_graphs
 from mobileiqa import litert, score
 from mobileiqa.checkpoint import sha256
 from mobileiqa.preprocess import prepare
@@ -153,12 +153,12 @@ def test_a_resizing_file_scores_the_pixels_that_it_makes(
 def test_another_normalization_fails_the_wider_limit(
     resizing: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, out = sizes.take_camera_image, tmp_path / "camera.tflite"
+    original, out = signatures.take_camera_image, tmp_path / "camera.tflite"
 
     def other_mean(model: Any, spec: ModelSpec, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.48, 0.46, 0.41), std=(0.23, 0.22, 0.23))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(sizes, "take_camera_image", other_mean)
+    monkeypatch.setattr(signatures, "take_camera_image", other_mean)
     code, result = run(deliver, str(resizing), *delivering(pictures, out))
     assert code == 1 and "> 0.01 for p" in result["reason"] and not out.exists()

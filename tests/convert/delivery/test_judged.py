@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convert import accuracy
-from convert.delivery.deliver import deliver_uint8
+from convert.delivery.camera_file import deliver_uint8
 from convert.testing import assert_parity
 from mobileiqa import evaluate, litert
 from mobileiqa.preprocess import prepare

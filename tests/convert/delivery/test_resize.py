@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.delivery.taps import KERNELS, taps
+from convert.delivery.resize_weights import KERNELS, taps
 from mobileiqa.images import load_image
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.spec import Fit, InputSpec, Resample

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convert import flatbuffer as fb
+from convert.flatbuffer import model as fb
 
 
 class Small(nn.Module):

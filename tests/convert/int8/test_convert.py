@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from calibration import select
-from convert.delegation import runtime_delegation
-from convert.graph import read_graph
-from convert.int8 import findings
+from convert.delegation.partitions import runtime_delegation
+from convert.flatbuffer.reader import read_graph
+from convert.int8 import calibration as findings
 from convert.tflite import main
 from mobileiqa.litert import load_spec
 from tests.convert.varied import answer, varied

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from convert import flatbuffer as fb
-from convert.compare import Edge, compare
-from convert.delegation import runtime_delegation
-from convert.graph import read_graph
-from convert.int8 import findings
+from convert.comparison.compare import Edge, compare
+from convert.delegation.partitions import runtime_delegation
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import read_graph
+from convert.int8 import calibration
 from convert.int8 import quantize as quantizing
 from convert.int8 import recipe as recipes
-from convert.int8.activations import LOWEST
+from convert.int8.algorithms.hard_swish import LOWEST
 from convert.int8.quantize import quantize
-from convert.int8.ranges import observe
 from convert.int8.recipe import Recipe
+from convert.int8.statistics.activation_ranges import observe
 from mobileiqa.errors import UserError
 from tests.convert.int8.networks import RELU, bending, convolution, hard_swish, linear, mean, pictures, uneven
 
@@ -77,7 +77,7 @@ def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch
 
     hard_swish_as_products = quantizing.hard_swish_as_products
     monkeypatch.setattr(quantizing, "hard_swish_as_products", unclipped)
-    monkeypatch.setattr(findings, "bent", lambda model: [])  # what it reads is clipped at -3 otherwise
+    monkeypatch.setattr(calibration, "bent", lambda model: [])  # what it reads is clipped at -3 otherwise
     quantize(small, Recipe(ranges="min-max", float_first=0), images, wrong)
     expected = score(small, images)
     errors = [np.abs(score(path, images) - expected).max() for path in (right, wrong)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convert import flatbuffer as fb
-from convert.int8.activations import hard_swish_as_products
+from convert.flatbuffer import model as fb
+from convert.int8.algorithms.hard_swish import hard_swish_as_products
 from convert.int8.recipe import MODES, Recipe, plan, read
 from mobileiqa.errors import UserError
 from tests.convert.int8.networks import bending

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert import flatbuffer as fb
-from convert.artifact import METADATA_ENTRY, sidecar_path, write_sidecar
+from convert.embedded_metadata import METADATA_ENTRY
+from convert.flatbuffer import model as fb
+from convert.output_file import sidecar_path, write_sidecar
 from mobileiqa.spec import InputSpec, ModelSpec
 
 N, SIZE = 36, 8
@@ -98,6 +99,6 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convert.int8 import accuracy
+    from convert.accuracy_report import agreement
 
-    monkeypatch.setattr(accuracy, "RESAMPLES", 20)
+    monkeypatch.setattr(agreement, "RESAMPLES", 20)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convert import artifact
+from convert import output_file
 from convert.report.files import find, reference
 from mobileiqa.errors import UserError
 
@@ -18,7 +18,7 @@ def test_files_are_found_by_content_and_ordered_by_precision(net, converted: Pat
     assert left_out == {} and [f.problem for f in files] == ["", ""]
     rewrites, command = files[0].origin.rewrites, files[0].origin.command
     assert (rewrites[0].name, rewrites[0].sites, rewrites[0].refused) == ("fold", 3, ("odd & even",))
-    assert command == artifact.command()
+    assert command == output_file.command()
 
 
 def test_others_files_and_camera_files_are_left_out_and_said(net, converted: Path, flatbuffer) -> None:

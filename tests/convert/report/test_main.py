@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from convert.int8 import measure
+from convert.accuracy_report import measure
 from convert.report.__main__ import main
 
 VOID = {"meta", "br", "img", "wbr"}

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert import flatbuffer as fb
-from convert.delivery import deliver, golden, seal
-from convert.delivery.deliver import deliver_uint8
-from convert.graph import read_graph
+from convert.delivery import camera_file, golden_vectors, seal
+from convert.delivery.camera_file import deliver_uint8
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import read_graph
 from convert.snippets.__main__ import main
 from convert.snippets.render import render
 from mobileiqa import litert
@@ -124,8 +124,8 @@ def test_python_scores_and_tests_itself(sources: Path, camera: Path, other: Path
 
 
 def test_python_draws_the_golden_images(sources: Path) -> None:
-    for name in golden.IMAGES:
-        np.testing.assert_array_equal(python(sources).draw(name, 401, 33), golden.draw(name, 401, 33))
+    for name in golden_vectors.IMAGES:
+        np.testing.assert_array_equal(python(sources).draw(name, 401, 33), golden_vectors.draw(name, 401, 33))
 
 
 def test_the_facts_are_the_files(sources: Path, camera: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_facts_are_the_files(sources: Path, camera: Path) -> None:
 
 
 def _golden(camera: Path) -> bytes:
-    return read_graph(camera).metadata[golden.ENTRY]
+    return read_graph(camera).metadata[golden_vectors.ENTRY]
 
 
 def test_what_the_app_prepares_is_said(flatbuffer, tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_existing_sources_stay_without_force(sources: Path, camera: Path, tmp_pa
 def test_names_that_are_no_words_never_reach_the_code(camera: Path) -> None:
     """Whoever damages a file can seal it again: what goes into code is checked by itself."""
     model, content = fb.read(camera), litert.read_metadata(camera)
-    fb.set_metadata(model, golden.ENTRY, _golden(camera).replace(b"score_90x70", b"x();evil"))
+    fb.set_metadata(model, golden_vectors.ENTRY, _golden(camera).replace(b"score_90x70", b"x();evil"))
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    deliver._write(model, camera, content)
+    camera_file._write(model, camera, content)
     with pytest.raises(UserError, match="names of letters"):
         render(camera)
 
@@ -208,9 +208,9 @@ def test_golden_vectors_that_are_none_are_one_line(
 ) -> None:
     model, content = fb.read(camera), litert.read_metadata(camera)
     assert _golden(camera).count(old) >= 1
-    fb.set_metadata(model, golden.ENTRY, _golden(camera).replace(old, new, 1))
+    fb.set_metadata(model, golden_vectors.ENTRY, _golden(camera).replace(old, new, 1))
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    deliver._write(model, camera, content)
+    camera_file._write(model, camera, content)
     assert main([str(camera), "--out", str(camera.with_name("out"))]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and not camera.with_name("out").exists()
@@ -219,7 +219,7 @@ def test_golden_vectors_that_are_none_are_one_line(
 def test_a_hostile_precision_stays_in_its_comment(camera: Path, tmp_path: Path) -> None:
     model, content = fb.read(camera), litert.read_metadata(camera)
     fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    deliver._write(model, camera, {**content, "precision": "fp32\\u000a*/ int evil = 1; /*\nint worse;"})
+    camera_file._write(model, camera, {**content, "precision": "fp32\\u000a*/ int evil = 1; /*\nint worse;"})
     about = "(fp32(U+005C)u000a(U+002A)/ int evil = 1; /(U+002A) int worse;): one uint8 RGB image"
     for name, source in render(camera).items():
         assert about in source and source.isascii(), name

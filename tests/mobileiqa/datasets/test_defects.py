@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileiqa.datasets.table import READERS, read
+from mobileiqa.datasets.registry import READERS, read
 from mobileiqa.errors import UserError
 
 KONIQ, KADID, TID = "koniq10k_distributions_sets.csv", "dmos.csv", "mos_with_names.txt"

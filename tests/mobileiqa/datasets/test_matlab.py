@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mobileiqa.datasets.files import read_matlab
+from mobileiqa.datasets.label_files import read_matlab
 from mobileiqa.errors import UserError
 
 HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"

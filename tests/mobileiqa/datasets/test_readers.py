@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mobileiqa.datasets.core import SPLITS, Dataset
+from mobileiqa.datasets.registry import READERS, read
 from mobileiqa.datasets.synthetic import KADID_DISTORTIONS, TID_DISTORTIONS
-from mobileiqa.datasets.table import READERS, read
 from mobileiqa.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"
@@ -132,7 +132,7 @@ def test_kadid_10k(layout):
 
 
 def test_kadid_10k_names_distortions_as_the_one_who_makes_them():
-    from mobileiqa.distortions.table import DISTORTIONS
+    from mobileiqa.distortions.kadid10k import DISTORTIONS
 
     assert [entry.name for entry in DISTORTIONS.values()] == list(KADID_DISTORTIONS)
     assert len(TID_DISTORTIONS) == len(set(TID_DISTORTIONS)) == 24

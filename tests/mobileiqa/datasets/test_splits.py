@@ -1,7 +1,7 @@
 import pytest
 
 from mobileiqa.datasets import splits
-from mobileiqa.datasets.table import read
+from mobileiqa.datasets.registry import read
 from mobileiqa.errors import UserError
 
 

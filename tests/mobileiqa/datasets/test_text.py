@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mobileiqa import data
-from mobileiqa.datasets.files import read_csv
-from mobileiqa.datasets.table import read
+from mobileiqa.datasets.label_files import read_csv
+from mobileiqa.datasets.registry import read
 from mobileiqa.errors import UserError
 from tests.mobileiqa.datasets.conftest import picture
 

@@ -6,7 +6,7 @@ import pytest
 
 from mobileiqa.datasets.synthetic import KADID_DISTORTIONS
 from mobileiqa.distortions.apply import MIN_PX, distort
-from mobileiqa.distortions.table import DISTORTIONS, LEVELS
+from mobileiqa.distortions.kadid10k import DISTORTIONS, LEVELS
 
 RANDOM = {3, 5, 11, 12, 13, 14, 15, 19, 20, 23}
 UNCHANGED = {(1, 1), (3, 1), (8, 1), (18, 3)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from convert.environments import python_of, run_tool
+from convert.runtimes.tool_environments import python_of, run_tool
 from mobileiqa.checkpoint import load
 from mobileiqa.errors import UserError
 from mobileiqa.keys import to_published

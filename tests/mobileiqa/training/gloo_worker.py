@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mobileiqa.datasets.core import Sample
-from mobileiqa.training import processes as groups
-from mobileiqa.training.feed import Feed, batches, labels_of
+from mobileiqa.training import distributed as groups
+from mobileiqa.training.data_loader import Feed, batches, labels_of
 from mobileiqa.training.loop import Run, Settings
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import recipe

@@ -8,7 +8,7 @@ import torch
 
 from mobileiqa.errors import UserError
 from mobileiqa.training.efficientnet import renamed
-from mobileiqa.training.weights import initialize
+from mobileiqa.training.initial_weights import initialize
 from mobileiqa.zoo import build
 
 # timm's stages of EfficientNet-Lite0, and the same blocks in one row.

@@ -15,11 +15,11 @@ from torch import nn
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.errors import UserError
 from mobileiqa.training import experiments
+from mobileiqa.training.data_loader import Feed, labels_of
 from mobileiqa.training.experiments import OutOfTime, Result, by_reference, figures, finish, key, once, spread
-from mobileiqa.training.feed import Feed, labels_of
+from mobileiqa.training.objective import Task
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import recipe
-from mobileiqa.training.task import Task
 from mobileiqa.zoo import MODELS
 
 SPEC = MODELS["lar-iqa-single"].spec

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mobileiqa import evaluate, train
 from mobileiqa.checkpoint import load_spec
-from mobileiqa.datasets.table import read
+from mobileiqa.datasets.registry import read
 from mobileiqa.errors import UserError
 from mobileiqa.evaluate import read_untrained
 from mobileiqa.evaluation_report import Images
@@ -143,7 +143,7 @@ def test_a_damaged_copy_of_a_trained_set_is_known_by_its_listing(
 def test_versions_of_a_trained_pristine_image_are_refused(
     photo: Callable[..., Image.Image], tmp_path: Path
 ) -> None:
-    from mobileiqa.training.sources import synthetic
+    from mobileiqa.training.pixel_sources import synthetic
 
     (tmp_path / "pristine").mkdir()
     for number in range(6):
@@ -241,7 +241,7 @@ def test_another_set_keeps_the_default_split(sets: dict[str, Path]) -> None:
 
 
 def test_accuracy_and_report_refuse_trained_images_too(sets: dict[str, Path], tmp_path: Path) -> None:
-    from convert.int8.measure import images_of
+    from convert.accuracy_report.measure import images_of
 
     specs, data = specs_of("folder", sets["folder"], 5), ("folder", str(sets["folder"]))
     images = images_of(None, data, None, None, specs)

@@ -13,12 +13,12 @@ from torch import nn
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear, uniform_grid
-from mobileiqa.training.feed import Feed, batches, labels_of
+from mobileiqa.training.data_loader import Feed, batches, labels_of
+from mobileiqa.training.distributed import Processes
 from mobileiqa.training.loop import Run, Settings, fit
+from mobileiqa.training.objective import Task
 from mobileiqa.training.objectives import Setup, build_task
-from mobileiqa.training.processes import Processes
 from mobileiqa.training.recipe import Recipe, recipe
-from mobileiqa.training.task import Task
 from mobileiqa.zoo import MODELS
 
 CPU, ALONE = torch.device("cpu"), Processes()

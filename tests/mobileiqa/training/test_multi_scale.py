@@ -18,7 +18,7 @@ from mobileiqa.training.multi_scale import (
     views,
     whole,
 )
-from mobileiqa.training.task import Batch, alone
+from mobileiqa.training.objective import Batch, alone
 from mobileiqa.zoo import MODELS
 
 SMALL = "mobilenetv3_small_050"

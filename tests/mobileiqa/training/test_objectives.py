@@ -10,10 +10,10 @@ from torch import nn
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import LarIQASingle
 from mobileiqa.models.mobile_iqa import Features, MobileIQA
-from mobileiqa.training.imitation import same_images
+from mobileiqa.training.objective import Batch, alone
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
-from mobileiqa.training.task import Batch, alone
+from mobileiqa.training.stage_distillation import same_images
 from mobileiqa.zoo import MODELS, build_seeded
 
 

@@ -1,0 +1,212 @@
+"""Measures .tflite files on this machine: every launch is a fresh, pinned process.
+
+A fresh process per launch keeps one file's allocator, caches and packed weights out of another's figures, and
+files take turns (launch k of each before launch k + 1), so that a machine that slows down slows all of them.
+A turn that was disturbed is no measurement: it stops the benchmark, is measured again, or is kept and marked.
+Left out: dropping the page cache (needs root) and fixing the clock; disturbance.py notices when it moves.
+"""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from android_bench.errors import InputError, RunError
+from android_bench.process import ask
+from android_bench.results import interference
+from android_bench.results.interference import IfDisturbed
+from android_bench.results.measurements import (
+    BenchConfig,
+    BenchResult,
+    Device,
+    Launch,
+    Precision,
+    launch_from_json,
+)
+from android_bench.results.signatures import Part, read_parts
+
+# How Linux names FP16 vector arithmetic in /proc/cpuinfo on x86 and on ARM.
+FP16_FLAGS = frozenset({"avx512_fp16", "asimdhp"})
+
+Progress = Callable[[str], None]
+Turn = list[tuple[Launch, str]]  # a launch of every part, and the runtime that made it
+
+
+def measure(
+    files: Sequence[Path | str],
+    config: BenchConfig,
+    progress: Progress = lambda text: None,
+    if_disturbed: IfDisturbed = IfDisturbed.STOP,
+    signature: str | None = None,
+) -> list[BenchResult]:
+    """Benchmarks each signature of each file (of several `signature` alone, if given); results in their order.
+
+    Inputs are random: normal float32 values, and 8-bit ones over their whole range. Raises InputError before
+    anything runs (missing, foreign or truncated file, unknown signature, too many threads, forced FP16) and
+    RunError when the runtime refuses a file, crashes, leaves runs out, does not apply a flag, or when the machine was
+    disturbed and `if_disturbed` is not KEEP. `progress` hears of each launch.
+    """
+    if not files:
+        raise InputError("at least one .tflite file", "none", "name the files to measure")
+    if config.precision is not Precision.FILE:
+        raise InputError(
+            f"precision {Precision.FILE} on the host",
+            f"{config.precision}",
+            "mark the file as FP16-capable instead: the host's runtime follows its metadata",
+        )
+    cpus = choose_cpus(config)
+    parts = read_parts(files, signature)
+    turns, repeated = [], 0
+    for number in range(1, config.launches + 1):
+        name = f"{number}/{config.launches}"
+        taken, again = _calm_turn(parts, config, cpus, name, progress, if_disturbed)
+        turns.append(taken)
+        repeated += again
+    by_part = list(zip(*turns, strict=True))
+    results = [_result(*pair, config, repeated) for pair in zip(parts, by_part, strict=True)]
+    if if_disturbed is not IfDisturbed.KEEP:
+        _refuse_disturbed(results)
+    return results
+
+
+def _result(
+    part: Part, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
+) -> BenchResult:
+    return BenchResult(
+        **part.identity(),
+        config=config,
+        device=this_machine(),
+        runtime=taken[0][1],
+        launches=tuple(launch for launch, _ in taken),
+        repeated=repeated,
+    )
+
+
+def _calm_turn(
+    parts: Sequence[Part],
+    config: BenchConfig,
+    cpus: tuple[int, ...],
+    name: str,
+    progress: Progress,
+    if_disturbed: IfDisturbed,
+) -> tuple[Turn, int]:
+    """One launch of every part, and how often the turn was thrown away before; RunError when it stays disturbed.
+
+    The whole turn is repeated, not the disturbed launch alone: what is compared stays side by side in time.
+    """
+    tries = 1 + interference.REPEATS * (if_disturbed is IfDisturbed.REPEAT)
+    for again in range(tries):
+        taken: Turn = []
+        for part in parts:
+            progress(f"launch {name} of {part.name}{', again' * (again > 0)}")
+            time.sleep(config.cooldown_s)
+            taken.append(_launch(part, config, cpus))
+        disturbances = [interference.of_launch(launch, config) for launch, _ in taken]
+        if if_disturbed is IfDisturbed.KEEP or not any(disturbances):
+            return taken, again
+    part, words = next(pair for pair in zip(parts, disturbances, strict=True) if pair[1])
+    times = "" if tries == 1 else f"{tries} times in a row, "
+    raise RunError(
+        f"{part.where}: launch {name} was disturbed, {times}so nothing is reported: {words}; {interference.ADVICE}"
+    )
+
+
+def _refuse_disturbed(results: Sequence[BenchResult]) -> None:
+    """What only shows when launches lie beside each other."""
+    for result in results:
+        if words := interference.of_result(result):
+            raise RunError(
+                f"{result.name}: the machine did not stay the same, so nothing is reported: {'; '.join(words)}; "
+                f"measure more launches, of which one may be odd (--launches {max(5, 2 * result.config.launches)}), "
+                "or keep these, marked (--if-disturbed keep)"
+            )
+
+
+def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
+    """The CPUs to pin to: those of the mask, or the last `threads` allowed (the first serve interrupts)."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if config.threads > len(allowed):
+        raise InputError(
+            f"at most {len(allowed)} threads, one per CPU that this process may use",
+            f"{config.threads}",
+            "use fewer threads",
+        )
+    if not config.cpu_mask:
+        return tuple(allowed[-config.threads :])
+    masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
+    if not set(masked) <= set(allowed):
+        raise InputError(
+            f"a CPU mask within the CPUs {allowed}",
+            f"{config.cpu_mask:#x}, CPUs {masked}",
+            "leave absent CPUs out of the mask",
+        )
+    return tuple(masked)
+
+
+def this_machine() -> Device:
+    """CPU model, CPUs that this process may use, platform, FP16 vector arithmetic."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = set(pairs.get("flags", pairs.get("Features", "")).split())
+    return Device(
+        kind="host",
+        cpu=pairs.get("model name") or platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        platform=platform.platform(),
+        fp16_hardware=bool(flags & FP16_FLAGS),
+    )
+
+
+def _launch(part: Part, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Launch, str]:
+    """One process; its measurements and the runtime that made them."""
+    answer = ask(
+        [sys.executable],
+        {
+            "mode": "time",
+            "model": str(part.file.path),
+            "signature": part.asked,
+            "threads": config.threads,
+            "cpus": cpus,
+            "seed": config.seed,
+            "use_xnnpack": config.use_xnnpack,
+            "warmup_runs": config.warmup_runs,
+            "runs": config.runs,
+        },
+    )
+    runtime, inputs = answer.pop("runtime"), answer.pop("inputs")
+    launch = launch_from_json(answer)
+    _check_inputs(part, inputs)
+    _check_applied(part, launch, config, cpus)
+    return launch, runtime
+
+
+def _check_inputs(part: Part, inputs: Sequence[Sequence[Any]]) -> None:
+    """Raises RunError when another subgraph ran than the one that the result is about to name."""
+    ran = sorted((kind, tuple(shape)) for kind, shape in inputs)
+    if ran != sorted(zip(part.signature.input_types, part.signature.input_shapes, strict=True)):
+        raise RunError(
+            f"{part.where}: the file says that it takes {part.signature.takes}, what ran took {ran}"
+        )
+
+
+def _check_applied(part: Part, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
+    """Raises RunError when the process did not do what it was told to: such times answer another question."""
+    workers = launch.evidence.workers if launch.evidence else 0
+    difference = ""
+    if config.use_xnnpack and not launch.delegate_kernels:
+        difference = (
+            "XNNPACK was asked for and took no part of the graph; measure the built-in kernels (--no-xnnpack)"
+        )
+    elif not config.use_xnnpack and launch.delegate_kernels:
+        difference = (
+            f"XNNPACK was to be left out and took {launch.delegate_kernels} partition(s) of the graph"
+        )
+    elif set(launch.cpus) != set(cpus):
+        difference = f"it was to run on the CPUs {list(cpus)} and ran on {list(launch.cpus)}"
+    elif workers < config.threads - 1 or (workers and config.threads == 1):
+        difference = f"{config.threads} thread(s) were asked for, the runtime ran with {workers + 1}"
+    if difference:
+        raise RunError(f"{part.where}: {difference}")

@@ -1,0 +1,277 @@
+"""Measures converted files against FP32 on images: scores, gates, layers, delegation, latency -> Report."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.accuracy_report.agreement import agreement, labelled
+from convert.accuracy_report.gates import judge
+from convert.accuracy_report.layer_sqnr import LayerTable, compare_layers, implied_step, precision
+from convert.accuracy_report.report import FileReport, Latency, Report
+from convert.comparison.converted_file import at_size, spec_difference
+from convert.comparison.stages import score_unit
+from convert.delegation.partitions import runtime_delegation
+from convert.flatbuffer.reader import Graph, read_graph
+from convert.parity import searched_images
+from mobileiqa import cli
+from mobileiqa.camera import Delivery
+from mobileiqa.checkpoint import sha256
+from mobileiqa.datasets.core import Sample
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.evaluate import load_models, read_untrained
+from mobileiqa.evaluation import reference_groups
+from mobileiqa.evaluation_report import Model
+from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch
+from mobileiqa.litert import Inputs
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import UNTRAINED
+
+BENCHMARK = ("--runs", "10", "--launches", "3", "--threads", "1", "--if-disturbed", "keep")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is scored: names, files and, of a labelled set, samples; `data` says what it is."""
+
+    data: str
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    samples: tuple[Sample, ...] | None
+    search: ImageSearch = NOTHING_SEARCHED  # what a folder holds beside them
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """What the bootstrap draws together: images of one reference."""
+        return reference_groups(self.samples) if self.samples else None
+
+    @property
+    def resampled(self) -> str:
+        """What the bootstrap draws, in words."""
+        return "images" if self.groups is None else f"{self.groups.max() + 1} references"
+
+
+def images_of(
+    folder: Path | None,
+    data: Sequence[str] | None,
+    split: str | None,
+    limit: int | None,
+    specs: Mapping[str, ModelSpec] | None = None,
+) -> Images | None:
+    """A folder's images, or those of a labelled set's split; None where neither is named.
+
+    split None: test, or validation where there is no test side. Raises UserError for images of a set that the models
+    (specs: by name) were trained on, as evaluate.read_untrained does.
+    """
+    if folder:
+        named, search = searched_images(folder, limit)
+        names, paths = tuple(n for n, _ in named), tuple(Path(str(p)) for _, p in named)
+        return Images(str(folder), names, paths, None, search)
+    if not data:
+        return None
+    name, path = data
+    labels = read_untrained(specs or {}, (name, Path(path)), split, limit)
+    leaks = "; ".join(leak.text(len(labels.samples)) for leak in labels.leaks if leak.train)
+    names = tuple(labels.name(sample) for sample in labels.samples)
+    about = ", ".join(filter(None, (name, labels.split, labels.split_note, leaks)))
+    return Images(about, names, tuple(s.path for s in labels.samples), labels.samples)
+
+
+def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model, ...]:
+    """FP32 and the candidates, loaded. A checkpoint is run at the candidates' input size.
+
+    Raises UserError for files that do not load, an FP32 file that is not, and candidates of another model,
+    input size or preprocessing.
+    """
+    for path in candidates:
+        if Path(path).suffix.lower() != ".tflite":
+            raise UserError("candidates ending in .tflite", path, "convert the checkpoint first")
+    reference, *others = load_models([fp32, *candidates], threads)
+    if is_converted(reference) and (kind := precision(read_graph(fp32))) != "fp32":
+        raise UserError(f"an FP32 file first, then candidates; {fp32} to be one", kind, "correct the order")
+    spec = wanted_spec(reference, others[0].scorer.spec)
+    for other in others:
+        if different := _difference(spec, other.scorer.spec):
+            raise UserError(
+                f"{other.label} to be {reference.label} converted, inputs and scores alike", different,
+                "convert both from one checkpoint at one --size",
+            )  # fmt: skip
+    return reference, *others
+
+
+def wanted_spec(reference: Model, candidate: ModelSpec) -> ModelSpec:
+    """FP32's spec; a checkpoint's takes the candidate's input size."""
+    spec = reference.scorer.spec
+    return spec if is_converted(reference) else at_size(spec, candidate)
+
+
+def _difference(fp32: ModelSpec, candidate: ModelSpec) -> str:
+    sizes = [[f"{i.name} {i.width_px}x{i.height_px}" for i in spec.inputs] for spec in (fp32, candidate)]
+    other = f"{', '.join(sizes[1])}, expected {', '.join(sizes[0])}" if sizes[0] != sizes[1] else ""
+    return spec_difference(fp32, candidate) or other
+
+
+def measure(models: Sequence[Model], images: Images, layer_images: int = 0, latency: bool = False) -> Report:
+    """The report of `models`, FP32 first, as `load` returns them.
+
+    SQNR is of `layer_images` images, spread evenly over the set; it needs an FP32 .tflite file.
+    """
+    reference, *others = models
+    spec = wanted_spec(reference, others[0].scorer.spec)
+    raw = score(models, images.paths, spec)
+    unit = score_unit(spec, list(raw[0]))
+    low, high = spec.score_range
+    scores = (raw - low) / unit if spec.higher_is_better else (high - raw) / unit
+    files = [_file(reference, other, scores[[0, i]], images, unit) for i, other in enumerate(others, 1)]
+    if layer_images and is_converted(reference) and not reference.scorer.delivery:
+        paths = _spread(images.paths, layer_images)
+        files = [
+            file if model.scorer.delivery else replace(file, layers=_layers(reference, model, paths))
+            for file, model in zip(files, others, strict=True)
+        ]
+    if latency:
+        times = benchmark([model.path for model in models if model.path])
+        files = [replace(f, latency=time) for f, time in zip(files, times[1:], strict=True)]
+    return Report(
+        model=spec.name,
+        fp32=reference.label,
+        fp32_bytes=_bytes(reference),
+        data=images.data,
+        resampled=images.resampled,
+        unit=unit,
+        images=images.names,
+        labels=tuple(s.score for s in images.samples) if images.samples else None,
+        scores=scores,
+        files=tuple(files),
+        notes=tuple(_notes(models, spec, layer_images)),
+    )
+
+
+def score(models: Sequence[Model], paths: Sequence[Path], spec: ModelSpec) -> NDArray[np.float64]:
+    """Raw scores, (models, images), each the mean over its crops; a score that is not finite stays what it is.
+
+    Raises UserError for an image that cannot be read.
+    """
+    rows = []
+    for path in cli.progress(paths, "scoring", len(paths)):
+        inputs = _inputs(path, models, spec)
+        rows.append([float(m.scorer.run(inputs[m.scorer.delivery]).mean()) for m in models])
+    return np.array(rows, np.float64).reshape(len(paths), len(models)).T
+
+
+def _inputs(path: Path, models: Sequence[Model], spec: ModelSpec) -> dict[Delivery | None, Inputs]:
+    """The photo as `spec` prepares it, under None, and as each file with embedded preprocessing takes it."""
+    inputs: dict[Delivery | None, Inputs] = {}
+    for scorer in (model.scorer for model in models):
+        if scorer.delivery not in inputs:
+            inputs[scorer.delivery] = scorer.prepare(path) if scorer.delivery else prepare(path, spec)
+    return inputs
+
+
+def _file(
+    reference: Model, candidate: Model, scores: NDArray[np.float64], images: Images, unit: float
+) -> FileReport:
+    """One candidate's report but for layers and latency; scores: (2, images), FP32's first."""
+    assert candidate.path
+    graph = read_graph(candidate.path)
+    kind, step, before = precision(graph), implied_step(graph), _bytes(reference)
+    comparison = agreement(scores[0], scores[1], images.names, images.groups)
+    known = labelled(scores[0], scores[1], images.samples) if images.samples else None
+    delegation = runtime_delegation(candidate.path)
+    return FileReport(
+        label=candidate.label,
+        sha256=sha256(candidate.path),
+        precision=kind,
+        file_bytes=graph.file_bytes,
+        size_ratio=graph.file_bytes / before if before else None,
+        partitions=delegation["partitions"],
+        nodes_delegated=delegation["nodes_delegated"],
+        nodes_total=delegation["nodes_total"],
+        agreement=comparison,
+        labelled=known,
+        verdicts=judge(kind, comparison, known),
+        score_step=None if step is None else step / unit,
+        note=_origin(reference, graph),
+    )
+
+
+def is_converted(model: Model) -> bool:
+    """A .tflite file, not a checkpoint."""
+    return model.scorer.runtime == "litert"
+
+
+def _bytes(model: Model) -> int | None:
+    """The .tflite file's size; None for a checkpoint, which holds other weights."""
+    return model.path.stat().st_size if model.path and is_converted(model) else None
+
+
+def _origin(reference: Model, candidate: Graph) -> str:
+    """A remark where the two are known to come from different checkpoints, as after fine-tuning."""
+    if is_converted(reference) and reference.path:
+        ours = read_graph(reference.path).description.get("checkpoint_sha256")
+    else:
+        ours = sha256(reference.path) if reference.path else None
+    theirs = candidate.description.get("checkpoint_sha256")
+    return "from another checkpoint than FP32" if ours and theirs and ours != theirs else ""
+
+
+def _notes(models: Sequence[Model], spec: ModelSpec, layer_images: int) -> Iterator[str]:
+    """What holds for every file."""
+    if spec.untrained:
+        yield f"{spec.name} is {UNTRAINED}"
+    for model in models:
+        if layer_images and model.scorer.delivery:
+            yield f"no SQNR along the graph of {model.label}: it takes the camera's image, not FP32's inputs"
+    if layer_images and not is_converted(models[0]):
+        yield "no SQNR along the graph: FP32 is a checkpoint; name an FP32 .tflite file instead"
+
+
+def _spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """`count` of the images or fewer, from first to last: neighbours are often one photo's distortions."""
+    indices = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[i] for i in indices]
+
+
+def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerTable:
+    assert reference.path and candidate.path
+    spec = reference.scorer.spec
+    inputs = (prepare(path, spec) for path in cli.progress(paths, f"layers of {candidate.label}", len(paths)))
+    return compare_layers(reference.path, candidate.path, inputs)
+
+
+def run_benchmark(paths: Sequence[Path]) -> dict[str, Any]:
+    """The last line of `python -m android_bench` on all files, in turn: `results` in their order, `runtime`.
+
+    A process of its own: packages do not import each other. Files that a disturbed machine timed are marked, so
+    that the rest of a report is not lost. Raises UserError, with its line, when it reports nothing.
+    """
+    command = [sys.executable, "-m", "android_bench", *map(str, paths), *BENCHMARK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
+        raise UserError("latency from python -m android_bench", reason, "leave --latency out, or try again")
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+        if len(answer["results"]) == len(paths):
+            return answer
+    except (IndexError, ValueError, KeyError, TypeError):
+        pass  # refused below, as a count that differs is
+    reason = f"{one_line(done.stdout)[-300:] or 'nothing'}"
+    raise UserError(f"latencies of {len(paths)} files from python -m android_bench", reason, "try again")
+
+
+def benchmark(paths: Sequence[Path]) -> list[Latency]:
+    """What `run_benchmark` measures; speed is relative to the first file."""
+    results = run_benchmark(paths)["results"]
+    first = results[0]["median_ms"]
+    disturbed = any(r["disturbed"] for r in results)  # a ratio takes two
+    return [
+        Latency(r["median_ms"], r["p5_ms"], r["p95_ms"], first / r["median_ms"], disturbed) for r in results
+    ]

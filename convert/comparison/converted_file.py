@@ -1,0 +1,88 @@
+"""What a converted file says of itself, and whether that is what its checkpoint says."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convert.runtimes.runners import ARM
+from mobileiqa import integrity
+from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
+
+PRECISIONS = ("fp32", "fp16", "int8")
+DESCRIPTIVE = (
+    "license",
+    "origin",
+    "trained_on",
+    "training",
+)  # fields of ModelSpec that cannot change a score
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A converted file: its spec and its precision, as written in its metadata."""
+
+    path: Path
+    spec: ModelSpec
+    precision: str  # one of PRECISIONS
+
+    def tolerance(self, runtime: str) -> str:
+        """The key of the tolerance that judges this file in a runtime."""
+        if self.path.suffix.lower() == ".onnx":
+            return "onnx"
+        executes_fp16 = self.precision == "fp16" and runtime.startswith(ARM)
+        return "fp16-arithmetic" if executes_fp16 else self.precision
+
+
+def read_candidate(path: Path) -> Candidate:
+    """Reads an .onnx or .tflite file's metadata; UserError when it is neither, damaged, or says nothing."""
+    if path.suffix.lower() not in (".onnx", ".tflite"):
+        raise UserError("candidates ending in .tflite or .onnx", path.name, "convert the checkpoint first")
+    if not path.is_file():
+        raise UserError("a .tflite or .onnx file", f"nothing at {path}", "correct the path")
+    integrity.verify(path)
+    if path.suffix.lower() == ".onnx":
+        from convert.export import onnx_file
+
+        return Candidate(path, onnx_file.load_spec(path), "fp32")
+    from mobileiqa import litert
+
+    precision = litert.read_metadata(path).get("precision")
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"a precision among {', '.join(PRECISIONS)}", f"{precision!r} in {path}", "convert it again"
+        )
+    return Candidate(path, litert.load_spec(path), precision)
+
+
+def at_size(reference: ModelSpec, candidate: ModelSpec) -> ModelSpec:
+    """`reference` with the candidate's input sizes; `reference` itself where the inputs are others."""
+    if [i.name for i in reference.inputs] != [i.name for i in candidate.inputs]:
+        return reference
+    inputs = tuple(
+        dataclasses.replace(mine, height_px=its.height_px, width_px=its.width_px)
+        for mine, its in zip(reference.inputs, candidate.inputs, strict=True)
+    )
+    return dataclasses.replace(reference, inputs=inputs)
+
+
+def spec_difference(reference: ModelSpec, candidate: ModelSpec) -> str:
+    """What a candidate's spec says otherwise, sizes and descriptions apart; empty when nothing."""
+    expected, actual = at_size(reference, candidate).to_json(), candidate.to_json()
+    return "; ".join(
+        f"{name} is {theirs}, expected {mine}"
+        for name, mine, theirs in _pairs(expected, actual)
+        if mine != theirs and name not in DESCRIPTIVE
+    )
+
+
+def _pairs(expected: dict[str, Any], actual: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Both specs' values field by field, inputs one by one: ("image.mean", (0.485, ...), (0.5, ...))."""
+    for key, mine in expected.items():
+        if key != "inputs" or len(mine) != len(actual[key]):
+            yield key, mine, actual.get(key)
+            continue
+        for one, other in zip(mine, actual[key], strict=True):
+            yield from ((f"{one['name']}.{field}", one[field], other[field]) for field in one)

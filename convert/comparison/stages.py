@@ -1,0 +1,271 @@
+"""Parity at every edge: published module -> rewritten module -> .onnx and .tflite files in each runtime.
+
+Every edge has the same reference, the published module in torch, on the same images, so the first failing
+edge in pipeline order names the culprit. The reference runs in float32: float64 moves it by 1e-5 at most
+(image scores of all six models, seeded weights), a tenth of the tightest tolerance, for three times the time,
+and 6 GB at 1907x1231.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from convert.comparison.compare import TOLERANCES, Edge, ParityReport, compare
+from convert.comparison.converted_file import Candidate, at_size, read_candidate, spec_difference
+from convert.runtimes import runners
+from convert.runtimes.runners import Batch, Inputs, torch_runner
+from mobileiqa import cli, litert
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.litert import Prepare
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and the picture or its file
+Run = Callable[[Batch], list[np.ndarray]]
+
+PUBLISHED, APPROXIMATED, REWRITTEN = "published module", "approximated module", "rewritten module"
+DEFAULT_RUNTIMES = ("ort", "litert")  # those of this environment
+CHUNK = 8  # images whose arrays are in memory at a time: 28 MB each at 1907x1231
+FEATURE_IMAGES = 2  # images whose features are kept and compared
+
+
+@dataclass
+class Attempt:
+    """One edge being run: its outputs so far, and why it cannot be compared, once that is known."""
+
+    edge: Edge
+    run: Run
+    failure: str = ""
+    outputs: list[np.ndarray] = field(default_factory=list)
+    inputs_of: Prepare | None = None  # of a file with embedded preprocessing, which takes no prepared inputs
+
+    def extend(self, batch: Batch, images: Images) -> None:
+        """Runs the prepared batch of these images, unless the edge failed before.
+
+        What a runtime raises, or a photo of a size that the file does not take, becomes the edge's failure.
+        """
+        if self.failure:
+            return
+        try:
+            own = self.inputs_of
+            self.outputs += self.run(batch if own is None else [own(image) for _, image in images])
+        except (ValueError, RuntimeError) as error:  # UserError is a ValueError
+            self.failure = one_line(str(error)) or type(error).__name__
+
+
+@dataclass
+class Recorder:
+    """A module as a Run that keeps the features of the first FEATURE_IMAGES images that it scores.
+
+    The published module takes 5 s for a full-size image, so its features are those that pass by while it scores.
+    """
+
+    module: "nn.Module"
+    spec: ModelSpec
+    features: list[list[np.ndarray]] = field(
+        default_factory=list
+    )  # per image, as forward_features returns them
+
+    def __call__(self, batch: Batch) -> list[np.ndarray]:
+        """The scores of each image, (crops,)."""
+        return [self._score(inputs) for inputs in batch]
+
+    def _score(self, inputs: Inputs) -> np.ndarray:
+        run = torch_runner(self.module, self.spec)
+        if len(self.features) >= FEATURE_IMAGES:
+            return run(inputs)
+        with _passing_features(self.module) as seen:
+            score = run(inputs)
+        self.features.append(seen[0] if seen else features(self.module, self.spec, inputs))
+        return score
+
+
+@contextmanager
+def _passing_features(module: "nn.Module") -> Iterator[list[list[np.ndarray]]]:
+    """What forward_features returns while the block calls `module`; empty where its forward does not call it."""
+    seen: list[list[np.ndarray]] = []
+    original = module.forward_features
+
+    def record(*inputs: Any) -> Any:
+        features = original(*inputs)
+        seen.append([array.copy() for array in _arrays(features)])  # the head may work in place
+        return features
+
+    module.forward_features = record  # on the instance, over the class's method
+    try:
+        yield seen
+    finally:
+        del module.forward_features
+
+
+def check(
+    model: "nn.Module",
+    spec: ModelSpec,
+    candidates: Sequence[Path],
+    images: Images,
+    runtimes: Sequence[str] = DEFAULT_RUNTIMES,
+    rewritten: "nn.Module | None" = None,
+    approximate: "nn.Module | None" = None,
+) -> list[ParityReport]:
+    """Reports of every edge, in pipeline order.
+
+    `model` is the published module of `spec`; `rewritten` is its deployable form at `spec`'s size, where the
+    caller has it already, and `approximate` what it was made from, where that is not `model`: then it is one
+    more edge, and the one that the rewritten module is compared with. A candidate of another input size is
+    compared at that size. A file that fails in its runtime is a report; UserError is for a file that says
+    nothing of itself or that none of `runtimes` reads, and for a runtime that is unknown or not installed.
+    """
+    for name in runtimes:
+        runners.runtime(name)  # before any work
+    files = [_readable(read_candidate(Path(path)), runtimes) for path in candidates]
+    sizes = dict.fromkeys(at_size(spec, file.spec) for file in files) or {spec: None}
+    reports: list[ParityReport] = []
+    for sized in sizes:
+        here = [file for file in files if at_size(spec, file.spec) == sized]
+        module = rewritten if rewritten is not None and sized == spec else _deployable(model, sized)
+        reports += _compare(model, module, sized, images, list(_attempts(here, sized, runtimes)), approximate)
+    order = list(TOLERANCES)
+    return sorted(reports, key=lambda report: order.index(report.edge))
+
+
+def culprit(reports: Sequence[ParityReport]) -> ParityReport | None:
+    """The first edge in pipeline order that failed."""
+    return next((report for report in reports if not report.passed), None)
+
+
+def _readable(file: Candidate, runtimes: Sequence[str]) -> Candidate:
+    if not any(runners.reads(name, file.path) for name in runtimes):
+        raise UserError(
+            f"a runtime that reads {file.path.name}", ", ".join(runtimes), "add one to --runtimes"
+        )
+    return file
+
+
+def _deployable(model: "nn.Module", spec: ModelSpec) -> "nn.Module":
+    from convert.rewrites.apply import deployable
+
+    return deployable(model, spec)[0]
+
+
+def _attempts(files: Sequence[Candidate], spec: ModelSpec, names: Sequence[str]) -> Iterator[Attempt]:
+    """Every file in every runtime that reads its kind; a file with another spec has failed from the start."""
+    for file in files:
+        different = spec_difference(spec, file.spec)
+        for name in names:
+            if runners.reads(name, file.path):
+                edge = Edge(file.tolerance(name), PUBLISHED, str(file.path), name)
+                failure = f"wrong spec: {different}" if different else ""
+                yield Attempt(edge, _bound(name, file.path), failure, inputs_of=own_inputs_of(file.path))
+
+
+def own_inputs_of(path: Path) -> Prepare | None:
+    """How a file with embedded preprocessing takes an image; None for one that takes prepared inputs."""
+    if path.suffix.lower() != ".tflite" or litert.delivery_of(path) is None:
+        return None
+    return litert.inputs_of(path)
+
+
+def _bound(name: str, path: Path) -> Run:
+    return lambda batch: runners.runtime(name)(path, batch)
+
+
+def _compare(
+    model: "nn.Module",
+    rewritten: "nn.Module",
+    spec: ModelSpec,
+    images: Images,
+    files: Sequence[Attempt],
+    approximate: "nn.Module | None" = None,
+) -> list[ParityReport]:
+    """All edges of one input size, CHUNK images at a time."""
+    names = [name for name, _ in images]
+    reference, candidate = Recorder(model, spec), Recorder(rewritten, spec)
+    rewrite = Attempt(Edge("rewrite", PUBLISHED, REWRITTEN, "torch"), candidate)
+    base = Recorder(approximate, spec) if approximate is not None else reference
+    approximation = Attempt(Edge("approximation", PUBLISHED, APPROXIMATED, "torch"), base)
+    attempts = [*([approximation] if approximate is not None else []), rewrite, *files]
+    expected: list[np.ndarray] = []
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        batch = [prepare(image, spec) for _, image in cli.progress(part, "preparing images")]
+        expected += [
+            score for inputs in cli.progress(batch, "published module") for score in reference([inputs])
+        ]
+        for attempt in cli.progress(attempts, f"edges, images {start + 1} to {start + len(batch)}"):
+            attempt.extend(batch, part)
+    unit = score_unit(spec, expected)
+    exact = approximation.outputs if approximate is not None else expected
+    return [
+        *compare_features(base.features, candidate.features, names[:FEATURE_IMAGES], rewrite.failure),
+        *(_report(each, exact if each is rewrite else expected, names, unit) for each in attempts),
+    ]
+
+
+def _report(
+    attempt: Attempt, expected: Sequence[np.ndarray], names: Sequence[str], unit: float
+) -> ParityReport:
+    if attempt.failure:
+        return attempt.edge.failed(attempt.failure, len(names))
+    return compare(attempt.edge, expected, attempt.outputs, names, unit)
+
+
+def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:
+    """The unit of tolerances: the score range, or for untrained weights the spread of scores where it is larger.
+
+    Tolerances speak of trained scores, which fill their range. Seeded weights know no range: lar-iqa-single
+    spreads photos over five units, and rounds them five times as far.
+    """
+    low, high = spec.score_range
+    if not spec.untrained or not expected:
+        return high - low
+    scores = [float(np.mean(score)) for score in expected]
+    return max(high - low, max(scores) - min(scores)) if np.isfinite(scores).all() else high - low
+
+
+def compare_features(
+    expected: Sequence[Sequence[np.ndarray]],
+    features: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    failure: str = "",
+) -> list[ParityReport]:
+    """Reports of two modules' features (image by image), in units of each feature's standard deviation.
+
+    `failure` says why there are no features of the second module, where there are none.
+    """
+    reason = failure or ("" if names else "zero images")
+    if not reason and {len(f) for f in expected} != {len(f) for f in features}:
+        reason = "another number of features"
+    if reason:
+        return [Edge("features", PUBLISHED, REWRITTEN, "torch").failed(reason, len(names))]
+    reports = []
+    for i in range(len(expected[0])):
+        edge = Edge("features", PUBLISHED, f"{REWRITTEN}, feature {i}", "torch")
+        reference = [f[i] for f in expected]
+        with np.errstate(all="ignore"):  # of what is not finite, which fails in compare
+            scale = float(np.std(reference)) or 1.0  # a feature that does not vary fails in compare
+        reports.append(compare(edge, reference, [f[i] for f in features], names, scale))
+    return reports
+
+
+def features(module: "nn.Module", spec: ModelSpec, inputs: Inputs) -> list[np.ndarray]:
+    """What forward_features returns for one image, as arrays."""
+    import torch
+
+    with torch.inference_mode():
+        return _arrays(module.forward_features(*(torch.from_numpy(inputs[i.name]) for i in spec.inputs)))
+
+
+def _arrays(output: Any) -> list[np.ndarray]:
+    """One tensor or several, as arrays."""
+    import torch
+
+    tensors: tuple[torch.Tensor, ...] = (output,) if isinstance(output, torch.Tensor) else tuple(output)
+    return [tensor.numpy() for tensor in tensors]

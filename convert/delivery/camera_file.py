@@ -1,0 +1,190 @@
+"""A float .tflite file of ours into the file that an app takes: one uint8 camera image in, the score out.
+
+FP32, FP16 or INT8 -> preprocessing in the graph -> golden vectors, standard metadata, hashes, seal -> parity. The
+reference is always the file that was delivered, fed by mobileiqa.preprocess as it would be in Python.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from convert import embedded_metadata, output_file
+from convert.comparison.compare import Tolerance
+from convert.comparison.converted_file import read_candidate
+from convert.comparison.stages import score_unit
+from convert.delivery import golden_vectors, seal, tflite_metadata
+from convert.delivery.preprocessing import IMAGE
+from convert.delivery.signatures import camera_sizes, take_camera_images
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import read_graphs
+from mobileiqa import cli, litert
+from mobileiqa.camera import Delivery, Size
+from mobileiqa.checkpoint import sha256
+from mobileiqa.errors import UserError
+from mobileiqa.images import read_image
+from mobileiqa.preprocess import prepare
+from mobileiqa.spec import ColorManagement, ModelSpec
+from mobileiqa.typed_json import shortened
+
+if TYPE_CHECKING:
+    from convert.flatbuffer.model import Model
+
+# Of the score range. Resized by the graph, 2 of 32,000 values a grey level off move the reference model (112x96) by
+# 3e-5 in FP32 and by up to 4e-3 in INT8, which is as far as INT8 is from FP32: each 8-bit layer behind them rounds
+# another way. Given the graph's own pixels, the float file scores as the camera file to the last bit.
+GREY_LEVELS = "a few pixels of a resized photo differ from Pillow's by one grey level"
+LIMITS = {
+    "fp32": Tolerance(GREY_LEVELS, max_abs=1e-3),
+    "fp16": Tolerance(GREY_LEVELS, max_abs=1e-3),
+    "int8": Tolerance(f"{GREY_LEVELS}, and 8-bit layers behind them round another way", max_abs=1e-2),
+}
+
+Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and the picture or its file
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One size's scores of a delivered file against its source's; max_abs is in units of the score range."""
+
+    images: int
+    max_abs: float
+    worst_image: str
+    reason: str  # why it did not pass; empty when it did
+
+    @property
+    def passed(self) -> bool:
+        """Whether the delivered file scores as its source does."""
+        return not self.reason
+
+
+def deliver_uint8(source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()) -> Delivery:
+    """Writes `out`, sealed, from one of our .tflite files; atomically, without sidecar and without parity.
+
+    sizes: (width, height) of the camera's images; empty: the model's own input size. Weights stay bit for bit.
+    Raises UserError for a file that is not ours, was delivered before, or whose preprocessing no graph can do.
+    """
+    candidate, content = read_candidate(source), litert.read_metadata(source)
+    if "delivery" in content:
+        raise UserError(
+            "a file with float inputs", f"{source}, which takes uint8 already", "deliver its source"
+        )
+    spec, precision = candidate.spec, candidate.precision
+    delivery = Delivery(IMAGE, not sizes, sha256(source), camera_sizes(spec, sizes))
+    low, high = spec.score_range
+    # First, so that a file that does not run is refused before its tables are read.
+    vectors = golden_vectors.vectors(
+        scorer(source, spec), delivery.sizes, golden_vectors.TOLERANCES[precision] * (high - low)
+    )
+    model = _one_graph(source, spec)
+    take_camera_images(model, spec, delivery.sizes)
+    text = f"{spec.name} {precision}: one uint8 RGB image of {delivery} in, score out"
+    model.description = text.encode()
+    standard = tflite_metadata.model_metadata(
+        spec, text, str(content.get("version", "unknown")), delivery.sizes
+    )
+    fb.set_metadata(model, tflite_metadata.ENTRY, standard)
+    fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(_finite(vectors, source)).encode())
+    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
+    with cli.atomic(out) as temporary:
+        _write(model, temporary, {**content, "delivery": delivery.to_json()})
+    return delivery
+
+
+def _one_graph(source: Path, spec: ModelSpec) -> "Model":
+    """The source in object form. UserError unless it is one graph whose one signature has the spec's inputs."""
+    model = fb.read(source)
+    signatures = [sorted(_text(entry.name) for entry in each.inputs) for each in model.signatureDefs or ()]
+    expected = sorted(entry.name for entry in spec.inputs)
+    ends = [(len(graph.inputs), len(graph.outputs)) for graph in model.subgraphs]
+    if ends != [(len(expected), 1)] or signatures != [expected]:
+        raise UserError(
+            f"one graph with one output and one signature that takes {', '.join(expected)} in {source}",
+            f"{len(ends)} graphs of (inputs, outputs) {shortened(str(ends), 100)}, signatures that take "
+            f"{shortened(str(signatures), 200)}",
+            "convert the checkpoint again",
+        )
+    return model
+
+
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode(errors="replace")
+
+
+def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
+    """Writes `model` with our JSON, which holds the hashes of its parts, and seals it."""
+    fb.drop_unused_buffers(model)
+    fb.write(model, path)
+    parts = seal.parts(read_graphs(path))
+    whole = {**content, "parts": parts, "tool_versions": output_file.tool_versions()}
+    fb.set_metadata(model, embedded_metadata.METADATA_ENTRY, json.dumps(whole).encode())
+    fb.drop_unused_buffers(model)
+    fb.write(model, path)
+    seal.seal(path)
+
+
+def scorer(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], float]:
+    """The reference: pixels (H, W, 3) through mobileiqa.preprocess and the file with float inputs."""
+    run = litert.runner(source)
+    return lambda pixels: float(run(prepare(Image.fromarray(pixels), spec)).mean())
+
+
+def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
+    for name, score in (pair for size in vectors["sizes"] for pair in size["scores"].items()):
+        if not math.isfinite(score):
+            problem = f"{score} for the golden image {name!r}"
+            raise UserError(
+                f"finite scores from {source}", problem, "check the file with `python -m convert.parity`"
+            )
+    return vectors
+
+
+def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size, Agreement]]:
+    """Scores `images` with both files, in each size of `delivered`; LIMITS judge.
+
+    They are resized to the camera's size first where theirs is another. Scores of untrained weights, which know
+    no range, are measured by their spread where that is wider (see convert.comparison.stages.score_unit).
+    """
+    spec, delivery = litert.load_spec(source), litert.delivery_of(delivered)
+    assert delivery is not None, "deliver_uint8 wrote it"
+    expect, run, inputs_of = scorer(source, spec), litert.runner(delivered), litert.inputs_of(delivered)
+    tolerance = LIMITS[read_candidate(source).precision].max_abs
+    assert tolerance is not None, "the table has one for each"
+    compared = []
+    for size in delivery.sizes:
+        pixels = None if delivery.fitted else size.pixels
+        photos = _photos(images, pixels, spec.color_management)
+        scores = [(expect(np.asarray(photo)), run(inputs_of(photo)).mean()) for photo in photos]
+        expected, delivered_scores = np.array(scores).reshape(-1, 2).T
+        unit = score_unit(spec, list(expected))
+        names = [name for name, _ in images]
+        compared.append((size, judge(names, expected / unit, delivered_scores / unit, tolerance)))
+    return compared
+
+
+def _photos(images: Images, size: tuple[int, int] | None, colors: ColorManagement) -> Iterator[Image.Image]:
+    """The images as RGB, resized to `size` where there is one."""
+    for _, image in cli.progress(images, "comparing"):
+        rgb = read_image(image, colors)
+        yield rgb.resize(size) if size else rgb
+
+
+def judge(names: Sequence[str], expected: np.ndarray, scores: np.ndarray, tolerance: float) -> Agreement:
+    """Float64 scores in units of the score range; what is not finite, or does not vary, does not pass."""
+    if not names:
+        return Agreement(0, float("inf"), "", "zero images")
+    errors = np.abs(scores - expected)
+    worst = int(errors.argmax())  # the first NaN, where there is one
+    largest, reason = float(errors[worst]), ""
+    if not np.isfinite(errors).all():
+        largest, reason = float("inf"), f"a score that is not finite for {names[worst]}"
+    elif len(names) > 1 and np.ptp(expected) <= tolerance:
+        reason = f"the scores vary by {np.ptp(expected):.3g} only: any file would pass"
+    elif largest > tolerance:
+        reason = f"{largest:.2e} > {tolerance:g} for {names[worst]}"
+    return Agreement(len(names), largest, names[worst], reason)

@@ -1,0 +1,93 @@
+"""The end of a conversion: a file gets the name that it has earned, as a camera file where that was asked for.
+
+float file -> parity -> its name
+float file -> parity -> camera file -> agreement with the float file -> its name; the float file goes
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convert.comparison.compare import ParityReport
+from convert.delivery.camera_file import LIMITS, Agreement, Images, agreements, deliver_uint8
+from convert.output_file import place, staged
+from mobileiqa.camera import Delivery
+
+if TYPE_CHECKING:
+    from convert.pipeline import Converted
+
+EDGE = "delivery"
+
+Reports = list[ParityReport]
+
+
+def deliver(
+    done: "Converted",
+    reports: Reports,
+    path: Path,
+    images: Images,
+    camera: Sequence[tuple[int, int]] | None = None,
+) -> tuple[Path, Reports, Delivery | None]:
+    """Moves what was made to `path`, or to its failed name: the camera file for `camera`, else the float file.
+
+    camera: (width, height) of its images, empty for the model's own size; None for float inputs. No camera file
+    is made of a float file that failed parity: that one is kept. Returns where the file is, the reports under its
+    name, those of the delivery among them, and what a camera file takes.
+    """
+    passed = all(report.passed for report in reports)
+    if camera is None or not passed:
+        target = _placed(done, done.path, path, passed)
+        return target, _renamed(reports, {done.path: str(target)}), None
+    with staged(path) as unproven:
+        delivery = deliver_uint8(done.path, unproven, camera)
+        more = _compared(done, unproven, images)
+        target = _placed(done, unproven, path, all(report.passed for report in more), delivery)
+    names = {done.path: f"{target} (float inputs)", unproven: str(target)}
+    return target, _renamed([*reports, *more], names), delivery
+
+
+def _compared(done: "Converted", out: Path, images: Images) -> Reports:
+    """One report for each size of the camera file `out`."""
+    return [
+        _report(done, f"{out}, {size}", agreement) for size, agreement in agreements(done.path, out, images)
+    ]
+
+
+def _report(done: "Converted", candidate: str, agreement: Agreement) -> ParityReport:
+    return ParityReport(
+        reference=str(done.path), candidate=candidate, runtime="litert", edge=EDGE, n=agreement.images,
+        tolerance=LIMITS[done.precision], passed=agreement.passed, reason=agreement.reason,
+        worst_image=agreement.worst_image or None, max_abs=agreement.max_abs if isfinite(agreement.max_abs) else None,
+    )  # fmt: skip
+
+
+def _placed(
+    done: "Converted", packaged: Path, path: Path, passed: bool, delivery: Delivery | None = None
+) -> Path:
+    """Where the staged file `packaged` is now, with its sidecar."""
+    fields: dict[str, Any] = {
+        "precision": str(done.precision), "via": str(done.via), "spec": done.source.spec,
+        "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
+        "rewrites": done.rewrites.to_json(), "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
+        "approximations": done.approximations, "delivery": delivery.to_json() if delivery else None,
+        "fine_tuned": done.quantized.fine_tuned if done.quantized else None,
+    }  # fmt: skip
+    return place(packaged, path, passed, **fields)
+
+
+def _renamed(reports: Reports, names: dict[Path, str]) -> Reports:
+    """The reports with staged files' names replaced by what they are called now."""
+
+    def named(text: str) -> str:
+        for packaged, name in names.items():
+            text = text.replace(str(packaged), name)
+        return text
+
+    return [
+        dataclasses.replace(
+            r, reference=named(r.reference), candidate=named(r.candidate), reason=named(r.reason)
+        )
+        for r in reports
+    ]

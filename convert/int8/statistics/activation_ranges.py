@@ -1,0 +1,110 @@
+"""Which values each activation takes over calibration images, and the range that INT8 should cover.
+
+    min-max   every value that was seen
+    mse       the range whose rounding and clipping errors together are least, over a sample of the values
+
+ai-edge-quantizer's own calibration averages each image's extremes, which narrows the ranges: on a MobileNetV3 the
+ranking falls from SRCC 0.96 to 0.83 (against its own FP32). Here extremes are extremes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.int8.statistics.interpreter import Inputs, TensorInterpreter
+
+Range = tuple[float, float]
+
+PER_IMAGE = 1024  # values kept of each activation and image: enough for its distribution over a set
+STEPS = 255
+SHARES = np.linspace(1.0, 0.3, 36)  # of the extremes, tried as clipping points
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One activation over all images: its extremes, a sample of its values (float32), and how many there were."""
+
+    low: float
+    high: float
+    values: NDArray[np.float32]
+    count: int
+
+
+def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str, Observed]:
+    """Runs a float32 .tflite file on prepared images: tensor name -> what was seen of it.
+
+    Constants are left out. Raises ValueError where an activation is not finite, or there are no images.
+    """
+    interpreter = TensorInterpreter(path, threads)
+    names = interpreter.float_activations()
+    rng = np.random.default_rng(0)
+    summaries: dict[str, list[Observed]] = {name: [] for name in names.values()}
+    for inputs in images:
+        interpreter(inputs)
+        for index, name in names.items():
+            summaries[name].append(_summary(interpreter.value(index), name, rng))
+    if not all(summaries.values()):
+        raise ValueError("expected at least one calibration image; found none")
+    return {name: _joined(parts) for name, parts in summaries.items()}
+
+
+def _summary(tensor: NDArray[np.float32], name: str, rng: np.random.Generator) -> Observed:
+    values = tensor.ravel()
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"expected finite activations; found {low}..{high} in {name}")
+    if values.size > PER_IMAGE:
+        values = values[rng.integers(0, values.size, PER_IMAGE)]
+    return Observed(low, high, values.copy(), tensor.size)
+
+
+def _joined(parts: list[Observed]) -> Observed:
+    return Observed(
+        min(p.low for p in parts),
+        max(p.high for p in parts),
+        np.concatenate([p.values for p in parts]),
+        sum(p.count for p in parts),
+    )
+
+
+def floored(seen: Observed, lowest: float) -> Observed:
+    """The same with everything below `lowest` raised to it, where what reads the tensor does so anyway."""
+    values = np.maximum(seen.values, np.float32(lowest))
+    return Observed(max(seen.low, lowest), max(seen.high, lowest), values, seen.count)
+
+
+def min_max(seen: Observed) -> Range:
+    """Every value that was seen."""
+    return seen.low, seen.high
+
+
+def least_error(seen: Observed) -> Range:
+    """The range of least mean squared error: first the upper end, then the lower, clipped by a share.
+
+    The extremes stand for themselves beside the sample, one value each of all: a range that clips them pays for
+    that and no more. Among the sample's few values they would keep the range of a hard-swish, whose values are
+    nearly all small, as wide as its largest one.
+    """
+    high = min((seen.high * share for share in SHARES), key=lambda end: _error(seen, seen.low, end))
+    low = min((seen.low * share for share in SHARES), key=lambda end: _error(seen, end, high))
+    return low, high
+
+
+def _error(seen: Observed, low: float, high: float) -> float:
+    """The mean squared error of 8-bit rounding within low..high."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / STEPS
+    values = np.concatenate([seen.values, np.float32([seen.low, seen.high])]).astype(np.float64)
+    if scale == 0:
+        squares = np.square(values)
+    else:
+        zero = round(-low / scale)
+        rounded = (np.clip(np.rint(values / scale) + zero, 0, STEPS) - zero) * scale
+        squares = np.square(rounded - values)
+    return float(squares[:-2].mean() + squares[-2:].sum() / seen.count)
+
+
+METHODS = {"min-max": min_max, "mse": least_error}

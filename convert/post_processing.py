@@ -1,0 +1,84 @@
+"""The converter's .tflite file into ours: operators that XNNPACK takes, weights in FP16 or INT8, metadata."""
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convert.flatbuffer.model import Model
+    from convert.fp16_weights import Choice
+    from convert.int8.arguments import Request
+    from convert.int8.quantize import Quantized
+    from convert.load import Source
+
+
+class Precision(StrEnum):
+    """How weights are stored."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"  # and FP16 arithmetic is allowed where the processor has it
+    INT8 = "int8"  # and 8-bit arithmetic, by a recipe
+
+
+def passes() -> "tuple[Callable[[Model], object], ...]":
+    """Every pass on the flatbuffer, in the order in which they are applied; each changes the model in place."""
+    from convert.delegation.accelerators import without_constant_divisions
+    from convert.flatbuffer import model as fb
+    from convert.flatbuffer.cache_tiling import tile_strips
+
+    return (
+        fb.batch_matmuls,
+        without_constant_divisions,
+        fb.narrow_concatenations,
+        tile_strips,
+        fb.shorten_names,
+    )
+
+
+def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
+    """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
+    from convert.flatbuffer import model as fb
+
+    model = fb.read(raw)
+    for edit in passes():
+        edit(model)
+    fb.name_signature(model, [i.name for i in source.spec.inputs])
+    obstacles: list[str] = []
+    precision = Precision.FP16 if half else Precision.FP32
+    if half:
+        fb.half_weights(model, half.fan_in)
+        obstacles = fb.fp16_obstacles(model)
+        if not obstacles:
+            fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
+    _label(model, source, precision)
+    fb.write(model, path)
+    return obstacles
+
+
+def _label(
+    model: "Model", source: "Source", precision: Precision, fine_tuned: dict[str, Any] | None = None
+) -> None:
+    """Says inside the file what it is."""
+    from convert.embedded_metadata import METADATA_ENTRY
+    from convert.flatbuffer import model as fb
+    from convert.output_file import inside
+
+    model.description = f"{source.spec.name} {precision}".encode()
+    content = inside(source.spec, precision, source.checkpoint_sha256, fine_tuned)
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
+    fb.drop_unused_buffers(model)
+
+
+def quantize(path: Path, source: "Source", int8: "Request") -> "Quantized":
+    """Replaces the FP32 file at `path` by its INT8 form."""
+    from convert.flatbuffer import model as fb
+    from convert.int8.quantize import quantize as to_int8
+
+    images = int8.calibration.prepared() if int8.calibration else ()
+    quantized = to_int8(path, int8.recipe, images, path)
+    model = fb.read(path)
+    _label(model, source, Precision.INT8, quantized.fine_tuned)
+    fb.write(model, path)
+    return quantized

@@ -1,0 +1,151 @@
+"""The words after --int8."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from calibration import select
+from convert.int8.arguments import STEPS, automatic, fine_tuned, request
+from mobileiqa.errors import UserError
+from mobileiqa.zoo import MODELS
+
+SPEC = MODELS["lar-iqa-single"].spec.resized(64, 80)
+
+
+@pytest.fixture(scope="module")
+def chosen(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("calibration") / "set"
+    code = select.main(
+        [
+            "--images",
+            str(photos),
+            "--model",
+            "lar-iqa-single",
+            "--size",
+            "64x80",
+            "--count",
+            "3",
+            "--out",
+            str(out),
+        ]
+    )
+    assert code == 0
+    return out
+
+
+def test_a_mode_and_a_set_in_any_order(chosen: Path) -> None:
+    for words in (
+        [str(chosen)],
+        ["static", str(chosen)],
+        [str(chosen), "static"],
+        [str(chosen / "manifest.json")],
+    ):
+        found = request(words, SPEC)
+        assert found.recipe.mode == "static" and len(found.calibration.images) == 3
+        assert found.calibration_sha256 == found.calibration.sha256
+
+
+def test_other_recipes_have_the_set_that_is_named_and_no_generated_one(chosen: Path) -> None:
+    for mode in ("dynamic", "weights"):
+        found = request([mode], SPEC)
+        assert (found.recipe.mode, found.calibration, found.calibration_sha256) == (mode, None, None)
+        assert len(request([mode, str(chosen)], SPEC).calibration.images) == 3
+
+
+def test_without_a_set_images_are_generated_and_it_says_so(capsys) -> None:
+    found = request([], SPEC)
+    assert found.calibration.generated and "WARNING" in capsys.readouterr().err
+
+
+def test_a_recipe_file(chosen: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"mode": "dynamic", "keep_float": ["^head"]}))
+    assert request([str(path)], SPEC).recipe.keep_float == ("^head",)
+    with pytest.raises(UserError, match="after --int8"):
+        request(["static", str(path)], SPEC)
+
+
+@pytest.mark.parametrize("word", ["checkpoint.pth", "int4", "missing_folder"])
+def test_other_words_are_named(word: str) -> None:
+    with pytest.raises(UserError, match=f"static, dynamic, weights or a recipe's JSON.*{word}"):
+        request([word], SPEC)
+
+
+def test_two_of_a_kind_are_refused(chosen: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one mode"):
+        request(["static", "dynamic"], SPEC)
+    with pytest.raises(UserError, match="one calibration set"):
+        request([str(chosen), str(tmp_path)], SPEC)
+
+
+def test_a_set_for_other_inputs_is_refused(chosen: Path) -> None:
+    with pytest.raises(UserError, match=r"image\.height_px: 80 stored, 96 wanted"):
+        request([str(chosen)], MODELS["lar-iqa-single"].spec.resized(64, 96))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        request([str(tmp_path)], SPEC)
+
+
+def test_auto_judges_by_a_folder_and_works_beside_the_output(chosen: Path, photo, tmp_path: Path) -> None:
+    for i in range(8):
+        photo(i, 90, 80).save(tmp_path / f"p{i}.png")
+    for words in (["auto", str(chosen)], [str(chosen), "auto"]):
+        found = automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, None)
+        assert len(found.calibration.images) == 3 and len(found.search.division.judging) == 8
+        assert found.search.folder == tmp_path / "x.search" and found.search.budget.max_srcc_drop == 0.005
+    assert automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, 0.001).search.budget.max_srcc_drop == 0.001
+    assert request([str(chosen)], SPEC).settled(tmp_path / "no file", SPEC).search is None
+
+
+@pytest.mark.slow
+def test_auto_without_images_divides_the_set(chosen: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(UserError, match="at least 24 scenes"):
+        automatic(["auto", str(chosen)], SPEC, tmp_path / "x.tflite", None, None)
+    found = automatic(["auto"], SPEC, tmp_path / "x.tflite", None, None)
+    assert found.calibration.generated and "WARNING" in capsys.readouterr().err
+    assert (len(found.search.division.calibrating), len(found.search.division.judging)) == (22, 10)
+
+
+@pytest.mark.parametrize("other", ["static", "recipe.json", "missing_folder", "auto"])
+def test_auto_takes_a_set_and_nothing_else(other: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"after --int8 auto: a calibration folder; found .*{other}"):
+        automatic(["auto", other], SPEC, tmp_path / "x.tflite", None, None)
+
+
+def test_fine_tuning_is_of_a_static_recipe(chosen: Path) -> None:
+    asked = request([str(chosen)], SPEC)
+    assert fine_tuned(asked, None) == asked and fine_tuned(None, None) is None
+    assert fine_tuned(asked, True).recipe.fine_tune == STEPS
+    assert fine_tuned(asked, 7).recipe.fine_tune == 7
+    for other, named in ((None, "no --int8"), (request(["dynamic"], SPEC), "dynamic")):
+        with pytest.raises(UserError, match=f"--fine-tune beside --int8 static.*found {named}"):
+            fine_tuned(other, True)
+    with pytest.raises(UserError, match="at least one step; found 0"):
+        fine_tuned(asked, 0)
+
+
+def test_fine_tuning_beside_another_precision_writes_nothing(tmp_path: Path, capsys) -> None:
+    from convert.tflite import main
+
+    assert main(["--fp16", "--fine-tune", "--out", str(tmp_path / "x.tflite")]) == 2
+    assert "--fine-tune beside --int8 static" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_is_of_auto_alone(tmp_path: Path, capsys) -> None:
+    from convert.tflite import main
+
+    code = main(["--int8", "dynamic", "--max-srcc-drop", "0.005", "--out", str(tmp_path / "x.tflite")])
+    assert code == 2 and "--max-srcc-drop beside --int8 auto" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_auto_would_replace_is_refused_before_any_work(chosen: Path, tmp_path: Path, capsys) -> None:
+    from convert.tflite import main
+
+    (tmp_path / "x.front.png").write_text("a picture")
+    code = main(["--int8", "auto", str(chosen), "--out", str(tmp_path / "x.tflite")])
+    assert code == 2 and "x.front.png" in capsys.readouterr().err

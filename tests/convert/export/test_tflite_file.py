@@ -77,6 +77,6 @@ except ZeroDivisionError:
 
 
 def test_what_the_converter_says_is_caught_and_both_streams_come_back():
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", QUIET], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "['native err', 'native out', 'python']\n" and done.stderr == "back\n"

@@ -33,7 +33,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
 from tests.convert.int8.networks import bending
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared"
+SHARED = Path(__file__).resolve().parents[4].parent / "shared"
 SPEC = ModelSpec("small", (InputSpec("image", 16, 16),), trained_on="nothing")
 
 

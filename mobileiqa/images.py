@@ -170,6 +170,12 @@ def _user_errors(name: str, path: Path | None = None) -> Iterator[None]:
         raise _unidentified(name, path) from error
     except PermissionError as error:
         raise UserError(f"a readable file at {name}", "no permission to read it", "check its mode") from error
+    except MemoryError as error:
+        raise UserError(
+            f"a whole image in {name}, and memory to decode it",
+            "a length that asks for more than there is",
+            "copy the image again; where it is that large, scale it down first",
+        ) from error
     except _DAMAGED as error:
         variant = image_formats.variant(path) if path else ""
         reason = str(error) or type(error).__name__

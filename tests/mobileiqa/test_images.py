@@ -336,3 +336,12 @@ def test_a_gif_whose_frame_leaves_part_of_its_canvas_bare(tmp_path: Path, photo,
     expected = np.full((50, 60, 3), 255, np.uint8)
     expected[at[1] : at[1] + 30, at[0] : at[0] + 40] = shown
     np.testing.assert_array_equal(load_image(tmp_path / "frame.gif"), expected)
+
+
+def test_a_length_that_no_memory_holds_is_one_line(tmp_path: Path) -> None:
+    """JPEG 2000's boxes may say 64-bit lengths, which Pillow's reader asks for at once."""
+    path = tmp_path / "box.jp2"
+    signature = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
+    path.write_bytes(signature + b"\0\0\0\1jp2h" + (1 << 60).to_bytes(8, "big") + b"\0" * 64)
+    with pytest.raises(UserError, match=r"box\.jp2.*a length that asks for more than there is"):
+        load_image(path)

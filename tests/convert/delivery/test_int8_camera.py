@@ -1,11 +1,9 @@
 """The file that an app takes, in INT8, from end to end: calibration set, conversion, camera file, score of a photo.
 
-What bounds the score. Equal pixels give equal scores: the graph normalizes as mobileiqa.preprocess does (to the last
-bit for the reference model's mean and deviation of 1/2), and behind that both files hold the same operators. The last
-layers are float, so a score has no step to be allowed for. The reference model takes a centre crop, whose pixels are
-equal: the bound is 0. A model that resizes gets a few pixels one grey level away, and then every 8-bit layer behind
-them may round another way: its score moves as INT8 itself does, not by 1e-3 (LIMITS in
-convert.delivery.camera_file). What must hold there to the last bit is the score of the pixels that the graph made.
+What bounds the score. The graph normalizes by adding and multiplying, as accelerators need it; preprocessing divides:
+equal pixels differ in the last bit of a float. Behind that both files hold the same operators, and an 8-bit layer may
+round such a value to the next step (ROUNDING). A model that resizes also gets a few pixels one grey level away: its
+score moves as INT8 itself does, not by 1e-3 (LIMITS in convert.delivery.camera_file).
 """
 
 import dataclasses
@@ -38,6 +36,7 @@ pytestmark = pytest.mark.slow
 MODEL_SIZE = "112x96"
 WIDE, TALL = (192, 160), (160, 192)
 SIZES = ",".join(f"{width}x{height}" for width, height in (WIDE, TALL))
+ROUNDING = 2e-3  # of the score range: 9e-4 was seen, from the last bit of one input
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def test_raw_pixels_score_as_prepared_ones_do(camera: Path, float_file: Path, pi
     paths = sorted(pictures.glob("*.png"))
     found = [raw(camera, Image.open(path)).item() for path in paths]
     expected = [expect(prepare(path, spec)).item() for path in paths]
-    assert found == expected  # a centre crop: equal pixels, so equal to the last bit
+    assert found == pytest.approx(expected, abs=ROUNDING)  # a centre crop: equal pixels
     assert np.ptp(found) > 0.05
     capsys.readouterr()
     assert score.main([*map(str, paths), "--model", str(camera), "--format", "json"]) == 0
@@ -145,7 +144,7 @@ def test_a_resizing_file_scores_the_pixels_that_it_makes(
     assert code == 0 and 0 < result["max_abs"] <= LIMITS["int8"].max_abs
     spec, expect = litert.load_spec(resizing), litert.runner(resizing)
     own = prepare(Image.fromarray(made(shown, picture, spec)), spec)
-    assert raw(out, picture).item() == expect(own).item()
+    assert abs(raw(out, picture).item() - expect(own).item()) <= ROUNDING
     moved = np.abs(own["image"] - prepare(picture, spec)["image"]) * 255 * spec.inputs[0].std[0]
     assert moved.max() < 1.5 and (moved > 0.5).mean() < 0.003  # single grey levels, few of them
 

@@ -139,7 +139,9 @@ def _late(size: int, grid: int) -> list[tuple[int, int]]:
         pytest.param("query_key", "linear", _off, "mobilenet-iqa", marks=pytest.mark.slow),
         pytest.param("level_mean", "linear", _off, "mobilenet-iqa", marks=pytest.mark.slow),
         pytest.param("linear_attention", "linear", _off, "mobilevit-iqa", marks=pytest.mark.slow),
-        pytest.param("gate", "scaled", lambda layer, factor: layer, "mobilenet-iqa", marks=pytest.mark.slow),
+        pytest.param(
+            "fold_gamma", "scaled", lambda layer, factor: layer, "mobilenet-iqa", marks=pytest.mark.slow
+        ),
         pytest.param("strips", "bins", _late, "mobilenet-iqa", marks=pytest.mark.slow),
     ],
 )

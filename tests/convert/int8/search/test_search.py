@@ -252,7 +252,7 @@ def test_a_candidate_that_the_runtime_refuses_is_no_end(
     monkeypatch.setattr(candidates, "apply", broken)
     bench = candidates.bench(fp32, SPEC, division, tmp_path / "x.search")
     found = bench.measure(Recipe())
-    assert found.srcc is None and "LiteRT can run" in Budget().broken(found)
+    assert found.srcc is None and "LiteRT can load and run" in Budget().broken(found)
 
 
 def run(*arguments: str) -> tuple[int, dict[str, Any]]:

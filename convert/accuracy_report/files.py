@@ -12,7 +12,6 @@ from mobileiqa.text import csv_text
 
 def write(report: Report, folder: Path) -> None:
     """Writes FILES into `folder`, all or none; layers.png only where layers were compared."""
-
     with entries(folder) as staged:
         cli.write_json(staged / FILES[0], as_json(report))
         cli.write_text(staged / FILES[1], csv_text(_score_rows(report)))

@@ -14,6 +14,7 @@ from mobileiqa import checkpoint, cli, typed_json
 from mobileiqa.datasets.core import Dataset
 from mobileiqa.errors import UserError
 from mobileiqa.images import load_image
+from mobileiqa.integrity import sha256
 from mobileiqa.training.initial_weights import is_backbone
 from mobileiqa.training_record import TrainedSet, TrainingRecord, files_of, pixel_key, record, sample_keys
 from mobileiqa.workers import process_pool
@@ -75,10 +76,8 @@ def _content_sha256(dataset: Dataset) -> str:
     """Of the files and labels that train and validate, wherever they lie and in whichever order."""
     samples = [sample for side in ("train", "validation") for sample in dataset.of(side)]
     paths = list(dict.fromkeys(sample.path for sample in samples))
-    files = {}
-    for path in cli.progress(paths, "comparing the files with the run's", len(paths)):
-        with path.open("rb") as file:
-            files[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    progress = cli.progress(paths, "comparing the files with the run's", len(paths))
+    files = {path: sha256(path) for path in progress}
     rows = [(files[s.path], s.score, s.split, s.reference, s.distortion, s.level) for s in samples]
     return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
 

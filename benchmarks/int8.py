@@ -80,7 +80,7 @@ def _default_static(case: Case, path: Path) -> Path:
     """ai-edge-quantizer as its documentation shows it, on litert-torch's plain file; inputs and score in float."""
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
-    from mobileiqa.litert import SIGNATURE
+    from mobileiqa.scoring.litert import SIGNATURE
 
     plain = _cached("litert-torch", case, path)
     floats = [
@@ -97,7 +97,7 @@ def _default_static(case: Case, path: Path) -> Path:
 def _random_inputs(path: Path, seed: int) -> dict[str, np.ndarray]:
     from ai_edge_litert.interpreter import Interpreter
 
-    from mobileiqa.litert import SIGNATURE
+    from mobileiqa.scoring.litert import SIGNATURE
 
     details = Interpreter(model_path=str(path)).get_signature_runner(SIGNATURE).get_input_details()
     rng = np.random.default_rng(seed)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import checkpoint, litert
+from mobileiqa import checkpoint
 from mobileiqa.errors import UserError
+from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, entry, named
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.image_search import search_images
-from mobileiqa.images import load_image
+from mobileiqa.photos.loading import load_image
+from mobileiqa.photos.search import search_images
 
 HASH_SIDE = 8  # 8x8 differences across and 8x8 down: 128 bits
 FLAT = 8  # a thumbnail whose grey levels span less has differences that are noise, and no difference hash

@@ -26,7 +26,7 @@ from calibration.sets import MANIFEST, CalibrationSet, save
 from calibration.tables import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.outputs import entries
+from mobileiqa.files.outputs import entries
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable

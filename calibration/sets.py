@@ -24,7 +24,7 @@ from calibration.photos import Photo, file_sha256, pixels_sha256
 from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
-from mobileiqa.images import load_image
+from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ColorManagement, ModelSpec
 

@@ -19,7 +19,7 @@ from convert.delegation.subgraphs import check
 from convert.embedded_metadata import fine_tuned_in_words
 from convert.flatbuffer.reader import Graph, Tensor, read_graphs
 from mobileiqa.cli import emit, parser, run, say
-from mobileiqa.integrity import verify
+from mobileiqa.files.integrity import verify
 from mobileiqa.text import printable
 
 FP16_ARITHMETIC = "fp16accfp16"

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from convert.embedded_metadata import FineTuned
-from mobileiqa import cli, outputs, typed_json
+from mobileiqa import cli, typed_json
 from mobileiqa.checkpoint import sha256
+from mobileiqa.files import outputs
 from mobileiqa.spec import ModelSpec
 
 TOOLS = ("mobileiqa", "torch", "timm", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer",
@@ -48,7 +49,9 @@ class Artifact:
     approximations: tuple[
         str, ...
     ] = ()  # names in convert.rewrites.approximations: changes that are not exact
-    delivery: dict[str, Any] | None = None  # of a file that takes a camera's bytes: mobileiqa.camera.Delivery
+    delivery: dict[str, Any] | None = (
+        None  # of a file that takes a camera's bytes: mobileiqa.scoring.camera.Delivery
+    )
     fine_tuned: dict[str, Any] | None = None  # weights learned in 8 bits: convert.int8.fine_tuning.train
 
 

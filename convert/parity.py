@@ -15,7 +15,7 @@ from convert.load import resolve
 from convert.runtimes import runners
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch, search_images
+from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch, search_images
 from mobileiqa.text import printable
 from mobileiqa.zoo import UNTRAINED
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from convert.delivery import golden_vectors, seal
 from convert.flatbuffer.reader import read_graph, read_graphs
-from mobileiqa import camera, cli, integrity, litert
+from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.files import integrity
+from mobileiqa.scoring import camera, litert
 
 
 @dataclass(frozen=True)

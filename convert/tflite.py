@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convert.comparison.compare import ParityReport
     from convert.comparison.stages import Images
     from convert.int8.arguments import Request
-    from mobileiqa.camera import Delivery
+    from mobileiqa.scoring.camera import Delivery
 
 INPUTS = ("float", "uint8")  # what a file takes; the first is the default
 

@@ -3,8 +3,8 @@
 Own format: one .safetensors file whose header carries the ModelSpec as JSON, so that weights and
 preprocessing cannot be separated; the same JSON is written beside it (PATH.json), with the file's SHA-256, which is
 checked on load. Published files (.pt, .pth, .ckpt, .pkl) are recognised by their keys; what training scripts leave
-around them is taken off and said (mobileiqa.state_dict). Loading is strict (every key, every shape, every value
-finite) and safe: no pickled code is ever run (mobileiqa.torch_file).
+around them is taken off and said (checkpoint_files/state_dict.py). Loading is strict (every key, every shape, every
+value finite) and safe: no pickled code is ever run (checkpoint_files/torch_file.py).
 """
 
 import dataclasses
@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobileiqa import cli, state_dict, torch_file, typed_json
+from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
+from mobileiqa.checkpoint_files import state_dict, torch_file
+from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import StateDict, shown
 from mobileiqa.errors import UserError
-from mobileiqa.integrity import check_recorded, sha256
-from mobileiqa.keys import to_published
+from mobileiqa.files.integrity import check_recorded, sha256
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
-from mobileiqa.state_dict import StateDict, shown
 from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 from mobileiqa.zoo import MODELS, build, entry, refuse_weights

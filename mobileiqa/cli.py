@@ -20,10 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
-from mobileiqa import claims, interruption
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.interruption import Signals, Terminated
-from mobileiqa.outputs import (
+from mobileiqa.files import claims, interruption
+from mobileiqa.files.interruption import Signals, Terminated
+from mobileiqa.files.outputs import (
     atomic,
     refuse_existing,
     refuse_existing_folder,

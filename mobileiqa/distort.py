@@ -17,9 +17,9 @@ from typing import Any
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.image_search import search_images
-from mobileiqa.images import load_image
-from mobileiqa.outputs import whole_folder
+from mobileiqa.files.outputs import whole_folder
+from mobileiqa.photos.loading import load_image
+from mobileiqa.photos.search import search_images
 from mobileiqa.text import csv_text
 from mobileiqa.workers import process_pool
 

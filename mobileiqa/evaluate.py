@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import cli, leakage
-from mobileiqa import evaluation_report as report
+from mobileiqa import cli
 from mobileiqa.checkpoint import PUBLISHED_SUFFIXES
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.evaluation import evaluate
-from mobileiqa.evaluation_report import Comparison, Images, Model
-from mobileiqa.images import load_image
+from mobileiqa.evaluation import leakage, report
+from mobileiqa.evaluation.report import Comparison, Images, Model
+from mobileiqa.evaluation.results import evaluate
+from mobileiqa.photos.loading import load_image
 from mobileiqa.score import load_scorer
-from mobileiqa.score_checks import constant_warning, score_error
+from mobileiqa.scoring.checks import constant_warning, score_error
 from mobileiqa.spec import ColorManagement, ModelSpec
 from mobileiqa.zoo import named
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileiqa import color, tokens
+from mobileiqa import tokens
 from mobileiqa.errors import UserError
-from mobileiqa.images import read_image
+from mobileiqa.photos import color_spaces
+from mobileiqa.photos.loading import read_image
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
 
 CROP_SEED = 0  # the random crops are the same for every image and on every run
@@ -33,7 +34,7 @@ def prepare(
 ) -> dict[str, NDArray[np.float32]]:
     """The model's named inputs for one image: contiguous float32 NCHW, InputSpec.shape (N is the crops).
 
-    A Pillow image of any mode is first made upright 8-bit RGB, exactly as a file is (see mobileiqa.images); its
+    A Pillow image of any mode is first made upright 8-bit RGB, exactly as a file is (see mobileiqa.photos.loading); its
     colours become sRGB unless spec.color_management says `as_stored`. reference: the pristine original, for a model
     with an input that is made of it. Raises UserError for an image that cannot be read, and for a reference that is
     missing, not asked for, or of another size than the image.
@@ -69,7 +70,7 @@ def _original(rgb: Image.Image, spec: ModelSpec, reference: Picture | None) -> I
 def _input(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     tables = _normalization(spec)
     if spec.color_space is not ColorSpace.RGB:
-        rgb = Image.fromarray(color.convert(np.asarray(rgb), spec.color_space))
+        rgb = Image.fromarray(color_spaces.convert(np.asarray(rgb), spec.color_space))
     if spec.fit is Fit.MULTI_SCALE:
         return _tokens(rgb, spec, tables)
     out = np.empty(spec.shape, np.float32)

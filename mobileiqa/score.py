@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import camera, cli, integrity, litert
+from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.image_search import search_images
-from mobileiqa.outputs import STREAM
+from mobileiqa.files import integrity
+from mobileiqa.files.outputs import STREAM
+from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import prepare
-from mobileiqa.score_checks import constant_warning, score_error
-from mobileiqa.score_rows import FORMATS, Origin, Row, summary, write
+from mobileiqa.scoring import camera, litert
+from mobileiqa.scoring.checks import constant_warning, score_error
+from mobileiqa.scoring.rows import FORMATS, Origin, Row, summary, write
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named, refuse_weights

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
-from mobileiqa.claims import claim, in_folder, refuse_read
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
+from mobileiqa.files.claims import claim, in_folder, refuse_read
 
 if TYPE_CHECKING:
     from mobileiqa.training.loop import Settings

@@ -36,7 +36,7 @@ _CHUNK = re.compile(r"(?:[A-Za-z0-9+/]{8})*")
 class TrainedSet:
     """A data set that a model was trained on: its sides follow from `split_seed`, and `listing` knows it again."""
 
-    name: str  # in datasets.table.READERS, or "pristine"
+    name: str  # in datasets.registry.READERS, or "pristine"
     split_seed: int
     train: int = field(metadata={"range": (0, 10**9)})  # images
     validation: int = field(metadata={"range": (0, 10**9)})

@@ -47,7 +47,7 @@ def patches(image: Image.Image) -> dict[int, Bytes]:
     """
     if image.mode != "RGB":
         raise ValueError(
-            f"expected a mode RGB image (mobileiqa.images.to_rgb makes one); found mode {image.mode}"
+            f"expected a mode RGB image (mobileiqa.photos.loading.to_rgb makes one); found mode {image.mode}"
         )
     by_size: dict[int, list[Bytes]] = {size: [] for size in SIZES_PX}
     scaled = image

@@ -30,14 +30,15 @@ FORBIDDEN = {
 
 SHARED = {
     "mobileiqa",
+    "mobileiqa.files",
     "mobileiqa.errors",
     "mobileiqa.cli",
-    "mobileiqa.integrity",
+    "mobileiqa.files.integrity",
     "mobileiqa.typed_json",
     "mobileiqa.text",
-    "mobileiqa.interruption",
-    "mobileiqa.claims",
-    "mobileiqa.outputs",
+    "mobileiqa.files.interruption",
+    "mobileiqa.files.claims",
+    "mobileiqa.files.outputs",
 }  # what android_bench may take of mobileiqa
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_bench.errors import InputError
-from mobileiqa import integrity, typed_json
+from mobileiqa import typed_json
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 
 IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
@@ -79,7 +80,7 @@ class TfliteFile:
 
 
 def read(path: Path | str) -> TfliteFile:
-    """Reads and checks one file, against the hashes at hand too (mobileiqa.integrity).
+    """Reads and checks one file, against the hashes at hand too (mobileiqa.files.integrity).
 
     Raises InputError when it is missing, not a TFLite model, or truncated, and UserError where a hash is another's.
     """

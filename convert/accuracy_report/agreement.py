@@ -15,7 +15,7 @@ from convert.comparison import compare
 from mobileiqa import metrics
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.evaluation import RESAMPLES, Estimate, reference_groups
+from mobileiqa.evaluation.results import RESAMPLES, Estimate, reference_groups
 
 Scores = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any
 from convert.accuracy_report import plots
 from convert.accuracy_report.report import FILES, Report, as_json
 from mobileiqa import cli
-from mobileiqa.outputs import entries
+from mobileiqa.files.outputs import entries
 from mobileiqa.text import csv_text
 
 

@@ -21,16 +21,16 @@ from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer.reader import Graph, read_graph
 from convert.parity import searched_images
 from mobileiqa import cli
-from mobileiqa.camera import Delivery
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluate import load_models, read_untrained
-from mobileiqa.evaluation import reference_groups
-from mobileiqa.evaluation_report import Model
-from mobileiqa.image_search import NOTHING_SEARCHED, ImageSearch
-from mobileiqa.litert import Inputs
+from mobileiqa.evaluation.report import Model
+from mobileiqa.evaluation.results import reference_groups
+from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring.camera import Delivery
+from mobileiqa.scoring.litert import Inputs
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
 

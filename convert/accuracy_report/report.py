@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from convert.accuracy_report.agreement import Agreement, Labelled
 from convert.accuracy_report.gates import Verdict, failed
 from convert.accuracy_report.layer_sqnr import Layer, LayerTable
-from mobileiqa.evaluation import RESAMPLES
+from mobileiqa.evaluation.results import RESAMPLES
 
 SCHEMA = 1
 FILES = ("accuracy.json", "scores.csv", "scatter.png", "layers.png")  # in the order in which they are written

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from convert.accuracy_report.agreement import RANKED, Labelled
 from convert.accuracy_report.layer_sqnr import Layer, LayerTable
 from convert.accuracy_report.report import FileReport, Latency, Report
-from mobileiqa.evaluation import RESAMPLES
+from mobileiqa.evaluation.results import RESAMPLES
 from mobileiqa.text import printable
 
 SHOWN_LAYERS = 8

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.runtimes.runners import ARM
-from mobileiqa import integrity
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.spec import ModelSpec
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -47,7 +47,7 @@ def read_candidate(path: Path) -> Candidate:
         from convert.export import onnx_file
 
         return Candidate(path, onnx_file.load_spec(path), "fp32")
-    from mobileiqa import litert
+    from mobileiqa.scoring import litert
 
     precision = litert.read_metadata(path).get("precision")
     if precision not in PRECISIONS:

@@ -19,10 +19,11 @@ from convert.comparison.compare import TOLERANCES, Edge, ParityReport, compare
 from convert.comparison.converted_file import Candidate, at_size, read_candidate, spec_difference
 from convert.runtimes import runners
 from convert.runtimes.runners import Batch, Inputs, torch_runner
-from mobileiqa import cli, litert
+from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.litert import Prepare
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
+from mobileiqa.scoring.litert import Prepare
 from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 from convert.delegation.xnnpack_rules import refusal, site
 from convert.flatbuffer.reader import Graph, Operator
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.first_run import signal_name
+from mobileiqa.scoring.first_run import signal_name
 
 PROBE = Path(__file__).with_name("runtime_probe.py")
 TIMEOUT_S = 600

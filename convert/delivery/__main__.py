@@ -12,7 +12,7 @@ from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
     from convert.delivery.camera_file import Agreement
-    from mobileiqa.camera import Delivery, Size
+    from mobileiqa.scoring.camera import Delivery, Size
 
 PARITY_IMAGES = 4  # generated ones, when --images is not given
 

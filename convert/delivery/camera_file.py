@@ -23,12 +23,13 @@ from convert.delivery.preprocessing import IMAGE
 from convert.delivery.signatures import camera_sizes, take_camera_images
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graphs
-from mobileiqa import cli, litert
-from mobileiqa.camera import Delivery, Size
+from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
-from mobileiqa.images import read_image
+from mobileiqa.photos.loading import read_image
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
+from mobileiqa.scoring.camera import Delivery, Size
 from mobileiqa.spec import ColorManagement, ModelSpec
 from mobileiqa.typed_json import shortened
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from convert.flatbuffer.reader import Graph
 from mobileiqa import typed_json
-from mobileiqa.camera import Size
 from mobileiqa.errors import UserError
+from mobileiqa.scoring.camera import Size
 
 ENTRY = "mobileiqa_golden"
 AGAIN = "package the model again with `python -m convert.delivery`"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convert.comparison.compare import ParityReport
 from convert.delivery.camera_file import LIMITS, Agreement, Images, agreements, deliver_uint8
 from convert.output_file import place, staged
-from mobileiqa.camera import Delivery
+from mobileiqa.scoring.camera import Delivery
 
 if TYPE_CHECKING:
     from convert.pipeline import Converted

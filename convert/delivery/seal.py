@@ -13,9 +13,9 @@ from pathlib import Path
 
 from convert.delivery import golden_vectors, tflite_metadata
 from convert.flatbuffer.reader import Graph
-from mobileiqa.integrity import DIGEST_BYTES, ENTRY, MARK
-from mobileiqa.integrity import Checksum as Seal
-from mobileiqa.integrity import read_checksum as read_seal
+from mobileiqa.files.integrity import DIGEST_BYTES, ENTRY, MARK
+from mobileiqa.files.integrity import Checksum as Seal
+from mobileiqa.files.integrity import read_checksum as read_seal
 
 __all__ = ["DIGEST_BYTES", "EMPTY", "ENTRY", "MARK", "Seal", "parts", "read_seal", "seal"]
 

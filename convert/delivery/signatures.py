@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convert.delivery.preprocessing import camera_size, take_camera_image
-from mobileiqa.camera import Size
 from mobileiqa.errors import UserError
-from mobileiqa.litert import SIGNATURE
+from mobileiqa.scoring.camera import Size
+from mobileiqa.scoring.litert import SIGNATURE
 from mobileiqa.spec import ModelSpec, parse_size
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from convert.report.content import Request, gather, summary
 from convert.report.files import find
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.image_search import NOTHING_SEARCHED
+from mobileiqa.photos.search import NOTHING_SEARCHED
 from mobileiqa.spec import from_json
 from mobileiqa.text import printable
 

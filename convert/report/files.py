@@ -11,9 +11,9 @@ from pathlib import Path
 from convert.accuracy_report.layer_sqnr import precision
 from convert.flatbuffer.reader import Graph, read_graph
 from convert.output_file import Rewrites, Rewritten, read_sidecar
-from mobileiqa import integrity
 from mobileiqa.errors import UserError
-from mobileiqa.integrity import sha256
+from mobileiqa.files import integrity
+from mobileiqa.files.integrity import sha256
 
 ORDER = ("fp32", "fp16", "int8")  # by cost of an inference, most first
 

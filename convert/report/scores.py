@@ -12,8 +12,8 @@ from convert.accuracy_report.measure import Images
 from convert.accuracy_report.report import FileReport, Report
 from convert.report import svg as charts
 from convert.report.html import number, pairs, paragraph, table, verdict
-from mobileiqa.evaluation import RESAMPLES
-from mobileiqa.images import load_image
+from mobileiqa.evaluation.results import RESAMPLES
+from mobileiqa.photos.loading import load_image
 from mobileiqa.text import escape
 
 WORST = 3  # images shown for each file

@@ -75,7 +75,7 @@ def onnx_runner(path: Path | str) -> Runner:
 
 def litert_runner(path: Path | str) -> Runner:
     """A .tflite file in this environment's ai-edge-litert, on one CPU thread."""
-    from mobileiqa.litert import runner
+    from mobileiqa.scoring.litert import runner
 
     return runner(path, threads=1)
 

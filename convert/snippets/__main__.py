@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.outputs import entries
+from mobileiqa.files.outputs import entries
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,11 +13,11 @@ from typing import Any
 from convert.delivery import golden_vectors, seal
 from convert.flatbuffer.reader import read_graph
 from convert.snippets.languages import AGAIN, LANGUAGES, Language, comment, number, side, word
-from mobileiqa import litert
-from mobileiqa.camera import Delivery
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
-from mobileiqa.litert import OUTPUT
+from mobileiqa.scoring import litert
+from mobileiqa.scoring.camera import Delivery
+from mobileiqa.scoring.litert import OUTPUT
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.typed_json import decode, parse
 from mobileiqa.zoo import UNTRAINED

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobileiqa import cli
 from mobileiqa.datasets.core import SPLITS, Dataset, Sample
-from mobileiqa.images import load_image
+from mobileiqa.photos.loading import load_image
 from mobileiqa.text import plot_text, printable
 
 BINS = 20  # of the score histogram, over 0..1

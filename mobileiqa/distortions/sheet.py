@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mobileiqa import cli
-from mobileiqa.images import load_image
+from mobileiqa.photos.loading import load_image
 from mobileiqa.text import escape, plot_text
 
 TILE_PX = 192  # shown pixel by pixel: noise and blur do not survive shrinking

@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mobileiqa.checkpoint_files.keys import to_published
 from mobileiqa.errors import UserError
-from mobileiqa.keys import to_published
 from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 

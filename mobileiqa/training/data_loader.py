@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mobileiqa import color
 from mobileiqa.datasets.core import Sample
+from mobileiqa.photos import color_spaces
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
 from mobileiqa.training.distributed import Processes
@@ -128,7 +128,7 @@ def view(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.G
     in another colour space than RGB.
     """
     if input_spec.color_space is not ColorSpace.RGB:
-        pixels = color.convert(np.ascontiguousarray(pixels), input_spec.color_space)
+        pixels = color_spaces.convert(np.ascontiguousarray(pixels), input_spec.color_space)
     fitted = _fitted(pixels, input_spec, recipe, rng)
     if not recipe.jnd or rng.random() >= recipe.jnd:
         return fitted

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobileiqa import checkpoint, cli, state_dict
+from mobileiqa import checkpoint, cli
+from mobileiqa.checkpoint_files import state_dict
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA

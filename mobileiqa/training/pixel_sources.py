@@ -18,8 +18,8 @@ from mobileiqa import cli, distortions
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
-from mobileiqa.image_search import search_images
-from mobileiqa.images import decoding_sha256, load_image
+from mobileiqa.photos.loading import decoding_sha256, load_image
+from mobileiqa.photos.search import search_images
 from mobileiqa.spec import ColorManagement
 from mobileiqa.training_record import listing_key
 from mobileiqa.workers import process_pool

@@ -13,8 +13,8 @@ from pathlib import Path
 from mobileiqa import checkpoint, cli, typed_json
 from mobileiqa.datasets.core import Dataset
 from mobileiqa.errors import UserError
-from mobileiqa.images import load_image
-from mobileiqa.integrity import sha256
+from mobileiqa.files.integrity import sha256
+from mobileiqa.photos.loading import load_image
 from mobileiqa.training.initial_weights import is_backbone
 from mobileiqa.training_record import TrainedSet, TrainingRecord, files_of, pixel_key, record, sample_keys
 from mobileiqa.workers import process_pool

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from mobileiqa import cli, torch_file
+from mobileiqa import cli
+from mobileiqa.checkpoint_files import torch_file
+from mobileiqa.checkpoint_files.state_dict import check_finite
 from mobileiqa.errors import UserError
-from mobileiqa.state_dict import check_finite
 from mobileiqa.training.recipe import Recipe
 
 FILE = "state.pt"

@@ -13,8 +13,8 @@ from android_bench import cli, profile
 from android_bench.errors import InputError
 from android_bench.results.tflite_file import read, with_fixed_sizes
 from convert import inspect
-from mobileiqa import litert
 from mobileiqa.errors import UserError
+from mobileiqa.scoring import litert
 from tests.conftest import SHARED
 from tests.convert.conftest import FlatbufferBuilder
 

@@ -14,7 +14,7 @@ from calibration import strata
 from calibration.inference import prepared_sha256
 from calibration.photos import Photo, read_photos
 from calibration.sets import CalibrationSet
-from mobileiqa.images import find_images
+from mobileiqa.photos.loading import find_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS

@@ -10,7 +10,7 @@ from calibration import leaks
 from calibration.leaks import Match
 from calibration.photos import Photo, measure, read_photos
 from mobileiqa.errors import UserError
-from mobileiqa.images import find_images
+from mobileiqa.photos.loading import find_images
 
 
 @pytest.fixture

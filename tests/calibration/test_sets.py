@@ -12,8 +12,8 @@ from calibration.inference import at_size_of, check_same, differences, resolve_s
 from calibration.sets import MANIFEST, load, read_manifest, save
 from mobileiqa import preprocess
 from mobileiqa.checkpoint import load_spec
-from mobileiqa.color_profiles import CODED_PRIMARIES, D65, matrix_profile
 from mobileiqa.errors import UserError
+from mobileiqa.photos.color_profiles import CODED_PRIMARIES, D65, matrix_profile
 from mobileiqa.spec import Fit
 from mobileiqa.zoo import MODELS, REFERENCE
 

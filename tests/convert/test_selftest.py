@@ -11,7 +11,7 @@ from convert.delivery import camera_file, golden_vectors, seal, tflite_metadata
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.selftest import main, selftest
-from mobileiqa import litert
+from mobileiqa.scoring import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 

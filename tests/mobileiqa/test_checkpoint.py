@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from mobileiqa import checkpoint, cli
 from mobileiqa.checkpoint import load, load_spec, recognise, save, sha256
+from mobileiqa.checkpoint_files.keys import to_published
 from mobileiqa.errors import UserError
-from mobileiqa.keys import to_published
 from mobileiqa.zoo import MODELS, entry
 
 SMALL = "lar-iqa-single"

@@ -20,7 +20,7 @@ from mobileiqa.datasets.folder import folder as read_folder
 from mobileiqa.distort import main, parse_numbers, whole_folder
 from mobileiqa.distortions.apply import distort
 from mobileiqa.errors import UserError
-from mobileiqa.image_search import find_images
+from mobileiqa.photos.search import find_images
 
 ROOT = Path(__file__).resolve().parents[2]
 

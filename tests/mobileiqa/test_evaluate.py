@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileiqa import evaluate, litert
+from mobileiqa import evaluate
 from mobileiqa.evaluate import Model, read_images, score_images
-from mobileiqa.evaluation_report import FILES
+from mobileiqa.evaluation.report import FILES
 from mobileiqa.metrics import correlations
 from mobileiqa.preprocess import prepare
 from mobileiqa.score import Scorer
+from mobileiqa.scoring import litert
 from mobileiqa.zoo import UNTRAINED
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ def read(path):
     if path.suffix == ".safetensors":
         from mobileiqa.checkpoint import load_spec
     else:
-        from mobileiqa.litert import load_spec
+        from mobileiqa.scoring.litert import load_spec
     load_spec(path)
 path = Path(sys.argv[2])
 sys.exit(cli.run("x", lambda: read(path) if sys.argv[1] == "read" else cli.refuse_existing(path, False)))

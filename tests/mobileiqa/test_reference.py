@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from mobileiqa.checkpoint import load, load_spec, sha256
-from mobileiqa.images import load_image
+from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.training_record import pixel_key, reference_key

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileiqa import litert, score
+from mobileiqa import score
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from mobileiqa.zoo import UNTRAINED
 
 ROOT = Path(__file__).resolve().parents[2]

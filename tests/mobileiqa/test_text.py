@@ -108,7 +108,7 @@ def test_the_evaluations_scatter_shows_names_as_they_are(tmp_path, drawn) -> Non
 
     import numpy as np
 
-    from mobileiqa.evaluation_report import _scatter
+    from mobileiqa.evaluation.report import _scatter
 
     evaluation = Fake(fitted=None, metrics={name: Fake(value=0.5) for name in ("srcc", "plcc")})
     images = Fake(samples=[Fake(score=0.1), Fake(score=0.2)], dataset=Fake(score_name=HOSTILE))

@@ -128,7 +128,8 @@ def test_a_folder_of_other_things_is_left_alone(labelled: Path, tmp_path: Path) 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mobileiqa import claims, cli
+from mobileiqa import cli
+from mobileiqa.files import claims
 run = Path(sys.argv[1])
 run.mkdir()
 cli.run("x", lambda: [claims.claim(claims.in_folder(run)), print("held", flush=True), time.sleep(60)] and 0)

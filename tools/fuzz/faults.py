@@ -14,14 +14,14 @@ def put_back(name: str) -> None:
 
 def _png_checksums() -> None:
     """A PNG's checksums are not compared: other pixels are scored."""
-    from mobileiqa import image_checks
+    from mobileiqa.photos import checks
 
-    image_checks.check_png = lambda file, name, start=0: None
+    checks.check_png = lambda file, name, start=0: None
 
 
 def _file_checksums() -> None:
     """A hash at hand is not compared: the checksum inside a file, its sidecar's."""
-    from mobileiqa import integrity
+    from mobileiqa.files import integrity
 
     integrity.check_recorded = lambda path, recorded, source, todo: None
     integrity.verify = lambda path, is_whole=None: ""
@@ -29,7 +29,7 @@ def _file_checksums() -> None:
 
 def _first_run() -> None:
     """A file that no hash vouches for is loaded in the command's own process."""
-    from mobileiqa import first_run
+    from mobileiqa.scoring import first_run
 
     first_run.check = lambda path, threads=1: None
 

@@ -26,9 +26,10 @@ from convert.int8.search.validation_split import Division
 from convert.int8.statistics.interpreter import Inputs
 from convert.output_file import tool_versions
 from convert.runtimes.latency import Timing, measure
-from mobileiqa import cli, litert, typed_json
+from mobileiqa import cli, typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 
 _SEARCH_AGAIN = "remove the search's folder, or that file"

@@ -19,7 +19,7 @@ from calibration.sets import CalibrationSet
 from convert.int8.statistics.interpreter import Inputs
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.image_search import search_images
+from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import prepare
 
 T = TypeVar("T")

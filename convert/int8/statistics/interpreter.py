@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import first_run, first_run_child
-from mobileiqa.litert import SIGNATURE
+from mobileiqa.scoring import first_run, first_run_child
+from mobileiqa.scoring.litert import SIGNATURE
 
 Inputs = Mapping[str, NDArray[np.float32]]
 Map = NDArray[np.float32]

@@ -18,10 +18,11 @@ from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.output_file import failed_path, sidecar_path
 from convert.selftest import selftest
-from mobileiqa import litert, score
+from mobileiqa import score
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 

@@ -13,9 +13,10 @@ from convert.delivery import seal
 from convert.delivery.camera_file import deliver_uint8
 from convert.output_file import sidecar_path, write_sidecar
 from convert.selftest import selftest
-from mobileiqa import first_run, integrity, litert
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.score import load_scorer
+from mobileiqa.scoring import first_run, litert
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 # What each command is called with: FILE is the converted file, PHOTO a picture, OUT a name that is free.

@@ -25,9 +25,10 @@ from convert.delivery.camera_file import LIMITS
 from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
-from mobileiqa import litert, score
+from mobileiqa import score
 from mobileiqa.checkpoint import sha256
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from mobileiqa.spec import Fit, ModelSpec
 from tests.convert.varied import answer as run
 from tests.convert.varied import varied

@@ -11,8 +11,9 @@ import torch
 from convert import accuracy
 from convert.delivery.camera_file import deliver_uint8
 from convert.testing import assert_parity
-from mobileiqa import evaluate, litert
+from mobileiqa import evaluate
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 PHOTOS = 6

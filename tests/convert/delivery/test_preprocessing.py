@@ -12,9 +12,9 @@ from convert.delivery.preprocessing import camera_size, take_camera_image
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.builder import Builder
 from convert.flatbuffer.reader import read_graph
-from mobileiqa import litert
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
 from mobileiqa.zoo import MODELS
 from tests.convert.delivery.conftest import TINY, run_on_pixels, write_tiny

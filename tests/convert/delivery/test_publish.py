@@ -20,7 +20,7 @@ from convert.int8.recipe import Recipe
 from convert.output_file import failed_path, sidecar_path, staged
 from convert.pipeline import Converted, Precision, Via
 from convert.selftest import selftest
-from mobileiqa import litert
+from mobileiqa.scoring import litert
 from tests.convert.delivery.conftest import TINY
 
 SIZES = [(150, 110), (110, 150)]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from convert.delivery.resize_weights import KERNELS, taps
-from mobileiqa.images import load_image
+from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.spec import Fit, InputSpec, Resample
 

@@ -7,7 +7,7 @@ from flatbuffers import number_types as types
 from flatbuffers.table import Table
 
 from convert.delivery.tflite_metadata import model_metadata
-from mobileiqa.camera import Size
+from mobileiqa.scoring.camera import Size
 from mobileiqa.spec import InputSpec, ModelSpec
 
 SPEC = ModelSpec(

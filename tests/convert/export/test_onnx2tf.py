@@ -17,8 +17,8 @@ from convert.flatbuffer.reader import read_graph
 from convert.runtimes.runners import onnx_runner, torch_runner
 from convert.runtimes.tool_environments import command_of
 from mobileiqa.errors import UserError
-from mobileiqa.litert import runner
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring.litert import runner
 from mobileiqa.spec import InputSpec, ModelSpec
 
 Photo = Callable[[int, int, int], Image.Image]

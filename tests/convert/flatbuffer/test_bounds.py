@@ -17,8 +17,8 @@ from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graphs
 from convert.report import files
 from convert.snippets.__main__ import main as snippets
-from mobileiqa import litert
 from mobileiqa.errors import UserError
+from mobileiqa.scoring import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 

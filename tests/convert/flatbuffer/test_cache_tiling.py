@@ -11,7 +11,7 @@ from torch import nn
 from convert.export.tflite_file import export_tflite
 from convert.flatbuffer import cache_tiling
 from convert.flatbuffer import model as fb
-from mobileiqa import litert
+from mobileiqa.scoring import litert
 from mobileiqa.spec import InputSpec, ModelSpec
 
 SPEC = ModelSpec("strip", (InputSpec("image", 10, 70),))

@@ -11,7 +11,7 @@ from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer.reader import read_graph
 from convert.int8 import calibration as findings
 from convert.tflite import main
-from mobileiqa.litert import load_spec
+from mobileiqa.scoring.litert import load_spec
 from tests.convert.varied import answer, varied
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"

@@ -16,8 +16,8 @@ from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from convert.load import Source, resolve
 from convert.tflite import Precision, Via, convert
-from mobileiqa import litert
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, build_seeded, seed_weights
 

@@ -19,9 +19,9 @@ from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph
 from convert.snippets.__main__ import main
 from convert.snippets.render import render
-from mobileiqa import litert
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
+from mobileiqa.scoring import litert
 from tests.convert.delivery.conftest import TINY, write_tiny
 
 PROGRAMS = Path(__file__).with_name("programs")

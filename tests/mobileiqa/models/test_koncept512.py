@@ -11,8 +11,8 @@ import torch
 
 from convert.runtimes.tool_environments import python_of, run_tool
 from mobileiqa.checkpoint import load
+from mobileiqa.checkpoint_files.keys import to_published
 from mobileiqa.errors import UserError
-from mobileiqa.keys import to_published
 from mobileiqa.models.koncept512 import BODY, PREFIXES, KonCept512, Pool, keras_state
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import Resample

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from mobileiqa.checkpoint import load
+from mobileiqa.checkpoint_files.keys import to_published
 from mobileiqa.errors import UserError
-from mobileiqa.keys import to_published
 from mobileiqa.models.ms_scanet import PREFIXES, MSSCANet
 from mobileiqa.preprocess import prepare
 from mobileiqa.zoo import MODELS, build_seeded

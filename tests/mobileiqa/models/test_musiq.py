@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional
 
 from mobileiqa.checkpoint import load, save
+from mobileiqa.checkpoint_files.keys import to_published
 from mobileiqa.errors import UserError
-from mobileiqa.keys import to_published
 from mobileiqa.models import musiq
 from mobileiqa.models.musiq import MUSIQ, PREFIXES
 from mobileiqa.preprocess import prepare

@@ -15,8 +15,8 @@ from mobileiqa.checkpoint import load_spec
 from mobileiqa.datasets.registry import read
 from mobileiqa.errors import UserError
 from mobileiqa.evaluate import read_untrained
-from mobileiqa.evaluation_report import Images
-from mobileiqa.images import load_image
+from mobileiqa.evaluation.report import Images
+from mobileiqa.photos.loading import load_image
 from mobileiqa.spec import InputSpec, ModelSpec, from_json
 from mobileiqa.training import records
 from mobileiqa.training_record import CHUNK_KEYS, TrainingRecord, pixel_key, record, reference_key

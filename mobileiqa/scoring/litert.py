@@ -1,0 +1,291 @@
+"""Running a converted .tflite file, with the base install alone: numpy, Pillow and ai-edge-litert.
+
+A file written by convert.tflite explains itself: its flatbuffer holds a metadata entry, JSON, with the
+ModelSpec that says how an image becomes its inputs. A file of another converter can have such JSON beside it,
+in FILE.tflite.json. A file of convert.delivery prepares images itself: it takes their bytes (`inputs_of`).
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobileiqa import preprocess, typed_json
+from mobileiqa import spec as specs
+from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
+from mobileiqa.photos.loading import read_image
+from mobileiqa.scoring import camera, first_run, first_run_child
+from mobileiqa.spec import ModelSpec
+
+METADATA_NAME = "mobileiqa"
+SIGNATURE = "serving_default"
+OUTPUT = "score"
+
+Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a file of convert.delivery
+Runner = Callable[[Inputs], NDArray[np.float64]]
+Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any]]]
+
+_IDENTIFIER = b"TFL3"  # bytes 4..7 of every TFLite file
+_MAX_ENTRIES = 1024  # more metadata entries than this: the table is damaged, and would be read for minutes
+_CONVERT = "convert the model with `python -m convert.tflite`"
+_FOREIGN = (
+    "scoring takes one score per image: `python -m convert.tflite` writes such files;"
+    " inspect, bench and profile take any"
+)
+MAX_THREADS = 512
+# What LiteRT's Python binding raises; KeyError and IndexError for names and indices that lead nowhere.
+_RUNTIME = (ValueError, RuntimeError, TypeError, LookupError, OverflowError, MemoryError)
+_DAMAGED = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a .tflite file's "mobileiqa" metadata entry: "spec", "precision", "untrained"...
+
+    Reads a few pages of the file, not its weights. Raises UserError when the file is not TFLite, is damaged,
+    or has no such entry.
+    """
+    path = Path(path)
+    content = _embedded(path)
+    if content is None:
+        raise UserError(f"a {METADATA_NAME!r} metadata entry in {path}", "none", _CONVERT)
+    return content
+
+
+def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
+    """The ModelSpec inside a .tflite file, or in FILE.tflite.json beside it where the file has none inside.
+
+    Raises UserError when neither is there, or when either is damaged.
+    """
+    path = Path(path)
+    sidecar = path.with_name(path.name + ".json")
+    content = _embedded(path)
+    if content is None and not sidecar.is_file():
+        raise UserError(f"a model spec in {path} or in {sidecar.name}", "neither", _CONVERT)
+    if content is None:
+        content, path = _json_object(sidecar.read_bytes(), sidecar), sidecar
+    if "spec" not in content:
+        raise UserError(f'"spec" in the metadata of {path}', f"only {sorted(content)}", _CONVERT)
+    return specs.from_json(content["spec"], str(path))
+
+
+def inputs_of(path: str | os.PathLike[str]) -> Prepare:
+    """How an image becomes the inputs of this very file: a function for `runner`'s.
+
+    A file of convert.delivery takes the upright photo's bytes, uint8 (1, H, W, 3), where it was made for the
+    camera's sizes; where it was made for the model's own, the photo is resized or cropped first. Any other
+    file gets preprocess.prepare's arrays. The function raises UserError for a photo that cannot be read or
+    has none of the camera's sizes.
+    """
+    spec, delivery = load_spec(path), delivery_of(path)
+    if delivery is None:
+        return lambda image: preprocess.prepare(image, spec)
+    prepare = camera.inputs_of(delivery, spec, Path(path).name)
+    return lambda image: prepare(read_image(image, spec.color_management))
+
+
+def delivery_of(path: str | os.PathLike[str]) -> camera.Delivery | None:
+    """What a file of convert.delivery takes; None for a file with float inputs."""
+    content = _embedded(Path(path)) or {}
+    return camera.from_json(content["delivery"], str(path)) if "delivery" in content else None
+
+
+def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
+    """Loads a .tflite file and returns a function from named inputs to scores.
+
+    The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns float64
+    scores (N,). N is a multiple of the file's own batch: more is run in turn. Of a camera file's signatures
+    it runs the one whose size the arrays have. Scores are passed on as they are, NaN included. Raises UserError
+    when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape or type.
+    """
+    path = Path(path)
+    check_threads(threads)
+    _check_identifier(path)
+    delivery = delivery_of(path)
+    first_run.check(path, threads)
+    opened = _open(path, threads, [size.signature for size in delivery.sizes] if delivery else [SIGNATURE])
+
+    def score(inputs: Inputs) -> NDArray[np.float64]:
+        one = next((each for each in opened if each.takes(inputs)), opened[0])
+        count = _check_inputs(inputs, one.shapes, one.dtype)
+        parts = []
+        for start in range(0, count, one.batch):
+            window = slice(start, start + one.batch)
+            part = {name: np.ascontiguousarray(array[window]) for name, array in inputs.items()}
+            parts.append(_run(one, part, path))
+        scores = np.concatenate(parts)
+        if scores.shape != (count,):
+            raise UserError(f"scores of shape ({count},) from {path}", f"{scores.shape}", _CONVERT)
+        return scores
+
+    return score
+
+
+def check_threads(threads: int) -> None:
+    """Raises UserError for a number of CPU threads that no runtime here can start."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise UserError(f"--threads of 1..{MAX_THREADS}", f"{threads}", "correct --threads")
+
+
+def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
+    """The signatures `keys` of the file, loaded and allocated. UserError where the runtime refuses it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(**first_run_child.model(str(path)), num_threads=threads)
+        interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
+        present = list(interpreter.get_signature_list())
+        if set(keys) <= set(present):
+            return [_opened(interpreter.get_signature_runner(key), path) for key in keys]
+    except UserError:
+        raise
+    except _RUNTIME as error:
+        raise UserError(f"a TFLite file that LiteRT can run, in {path}", _words(error), _CONVERT) from error
+    raise UserError(
+        f"the signature {' and '.join(map(repr, keys))}, by which a score is asked for, in {path}",
+        f"the signatures {present}" if present else "no signature",
+        _FOREIGN,
+    )
+
+
+def _run(signature: "_Signature", inputs: Inputs, path: Path) -> NDArray[np.float64]:
+    """The scores of one batch: a scalar is one, and so is each row of (N, 1). UserError where the runtime fails."""
+    try:
+        scores = np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
+    except _RUNTIME as error:
+        raise UserError(f"{path} to run in LiteRT", _words(error), _CONVERT) from error
+    scale, zero_point = signature.quantization
+    real = (scores - zero_point) * scale if scale else scores
+    return real.reshape(-1) if real.size == len(real) else real
+
+
+def _words(error: Exception) -> str:
+    return typed_json.shortened(str(error), 600) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """One signature of a loaded file."""
+
+    run: Callable[..., dict[str, NDArray[Any]]]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: np.dtype[Any]
+    quantization: tuple[float, int] = (0.0, 0)  # the score's scale and zero point; scale 0: it is no integer
+
+    @property
+    def batch(self) -> int:
+        return next(iter(self.shapes.values()))[0]
+
+    def takes(self, inputs: Inputs) -> bool:
+        """Whether these are its inputs, whatever the batch."""
+        return {n: a.shape[1:] for n, a in inputs.items()} == {n: s[1:] for n, s in self.shapes.items()}
+
+
+def _opened(signature: Any, path: Path) -> _Signature:
+    outputs = signature.get_output_details()
+    if list(outputs) != [OUTPUT]:
+        outputs = sorted(outputs)
+        names = typed_json.shortened(", ".join(map(repr, outputs))) or "no output"
+        raise UserError(f"one output named {OUTPUT!r} in {path}", names, _FOREIGN)
+    details = signature.get_input_details()
+    shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
+    if not shapes or any(not shape or min(shape) < 1 for shape in shapes.values()):
+        raise UserError(
+            f"inputs of one fixed size, a batch first, in {path}", f"{shapes or 'none'}", _FOREIGN
+        )
+    dtype = np.dtype(next(iter(details.values()))["dtype"])
+    return _Signature(signature, shapes, dtype, _quantization(outputs[OUTPUT], path))
+
+
+def _quantization(score: dict[str, Any], path: Path) -> tuple[float, int]:
+    """The output's scale and zero point, 0 and 0 of a float. UserError for integers that do not say their scale."""
+    scale, zero_point = score["quantization"]
+    if np.dtype(score["dtype"]).kind == "f":
+        return 0.0, 0
+    if not scale:
+        raise UserError(
+            f"a score in float, or with a scale, in {path}", f"{np.dtype(score['dtype'])}", _FOREIGN
+        )
+    return float(scale), int(zero_point)
+
+
+def _check_inputs(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: Any = np.float32) -> int:
+    """How many images or crops `inputs` holds; UserError unless names, types and shapes are the file's."""
+    todo = "prepare the image with the file's own spec"
+    if set(inputs) != set(shapes):
+        raise UserError(f"inputs {sorted(shapes)}", f"{sorted(inputs)}", todo)
+    count = len(next(iter(inputs.values())))
+    for name, array in inputs.items():
+        batch, *image = shapes[name]
+        if array.dtype != dtype or array.shape != (count, *image) or not count or count % batch:
+            raise UserError(
+                f"{np.dtype(dtype)} {shapes[name]} for input {name!r}, or a multiple of that batch",
+                f"{array.dtype} {array.shape}",
+                todo,
+            )
+    return count
+
+
+def _check_identifier(path: Path) -> None:
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "nothing"
+        raise UserError("a .tflite file", f"{kind} at {path}", "check the path")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:] != _IDENTIFIER:
+        raise UserError(
+            f"the TFLite identifier {_IDENTIFIER.decode()} at byte 4 of {path}",
+            f"{start[4:]!r}" if start else "an empty file",
+            _CONVERT,
+        )
+
+
+def _embedded(path: Path) -> dict[str, Any] | None:
+    """The metadata entry's JSON object, or None where the (sound) file has none. The hashes at hand are checked."""
+    _check_identifier(path)
+    voucher = first_run.verify(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        try:
+            content = _entry(buffer)
+        except _DAMAGED as error:
+            raise UserError(
+                f"a whole TFLite file in {path}",
+                f"a truncated or damaged one ({error})",
+                "copy or convert it again",
+            ) from error
+    if content is None:
+        return None
+    value = _json_object(content, path)
+    if "delivery" in value:
+        integrity.require_checksum(path, voucher)
+    return value
+
+
+def _entry(buffer: mmap.mmap) -> bytes | None:
+    """The bytes of the metadata entry, copied. Damaged tables end in one of _DAMAGED."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(buffer, 0)
+    if model.MetadataLength() > _MAX_ENTRIES:
+        raise ValueError(f"{model.MetadataLength()} metadata entries")
+    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+    entries = [entry for entry in entries if entry.Name() == METADATA_NAME.encode()]
+    if not entries:
+        return None
+    if len(entries) > 1:
+        raise ValueError(f"{len(entries)} metadata entries {METADATA_NAME!r}, which may differ")
+    if entries[0].Buffer() >= model.BuffersLength():
+        raise ValueError(f"buffer {entries[0].Buffer()} of {model.BuffersLength()}")
+    data = model.Buffers(entries[0].Buffer())
+    return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
+
+
+def _json_object(content: bytes, path: Path) -> dict[str, Any]:
+    return typed_json.parse_object(content.rstrip(b"\0"), f"the metadata of {path}", _CONVERT)

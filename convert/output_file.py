@@ -9,7 +9,6 @@ says so, and what stood at the wanted name before still stands there.
 """
 
 import importlib.metadata
-import os
 import platform
 import shlex
 import sys
@@ -134,11 +133,7 @@ def place(staged_file: Path, path: Path, passed: bool, **fields: Any) -> Path:
     target = path if passed else failed_path(path)
     named = staged_file.rename(staged_file.with_name(target.name))
     write_sidecar(named, **fields)
-    for part in (
-        sidecar_path(named),
-        named,
-    ):  # a kill between them leaves no file, so the command can be typed again
-        os.replace(part, target.with_name(part.name))
+    outputs.put(named, target, (sidecar_path(named), sidecar_path(target)))
     if not passed:
         before = "; the file that was there is as it was" if path.exists() else ""
         cli.note(f"failed parity: kept as {target} for inspection, nothing written to {path}{before}")

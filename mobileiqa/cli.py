@@ -53,8 +53,8 @@ def run(prog: str, body: Callable[[], int]) -> int:
         try:
             with claims.command():
                 code = body()
-            if sys.stdout is not None:
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # in here: a command has ended when its last line is out
             return code
         except (Exception, KeyboardInterrupt) as error:
             interruption.deaf()
@@ -135,7 +135,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """As argparse's; what the arguments name is known to the command, which never writes over it."""
         parsed = super().parse_args(args, namespace)
-        claims.remember(vars(parsed))
+        claims.remember(vars(parsed), self.prog)
         return parsed
 
     def error(self, message: str) -> NoReturn:

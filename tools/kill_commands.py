@@ -126,8 +126,7 @@ def _kill(case: Case, inputs: Path, folder: Path, times: int, moments: random.Ra
         yield from (
             f"{signal.Signals(number).name}: {fault}" for fault in _after(case, number, code, err, calm, out)
         )
-        complete = not case.resumes and {*case.outputs} <= {*os.listdir(out)}  # it was at its last words
-        if code == 0 or complete:
+        if code == 0 or _told(case, out):
             _empty(out)
         elif not case.resumes or number == signal.SIGKILL:
             yield from (f"typed again: {fault}" for fault in _again(case, inputs, calm, out))
@@ -158,23 +157,31 @@ def _end(process: "subprocess.Popen[str]", stop: tuple[float, int] | None) -> tu
     return process.returncode, err
 
 
+def _told(case: Case, out: Path) -> bool:
+    """Whether the command had come to its last line: its outputs are there, and no lock says that it did not end."""
+    entries = {*os.listdir(out)}
+    return not case.resumes and {*case.outputs} <= entries and not any(map(HIDDEN.fullmatch, entries))
+
+
 def _after(case: Case, number: int, code: int, err: str, calm: Path, out: Path) -> Iterator[str]:
     """What is wrong with an ended command's exit code, words and files.
 
-    Before Python runs a line of ours it ends by -2 or -15, or, in its own start (no runpy yet), by 1 and a traceback.
+    Before Python runs a line of ours it ends by -2 or -15, or, in its own start (no runpy yet), by 1 and a traceback;
+    after our last line by -2 or -15 too, and then there may be progress on stderr.
     """
     if code == 1 and number == signal.SIGINT and err.endswith("KeyboardInterrupt\n") and "runpy" not in err:
         code, err = -number, ""
     if code not in (0, -number, 128 + number):
         yield f"exit {code}: {err[-500:]}"
-    if code == -number and number != signal.SIGKILL and err:
+    if code == -number and number != signal.SIGKILL and err and not _told(case, out):
         yield f"not silent at the start: {err[-500:]}"
     if "Traceback" in err and "mobileiqa" in err:
         yield f"a traceback: {err[-900:]}"
     entries = set(os.listdir(out))
     hidden = {name for name in entries if HIDDEN.fullmatch(name)}
-    if hidden and number != signal.SIGKILL:
-        yield f"left {sorted(hidden)}"
+    of_whole = {f".{name}.lock" for name in entries}  # by which the same command knows its own output
+    if hidden - of_whole and number != signal.SIGKILL:
+        yield f"left {sorted(hidden - of_whole)}"
     if unknown := entries - hidden - {*case.outputs, *case.partial}:
         yield f"left {sorted(unknown)}"
     for name in case.outputs:

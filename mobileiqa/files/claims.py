@@ -4,14 +4,18 @@ While a command runs it holds `.NAME.lock` beside each of its outputs, so that a
 there says so and stops. The lock is the system's own: it ends with its process, whatever the file says. Temporary
 files and folders, `.NAME.xxxxxxxx.tmp`, are held by the process that made them; after kill -9 they stay until
 whoever writes the same output next removes them. Without the system's locks (Windows) neither happens.
+A lock also notes which files its command put in their places. One that ended before its last line (kill -9, Ctrl-C, a
+full disk) leaves it then, and the same command typed again knows those files as its own (`is_unfinished`) and makes
+them again; to any other command they are files that exist.
 No output takes the place of what the same command reads, whatever --force allows: `refuse_read` knows its arguments.
 """
 
+import hashlib
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -33,10 +37,14 @@ OUTPUT_FLAGS = frozenset(
 
 @dataclass(frozen=True)
 class _Arguments:
-    """The existing files and folders that a command's arguments name, and its outputs; links followed."""
+    """The existing files and folders that a command's arguments name, and its outputs; links followed.
+
+    `digest` is the same for the same command, typed with the same words in the same folder; "" of none.
+    """
 
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
+    digest: str = ""
 
 
 @dataclass
@@ -45,7 +53,10 @@ class _Command:
 
     exits: ExitStack
     arguments: _Arguments = _Arguments()
-    claims: set[str] = field(default_factory=set)
+    claims: dict[str, int | None] = field(default_factory=dict)  # each one's place, and its open lock
+    placed: dict[str, Path] = field(default_factory=dict)  # those whose output is whole and at its name
+    unfinished: set[str] = field(default_factory=set)  # what an earlier run of the same command left
+    ended: bool = False  # it came to its last line
     stdout: bool = False  # an output goes there
 
 
@@ -58,20 +69,36 @@ _PARSED: ContextVar[_Arguments] = ContextVar("_PARSED", default=_NONE)  # of the
 def command() -> Iterator[None]:
     """A command's body: what it claims is released at the end, and folders made for nothing are removed."""
     with ExitStack() as exits:
-        token = _COMMAND.set(_Command(exits, _PARSED.get()))
+        running = _Command(exits, _PARSED.get())
+        token = _COMMAND.set(running)
         _PARSED.set(_NONE)
         try:
             yield
+            running.ended = True
+        except KeyboardInterrupt as error:
+            if running.placed and not str(error):
+                raise type(error)(f"whole already: {', '.join(map(str, running.placed.values()))}") from error
+            raise
         finally:
             _COMMAND.reset(token)
 
 
-def remember(arguments: Mapping[str, object]) -> None:
-    """Takes a command line's arguments by name, for the command that runs next."""
+def remember(arguments: Mapping[str, object], prog: str = "") -> None:
+    """Takes a command line's arguments by name, for the command `prog` that runs next."""
     paths: dict[bool, list[Path]] = {False: [], True: []}
     for name, value in arguments.items():
         paths[name in OUTPUT_FLAGS] += [Path(os.path.realpath(text)) for text in _texts(value)]
-    _PARSED.set(_Arguments(tuple(filter(os.path.exists, paths[False])), tuple(paths[True])))
+    words = repr((prog, _folder(), sorted((name, repr(value)) for name, value in arguments.items())))
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    _PARSED.set(_Arguments(tuple(filter(os.path.exists, paths[False])), tuple(paths[True]), digest))
+
+
+def _folder() -> str:
+    """The current one; "" where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def refuse_read(path: Path) -> None:
@@ -126,13 +153,72 @@ def claim(path: Path) -> None:
         raise UserError(
             "an output with a name", repr(str(path)), "name a file or folder that can be made or replaced"
         )
-    running, place = _COMMAND.get(), os.path.join(os.path.realpath(path.parent), path.name)
+    running, place = _COMMAND.get(), _place(path)
     if running is not None and place not in running.claims:
         running.exits.enter_context(_parents(path.parent))
-        if fcntl is not None:
-            running.exits.enter_context(_locked(path))
-        running.claims.add(place)
+        handle = None if fcntl is None else running.exits.enter_context(_locked(path, running))
+        running.claims[place] = handle
         sweep(path)
+
+
+def note_placed(new: Iterable[Path], path: Path) -> None:
+    """Notes in `path`'s lock that the files or folders `new` are about to get their places there.
+
+    Before and not after, so that kill -9 leaves none in its place that is not noted. Nothing where the running
+    command does not hold that lock.
+    """
+    running, place = _COMMAND.get(), _place(path)
+    if running is None or place not in running.claims:
+        return
+    handle = running.claims[place]
+    if handle is not None:
+        with suppress(OSError):  # a full disk: the same command typed again needs --force
+            os.write(handle, "".join(f"{_identity(each)}\n" for each in new).encode())
+    running.placed[place] = path
+
+
+def is_unfinished(path: Path, claimed: Path | None = None) -> bool:
+    """Whether what is at `path` was put there by the running command when it ran before, and that run did not end.
+
+    That is what the lock of `claimed` (default: of `path`) says: its command had the same words in the same folder,
+    and nothing has changed at `path` since.
+    """
+    running, lock_place, place = _COMMAND.get(), _place(claimed or path), _place(path)
+    if running is None or fcntl is None or not running.arguments.digest:
+        return False
+    if (
+        place in running.unfinished or lock_place in running.claims
+    ):  # to open and close its lock would release it
+        return place in running.unfinished
+    try:
+        handle = os.open(lock_of(claimed or path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    with os.fdopen(handle, errors="replace") as lock:
+        _, digest, *placed = (*lock.read(1 << 20).splitlines(), "", "")
+    if digest != running.arguments.digest or _identity(path) not in placed:
+        return False
+    running.unfinished.add(place)
+    return True
+
+
+def _identity(path: Path) -> str:
+    """A digest that stays when the file or folder is renamed, and not when anything in it changes."""
+    digest = hashlib.sha256()
+    for entry in [path, *(sorted(path.rglob("*")) if path.is_dir() else ())]:
+        stat, name = entry.lstat(), os.fsencode(entry.relative_to(path))
+        content = () if entry.is_dir() else (stat.st_size, stat.st_mtime_ns)
+        digest.update(repr((name, stat.st_dev, stat.st_ino, *content)).encode())
+    return digest.hexdigest()
+
+
+def _place(path: Path) -> str:
+    return os.path.join(os.path.realpath(path.parent), path.name)
+
+
+def lock_of(path: Path) -> Path:
+    """Where the lock of the output `path` is."""
+    return path.parent / f".{path.name}.lock"
 
 
 def in_folder(folder: Path) -> Path:
@@ -166,18 +252,20 @@ def _parents(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, running: _Command) -> Iterator[int]:
     """Holds `.NAME.lock`. A process's own (fcntl, not flock): its forked workers do not keep it when it dies."""
-    lock = path.with_name(f".{path.name}.lock")
+    lock = lock_of(path)
     handle = _open_locked(lock, path)
     try:
         with suppress(OSError):  # a full disk: the lock holds without the words
             os.ftruncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        yield
+            words = f"process {os.getpid()} on {socket.gethostname()}\n{running.arguments.digest}\n"
+            os.write(handle, words.encode())
+        yield handle
     finally:
         with suppress(OSError):
-            lock.unlink()  # while it is held: who opened it meanwhile sees that it is gone
+            if running.ended or _place(path) not in running.placed:
+                lock.unlink()  # while it is held: who opened it meanwhile sees that it is gone
         os.close(handle)
 
 
@@ -190,7 +278,8 @@ def _open_locked(lock: Path, path: Path) -> int:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another command"
+            words = os.read(handle, 200).decode(errors="replace").splitlines()
+            holder = (words and words[0].strip()) or "another command"
             os.close(handle)
             todo = "wait for it, or write to another name"
             raise UserError(f"no other command that writes {path}", f"{holder} at it", todo) from error

@@ -50,6 +50,26 @@ def listening() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def postponed() -> Iterator[None]:
+    """A signal that comes in the block is raised at its end: for a few renames that belong together."""
+    came: list[int] = []
+    if not _in_main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in heard:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def deaf() -> None:
     """From here to the end of `listening`'s block no signal interrupts: the command is ending already."""
     if _in_main_thread():

@@ -2,7 +2,8 @@
 
 Only ordinary files are replaced, and only when told to. A device, a FIFO, a folder or a link is refused: writing to
 a stream is what `-` is for, and then all that is for people goes to stderr. A file is written as
-`.NAME.xxxxxxxx.tmp` beside its place and renamed, a folder likewise; who may write there is claims.py's.
+`.NAME.xxxxxxxx.tmp` beside its place and renamed, a folder likewise; who may write there is claims.py's. What the same
+command left when it was killed before its last line is no file that exists: it is made again, and that is said.
 """
 
 import json
@@ -17,7 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from mobileiqa.errors import UserError
-from mobileiqa.files.claims import claim, held, in_folder, refuse_read, sweep, take_stdout
+from mobileiqa.files import interruption
+from mobileiqa.files.claims import (
+    claim,
+    held,
+    in_folder,
+    is_unfinished,
+    lock_of,
+    note_placed,
+    refuse_read,
+    sweep,
+    take_stdout,
+)
+from mobileiqa.text import printable
 
 STREAM = Path("-")  # stdout
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -42,7 +55,7 @@ def refuse_existing(path: Path, force: bool) -> None:
         return
     exists = refuse_other(path)
     refuse_read(path)
-    if exists and not force:
+    if exists and not force and not _is_unfinished(path):
         raise UserError(
             f"no file at {path}", "one that exists", "pass --force to replace it, or write to another name"
         )
@@ -55,7 +68,7 @@ def refuse_existing_folder(folder: Path, force: bool) -> None:
     if kind is not None and kind != "a folder":
         raise UserError(f"a folder, or nothing, at {folder}", kind or "a file", "write to another name")
     refuse_read(folder)
-    if kind and not force:
+    if kind and not force and not _is_unfinished(folder):
         raise UserError(f"nothing at {folder}", kind, "pass --force to replace it, or write to another name")
     claim(folder)
 
@@ -66,16 +79,28 @@ def refuse_existing_in(folder: Path, names: Iterable[str], force: bool) -> None:
         raise UserError(
             f"a folder, or nothing, at {folder}", _kind(folder) or "a file", "write to another name"
         )
+    claimed = (in_folder(folder), folder)  # the second: where it was made by the run that left it
     for path in (folder / name for name in names):
         kind = _kind(path)
         if kind is not None and kind not in ("", "a folder"):
             raise UserError(f"nothing at {path}", kind, "remove it, or write to another name")
         refuse_read(path)
-        if kind is not None and not force:
+        if kind is not None and not force and not any(_is_unfinished(path, lock) for lock in claimed):
             raise UserError(
                 f"nothing at {path}", kind or "a file", "pass --force to replace it, or write to another name"
             )
     claim(in_folder(folder))
+    if lock_of(folder).exists():  # such a run's: taken, so that it goes with this one
+        claim(folder)
+
+
+def _is_unfinished(path: Path, claimed: Path | None = None) -> bool:
+    if not is_unfinished(path, claimed):
+        return False
+    from mobileiqa import cli
+
+    cli.note(f"{printable(str(path))} is what this command left when it was ended early: it is made again")
+    return True
 
 
 @contextmanager
@@ -98,11 +123,25 @@ def atomic(path: Path) -> Iterator[Path]:
         with held(handle):
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            refuse_other(path)  # what appeared there meanwhile is not ours to replace either
-            os.replace(temporary, path)
+            put(temporary, path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def put(temporary: Path, path: Path, *more: tuple[Path, Path]) -> None:
+    """Gives the finished file `temporary` its name, after `more` pairs of what belongs to it and its name.
+
+    A signal waits until all have theirs. After kill -9 `more` may be there without `path`, never `path` alone. Raises
+    UserError, with nothing moved, where something other than an ordinary file is at one of the names.
+    """
+    pairs = (*more, (temporary, path))
+    for _, target in pairs:
+        refuse_other(target)  # what appeared there meanwhile is not ours to replace either
+    with interruption.postponed():
+        note_placed([temporary], path)
+        for source, target in pairs:
+            os.replace(source, target)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -144,13 +183,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
         new, replaced = outer / "new", outer / "replaced"
         new.mkdir()
         yield new
-        try:
-            if path.exists():
-                path.rename(replaced)
-            new.rename(path)
-        finally:
-            if replaced.exists() and not path.exists():
-                replaced.rename(path)
+        with interruption.postponed():
+            note_placed([new], path)
+            try:
+                if path.exists():
+                    path.rename(replaced)
+                new.rename(path)
+            finally:
+                if replaced.exists() and not path.exists():
+                    replaced.rename(path)
 
 
 @contextmanager
@@ -165,10 +206,12 @@ def entries(path: Path) -> Iterator[Path]:
         new.mkdir()
         replaced.mkdir()
         yield new
-        if not path.exists():
-            new.rename(path)
-        else:
-            _move_in(new, path, replaced)
+        with interruption.postponed():
+            note_placed(new.iterdir(), in_folder(path))
+            if not path.exists():
+                new.rename(path)
+            else:
+                _move_in(new, path, replaced)
 
 
 def _move_in(new: Path, path: Path, replaced: Path) -> None:

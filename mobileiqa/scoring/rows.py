@@ -9,7 +9,6 @@ CSV that a spreadsheet would compute begins with "'".
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.files.outputs import STREAM, refuse_other
+from mobileiqa.files.outputs import STREAM, put, refuse_other
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import csv_text, printable
 
@@ -130,12 +129,11 @@ def _to_file(rows: Iterable[Row], origin: Origin, form: str, out: Path) -> list[
             if written:
                 _say_where(error, f"the rows of {len(written)} images are in {partial}")
             raise
-    refuse_other(out)
     if form == "json":
         cli.write_text(out, _object(written, origin))
         partial.unlink()
     else:
-        os.replace(partial, out)
+        put(partial, out)
     return written
 
 

@@ -1,11 +1,11 @@
 """What a search leaves behind: its results beside the delivered file, or what it says when nothing was delivered."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.int8.search import pareto_front
 from mobileiqa import cli, typed_json
+from mobileiqa.files.outputs import put
 
 if TYPE_CHECKING:
     from convert.int8.search.search import Search
@@ -30,7 +30,7 @@ def delivered(search: "Search", path: Path) -> dict[str, Any]:
     content = typed_json.parse_object(typed_json.content_of(search.folder / RESULTS[1]), RESULTS[1])
     targets = results_of(path)
     for name, target in zip(RESULTS, targets, strict=True):
-        os.replace(search.folder / name, target)
+        put(search.folder / name, target)
     remove(search.folder)
     rows, fp32_ms = content["candidates"], content["fp32_latency_ms"]
     cli.say(f"within {search.budget}, judged on {content['judged_on']}; FP32 takes {fp32_ms:.2f} ms:")

@@ -1,6 +1,6 @@
 """One name for every command: `mobileiqa convert --fp16` is `python -m convert.tflite --fp16`.
 
-The commands live in four packages, which do not import each other; here are only their names, and the one that is
+The commands live in four packages; here are only their names, and the one that is
 called is imported then. So `mobileiqa --help` needs nothing but Python.
 """
 

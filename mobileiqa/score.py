@@ -3,7 +3,7 @@
 A .tflite file runs in LiteRT and never imports torch; a checkpoint or a model name runs in PyTorch. Both read
 the same prepared inputs, and an image's score is the mean over its crops. A broken image is listed and the
 rest goes on; one that was named by itself, not found in a folder, also makes the exit code 2. Rows are written as
-they are made: an interrupted run keeps them, of --out PATH in PATH.partial (score_rows.py), and the same command
+they are made: an interrupted run keeps them, of --out PATH in PATH.partial, and the same command
 starts anew.
 """
 

@@ -1,4 +1,4 @@
-"""Latency against input size as a PNG: the picture of chart.py, for slides and pull requests, by matplotlib."""
+"""Latency against input size as a PNG: the picture of svg.py, for slides and pull requests, by matplotlib."""
 
 import io
 from collections.abc import Sequence

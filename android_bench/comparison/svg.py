@@ -1,4 +1,4 @@
-"""Latency against input size: what is drawn, as SVG without any library, for a page (picture.py makes a PNG).
+"""Latency against input size: what is drawn, as SVG without any library, for a page (png.py makes a PNG).
 
 Both axes are logarithmic: sizes and times span decades, and a cost that grows with the pixels is a straight line
 of slope 1. Points are medians with p5 to p95; a figure entered by hand is its mean, an open ring.

@@ -75,7 +75,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What else happened on a launch's CPUs while it was measured; disturbance.py judges it.
+    """What else happened on a launch's CPUs while it was measured; interference.py judges it.
 
     wait_ms: its threads could have run and did not, summed over them; init_wait_ms: the same while the file was
     loaded. steal_ms: the hypervisor ran something else on its CPUs, in steps of 10 ms. These are None where the

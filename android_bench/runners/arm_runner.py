@@ -1,6 +1,6 @@
 """Our own ARM program that runs a .tflite file on LiteRT: where it is, what it is given, what it says.
 
-`make arm` builds it from runner/runner.c and puts it into a folder with every library that it needs, the C library
+`make arm` builds it from native/runner.c and puts it into a folder with every library that it needs, the C library
 and its loader among them. So one folder is all that an emulator, a board or a phone takes, whatever C library is
 there: the program starts through the loader beside it. Its answers are JSON lines, one a run.
 """

@@ -3,7 +3,7 @@
 A fresh process per launch keeps one file's allocator, caches and packed weights out of another's figures, and
 files take turns (launch k of each before launch k + 1), so that a machine that slows down slows all of them.
 A turn that was disturbed is no measurement: it stops the benchmark, is measured again, or is kept and marked.
-Left out: dropping the page cache (needs root) and fixing the clock; disturbance.py notices when it moves.
+Left out: dropping the page cache (needs root) and fixing the clock; interference.py notices when it moves.
 """
 
 import os

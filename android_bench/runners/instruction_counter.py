@@ -4,7 +4,7 @@ Emulated times mean nothing, instruction counts do: they repeat to a millionth w
 percent, and they show which kernels XNNPACK chose: FMLA .8h is FP16 arithmetic that really ran, SDOT the INT8 dot
 product. They are not latency: what an instruction costs is up to caches, memory and the core's pipelines.
 
-The program is runner/runner.c, the counter a plugin of qemu, runner/counter.c. Debian's newer qemu, which emulate.py
+The program is native/runner.c, the counter a plugin of qemu, native/counter.c. Debian's newer qemu, which emulate.py
 uses, is built without plugins, so this is 7.2, which knows fewer cores. It also shows programs this machine's own
 /proc/cpuinfo, which LiteRT's CPU detection crashes on: it is given the emulated core's instead.
 """

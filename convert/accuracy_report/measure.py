@@ -249,7 +249,7 @@ def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerT
 def run_benchmark(paths: Sequence[Path]) -> dict[str, Any]:
     """The last line of `python -m android_bench` on all files, in turn: `results` in their order, `runtime`.
 
-    A process of its own: packages do not import each other. Files that a disturbed machine timed are marked, so
+    A process of its own: convert imports nothing of the benchmark. Files that a disturbed machine timed are marked, so
     that the rest of a report is not lost. Raises UserError, with its line, when it reports nothing.
     """
     command = [sys.executable, "-m", "android_bench", *map(str, paths), *BENCHMARK]

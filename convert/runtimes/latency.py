@@ -1,6 +1,6 @@
 """Latency of candidates, by `python -m android_bench`: fresh pinned processes, files in turn, one thread.
 
-A process of its own, because no part of `convert` imports the benchmark. Launches that something disturbed are kept
+A process of its own: `convert` imports nothing of the benchmark. Launches that something disturbed are kept
 and marked: a search that took minutes does not fail for a moment's noise. What counts is the fastest launch's
 median, because a disturbance only ever adds.
 """

@@ -5,7 +5,7 @@
     3. each head, a recipe that keeps no layer in float by name: static with 0, 1, 2... first convolutions in
        float, the default recipe, dynamic, weights. Inside the budget it stays as it is; outside, 1, 2, 4... of its
        most sensitive layers go back to float until it is inside
-    4. latency of every candidate inside, and of the heads; the fastest inside is chosen (front.py)
+    4. latency of every candidate inside, and of the heads; the fastest inside is chosen (pareto_front.py)
 
 Accuracy comes first because it is cheap and repeats exactly; a clock does neither. A recipe with more layers in float
 than one that is inside already is not tried: it can only be slower. Everything measured lies in NAME.search until the

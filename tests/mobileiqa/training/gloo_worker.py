@@ -1,4 +1,4 @@
-"""Run by test_processes.py, alone and under torchrun: trains a tiny float64 network, writes losses and weights."""
+"""Run by test_distributed.py, alone and under torchrun: trains a tiny float64 network, writes losses and weights."""
 
 import dataclasses
 import sys

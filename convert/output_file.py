@@ -49,7 +49,7 @@ class Artifact:
         str, ...
     ] = ()  # names in convert.rewrites.approximations: changes that are not exact
     delivery: dict[str, Any] | None = (
-        None  # of a file that takes a camera's bytes: mobileiqa.scoring.camera.Delivery
+        None  # of a file with embedded preprocessing: mobileiqa.scoring.embedded_preprocessing
     )
     fine_tuned: dict[str, Any] | None = None  # weights learned in 8 bits: convert.int8.fine_tuning.train
 

@@ -1,6 +1,6 @@
-"""Is a delivered file whole, and does it score here as it did where it was made? `python -m convert.selftest FILE`.
+"""Is a packaged file whole, and does it score here as it did where it was made? `python -m convert.selftest FILE`.
 
-The seal finds any byte that has changed (see convert.delivery.seal); the golden vectors then run in this runtime.
+The checksum finds any byte that has changed; the golden vectors then run in this runtime.
 A damaged file is never given to the runtime. Exit 1 when anything is wrong, 2 when there is no such file.
 """
 
@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.delivery import golden_vectors, seal
 from convert.flatbuffer.reader import read_graph, read_graphs
+from convert.packaging import checksum, golden_vectors
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.files import integrity
-from mobileiqa.scoring import camera, litert
+from mobileiqa.scoring import litert
+from mobileiqa.scoring.embedded_preprocessing import from_json
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Check:
 
 
 def selftest(path: Path) -> list[Check]:
-    """The checks of a delivered file, in order: the seal, its parts, and, where these are whole, the golden vectors."""
-    whole = seal.read_seal(path)
-    checks = [Check("seal", whole.intact, _of_seal(whole)), *_sidecar(path), *_parts(path)]
+    """The checks of a packaged file: checksum, sidecar, parts and, where these are whole, golden vectors."""
+    whole = checksum.read_checksum(path)
+    checks = [Check("checksum", whole.intact, _of_checksum(whole)), *_sidecar(path), *_parts(path)]
     if all(check.passed for check in checks):
         checks += _golden(path)
     return checks
@@ -45,12 +46,12 @@ def _sidecar(path: Path) -> Iterator[Check]:
         yield Check("sidecar", False, one_line(str(error)))
 
 
-def _of_seal(checksum: seal.Seal) -> str:
-    if checksum.at < 0:
-        return "no seal: never delivered, or damaged there"
-    if not checksum.intact:
-        return f"SHA-256 {checksum.computed.hex()[:16]}..., sealed as {checksum.stored.hex()[:16]}..."
-    return f"SHA-256 {checksum.stored.hex()}"
+def _of_checksum(stored: checksum.Checksum) -> str:
+    if stored.at < 0:
+        return "no checksum: never packaged, or damaged there"
+    if not stored.intact:
+        return f"SHA-256 {stored.computed.hex()[:16]}..., packaged as {stored.stored.hex()[:16]}..."
+    return f"SHA-256 {stored.stored.hex()}"
 
 
 def _parts(path: Path) -> Iterator[Check]:
@@ -59,27 +60,27 @@ def _parts(path: Path) -> Iterator[Check]:
         graphs = read_graphs(path)
         stored = graphs[0].description.get("parts")
         if not isinstance(stored, dict):
-            raise UserError("hashes of the file's parts in its metadata", "none", "deliver it again")
-        camera.from_json(graphs[0].description.get("delivery"), str(path))
-        computed = seal.parts(graphs)
+            raise UserError("hashes of the file's parts in its metadata", "none", "package it again")
+        from_json(graphs[0].description.get("delivery"), str(path))
+        computed = checksum.part_hashes(graphs)
     except UserError as error:
         yield Check("contents", False, one_line(str(error)))
         return
     for name, digest in computed.items():
         same = stored.get(name) == digest
-        yield Check(name, same, f"SHA-256 {digest[:16]}..." if same else "changed since delivery")
+        yield Check(name, same, f"SHA-256 {digest[:16]}..." if same else "changed since packaging")
 
 
 def _golden(path: Path) -> Iterator[Check]:
     """One check for each golden image in each size; or that they, or the file, cannot be run."""
     try:
         stored = golden_vectors.read(read_graph(path))
-        run, delivery = litert.runner(path), litert.delivery_of(path)
-        assert delivery is not None, "its metadata was read before"
+        run, embedded = litert.runner(path), litert.preprocessing_of(path)
+        assert embedded is not None, "its metadata was read before"
         vectors = [(size, *pair) for size in stored.sizes for pair in size.scores.items()]
         for size, name, expected in cli.progress(vectors, "golden vectors"):
             pixels = golden_vectors.draw(name, size.width_px, size.height_px)
-            score = float(run({delivery.input: pixels[None]}).mean())
+            score = float(run({embedded.input: pixels[None]}).mean())
             close = abs(score - expected) <= stored.tolerance  # False for NaN
             figures = f"{score:.6f}, expected {expected:.6f} within {stored.tolerance:g}"
             yield Check(_named(name, size, len(stored.sizes)), close, figures)
@@ -96,11 +97,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
         "convert.selftest",
-        "Checks a delivered file: every byte against its seal, and its golden vectors in this runtime. Exit 1 when"
+        "Checks a packaged file: every byte against its checksum, and its golden vectors in this runtime. Exit 1 when"
         " a check fails.",
         "python -m convert.selftest reference_camera.tflite",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.delivery")
+    parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.package")
     arguments = parser.parse_args(argv)
     return cli.run("convert.selftest", lambda: _run(arguments))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convert.comparison.compare import ParityReport
     from convert.comparison.stages import Images
     from convert.int8.arguments import Request
-    from mobileiqa.scoring.camera import Delivery
+    from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 
 INPUTS = ("float", "uint8")  # what a file takes; the first is the default
 
@@ -28,7 +28,10 @@ PARITY_IMAGES = {"fp32": 4, "fp16": 4, "int8": 24}
 
 
 def report(
-    converted: Converted, reports: "list[ParityReport]", path: Path, delivery: "Delivery | None" = None
+    converted: Converted,
+    reports: "list[ParityReport]",
+    path: Path,
+    embedded: "EmbeddedPreprocessing | None" = None,
 ) -> dict[str, Any]:
     """Prints what was done and is at `path` now, for people; returns the same for machines."""
     from convert.comparison.stages import culprit
@@ -37,7 +40,7 @@ def report(
     spec, precision, size_mb = converted.source.spec, converted.precision, path.stat().st_size / 1e6
     sites = ", ".join(f"{a.name} x{a.sites}" for a in converted.rewrites.applied)
     refused = [f"{a.name}: {reason}" for a in converted.rewrites.applied for reason in a.refused]
-    takes = f", {delivery.described}" if delivery else ""
+    takes = f", {embedded.described}" if embedded else ""
     cli.say(f"{path}: {size_mb:.1f} MB, {precision}{takes}, in {converted.seconds:.0f} s")
     cli.say(f"rewrites, exact: {sites or 'none'}")
     for name in converted.approximations:
@@ -64,7 +67,7 @@ def report(
         "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
         "seconds": round(converted.seconds, 1), "untrained": spec.untrained, "refused": refused,
         "fp16_arithmetic_allowed": converted.fp16_arithmetic_allowed, "approximations": converted.approximations,
-        "input": "uint8" if delivery else "float", "sizes": [str(s) for s in delivery.sizes] if delivery else [],
+        "input": "uint8" if embedded else "float", "sizes": [str(s) for s in embedded.sizes] if embedded else [],
         "fine_tuned": q.fine_tuned if q else None,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
     }  # fmt: skip
@@ -98,9 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         "--size", metavar="WxH", help="input size, WxH,WxH for two; default: the checkpoint's"
     )
     parser.add_argument("--input", choices=INPUTS, default=INPUTS[0],
-                        help="float: prepared arrays (default); uint8: a camera's RGB image")  # fmt: skip
+                        help="float: prepared arrays (default); uint8: the app's RGB image")  # fmt: skip
     parser.add_argument("--input-size", metavar="WxH",
-                        help="of uint8: the camera's, WxH,WxH for portrait and landscape; default: --size")  # fmt: skip
+                        help="of uint8: the app's, WxH,WxH for portrait and landscape; default: --size")  # fmt: skip
     parser.add_argument("--via", choices=[str(v) for v in Via], default=str(Via.LITERT),
                         help="converter; onnx2tf needs `make onnx2tf` once")  # fmt: skip
     parser.add_argument(
@@ -126,18 +129,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from convert.comparison.stages import check
-    from convert.delivery.publish import deliver
     from convert.int8.arguments import fine_tuned
     from convert.int8.search.pareto_front import OverBudgetError
-    from convert.int8.search.session import delivered, kept, over_budget
+    from convert.int8.search.session import kept, over_budget, published
     from convert.load import resolve
     from convert.output_file import staged
+    from convert.packaging.publish import publish
 
     source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
-    camera = _camera(arguments, source.spec)
-    path = arguments.out or _default(source.spec, precision, camera is not None)
+    sizes = _image_sizes(arguments, source.spec)
+    path = arguments.out or _default(source.spec, precision, sizes is not None)
     if path.suffix.lower() != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
@@ -158,31 +161,31 @@ def _run(arguments: argparse.Namespace) -> int:
             converted.module,
             converted.approximate,
         )
-        target, reports, delivery = deliver(converted, reports, path, images, camera)
-    result = report(converted, reports, target, delivery)
+        target, reports, embedded = publish(converted, reports, path, images, sizes)
+    result = report(converted, reports, target, embedded)
     if int8 and int8.search:
-        result |= (delivered if result["passed"] else kept)(int8.search, target)
+        result |= (published if result["passed"] else kept)(int8.search, target)
     cli.emit(result)
     return 0 if result["passed"] else 1
 
 
-def _camera(arguments: argparse.Namespace, spec: ModelSpec) -> "list[tuple[int, int]] | None":
-    """The camera's sizes, empty for the model's own; None for float inputs. UserError before any conversion."""
-    from convert.delivery.signatures import camera_sizes, parse_sizes
+def _image_sizes(arguments: argparse.Namespace, spec: ModelSpec) -> "list[tuple[int, int]] | None":
+    """Of the app's image, empty for the model's own; None for float inputs. UserError before any conversion."""
+    from convert.packaging.signatures import image_sizes, parse_sizes
 
     sizes = parse_sizes(arguments.input_size)
     if arguments.input == INPUTS[0]:
         if sizes:
             raise UserError("--input-size beside --input uint8", "float inputs", "add --input uint8")
         return None
-    camera_sizes(spec, sizes)
+    image_sizes(spec, sizes)
     return sizes
 
 
-def _default(spec: ModelSpec, precision: Precision, camera: bool) -> Path:
+def _default(spec: ModelSpec, precision: Precision, packaged: bool) -> Path:
     """The name without --out."""
     path = default_path(spec, precision)
-    return path.with_stem(f"{path.stem}_camera") if camera else path
+    return path.with_stem(f"{path.stem}_camera") if packaged else path
 
 
 def _approximations(names: list[str], precision: Precision) -> tuple[str, ...]:

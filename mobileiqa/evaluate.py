@@ -272,7 +272,7 @@ def prepared(
     rows = []
     for scorer in (model.scorer for model in models):
         spec = scorer.spec
-        key = spec.color_management, spec.inputs, scorer.delivery
+        key = spec.color_management, spec.inputs, scorer.embedded
         if key not in inputs:
             inputs[key] = scorer.prepare(pictures[spec.color_management])
         rows.append(inputs[key])

@@ -49,10 +49,10 @@ COMMANDS = {
     "accuracy": Command("convert.accuracy", "what converted files cost in accuracy, with gates"),
     "report": Command("convert.report.__main__", "one HTML page about the converted files of a model"),
     "inspect": Command("convert.inspect", "operators, delegation, MACs and memory of a .tflite file"),
-    "deliver": Command("convert.delivery.__main__", "the file that an app takes: camera image in, score out"),
-    "selftest": Command("convert.selftest", "checks a delivered file against its seal and golden vectors"),
+    "deliver": Command("convert.package", "the file that an app takes: camera image in, score out"),
+    "selftest": Command("convert.selftest", "checks a packaged file against its checksum and golden vectors"),
     "snippets": Command(
-        "convert.snippets.__main__", "the code that an app needs for a delivered file, in five languages"
+        "convert.snippets.__main__", "the code that an app needs for a packaged file, in five languages"
     ),
     "bench": Command("android_bench.cli", "latency and memory on this machine, on phones, on emulated ARM"),
     "compare": Command("android_bench.compare", "tables, plots and a gate over results of bench"),

@@ -25,8 +25,9 @@ from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import prepare
-from mobileiqa.scoring import camera, litert
+from mobileiqa.scoring import litert
 from mobileiqa.scoring.checks import constant_warning, score_error
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.rows import FORMATS, Origin, Row, summary, write
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
@@ -48,7 +49,7 @@ class Scorer:
     runtime: str  # "litert" or "torch"
     inputs_of: litert.Prepare | None = None  # an image to `run`'s inputs; None: preprocess.prepare by `spec`
     reference: Path | None = None  # the pristine original of every image, for a spec with such an input
-    delivery: camera.Delivery | None = None  # what a file with embedded preprocessing takes
+    embedded: EmbeddedPreprocessing | None = None  # what a file with embedded preprocessing takes
 
     def prepare(self, image: "Image.Image | Path") -> dict[str, NDArray[Any]]:
         """The inputs of `run` for one image; raises UserError for one that cannot be read or does not fit."""
@@ -195,7 +196,7 @@ def _litert_scorer(model: str, threads: int) -> Scorer:
     with integrity.unchanged(model):
         spec = litert.load_spec(model)
         run, inputs_of = litert.runner(model, threads), litert.inputs_of(model)
-        return Scorer(run, spec, "litert", inputs_of, delivery=litert.delivery_of(model))
+        return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
 
 
 def _torch_scorer(model: str, threads: int, weights: str | None, full_reference: bool) -> Scorer:

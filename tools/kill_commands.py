@@ -64,7 +64,7 @@ INPUTS = (
         ("x.tflite", "camera.tflite"),
         "convert.tflite --model lar-iqa-single --size 64x64 --fp32 --out {in}/x.tflite",
     ),
-    (("camera.tflite",), "convert.delivery {in}/x.tflite --out {in}/camera.tflite"),
+    (("camera.tflite",), "convert.package {in}/x.tflite --out {in}/camera.tflite"),
     (("set",), "mobileiqa.distort {in}/few --severity {in}/severity.csv --distortions 1..4 --out {in}/set"),
 )
 

@@ -188,7 +188,7 @@ def _from_result(result: BenchResult, path: Path) -> Entry:
 def model(result: BenchResult) -> str:
     """The model's name by its file's, then input types other than float32 and a signature that is not the usual one.
 
-    A camera file is thus another row than the float file that it was made of, and so is each of its sizes, also
+    A packaged file is thus another row than the float file that it was made of, and so is each of its sizes, also
     where the pixels are as many.
     """
     stem = Path(result.file).stem

@@ -1,4 +1,4 @@
-"""What is measured: one signature of a .tflite file. Most files have one; a camera file has one for each size.
+"""What is measured: one signature of a .tflite file. Most files have one; a packaged file has one for each size.
 
 Signatures of a file share its weights, and each has a subgraph of its own, so each is a measurement of its own. All
 of them are measured unless one is named, and a result always says which one ran.

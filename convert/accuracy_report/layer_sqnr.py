@@ -211,7 +211,7 @@ def implied_step(graph: Graph) -> float | None:
 def precision(graph: Graph) -> str:
     """fp32, fp16 or int8, by what the file holds and not by what it says: int8 is any integer scale.
 
-    But for the camera's bytes, uint8, in a file with embedded preprocessing, whose own layers are int8 where any is.
+    But for the image's bytes, uint8, in a file with embedded preprocessing, whose own layers are int8 where any is.
     """
     dtypes = {t.dtype for t in graph.tensors if t.constant}
     real = {"float32", "uint8"} if "delivery" in graph.description else {"float32"}

@@ -29,7 +29,7 @@ from mobileiqa.evaluation.report import Model
 from mobileiqa.evaluation.results import reference_groups
 from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch
 from mobileiqa.preprocess import prepare
-from mobileiqa.scoring.camera import Delivery
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.litert import Inputs
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
@@ -130,10 +130,10 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
     low, high = spec.score_range
     scores = (raw - low) / unit if spec.higher_is_better else (high - raw) / unit
     files = [_file(reference, other, scores[[0, i]], images, unit) for i, other in enumerate(others, 1)]
-    if layer_images and is_converted(reference) and not reference.scorer.delivery:
+    if layer_images and is_converted(reference) and not reference.scorer.embedded:
         paths = _spread(images.paths, layer_images)
         files = [
-            file if model.scorer.delivery else replace(file, layers=_layers(reference, model, paths))
+            file if model.scorer.embedded else replace(file, layers=_layers(reference, model, paths))
             for file, model in zip(files, others, strict=True)
         ]
     if latency:
@@ -162,16 +162,18 @@ def score(models: Sequence[Model], paths: Sequence[Path], spec: ModelSpec) -> ND
     rows = []
     for path in cli.progress(paths, "scoring", len(paths)):
         inputs = _inputs(path, models, spec)
-        rows.append([float(m.scorer.run(inputs[m.scorer.delivery]).mean()) for m in models])
+        rows.append([float(m.scorer.run(inputs[m.scorer.embedded]).mean()) for m in models])
     return np.array(rows, np.float64).reshape(len(paths), len(models)).T
 
 
-def _inputs(path: Path, models: Sequence[Model], spec: ModelSpec) -> dict[Delivery | None, Inputs]:
+def _inputs(
+    path: Path, models: Sequence[Model], spec: ModelSpec
+) -> dict[EmbeddedPreprocessing | None, Inputs]:
     """The photo as `spec` prepares it, under None, and as each file with embedded preprocessing takes it."""
-    inputs: dict[Delivery | None, Inputs] = {}
+    inputs: dict[EmbeddedPreprocessing | None, Inputs] = {}
     for scorer in (model.scorer for model in models):
-        if scorer.delivery not in inputs:
-            inputs[scorer.delivery] = scorer.prepare(path) if scorer.delivery else prepare(path, spec)
+        if scorer.embedded not in inputs:
+            inputs[scorer.embedded] = scorer.prepare(path) if scorer.embedded else prepare(path, spec)
     return inputs
 
 
@@ -227,8 +229,8 @@ def _notes(models: Sequence[Model], spec: ModelSpec, layer_images: int) -> Itera
     if spec.untrained:
         yield f"{spec.name} is {UNTRAINED}"
     for model in models:
-        if layer_images and model.scorer.delivery:
-            yield f"no SQNR along the graph of {model.label}: it takes the camera's image, not FP32's inputs"
+        if layer_images and model.scorer.embedded:
+            yield f"no SQNR along the graph of {model.label}: it takes the image itself, not FP32's inputs"
     if layer_images and not is_converted(models[0]):
         yield "no SQNR along the graph: FP32 is a checkpoint; name an FP32 .tflite file instead"
 

@@ -169,7 +169,7 @@ def _attempts(files: Sequence[Candidate], spec: ModelSpec, names: Sequence[str])
 
 def own_inputs_of(path: Path) -> Prepare | None:
     """How a file with embedded preprocessing takes an image; None for one that takes prepared inputs."""
-    if path.suffix.lower() != ".tflite" or litert.delivery_of(path) is None:
+    if path.suffix.lower() != ".tflite" or litert.preprocessing_of(path) is None:
         return None
     return litert.inputs_of(path)
 

@@ -179,7 +179,7 @@ def read_graph(path: str | Path) -> Graph:
 
 
 def read_graphs(path: str | Path) -> tuple[Graph, ...]:
-    """Every subgraph of a .tflite file, in the file's order: one for each signature of a camera file's sizes.
+    """Every subgraph of a .tflite file, in the file's order: one for each signature of a packaged file's sizes.
 
     Raises UserError as `read_graph` does.
     """

@@ -1,6 +1,6 @@
 """The converted files of one model, found by what they hold, with what the sidecars beside them say.
 
-A file of another origin, and one that takes a camera's bytes (convert.delivery), has no place in a comparison of
+A file of another origin, and one that takes an image's bytes (convert.package), has no place in a comparison of
 scores: it is left out, and the page says so.
 """
 
@@ -118,7 +118,7 @@ def _unfit(graph: Graph) -> str:
     if "spec" not in graph.description:
         return "it does not say which model it is"
     if graph.description.get("delivery"):
-        return "it takes a camera's bytes: python -m convert.selftest checks it"
+        return "it takes an image's bytes: python -m convert.selftest checks it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""`python -m convert.snippets`: the code that an app needs for a camera file, in five languages."""
+"""`python -m convert.snippets`: the code that an app needs for a packaged file, in five languages."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
         "convert.snippets",
-        "Writes Kotlin, Java, Swift, C++ and Python sources that load a camera file, score a photo, and check with"
+        "Writes Kotlin, Java, Swift, C++ and Python sources that load a packaged file, score a photo, and check with"
         " the file's golden vectors that phone, runtime and app score as Python does.",
         "python -m convert.snippets reference_camera.tflite --out snippets/",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.delivery")
+    parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.package")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the sources")
     parser.add_argument("--force", action="store_true", help="replace existing files")
     arguments = parser.parse_args(argv)

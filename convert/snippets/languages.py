@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.typed_json import shortened
 
-AGAIN = "deliver the model again"
+AGAIN = "package the model again"
 LONGEST = 4096  # characters of a literal: Java's constants end at 65,535 bytes
 COMMENT = 300  # characters of a fact in a comment
 LARGEST_SIDE = 26_754  # of a square image whose bytes an int counts

@@ -1,4 +1,4 @@
-"""Source files that load one camera file in an app: its names, sizes, golden scores and tolerance filled in.
+"""Source files that load one packaged file in an app: its names, sizes, golden scores and tolerance filled in.
 
 The templates beside this file are whole programs in their languages. Where a fact of the file stands, they say how
 it becomes source, and which: @@literal(file), @@comment(about). languages.py does the former, in every language.
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.delivery import golden_vectors, seal
 from convert.flatbuffer.reader import read_graph
+from convert.packaging import checksum, golden_vectors
 from convert.snippets.languages import AGAIN, LANGUAGES, Language, comment, number, side, word
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import litert
-from mobileiqa.scoring.camera import Delivery
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.litert import OUTPUT
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.typed_json import decode, parse
@@ -89,7 +89,7 @@ class SizeFacts:
 
 @dataclass(frozen=True)
 class GoldenVectors:
-    """The metadata entry `mobileiqa_golden`, as convert.delivery writes it."""
+    """The metadata entry `mobileiqa_golden`, as convert.package writes it."""
 
     arithmetic: str
     images: dict[str, str]
@@ -122,7 +122,7 @@ class Facts:
 
 
 def render(path: Path) -> dict[str, str]:
-    """File name -> content, of every language. Raises UserError for a file that is none of convert.delivery's."""
+    """File name -> content, of every language. Raises UserError for a file that is none of convert.package's."""
     return sources(read_facts(path))
 
 
@@ -154,8 +154,8 @@ def fill(template: str, facts: Any, language: Language, source: Source) -> str:
 
 
 def read_facts(path: Path) -> Facts:
-    """What the templates name. Raises UserError unless the file is a whole camera file with names for sources."""
-    delivery, spec, vectors = _read(path)
+    """What the templates name. Raises UserError unless the file is a whole packaged file with names for sources."""
+    embedded, spec, vectors = _read(path)
     low, high = spec.score_range
     class_name, snake = _names(path)
     return Facts(
@@ -164,10 +164,10 @@ def read_facts(path: Path) -> Facts:
         class_name=class_name,
         snake=snake,
         title=f"Made by convert.snippets for {path.name}, SHA-256 {sha256(path)}.",
-        about=_about(delivery, spec, str(litert.read_metadata(path).get("precision"))),
+        about=_about(embedded, spec, str(litert.read_metadata(path).get("precision"))),
         score=f"{low:g} to {high:g}, {'higher' if spec.higher_is_better else 'lower'} is better",
-        fit=_fit(delivery, spec),
-        input=word(delivery.input),
+        fit=_fit(embedded, spec),
+        input=word(embedded.input),
         output=OUTPUT,
         tolerance=vectors.tolerance,
         images=tuple(golden_vectors.IMAGES),
@@ -175,22 +175,22 @@ def read_facts(path: Path) -> Facts:
     )
 
 
-def _read(path: Path) -> tuple[Delivery, ModelSpec, GoldenVectors]:
-    """What the file takes, its model, and its golden vectors; UserError unless it is a whole camera file."""
-    delivery = litert.delivery_of(path)
-    if delivery is None:
+def _read(path: Path) -> tuple[EmbeddedPreprocessing, ModelSpec, GoldenVectors]:
+    """What the file takes, its model, and its golden vectors; UserError unless it is a whole packaged file."""
+    embedded = litert.preprocessing_of(path)
+    if embedded is None:
         raise UserError(
-            "a file that takes a camera's image",
+            "a file with embedded preprocessing",
             f"{path}, which does not",
-            f"run `python -m convert.delivery {path} --out CAMERA.tflite` first",
+            f"run `python -m convert.package {path} --out CAMERA.tflite` first",
         )
-    if not seal.read_seal(path).intact:
-        raise UserError(f"{path} as it was delivered", "a broken seal", "run `python -m convert.selftest`")
-    return delivery, litert.load_spec(path), _vectors(path)
+    if not checksum.read_checksum(path).intact:
+        raise UserError(f"{path} as it was packaged", "another checksum", "run `python -m convert.selftest`")
+    return embedded, litert.load_spec(path), _vectors(path)
 
 
 def _vectors(path: Path) -> GoldenVectors:
-    """The golden vectors, checked: whoever damages a file can seal it again."""
+    """The golden vectors, checked: whoever damages a file can write its checksum again."""
     content = read_graph(path).metadata.get(golden_vectors.ENTRY)
     if content is None:
         raise UserError(f"golden vectors in {path}", "none", AGAIN)
@@ -222,16 +222,16 @@ def _names(path: Path) -> tuple[str, str]:
     return "".join(part[0].upper() + part[1:] for part in words), "_".join(part.lower() for part in words)
 
 
-def _about(delivery: Delivery, spec: ModelSpec, precision: str) -> str:
+def _about(embedded: EmbeddedPreprocessing, spec: ModelSpec, precision: str) -> str:
     note = f" The weights are {UNTRAINED}." if spec.untrained else ""
-    return f"{spec.name} ({precision}): one uint8 RGB image of {delivery} in, score out.{note}"
+    return f"{spec.name} ({precision}): one uint8 RGB image of {embedded} in, score out.{note}"
 
 
-def _fit(delivery: Delivery, spec: ModelSpec) -> str:
+def _fit(embedded: EmbeddedPreprocessing, spec: ModelSpec) -> str:
     """What the app does with a photo first."""
-    if not delivery.fitted:
-        return "It has the camera's own size: resize and crop are in the file."
+    if not embedded.fitted:
+        return "It has the photo's own size: resize and crop are in the file."
     model_input = spec.inputs[0]
     if model_input.fit is Fit.RESIZE:
-        return f"Resize it to {delivery} first: {model_input.resample}, antialiased, aspect ratio not kept."
-    return f"Cut its centre of {delivery} out first, with black around what is smaller."
+        return f"Resize it to {embedded} first: {model_input.resample}, antialiased, aspect ratio not kept."
+    return f"Cut its centre of {embedded} out first, with black around what is smaller."

@@ -90,7 +90,7 @@ def verify(path: str | os.PathLike[str], is_whole: Callable[[str], bool] = lambd
 
 
 def require_checksum(path: str | os.PathLike[str], voucher: str) -> None:
-    """Raises UserError for a file of convert.delivery in which `verify`, whose answer is `voucher`, met no checksum.
+    """Raises UserError for a file of convert.package in which `verify`, whose answer is `voucher`, met no checksum.
 
     Damage took its entry.
     """

@@ -2,7 +2,7 @@
 
 A file written by convert.tflite explains itself: its flatbuffer holds a metadata entry, JSON, with the
 ModelSpec that says how an image becomes its inputs. A file of another converter can have such JSON beside it,
-in FILE.tflite.json. A file of convert.delivery prepares images itself: it takes their bytes (`inputs_of`).
+in FILE.tflite.json. A file of convert.package prepares images itself: it takes their bytes (`inputs_of`).
 """
 
 import mmap
@@ -22,14 +22,15 @@ from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
 from mobileiqa.photos.loading import read_image
-from mobileiqa.scoring import camera, first_run, first_run_child
+from mobileiqa.scoring import embedded_preprocessing, first_run, first_run_child
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.spec import ModelSpec
 
 METADATA_NAME = "mobileiqa"
 SIGNATURE = "serving_default"
 OUTPUT = "score"
 
-Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a file of convert.delivery
+Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a file of convert.package
 Runner = Callable[[Inputs], NDArray[np.float64]]
 Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any]]]
 
@@ -79,38 +80,38 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
 def inputs_of(path: str | os.PathLike[str]) -> Prepare:
     """How an image becomes the inputs of this very file: a function for `runner`'s.
 
-    A file of convert.delivery takes the upright photo's bytes, uint8 (1, H, W, 3), where it was made for the
-    camera's sizes; where it was made for the model's own, the photo is resized or cropped first. Any other
+    A file of convert.package takes the upright photo's bytes, uint8 (1, H, W, 3), where it was made for the
+    app's sizes; where it was made for the model's own, the photo is resized or cropped first. Any other
     file gets preprocess.prepare's arrays. The function raises UserError for a photo that cannot be read or
-    has none of the camera's sizes.
+    has none of these sizes.
     """
-    spec, delivery = load_spec(path), delivery_of(path)
-    if delivery is None:
+    spec, embedded = load_spec(path), preprocessing_of(path)
+    if embedded is None:
         return lambda image: preprocess.prepare(image, spec)
-    prepare = camera.inputs_of(delivery, spec, Path(path).name)
+    prepare = embedded_preprocessing.inputs_of(embedded, spec, Path(path).name)
     return lambda image: prepare(read_image(image, spec.color_management))
 
 
-def delivery_of(path: str | os.PathLike[str]) -> camera.Delivery | None:
-    """What a file of convert.delivery takes; None for a file with float inputs."""
+def preprocessing_of(path: str | os.PathLike[str]) -> EmbeddedPreprocessing | None:
+    """What a file of convert.package takes; None for a file with float inputs."""
     content = _embedded(Path(path)) or {}
-    return camera.from_json(content["delivery"], str(path)) if "delivery" in content else None
+    return embedded_preprocessing.from_json(content["delivery"], str(path)) if "delivery" in content else None
 
 
 def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
     """Loads a .tflite file and returns a function from named inputs to scores.
 
     The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns float64
-    scores (N,). N is a multiple of the file's own batch: more is run in turn. Of a camera file's signatures
+    scores (N,). N is a multiple of the file's own batch: more is run in turn. Of a packaged file's signatures
     it runs the one whose size the arrays have. Scores are passed on as they are, NaN included. Raises UserError
     when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape or type.
     """
     path = Path(path)
     check_threads(threads)
     _check_identifier(path)
-    delivery = delivery_of(path)
+    embedded = preprocessing_of(path)
     first_run.check(path, threads)
-    opened = _open(path, threads, [size.signature for size in delivery.sizes] if delivery else [SIGNATURE])
+    opened = _open(path, threads, [size.signature for size in embedded.sizes] if embedded else [SIGNATURE])
 
     def score(inputs: Inputs) -> NDArray[np.float64]:
         one = next((each for each in opened if each.takes(inputs)), opened[0])

@@ -114,13 +114,13 @@ def split(folder) -> Example:
 @pytest.fixture(scope="session")
 def camera(tiny, folder) -> Path:
     """The tiny network as an app takes it: uint8 RGB in, a signature for each of two sizes."""
-    from convert.delivery.signatures import camera_sizes, take_camera_images
     from convert.flatbuffer import model as fb
+    from convert.packaging.signatures import image_sizes, take_uint8_images
     from mobileiqa.spec import InputSpec, ModelSpec
 
     spec, model = ModelSpec("tiny", (InputSpec("image", 32, 48),)), fb.read(tiny.path)
     fb.name_signature(model, ["image"])
-    take_camera_images(model, spec, camera_sizes(spec, [(96, 80), (80, 96)]))
+    take_uint8_images(model, spec, image_sizes(spec, [(96, 80), (80, 96)]))
     path = folder / "camera.tflite"
     fb.write(model, path)
     return path

@@ -148,7 +148,7 @@ def test_the_counting_emulator_knows_every_cpu_of_its_table(tmp_path):
 
 
 @needs_runner
-def test_every_signature_of_a_camera_file_is_counted(tiny, camera, tmp_path, capsys):
+def test_every_signature_of_a_packaged_file_is_counted(tiny, camera, tmp_path, capsys):
     out = tmp_path / "counts.json"
     assert main([str(tiny.path), str(camera), "--out", str(out)]) == 0
     assert "camera.tflite score_80x96  cortex-a76" in capsys.readouterr().out

@@ -43,7 +43,7 @@ def test_the_signature_that_is_named_is_profiled(joined, signature, partitions):
     assert any(operator.name == "CUMSUM" for operator in found.operators) == (signature == "parted")
 
 
-def test_a_camera_file_is_profiled_by_its_signature(camera, capsys):
+def test_a_packaged_file_is_profiled_by_its_signature(camera, capsys):
     assert main([str(camera), "--runs", "2", "--signature", "score_80x96"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("camera.tflite score_80x96, uint8 1x96x80x3; ai-edge-litert")

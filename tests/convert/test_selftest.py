@@ -7,27 +7,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.delivery import camera_file, golden_vectors, seal, tflite_metadata
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
+from convert.packaging import checksum, golden_vectors, packaged_file, tflite_metadata
 from convert.selftest import main, selftest
 from mobileiqa.scoring import litert
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 
 @pytest.fixture
-def delivered(flatbuffer, tmp_path: Path) -> Path:
-    path = tmp_path / "delivered.tflite"
-    camera_file.deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)])
+def packaged(flatbuffer, tmp_path: Path) -> Path:
+    path = tmp_path / "packaged.tflite"
+    packaged_file.embed_preprocessing(
+        write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)]
+    )
     return path
 
 
 @pytest.fixture
-def damaged(delivered: Path, tmp_path: Path) -> Callable[[int], Path]:
+def damaged(packaged: Path, tmp_path: Path) -> Callable[[int], Path]:
     """damaged(position): the file with another byte there."""
 
     def hit(position: int) -> Path:
-        content = bytearray(delivered.read_bytes())
+        content = bytearray(packaged.read_bytes())
         content[position] ^= 1 << position % 8
         path = tmp_path / "damaged.tflite"
         path.write_bytes(content)
@@ -41,20 +43,20 @@ def failed(path: Path) -> set[str]:
 
 
 def with_another_score(path: Path, size: int) -> None:
-    """Another golden score of `tiles` in one size, sealed again."""
+    """Another golden score of `tiles` in one size, with its checksum written again."""
     model, content = fb.read(path), litert.read_metadata(path)
     vectors = json.loads(read_graph(path).metadata[golden_vectors.ENTRY])
     vectors["sizes"][size]["scores"]["tiles"] += 0.01
     fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(vectors).encode())
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    camera_file._write(model, path, content)
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    packaged_file._write(model, path, content)
 
 
-def test_a_whole_file_passes(delivered: Path, capsys) -> None:
-    assert main([str(delivered)]) == 0
+def test_a_whole_file_passes(packaged: Path, capsys) -> None:
+    assert main([str(packaged)]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["passed"] and [c["name"] for c in result["checks"]] == [
-        "seal", "weights", "golden", "metadata", "golden ramp", "golden tiles", "golden noise"
+        "checksum", "weights", "golden", "metadata", "golden ramp", "golden tiles", "golden noise"
     ]  # fmt: skip
 
 
@@ -62,22 +64,22 @@ def test_a_whole_file_passes(delivered: Path, capsys) -> None:
     ("part", "entry"),
     [("golden", golden_vectors.ENTRY), ("metadata", tflite_metadata.ENTRY), ("weights", None)],
 )
-def test_the_part_that_was_hit_is_named(delivered: Path, damaged, part: str, entry: str | None) -> None:
-    graph = read_graph(delivered)
+def test_the_part_that_was_hit_is_named(packaged: Path, damaged, part: str, entry: str | None) -> None:
+    graph = read_graph(packaged)
     stored = (
         graph.metadata[entry]
         if entry
         else next(t for t in graph.tensors if t.dtype == "float32" and t.constant).stored.tobytes()
     )
-    at = delivered.read_bytes().index(stored) + len(stored) // 2
-    assert failed(damaged(at)) == {"seal", part}
+    at = packaged.read_bytes().index(stored) + len(stored) // 2
+    assert failed(damaged(at)) == {"checksum", part}
 
 
-def test_any_byte_anywhere(delivered: Path, damaged) -> None:
+def test_any_byte_anywhere(packaged: Path, damaged) -> None:
     """Tables, names, padding, the digest and its mark: 80 places, both ends among them."""
-    size, sealed = delivered.stat().st_size, seal.read_seal(delivered)
+    size, stored = packaged.stat().st_size, checksum.read_checksum(packaged)
     rng = np.random.default_rng(0)
-    special = [0, 5, size - 1, sealed.at - 1, sealed.at, sealed.at + 31, sealed.at - len(seal.MARK)]
+    special = [0, 5, size - 1, stored.at - 1, stored.at, stored.at + 31, stored.at - len(checksum.MARK)]
     for position in [*special, *rng.integers(0, size, 73)]:
         path = damaged(int(position))
         checks = selftest(path)
@@ -85,19 +87,19 @@ def test_any_byte_anywhere(delivered: Path, damaged) -> None:
         assert not any(check.name.startswith("golden ") for check in checks), "not run on a damaged file"
 
 
-def test_cut_and_lengthened_files(delivered: Path, tmp_path: Path, capsys) -> None:
-    content = delivered.read_bytes()
-    for wrong in (content[:-1], content[: len(content) // 2], content + b"\0", b"", content + seal.EMPTY):
+def test_cut_and_lengthened_files(packaged: Path, tmp_path: Path, capsys) -> None:
+    content = packaged.read_bytes()
+    for wrong in (content[:-1], content[: len(content) // 2], content + b"\0", b"", content + checksum.EMPTY):
         path = tmp_path / "wrong.tflite"
         path.write_bytes(wrong)
         assert main([str(path)]) == 1
-    assert "no seal" in capsys.readouterr().out
+    assert "no checksum" in capsys.readouterr().out
 
 
-def test_other_scores_fail_although_the_file_is_whole(delivered: Path, capsys) -> None:
-    with_another_score(delivered, 0)
-    assert failed(delivered) == {"golden tiles"}
-    assert main([str(delivered)]) == 1
+def test_other_scores_fail_although_the_file_is_whole(packaged: Path, capsys) -> None:
+    with_another_score(packaged, 0)
+    assert failed(packaged) == {"golden tiles"}
+    assert main([str(packaged)]) == 1
     assert "FAIL  golden tiles" in capsys.readouterr().out
 
 
@@ -106,7 +108,7 @@ def two(flatbuffer, tmp_path: Path) -> Path:
     """The same in two sizes."""
     path = tmp_path / "two.tflite"
     source = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY)
-    camera_file.deliver_uint8(source, path, [(90, 70), (70, 90)])
+    packaged_file.embed_preprocessing(source, path, [(90, 70), (70, 90)])
     return path
 
 
@@ -128,11 +130,11 @@ def test_the_second_sizes_graph_is_hashed_too(two: Path) -> None:
     content = bytearray(two.read_bytes())
     content[content.index(bytes(own.stored)) + 5] ^= 1
     two.write_bytes(content)
-    assert failed(two) == {"seal", "weights"}
+    assert failed(two) == {"checksum", "weights"}
 
 
-def test_a_file_of_an_older_delivery_is_said(delivered: Path) -> None:
-    model, content = fb.read(delivered), litert.read_metadata(delivered)
+def test_a_file_of_an_older_version_is_said(packaged: Path) -> None:
+    model, content = fb.read(packaged), litert.read_metadata(packaged)
     content["delivery"] = {
         "input": "image",
         "width_px": 90,
@@ -140,13 +142,13 @@ def test_a_file_of_an_older_delivery_is_said(delivered: Path) -> None:
         "fitted": False,
         "source_sha256": "",
     }
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    camera_file._write(model, delivered, content)
-    assert failed(delivered) == {"contents"}
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    packaged_file._write(model, packaged, content)
+    assert failed(packaged) == {"contents"}
 
 
-def test_files_that_were_never_delivered(tmp_path: Path, flatbuffer, capsys) -> None:
+def test_files_that_were_never_packaged(tmp_path: Path, flatbuffer, capsys) -> None:
     assert main([str(write_tiny(flatbuffer, tmp_path / "plain.tflite", TINY))]) == 1
-    assert "never delivered" in capsys.readouterr().out
+    assert "never packaged" in capsys.readouterr().out
     assert main([str(tmp_path / "missing.tflite")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

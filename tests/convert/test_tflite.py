@@ -20,9 +20,9 @@ import pytest
 
 from convert.comparison.compare import TOLERANCES
 from convert.delegation.partitions import forecast, runtime_delegation
-from convert.delivery import signatures
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import Graph, read_graph
+from convert.packaging import signatures
 from convert.selftest import selftest
 from convert.tflite import Precision, _default, default_path, main
 from mobileiqa.checkpoint import save, sha256
@@ -235,23 +235,23 @@ def test_a_good_file_survives_a_conversion_that_fails(
     assert (tmp_path / "x.failed.tflite").stat().st_size > 1_000_000
 
 
-# The camera file, which is made of the float file once that has passed.
+# The packaged file, which is made of the float file once that has passed.
 
 # Sizes at which resizing gives Pillow's very pixels: a grey level moves an untrained model of 64x80 too far.
 CAMERA = ("--fp32", "--input", "uint8", "--input-size", "64x80,128x160")
 
 
 @pytest.mark.slow
-def test_a_camera_file_in_one_command(checkpoint: Path, fp32: Run, exported_before: None, tmp_path: Path):
+def test_a_packaged_file_in_one_command(checkpoint: Path, fp32: Run, exported_before: None, tmp_path: Path):
     run = convert(tmp_path, str(checkpoint), *CAMERA)
     assert (run.code, run.result["passed"], run.result["input"]) == (0, True, "uint8")
     assert run.result["sizes"] == ["64x80", "128x160"]
     edges = [(r["edge"], r["candidate"]) for r in run.result["parity"]]
     assert edges[-3:] == [
-        ("fp32", f"{run.path} (float inputs)"), ("delivery", f"{run.path}, 64x80"),
-        ("delivery", f"{run.path}, 128x160"),
+        ("fp32", f"{run.path} (float inputs)"), ("packaging", f"{run.path}, 64x80"),
+        ("packaging", f"{run.path}, 128x160"),
     ]  # fmt: skip
-    assert 0 < run.max_abs("delivery") <= 1e-3
+    assert 0 < run.max_abs("packaging") <= 1e-3
     assert all(any(f"{run.path}, {size} " in line for line in run.lines) for size in run.result["sizes"])
     assert sorted(os.listdir(tmp_path)) == ["out.tflite", "out.tflite.json"]
     assert run.sidecar["delivery"] == run.graph.description["delivery"] and run.sidecar["via"] == "litert"
@@ -261,18 +261,18 @@ def test_a_camera_file_in_one_command(checkpoint: Path, fp32: Run, exported_befo
 
 @pytest.fixture
 def other_mean(monkeypatch) -> None:
-    """A normalization that is not the model's, as a bug in the delivery might draw it."""
-    original = signatures.take_camera_image
+    """A normalization that is not the model's, as a bug in packaging might draw it."""
+    original = signatures.take_uint8_image
 
     def draw(model: Any, spec: Any, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_camera_image", draw)
+    monkeypatch.setattr(signatures, "take_uint8_image", draw)
 
 
 @pytest.mark.slow
-def test_a_camera_file_that_scores_otherwise_never_gets_its_name(
+def test_a_packaged_file_that_scores_otherwise_never_gets_its_name(
     checkpoint: Path,
     exported_before: None,
     other_mean: None,
@@ -283,18 +283,18 @@ def test_a_camera_file_that_scores_otherwise_never_gets_its_name(
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     kept = tmp_path / "x.failed.tflite"
     assert (result["passed"], result["path"], result["input"]) == (False, str(kept), "uint8")
-    assert {r["edge"] for r in result["parity"] if not r["passed"]} == {"delivery"}
+    assert {r["edge"] for r in result["parity"] if not r["passed"]} == {"packaging"}
     assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
 
 
 @pytest.mark.slow
-def test_no_camera_file_is_made_of_a_float_file_that_failed(
+def test_no_packaged_file_is_made_of_a_float_file_that_failed(
     checkpoint: Path, spoiled: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main([str(checkpoint), *CAMERA, "--out", str(tmp_path / "x.tflite")]) == 1
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["input"], result["sizes"]) == ("float", [])
-    assert "delivery" not in {r["edge"] for r in result["parity"]}
+    assert "packaging" not in {r["edge"] for r in result["parity"]}
     assert sorted(os.listdir(tmp_path)) == ["x.failed.tflite", "x.failed.tflite.json"]
 
 
@@ -302,12 +302,12 @@ def test_no_camera_file_is_made_of_a_float_file_that_failed(
 @pytest.mark.parametrize(
     "stage",
     [
-        "convert.delivery.publish.deliver_uint8",
-        "convert.delivery.seal.seal",
-        "convert.delivery.publish.agreements",
+        "convert.packaging.publish.embed_preprocessing",
+        "convert.packaging.checksum.write_checksum",
+        "convert.packaging.publish.agreements",
     ],
 )
-def test_an_interrupted_delivery_leaves_no_file(
+def test_an_interrupted_packaging_leaves_no_file(
     stage: str, checkpoint: Path, exported_before: None, tmp_path: Path, monkeypatch, capsys
 ):
     monkeypatch.setattr(stage, lambda *arguments: _interrupt())
@@ -413,7 +413,7 @@ def test_checkpoint_and_model_exclude_each_other(checkpoint: Path, capsys: pytes
 def test_default_names_carry_model_size_and_precision():
     assert str(default_path(SPEC, Precision.FP16)) == f"{NAME}_64x80_fp16.tflite"
     assert str(default_path(MODELS["lar-iqa-kan"].spec, Precision.FP32)) == "lar-iqa-kan_fp32.tflite"
-    assert str(_default(SPEC, Precision.FP16, camera=True)) == f"{NAME}_64x80_fp16_camera.tflite"
+    assert str(_default(SPEC, Precision.FP16, packaged=True)) == f"{NAME}_64x80_fp16_camera.tflite"
 
 
 # Every model: minutes.

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("mobileiqa", "convert", "calibration", "android_bench", "tools/fuzz")
 SCORES = "scores.json"
 KEPT = 4  # corpora of as many versions of the sources; 25 MB each
-SIZES = "48x40,40x48"  # of the camera files' images: the graph resizes, and has two signatures
+SIZES = "48x40,40x48"  # of the packaged files' images: the graph resizes, and has two signatures
 
 
 def ensure(folder: Path | None = None) -> Path:
@@ -64,11 +64,11 @@ def make(folder: Path) -> None:
 
 
 def _models(folder: Path) -> None:
-    """The tiny checkpoint, ours and as published; FP32 of it, FP16 of the reference, and camera files of both."""
+    """The tiny checkpoint, ours and as published; FP32 of it, FP16 of the reference, and packaged files of both."""
     import torch
 
+    from convert import package as embedded
     from convert import tflite
-    from convert.delivery import __main__ as delivery
     from mobileiqa import checkpoint
 
     model = tiny.build()
@@ -80,7 +80,7 @@ def _models(folder: Path) -> None:
     _run(tflite.main, "--fp16", "--size", "64x64", "--out", folder / "reference.tflite")
     for name in ("tiny", "reference"):
         camera = folder / f"{name}_camera.tflite"
-        _run(delivery.main, folder / f"{name}.tflite", "--input-size", SIZES, "--out", camera)
+        _run(embedded.main, folder / f"{name}.tflite", "--input-size", SIZES, "--out", camera)
     _plain(folder / "tiny.tflite", folder / "plain.tflite")
 
 

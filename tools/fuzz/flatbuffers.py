@@ -78,7 +78,7 @@ def steps(file: str) -> tuple[Step, ...]:
         Step("mobileiqa.score", (f"{SEEDS}/photo.png", "--model", path, "--format", "json")),
         Step("convert.inspect", (path,)),
         Step("convert.selftest", (path,)),
-        Step("convert.delivery.__main__", (path, "--out", f"{OUTPUT}/camera.tflite")),
+        Step("convert.package", (path, "--out", f"{OUTPUT}/camera.tflite")),
         Step("convert.report.__main__", (path, "--out", f"{OUTPUT}/report.html", *scored)),
     )
 

@@ -72,7 +72,7 @@ class Names:
         score = ("mobileiqa.score", (f"{SEEDS}/photo.png", "--model", f"{SEEDS}/models/tiny.tflite"))
         score = Step(score[0], (*score[1], "--out", f"{OUTPUT}/{name}.csv"))
         camera = (f"{SEEDS}/models/tiny.tflite", "--out", f"{OUTPUT}/{name}.tflite")
-        return self._case(name, {"unused": b""}, score, Step("convert.delivery.__main__", camera))
+        return self._case(name, {"unused": b""}, score, Step("convert.package", camera))
 
 
 def _name(rng: random.Random) -> str:

@@ -14,7 +14,7 @@ from tools.fuzz.case import Case, Expectation, Outcome
 
 EXIT_CODES = (0, 1, 2)
 # Exit codes that refuse a file: of `selftest` and `report` a failed check, 1, is the refusal; `inspect` shows any file.
-REFUSALS = {"mobileiqa.score": (2,), "mobileiqa.evaluate": (2,), "convert.delivery.__main__": (2,),
+REFUSALS = {"mobileiqa.score": (2,), "mobileiqa.evaluate": (2,), "convert.package": (2,),
             "convert.parity": (1, 2), "convert.selftest": (1, 2), "convert.report.__main__": (1, 2)}  # fmt: skip
 SAME_SCORE = 1e-6
 MARGIN = 1.0  # of the score range, beyond which a score is no score

@@ -9,7 +9,7 @@
 
 Accuracy comes first because it is cheap and repeats exactly; a clock does neither. A recipe with more layers in float
 than one that is inside already is not tried: it can only be slower. Everything measured lies in NAME.search until the
-file is delivered, so a search that was killed goes on (candidates.py).
+file is published, so a search that was killed goes on (candidates.py).
 """
 
 import dataclasses

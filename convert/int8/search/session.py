@@ -1,4 +1,4 @@
-"""What a search leaves behind: its results beside the delivered file, or what it says when nothing was delivered."""
+"""What a search leaves behind: its results beside the published file, or what it says when nothing was published."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ def results_of(path: Path) -> list[Path]:
     return [path.with_suffix(f".{name}") for name in RESULTS]
 
 
-def delivered(search: "Search", path: Path) -> dict[str, Any]:
+def published(search: "Search", path: Path) -> dict[str, Any]:
     """Moves RESULTS beside `path`, removes the search's folder, prints the front; returns a summary for machines."""
     from convert.int8.search.candidates import remove
 

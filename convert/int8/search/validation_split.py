@@ -1,7 +1,7 @@
 """Which images calibrate the candidates of a search, and which others judge them.
 
 With a folder of images, the whole calibration set calibrates and the folder judges: what is judged is then the very
-file that is delivered. Without one, every third scene of the calibration set judges and the rest calibrates; the
+file that is published. Without one, every third scene of the calibration set judges and the rest calibrates; the
 recipe found that way is applied with the whole set in the end.
 """
 

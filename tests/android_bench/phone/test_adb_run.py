@@ -49,7 +49,7 @@ def test_measures_files_in_turns_on_the_big_core(phone, tiny, large, benchmark_m
     assert (small.device.cpu, small.phone.governor) == ("Small Phone, QEMU cortex-a76", "schedutil")
 
 
-def test_each_signature_of_a_camera_file_is_a_row_of_its_own(
+def test_each_signature_of_a_packaged_file_is_a_row_of_its_own(
     phone, camera, benchmark_model, old_benchmark_model
 ):
     heard = []

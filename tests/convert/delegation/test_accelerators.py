@@ -12,14 +12,14 @@ from convert.delegation.accelerators import (
     refuse_miscomputed,
     without_constant_divisions,
 )
-from convert.delivery.camera_file import deliver_uint8
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.inspect import main
 from convert.output_file import place, staged
+from convert.packaging.packaged_file import embed_preprocessing
 from mobileiqa.errors import UserError
 from tests.convert.conftest import FlatbufferBuilder
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 
 @pytest.fixture
@@ -121,12 +121,12 @@ def test_a_product_that_flattens(flatbuffer, save, shape: tuple[int, ...], wrong
     assert bool(miscomputed(read_graph(path))) is wrong
 
 
-def test_no_camera_file_has_one(tmp_path: Path) -> None:
+def test_no_packaged_file_has_one(tmp_path: Path) -> None:
     """Resize, crop and padding, of every precision that a mark changes."""
     for fp16 in (False, True):
         source = write_tiny(FlatbufferBuilder(), tmp_path / "tiny.tflite", TINY, fp16)
         path = tmp_path / f"camera{fp16}.tflite"
-        deliver_uint8(source, path, [(90, 70), (70, 90), (64, 48), (40, 30)])
+        embed_preprocessing(source, path, [(90, 70), (70, 90), (64, 48), (40, 30)])
         refuse_miscomputed(path)
         names = {op.name for graph in read_graphs(path) for op in graph.operators}
         assert "DIV" not in names and {"ADD", "MUL"} <= names

@@ -11,15 +11,15 @@ import pytest
 
 from android_bench.results import tflite_file
 from convert import inspect
-from convert.delivery.camera_file import deliver_uint8
 from convert.flatbuffer import bounds
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graphs
+from convert.packaging.packaged_file import embed_preprocessing
 from convert.report import files
 from convert.snippets.__main__ import main as snippets
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import litert
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def model_vector(content: bytes, field: int) -> int:
 
 def test_sound_files_pass(tiny_bytes: bytes, tmp_path: Path) -> None:
     bounds.check(tiny_bytes)
-    deliver_uint8(tmp_path / "tiny.tflite", tmp_path / "camera.tflite", [(90, 70), (70, 90)])
+    embed_preprocessing(tmp_path / "tiny.tflite", tmp_path / "camera.tflite", [(90, 70), (70, 90)])
     bounds.check((tmp_path / "camera.tflite").read_bytes())
 
 

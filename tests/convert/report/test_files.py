@@ -21,7 +21,7 @@ def test_files_are_found_by_content_and_ordered_by_precision(net, converted: Pat
     assert command == output_file.command()
 
 
-def test_others_files_and_camera_files_are_left_out_and_said(net, converted: Path, flatbuffer) -> None:
+def test_others_files_and_packaged_files_are_left_out_and_said(net, converted: Path, flatbuffer) -> None:
     net("fp32.tflite")
     net("camera.tflite", delivery={"input": "image", "width_px": 8, "height_px": 8, "fitted": False})
     b = flatbuffer

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.delivery import camera_file, golden_vectors, seal
-from convert.delivery.camera_file import deliver_uint8
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph
+from convert.packaging import checksum, golden_vectors, packaged_file
+from convert.packaging.packaged_file import embed_preprocessing
 from convert.snippets.__main__ import main
 from convert.snippets.render import render
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import litert
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 PROGRAMS = Path(__file__).with_name("programs")
 STUBS = sorted((PROGRAMS / "stubs").rglob("*.java"))
@@ -34,7 +34,7 @@ FILES = ("CameraScorer.kt", "CameraScorer.java", "CameraScorer.swift",
 @pytest.fixture
 def camera(flatbuffer, tmp_path: Path) -> Path:
     path = tmp_path / "camera.tflite"
-    deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, SIZES)
+    embed_preprocessing(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, SIZES)
     return path
 
 
@@ -145,7 +145,7 @@ def _golden(camera: Path) -> bytes:
 
 def test_what_the_app_prepares_is_said(flatbuffer, tmp_path: Path) -> None:
     path = tmp_path / "own_2.tflite"
-    deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path)
+    embed_preprocessing(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path)
     text = render(path)["Own2Scorer.java"]
     assert "Resize it to 64x48 first: bicubic, antialiased, aspect ratio not kept." in text
     assert 'new Size("serving_default", 64, 48, ' in text
@@ -158,7 +158,7 @@ def test_other_files_are_one_line(name: str, camera: Path, tmp_path: Path, capsy
     content[len(content) // 2] ^= 1
     (tmp_path / "broken.tflite").write_bytes(content)
     message = {
-        "tiny": "run `python -m convert.delivery",
+        "tiny": "run `python -m convert.package",
         "brok": "bytes of it have changed",
         "a b.": "rename the file",
     }
@@ -179,11 +179,11 @@ def test_existing_sources_stay_without_force(sources: Path, camera: Path, tmp_pa
 
 
 def test_names_that_are_no_words_never_reach_the_code(camera: Path) -> None:
-    """Whoever damages a file can seal it again: what goes into code is checked by itself."""
+    """Whoever damages a file can write its checksum again: what goes into code is checked by itself."""
     model, content = fb.read(camera), litert.read_metadata(camera)
     fb.set_metadata(model, golden_vectors.ENTRY, _golden(camera).replace(b"score_90x70", b"x();evil"))
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    camera_file._write(model, camera, content)
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    packaged_file._write(model, camera, content)
     with pytest.raises(UserError, match="names of letters"):
         render(camera)
 
@@ -209,8 +209,8 @@ def test_golden_vectors_that_are_none_are_one_line(
     model, content = fb.read(camera), litert.read_metadata(camera)
     assert _golden(camera).count(old) >= 1
     fb.set_metadata(model, golden_vectors.ENTRY, _golden(camera).replace(old, new, 1))
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    camera_file._write(model, camera, content)
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    packaged_file._write(model, camera, content)
     assert main([str(camera), "--out", str(camera.with_name("out"))]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and not camera.with_name("out").exists()
@@ -218,8 +218,10 @@ def test_golden_vectors_that_are_none_are_one_line(
 
 def test_a_hostile_precision_stays_in_its_comment(camera: Path, tmp_path: Path) -> None:
     model, content = fb.read(camera), litert.read_metadata(camera)
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
-    camera_file._write(model, camera, {**content, "precision": "fp32\\u000a*/ int evil = 1; /*\nint worse;"})
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    packaged_file._write(
+        model, camera, {**content, "precision": "fp32\\u000a*/ int evil = 1; /*\nint worse;"}
+    )
     about = "(fp32(U+005C)u000a(U+002A)/ int evil = 1; /(U+002A) int worse;): one uint8 RGB image"
     for name, source in render(camera).items():
         assert about in source and source.isascii(), name

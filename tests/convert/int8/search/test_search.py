@@ -295,7 +295,7 @@ def distorted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_reference_model(
     distorted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Searches a part of the front, delivers, and the recipe beside the file makes the same bytes again."""
+    """Searches a part of the front, publishes, and the recipe beside the file makes the same bytes again."""
     monkeypatch.setattr(auto, "KEPT", (0, 2))
     monkeypatch.setattr(auto, "FIRST", (0, 3))
     size, calibration, path = ("--size", "256x256"), tmp_path / "set", tmp_path / "x.tflite"

@@ -1,7 +1,7 @@
-"""The end of a conversion: a file gets the name that it has earned, as a camera file where that was asked for.
+"""The end of a conversion: a file gets the name that it has earned, as a packaged file where that was asked for.
 
 float file -> parity -> its name
-float file -> parity -> camera file -> agreement with the float file -> its name; the float file goes
+float file -> parity -> packaged file -> agreement with the float file -> its name; the float file goes
 """
 
 import dataclasses
@@ -11,45 +11,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.comparison.compare import ParityReport
-from convert.delivery.camera_file import LIMITS, Agreement, Images, agreements, deliver_uint8
 from convert.output_file import place, staged
-from mobileiqa.scoring.camera import Delivery
+from convert.packaging.packaged_file import LIMITS, Agreement, Images, agreements, embed_preprocessing
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 
 if TYPE_CHECKING:
     from convert.pipeline import Converted
 
-EDGE = "delivery"
+EDGE = "packaging"
 
 Reports = list[ParityReport]
 
 
-def deliver(
+def publish(
     done: "Converted",
     reports: Reports,
     path: Path,
     images: Images,
-    camera: Sequence[tuple[int, int]] | None = None,
-) -> tuple[Path, Reports, Delivery | None]:
-    """Moves what was made to `path`, or to its failed name: the camera file for `camera`, else the float file.
+    image_sizes: Sequence[tuple[int, int]] | None = None,
+) -> tuple[Path, Reports, EmbeddedPreprocessing | None]:
+    """Moves what was made to `path`, or to its failed name: the packaged file for `image_sizes`, else the float file.
 
-    camera: (width, height) of its images, empty for the model's own size; None for float inputs. No camera file
+    image_sizes: (width, height) pixels, empty for the model's own size; None for float inputs. No packaged file
     is made of a float file that failed parity: that one is kept. Returns where the file is, the reports under its
-    name, those of the delivery among them, and what a camera file takes.
+    name, those of packaging among them, and what a packaged file takes.
     """
     passed = all(report.passed for report in reports)
-    if camera is None or not passed:
+    if image_sizes is None or not passed:
         target = _placed(done, done.path, path, passed)
         return target, _renamed(reports, {done.path: str(target)}), None
     with staged(path) as unproven:
-        delivery = deliver_uint8(done.path, unproven, camera)
+        embedded = embed_preprocessing(done.path, unproven, image_sizes)
         more = _compared(done, unproven, images)
-        target = _placed(done, unproven, path, all(report.passed for report in more), delivery)
+        target = _placed(done, unproven, path, all(report.passed for report in more), embedded)
     names = {done.path: f"{target} (float inputs)", unproven: str(target)}
-    return target, _renamed([*reports, *more], names), delivery
+    return target, _renamed([*reports, *more], names), embedded
 
 
 def _compared(done: "Converted", out: Path, images: Images) -> Reports:
-    """One report for each size of the camera file `out`."""
+    """One report for each size of the packaged file `out`."""
     return [
         _report(done, f"{out}, {size}", agreement) for size, agreement in agreements(done.path, out, images)
     ]
@@ -64,14 +64,14 @@ def _report(done: "Converted", candidate: str, agreement: Agreement) -> ParityRe
 
 
 def _placed(
-    done: "Converted", packaged: Path, path: Path, passed: bool, delivery: Delivery | None = None
+    done: "Converted", packaged: Path, path: Path, passed: bool, embedded: EmbeddedPreprocessing | None = None
 ) -> Path:
     """Where the staged file `packaged` is now, with its sidecar."""
     fields: dict[str, Any] = {
         "precision": str(done.precision), "via": str(done.via), "spec": done.source.spec,
         "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
         "rewrites": done.rewrites.to_json(), "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
-        "approximations": done.approximations, "delivery": delivery.to_json() if delivery else None,
+        "approximations": done.approximations, "delivery": embedded.to_json() if embedded else None,
         "fine_tuned": done.quantized.fine_tuned if done.quantized else None,
     }  # fmt: skip
     return place(packaged, path, passed, **fields)

@@ -1,9 +1,9 @@
-"""The file that an app takes, in INT8, from end to end: calibration set, conversion, camera file, score of a photo.
+"""The file that an app takes, in INT8, from end to end: calibration set, conversion, packaged file, score of a photo.
 
 What bounds the score. The graph normalizes by adding and multiplying, as accelerators need it; preprocessing divides:
 equal pixels differ in the last bit of a float. Behind that both files hold the same operators, and an 8-bit layer may
 round such a value to the next step (ROUNDING). A model that resizes also gets a few pixels one grey level away: its
-score moves as INT8 itself does, not by 1e-3 (LIMITS in convert.delivery.camera_file).
+score moves as INT8 itself does, not by 1e-3 (LIMITS in convert.packaging.packaged_file).
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from PIL import Image
 
 from calibration import select
 from convert import inspect, selftest, tflite
-from convert.delivery import signatures
-from convert.delivery.__main__ import main as deliver
-from convert.delivery.camera_file import LIMITS
 from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
+from convert.package import main as deliver
+from convert.packaging import signatures
+from convert.packaging.packaged_file import LIMITS
 from mobileiqa import score
 from mobileiqa.checkpoint import sha256
 from mobileiqa.preprocess import prepare
@@ -70,7 +70,7 @@ def camera(int8: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, result = run(tflite.main, *int8, "--input", "uint8", "--input-size", SIZES, "--out", str(path))
     assert code == 0 and (result["precision"], result["input"]) == ("int8", "uint8")
     edges = [report["edge"] for report in result["parity"] if report["passed"]]
-    assert edges == ["features", "rewrite", "int8", "delivery", "delivery"]
+    assert edges == ["features", "rewrite", "int8", "packaging", "packaging"]
     return path
 
 
@@ -83,7 +83,7 @@ def raw(path: Path, picture: Image.Image) -> np.ndarray:
 
 
 def test_raw_pixels_score_as_prepared_ones_do(camera: Path, float_file: Path, pictures: Path, capsys) -> None:
-    assert litert.delivery_of(camera).source_sha256 == sha256(float_file)
+    assert litert.preprocessing_of(camera).source_sha256 == sha256(float_file)
     spec, expect = litert.load_spec(float_file), litert.runner(float_file)
     paths = sorted(pictures.glob("*.png"))
     found = [raw(camera, Image.open(path)).item() for path in paths]
@@ -125,7 +125,7 @@ def resizing(float_file: Path, tmp_path: Path) -> Path:
     return tmp_path / "resizing.tflite"
 
 
-def delivering(pictures: Path, out: Path) -> list[str]:
+def packaging(pictures: Path, out: Path) -> list[str]:
     return ["--input-size", SIZES, "--images", str(pictures), "--out", str(out)]
 
 
@@ -141,7 +141,7 @@ def test_a_resizing_file_scores_the_pixels_that_it_makes(
     resizing: Path, pictures: Path, tmp_path: Path, shown: Callable[..., np.ndarray], name: str
 ) -> None:
     out, picture = tmp_path / "camera.tflite", Image.open(pictures / f"{name}.png")
-    code, result = run(deliver, str(resizing), *delivering(pictures, out))
+    code, result = run(deliver, str(resizing), *packaging(pictures, out))
     assert code == 0 and 0 < result["max_abs"] <= LIMITS["int8"].max_abs
     spec, expect = litert.load_spec(resizing), litert.runner(resizing)
     own = prepare(Image.fromarray(made(shown, picture, spec)), spec)
@@ -153,12 +153,12 @@ def test_a_resizing_file_scores_the_pixels_that_it_makes(
 def test_another_normalization_fails_the_wider_limit(
     resizing: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, out = signatures.take_camera_image, tmp_path / "camera.tflite"
+    original, out = signatures.take_uint8_image, tmp_path / "camera.tflite"
 
     def other_mean(model: Any, spec: ModelSpec, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.48, 0.46, 0.41), std=(0.23, 0.22, 0.23))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_camera_image", other_mean)
-    code, result = run(deliver, str(resizing), *delivering(pictures, out))
+    monkeypatch.setattr(signatures, "take_uint8_image", other_mean)
+    code, result = run(deliver, str(resizing), *packaging(pictures, out))
     assert code == 1 and "> 0.01 for p" in result["reason"] and not out.exists()

@@ -1,7 +1,7 @@
-"""A float .tflite file of ours into the file that an app takes: one uint8 camera image in, the score out.
+"""A float .tflite file of ours into the file that an app takes: one uint8 RGB image in, the score out.
 
-FP32, FP16 or INT8 -> preprocessing in the graph -> golden vectors, standard metadata, hashes, seal -> parity. The
-reference is always the file that was delivered, fed by mobileiqa.preprocess as it would be in Python.
+FP32, FP16 or INT8 -> preprocessing in the graph -> golden vectors, standard metadata, hashes, checksum -> parity. The
+reference is always the file that was packaged, fed by mobileiqa.preprocess as it would be in Python.
 """
 
 import json
@@ -18,18 +18,18 @@ from convert import embedded_metadata, output_file
 from convert.comparison.compare import Tolerance
 from convert.comparison.converted_file import read_candidate
 from convert.comparison.stages import score_unit
-from convert.delivery import golden_vectors, seal, tflite_metadata
-from convert.delivery.preprocessing import IMAGE
-from convert.delivery.signatures import camera_sizes, take_camera_images
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graphs
+from convert.packaging import checksum, golden_vectors, tflite_metadata
+from convert.packaging.preprocessing import IMAGE
+from convert.packaging.signatures import image_sizes, take_uint8_images
 from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.photos.loading import read_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
-from mobileiqa.scoring.camera import Delivery, Size
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing, Size
 from mobileiqa.spec import ColorManagement, ModelSpec
 from mobileiqa.typed_json import shortened
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # Of the score range. Resized by the graph, 2 of 32,000 values a grey level off move the reference model (112x96) by
 # 3e-5 in FP32 and by up to 4e-3 in INT8, which is as far as INT8 is from FP32: each 8-bit layer behind them rounds
-# another way. Given the graph's own pixels, the float file scores as the camera file to the last bit.
+# another way. Given the graph's own pixels, the float file scores as the packaged file to the last bit.
 GREY_LEVELS = "a few pixels of a resized photo differ from Pillow's by one grey level"
 LIMITS = {
     "fp32": Tolerance(GREY_LEVELS, max_abs=1e-3),
@@ -51,7 +51,7 @@ Images = Sequence[tuple[str, Image.Image | Path]]  # what a report calls it, and
 
 @dataclass(frozen=True)
 class Agreement:
-    """One size's scores of a delivered file against its source's; max_abs is in units of the score range."""
+    """One size's scores of a packaged file against its source's; max_abs is in units of the score range."""
 
     images: int
     max_abs: float
@@ -60,41 +60,43 @@ class Agreement:
 
     @property
     def passed(self) -> bool:
-        """Whether the delivered file scores as its source does."""
+        """Whether the packaged file scores as its source does."""
         return not self.reason
 
 
-def deliver_uint8(source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()) -> Delivery:
-    """Writes `out`, sealed, from one of our .tflite files; atomically, without sidecar and without parity.
+def embed_preprocessing(
+    source: Path, out: Path, sizes: Sequence[tuple[int, int]] = ()
+) -> EmbeddedPreprocessing:
+    """Writes `out`, with its checksum, from one of our .tflite files; atomically, without sidecar and without parity.
 
-    sizes: (width, height) of the camera's images; empty: the model's own input size. Weights stay bit for bit.
-    Raises UserError for a file that is not ours, was delivered before, or whose preprocessing no graph can do.
+    sizes: (width, height) of the app's images; empty: the model's own input size. Weights stay bit for bit.
+    Raises UserError for a file that is not ours, was packaged before, or whose preprocessing no graph can do.
     """
     candidate, content = read_candidate(source), litert.read_metadata(source)
     if "delivery" in content:
         raise UserError(
-            "a file with float inputs", f"{source}, which takes uint8 already", "deliver its source"
+            "a file with float inputs", f"{source}, which takes uint8 already", "package its source"
         )
     spec, precision = candidate.spec, candidate.precision
-    delivery = Delivery(IMAGE, not sizes, sha256(source), camera_sizes(spec, sizes))
+    embedded = EmbeddedPreprocessing(IMAGE, not sizes, sha256(source), image_sizes(spec, sizes))
     low, high = spec.score_range
     # First, so that a file that does not run is refused before its tables are read.
     vectors = golden_vectors.vectors(
-        scorer(source, spec), delivery.sizes, golden_vectors.TOLERANCES[precision] * (high - low)
+        scorer(source, spec), embedded.sizes, golden_vectors.TOLERANCES[precision] * (high - low)
     )
     model = _one_graph(source, spec)
-    take_camera_images(model, spec, delivery.sizes)
-    text = f"{spec.name} {precision}: one uint8 RGB image of {delivery} in, score out"
+    take_uint8_images(model, spec, embedded.sizes)
+    text = f"{spec.name} {precision}: one uint8 RGB image of {embedded} in, score out"
     model.description = text.encode()
     standard = tflite_metadata.model_metadata(
-        spec, text, str(content.get("version", "unknown")), delivery.sizes
+        spec, text, str(content.get("version", "unknown")), embedded.sizes
     )
     fb.set_metadata(model, tflite_metadata.ENTRY, standard)
     fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(_finite(vectors, source)).encode())
-    fb.set_metadata(model, seal.ENTRY, seal.EMPTY)
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
     with cli.atomic(out) as temporary:
-        _write(model, temporary, {**content, "delivery": delivery.to_json()})
-    return delivery
+        _write(model, temporary, {**content, "delivery": embedded.to_json()})
+    return embedded
 
 
 def _one_graph(source: Path, spec: ModelSpec) -> "Model":
@@ -118,15 +120,15 @@ def _text(name: bytes | None) -> str:
 
 
 def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
-    """Writes `model` with our JSON, which holds the hashes of its parts, and seals it."""
+    """Writes `model` with our JSON, which holds the hashes of its parts, and the checksum."""
     fb.drop_unused_buffers(model)
     fb.write(model, path)
-    parts = seal.parts(read_graphs(path))
+    parts = checksum.part_hashes(read_graphs(path))
     whole = {**content, "parts": parts, "tool_versions": output_file.tool_versions()}
     fb.set_metadata(model, embedded_metadata.METADATA_ENTRY, json.dumps(whole).encode())
     fb.drop_unused_buffers(model)
     fb.write(model, path)
-    seal.seal(path)
+    checksum.write_checksum(path)
 
 
 def scorer(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], float]:
@@ -145,26 +147,26 @@ def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
     return vectors
 
 
-def agreements(source: Path, delivered: Path, images: Images) -> list[tuple[Size, Agreement]]:
-    """Scores `images` with both files, in each size of `delivered`; LIMITS judge.
+def agreements(source: Path, packaged: Path, images: Images) -> list[tuple[Size, Agreement]]:
+    """Scores `images` with both files, in each size of `packaged`; LIMITS judge.
 
-    They are resized to the camera's size first where theirs is another. Scores of untrained weights, which know
+    They are resized to the file's size first where theirs is another. Scores of untrained weights, which know
     no range, are measured by their spread where that is wider (see convert.comparison.stages.score_unit).
     """
-    spec, delivery = litert.load_spec(source), litert.delivery_of(delivered)
-    assert delivery is not None, "deliver_uint8 wrote it"
-    expect, run, inputs_of = scorer(source, spec), litert.runner(delivered), litert.inputs_of(delivered)
+    spec, embedded = litert.load_spec(source), litert.preprocessing_of(packaged)
+    assert embedded is not None, "embed_preprocessing wrote it"
+    expect, run, inputs_of = scorer(source, spec), litert.runner(packaged), litert.inputs_of(packaged)
     tolerance = LIMITS[read_candidate(source).precision].max_abs
     assert tolerance is not None, "the table has one for each"
     compared = []
-    for size in delivery.sizes:
-        pixels = None if delivery.fitted else size.pixels
+    for size in embedded.sizes:
+        pixels = None if embedded.fitted else size.pixels
         photos = _photos(images, pixels, spec.color_management)
         scores = [(expect(np.asarray(photo)), run(inputs_of(photo)).mean()) for photo in photos]
-        expected, delivered_scores = np.array(scores).reshape(-1, 2).T
+        expected, packaged_scores = np.array(scores).reshape(-1, 2).T
         unit = score_unit(spec, list(expected))
         names = [name for name, _ in images]
-        compared.append((size, judge(names, expected / unit, delivered_scores / unit, tolerance)))
+        compared.append((size, judge(names, expected / unit, packaged_scores / unit, tolerance)))
     return compared
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from convert import accuracy
-from convert.delivery.camera_file import deliver_uint8
+from convert.packaging.packaged_file import embed_preprocessing
 from convert.testing import assert_parity
 from mobileiqa import evaluate
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 PHOTOS = 6
 
@@ -36,7 +36,7 @@ def files(flatbuffer, tmp_path: Path) -> tuple[Path, Path]:
     """A float file, and the same for photos of two sizes."""
     source = write_tiny(flatbuffer, tmp_path / "float.tflite", TINY)
     camera = tmp_path / "camera.tflite"
-    deliver_uint8(source, camera, [(90, 70), (70, 90)])
+    embed_preprocessing(source, camera, [(90, 70), (70, 90)])
     return source, camera
 
 

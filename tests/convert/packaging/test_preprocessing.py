@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from convert.delegation.partitions import disagreements, forecast, runtime_delegation
-from convert.delivery.nhwc_input import channels_last
-from convert.delivery.preprocessing import camera_size, take_camera_image
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.builder import Builder
 from convert.flatbuffer.reader import read_graph
+from convert.packaging.nhwc_input import channels_last
+from convert.packaging.preprocessing import image_size, take_uint8_image
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
 from mobileiqa.zoo import MODELS
-from tests.convert.delivery.conftest import TINY, run_on_pixels, write_tiny
+from tests.convert.packaging.conftest import TINY, run_on_pixels, write_tiny
 
 
-def delivered(source: Path, spec: ModelSpec, size: tuple[int, int]) -> Path:
-    path = source.with_name("delivered.tflite")
+def packaged(source: Path, spec: ModelSpec, size: tuple[int, int]) -> Path:
+    path = source.with_name("packaged.tflite")
     model = fb.read(source)
-    take_camera_image(model, spec, *size)
+    take_uint8_image(model, spec, *size)
     fb.write(model, path)
     return path
 
@@ -32,7 +32,7 @@ def delivered(source: Path, spec: ModelSpec, size: tuple[int, int]) -> Path:
 def test_one_partition_or_the_model_apart_from_the_bytes(flatbuffer, tmp_path: Path, fp16: bool) -> None:
     """XNNPACK leaves FP16 out for a partition with 8-bit operators; CAST keeps them out of the model's."""
     source = write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY, fp16)
-    path = delivered(source, TINY, (150, 110))
+    path = packaged(source, TINY, (150, 110))
     graph, runtime = read_graph(path), runtime_delegation(path)
     found = forecast(graph)
     assert disagreements(graph, found, runtime) == []
@@ -44,8 +44,8 @@ def test_one_partition_or_the_model_apart_from_the_bytes(flatbuffer, tmp_path: P
 
 
 def test_the_score_is_that_of_the_prepared_photo(tiny: Path, photo) -> None:
-    assert "TRANSPOSE" not in [o.name for o in read_graph(delivered(tiny, TINY, (64, 48))).operators]
-    path, run = delivered(tiny, TINY, (150, 110)), litert.runner(tiny)
+    assert "TRANSPOSE" not in [o.name for o in read_graph(packaged(tiny, TINY, (64, 48))).operators]
+    path, run = packaged(tiny, TINY, (150, 110)), litert.runner(tiny)
     scores = []
     for seed in range(4):
         picture = photo(seed, 150, 110)
@@ -69,7 +69,7 @@ def test_two_inputs_from_one_image(flatbuffer, tmp_path: Path, photo) -> None:
     fb.write(model, path)
     picture = photo(0, 90, 70)
     expected = sum(prepare(picture, spec).values())
-    result = run_on_pixels(delivered(path, spec, (90, 70)), np.asarray(picture))
+    result = run_on_pixels(packaged(path, spec, (90, 70)), np.asarray(picture))
     np.testing.assert_allclose(result, expected, atol=1.1 / 255 / 0.224)
     assert (np.abs(result - expected) > 1e-5).mean() < 0.005
 
@@ -132,9 +132,9 @@ def test_a_model_that_works_in_nchw_keeps_its_layout(flatbuffer, tmp_path: Path)
 )
 def test_what_no_graph_can_prepare_is_refused(spec: ModelSpec, size: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        camera_size(spec, size)
+        image_size(spec, size)
 
 
 def test_the_default_size_is_the_models() -> None:
-    assert camera_size(TINY, None) == (64, 48)
-    assert camera_size(MODELS["lar-iqa-kan"].spec, (4032, 3024)) == (4032, 3024)
+    assert image_size(TINY, None) == (64, 48)
+    assert image_size(MODELS["lar-iqa-kan"].spec, (4032, 3024)) == (4032, 3024)

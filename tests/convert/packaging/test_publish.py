@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from convert.comparison.compare import Edge, ParityReport, compare
-from convert.delivery import signatures
-from convert.delivery.publish import deliver
 from convert.int8.fine_tuning.train import FineTuned
 from convert.int8.quantize import Quantized
 from convert.int8.recipe import Recipe
 from convert.output_file import failed_path, sidecar_path, staged
+from convert.packaging import signatures
+from convert.packaging.publish import publish
 from convert.pipeline import Converted, Precision, Via
 from convert.selftest import selftest
 from mobileiqa.scoring import litert
-from tests.convert.delivery.conftest import TINY
+from tests.convert.packaging.conftest import TINY
 
 SIZES = [(150, 110), (110, 150)]
 
@@ -50,7 +50,7 @@ def finish(tiny: Path, tmp_path: Path, images):
             scores = [np.array([s]) for s in (0.1, 0.5, 0.9)]
             edge = Edge("fp32", "published module", str(unproven), "litert")
             reports = [compare(edge, scores, [s + error for s in scores], ["a", "b", "c"])]
-            return deliver(done, reports, path, images, camera)
+            return publish(done, reports, path, images, camera)
 
     return run
 
@@ -60,8 +60,8 @@ def left(path: Path) -> list[str]:
 
 
 def test_a_float_file_takes_its_name(finish) -> None:
-    path, reports, delivery = finish(0.0, None)
-    assert (left(path), delivery) == (["x.tflite", "x.tflite.json"], None)
+    path, reports, embedded = finish(0.0, None)
+    assert (left(path), embedded) == (["x.tflite", "x.tflite.json"], None)
     assert [r.candidate for r in reports] == [str(path)]
     sidecar = json.loads(sidecar_path(path).read_text())
     assert sidecar["delivery"] is None and sidecar["fine_tuned"] is None
@@ -74,35 +74,35 @@ def test_the_sidecar_says_what_fine_tuning_did(finish, camera) -> None:
     assert json.loads(sidecar_path(path).read_text())["fine_tuned"] == tuned.to_json()
 
 
-def test_a_camera_file_takes_the_float_files_place(finish) -> None:
-    path, reports, delivery = finish(0.0, SIZES)
+def test_a_packaged_file_takes_the_float_files_place(finish) -> None:
+    path, reports, embedded = finish(0.0, SIZES)
     assert left(path) == ["x.tflite", "x.tflite.json"]
     names = [f"{path} (float inputs)", f"{path}, 150x110", f"{path}, 110x150"]
     assert [r.candidate for r in reports] == names and all(r.passed for r in reports)
-    assert [r.edge for r in reports] == ["fp32", "delivery", "delivery"]
+    assert [r.edge for r in reports] == ["fp32", "packaging", "packaging"]
     assert all(0 < r.max_abs <= r.tolerance.max_abs for r in reports[1:])
-    assert litert.delivery_of(path) == delivery
+    assert litert.preprocessing_of(path) == embedded
     assert json.loads(sidecar_path(path).read_text())["delivery"] == json.loads(
-        json.dumps(delivery.to_json())
+        json.dumps(embedded.to_json())
     )
     assert all(check.passed for check in selftest(path))
 
 
-def test_a_camera_file_that_scores_otherwise_is_kept_apart(finish, monkeypatch) -> None:
-    original = signatures.take_camera_image
+def test_a_packaged_file_that_scores_otherwise_is_kept_apart(finish, monkeypatch) -> None:
+    original = signatures.take_uint8_image
 
     def draw(model: Any, spec: Any, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_camera_image", draw)
+    monkeypatch.setattr(signatures, "take_uint8_image", draw)
     path, reports, _ = finish(0.0, SIZES)
     assert path.name == "x.failed.tflite" and left(path) == [path.name, f"{path.name}.json"]
     assert [r.passed for r in reports] == [True, False, False]
     assert all(str(path) in r.candidate and "> 0.001 for" in r.reason for r in reports[1:])
 
 
-def test_a_float_file_that_failed_is_not_delivered(finish, tiny: Path) -> None:
-    path, reports, delivery = finish(0.01, SIZES)
-    assert (path.name, delivery, len(reports)) == ("x.failed.tflite", None, 1)
+def test_a_float_file_that_failed_is_not_packaged(finish, tiny: Path) -> None:
+    path, reports, embedded = finish(0.01, SIZES)
+    assert (path.name, embedded, len(reports)) == ("x.failed.tflite", None, 1)
     assert path == failed_path(path.with_name("x.tflite")) and path.read_bytes() == tiny.read_bytes()

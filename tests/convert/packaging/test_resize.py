@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.delivery.resize_weights import KERNELS, taps
+from convert.packaging.resize_weights import KERNELS, pillow_weights
 from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.spec import Fit, InputSpec, Resample
@@ -27,7 +27,7 @@ def pillow(photo: Image.Image, wanted: InputSpec) -> np.ndarray:
 @pytest.mark.parametrize(("inputs", "outputs"), [(403, 190), (64, 32), (97, 13), (100, 384), (5, 1), (1, 7)])
 def test_fixed_point_weights_are_pillows(inputs: int, outputs: int, resample: Resample) -> None:
     """In integers, as Pillow computes: every row of an image that is one white pixel gives that pixel's weights."""
-    found = taps(inputs, outputs, resample)
+    found = pillow_weights(inputs, outputs, resample)
     dense = np.zeros((outputs, inputs), np.int64)
     for row, (first, weights) in enumerate(zip(found.first, found.weights, strict=True)):
         for offset, weight in enumerate(weights[: inputs - first]):
@@ -43,7 +43,7 @@ def test_fixed_point_weights_are_pillows(inputs: int, outputs: int, resample: Re
 
 @pytest.mark.parametrize("size", [(16, 4), (7, 2)])
 def test_blocks_put_together_are_the_whole_matrix(size: tuple[int, int]) -> None:
-    found = taps(50, 23, Resample.BICUBIC)
+    found = pillow_weights(50, 23, Resample.BICUBIC)
     row = np.random.default_rng(0).random(50).astype(np.float32)
     expected = [
         row[f : f + np.size(w)] @ w[: 50 - f] for f, w in zip(found.first, found.weights, strict=True)

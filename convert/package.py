@@ -1,4 +1,4 @@
-"""`python -m convert.delivery`: the file that an app takes, from one with float inputs."""
+"""`python -m convert.package`: the file that an app takes, from one with float inputs."""
 
 import argparse
 from dataclasses import asdict
@@ -11,8 +11,8 @@ from mobileiqa import cli
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from convert.delivery.camera_file import Agreement
-    from mobileiqa.scoring.camera import Delivery, Size
+    from convert.packaging.packaged_file import Agreement
+    from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing, Size
 
 PARITY_IMAGES = 4  # generated ones, when --images is not given
 
@@ -20,17 +20,17 @@ PARITY_IMAGES = 4  # generated ones, when --images is not given
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        "convert.delivery",
+        "convert.package",
         "Puts preprocessing into a converted file: one uint8 RGB image in, score out; with metadata, golden vectors"
-        " and a seal that `convert.selftest` checks. Exit 1 when the score moved: the file is then kept as"
+        " and a checksum that `convert.selftest` checks. Exit 1 when the score moved: the file is then kept as"
         " NAME.failed.tflite.",
-        "python -m convert.delivery reference_fp16.tflite --input-size 4032x3024 --out reference_camera.tflite",
+        "python -m convert.package reference_fp16.tflite --input-size 4032x3024 --out reference_camera.tflite",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="a file of convert.tflite")
     parser.add_argument(
         "--input-size",
         metavar="WxH",
-        help="of the camera's images, WxH,WxH for portrait and landscape; default: the model's own size",
+        help="of the app's images, WxH,WxH for portrait and landscape; default: the model's own size",
     )
     parser.add_argument(
         "--images", type=cli.input_path, metavar="DIR", help="images for parity; default: generated ones"
@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="output path, ending in .tflite")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     arguments = parser.parse_args(argv)
-    return cli.run("convert.delivery", lambda: _run(arguments))
+    return cli.run("convert.package", lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from convert.delivery.camera_file import agreements, deliver_uint8
-    from convert.delivery.signatures import parse_sizes
+    from convert.packaging.packaged_file import agreements, embed_preprocessing
+    from convert.packaging.signatures import parse_sizes
     from convert.parity import parity_images
 
     source, path = arguments.model, arguments.out
@@ -54,11 +54,11 @@ def _run(arguments: argparse.Namespace) -> int:
     origin = _origin(source)  # first, so that a file that is none of ours is refused at once
     images = parity_images(arguments.images, None if arguments.images else PARITY_IMAGES)
     with staged(path) as unproven:
-        delivery = deliver_uint8(source, unproven, sizes)
+        embedded = embed_preprocessing(source, unproven, sizes)
         compared = agreements(source, unproven, images)
         passed = all(agreement.passed for _, agreement in compared)
-        target = place(unproven, path, passed, delivery=delivery.to_json(), **origin)
-    result = _report(target, delivery, compared)
+        target = place(unproven, path, passed, delivery=embedded.to_json(), **origin)
+    result = _report(target, embedded, compared)
     cli.emit(result)
     return 0 if passed else 1
 
@@ -84,10 +84,12 @@ def _origin(source: Path) -> dict[str, Any]:
     }
 
 
-def _report(path: Path, delivery: "Delivery", compared: "list[tuple[Size, Agreement]]") -> dict[str, Any]:
+def _report(
+    path: Path, embedded: "EmbeddedPreprocessing", compared: "list[tuple[Size, Agreement]]"
+) -> dict[str, Any]:
     """Prints what was done, for people; returns the same for machines, the worst size's figures in front."""
     megabytes = path.stat().st_size / 1e6
-    cli.say(f"{path}: {megabytes:.1f} MB, {delivery.described}")
+    cli.say(f"{path}: {megabytes:.1f} MB, {embedded.described}")
     for size, agreement in compared:
         verdict = "pass" if agreement.passed else f"FAIL: {agreement.reason}"
         cli.say(
@@ -97,8 +99,8 @@ def _report(path: Path, delivery: "Delivery", compared: "list[tuple[Size, Agreem
     sizes = [{**asdict(size), **_figures(agreement)} for size, agreement in compared]
     _, worst = max(compared, key=lambda each: (not each[1].passed, each[1].max_abs))
     return {
-        "path": str(path), "size_mb": round(megabytes, 2), "input": ",".join(map(str, delivery.sizes)),
-        "fitted": delivery.fitted, **_figures(worst), "sizes": sizes,
+        "path": str(path), "size_mb": round(megabytes, 2), "input": ",".join(map(str, embedded.sizes)),
+        "fitted": embedded.fitted, **_figures(worst), "sizes": sizes,
     }  # fmt: skip
 
 

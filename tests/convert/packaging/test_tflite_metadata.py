@@ -6,8 +6,8 @@ import flatbuffers
 from flatbuffers import number_types as types
 from flatbuffers.table import Table
 
-from convert.delivery.tflite_metadata import model_metadata
-from mobileiqa.scoring.camera import Size
+from convert.packaging.tflite_metadata import model_metadata
+from mobileiqa.scoring.embedded_preprocessing import Size
 from mobileiqa.spec import InputSpec, ModelSpec
 
 SPEC = ModelSpec(

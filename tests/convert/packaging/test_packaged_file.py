@@ -1,4 +1,4 @@
-"""`python -m convert.delivery` from end to end: the file, what it says of itself, its gate, and scoring with it."""
+"""`python -m convert.package` from end to end: the file, what it says of itself, its gate, and scoring with it."""
 
 import dataclasses
 import json
@@ -10,20 +10,20 @@ from PIL import Image
 
 from convert.delegation.partitions import forecast
 from convert.delegation.subgraphs import check
-from convert.delivery import signatures
-from convert.delivery.__main__ import main
-from convert.delivery.camera_file import deliver_uint8, judge
 from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.output_file import failed_path, sidecar_path
+from convert.package import main
+from convert.packaging import signatures
+from convert.packaging.packaged_file import embed_preprocessing, judge
 from convert.selftest import selftest
 from mobileiqa import score
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def pictures(photo, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_camera_file_scores_photos_as_its_source(
+def test_a_packaged_file_scores_photos_as_its_source(
     tiny: Path, pictures: Path, tmp_path: Path, capsys
 ) -> None:
     out = tmp_path / "camera.tflite"
@@ -83,9 +83,9 @@ def test_the_models_own_size_is_fitted_by_the_app(tiny: Path, pictures: Path, tm
 def test_weights_stay_bit_for_bit(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "camera.tflite"
     assert main([str(tiny), "--input-size", "150x110", "--out", str(out)]) == 0
-    delivered = {t.stored.tobytes() for t in read_graph(out).tensors if t.stored is not None}
+    packaged = {t.stored.tobytes() for t in read_graph(out).tensors if t.stored is not None}
     weights = [t for t in read_graph(tiny).tensors if t.stored is not None and t.dtype == "float32"]
-    assert len(weights) == 4 and all(t.stored.tobytes() in delivered for t in weights)
+    assert len(weights) == 4 and all(t.stored.tobytes() in packaged for t in weights)
 
 
 def test_the_fp16_mark_survives(flatbuffer, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_score_takes_the_signature_that_fits_the_photo(tiny: Path, tmp_path: Pat
         tmp_path / "two.tflite",
         *(tmp_path / f"{n}.png" for n in ("wide", "tall", "small")),
     )
-    deliver_uint8(tiny, out, [(150, 110), (110, 150)])
+    embed_preprocessing(tiny, out, [(150, 110), (110, 150)])
     for path, size in ((wide, (150, 110)), (tall, (110, 150)), (small, (64, 48))):
         photo(1, *size).save(path)
     assert score.main([str(wide), str(tall), "--model", str(out), "--format", "json"]) == 0
@@ -143,7 +143,7 @@ def test_score_takes_the_signature_that_fits_the_photo(tiny: Path, tmp_path: Pat
 
 def test_two_sizes_store_weights_once(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "two.tflite"
-    deliver_uint8(tiny, out, [(150, 110), (110, 150)])
+    embed_preprocessing(tiny, out, [(150, 110), (110, 150)])
     content = out.read_bytes()
     weights = [bytes(t.stored) for t in read_graph(tiny).tensors if t.constant and t.elements >= 8]
     assert len(weights) == 3 and [content.count(stored) for stored in weights] == [1, 1, 1]
@@ -155,13 +155,13 @@ def test_a_size_that_moves_the_score_fails_the_file(
     flatbuffer, pictures: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """A bug that only the second size has: another normalization."""
-    original = signatures.take_camera_image
+    original = signatures.take_uint8_image
 
     def other_mean(model, spec, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, spec if width > height else dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_camera_image", other_mean)
+    monkeypatch.setattr(signatures, "take_uint8_image", other_mean)
     source, out = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY), tmp_path / "out.tflite"
     arguments = ["--input-size", "150x110,110x150", "--images", str(pictures), "--out", str(out)]
     assert main([str(source), *arguments]) == 1
@@ -236,7 +236,7 @@ def test_a_sidecar_of_another_kind_is_one_line(tiny: Path, tmp_path: Path, conte
 
 
 @pytest.mark.parametrize(("graphs", "name"), [(1, b"picture"), (1, b""), (2, b"image")])
-def test_only_one_graph_with_the_specs_inputs_is_delivered(
+def test_only_one_graph_with_the_specs_inputs_is_packaged(
     tiny: Path, tmp_path: Path, graphs, name, capsys
 ) -> None:
     model = fb.read(tiny)
@@ -259,7 +259,7 @@ def test_a_graph_that_names_no_end_is_one_line(tiny: Path, tmp_path: Path, field
     assert len(error) == 1 and "expected" in error[0]
 
 
-def test_a_file_that_does_not_say_its_version_is_delivered(tiny: Path, tmp_path: Path) -> None:
+def test_a_file_that_does_not_say_its_version_is_packaged(tiny: Path, tmp_path: Path) -> None:
     model, content = fb.read(tiny), litert.read_metadata(tiny)
     del content["version"]
     fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
@@ -267,7 +267,7 @@ def test_a_file_that_does_not_say_its_version_is_delivered(tiny: Path, tmp_path:
     assert main([str(tiny), "--out", str(tmp_path / "own.tflite")]) == 0
 
 
-def test_a_delivered_file_is_not_delivered_again(tiny: Path, tmp_path: Path, capsys) -> None:
+def test_a_packaged_file_is_not_packaged_again(tiny: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "own.tflite"
     assert main([str(tiny), "--out", str(out)]) == 0
     assert main([str(out), "--out", str(tmp_path / "again.tflite")]) == 2
@@ -284,7 +284,7 @@ def test_a_12_megapixel_photo_in_mobilenet_iqa(real_photos: list[Path], tmp_path
     source, out = tmp_path / "float.tflite", tmp_path / "camera.tflite"
     done = convert(resolve("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
     photo = next(path for path in real_photos if path.stem == "samsung_s7_edge")
-    deliver_uint8(source, out, [(4032, 3024)])
+    embed_preprocessing(source, out, [(4032, 3024)])
     expected = litert.runner(source)(prepare(photo, done.source.spec))
     np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
     found = runtime_delegation(out)

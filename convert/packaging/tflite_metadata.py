@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobileiqa.scoring.camera import Size
+from mobileiqa.scoring.embedded_preprocessing import Size
 from mobileiqa.spec import ModelSpec
 
 ENTRY = "TFLITE_METADATA"

@@ -1,4 +1,4 @@
-"""What a file of convert.delivery takes: the camera's bytes, in one size or several.
+"""What a file of convert.package takes: an image's bytes, in one size or several.
 
 Each size is a subgraph of its own with a signature of its own; all of them share the weights. The first is the
 file's default subgraph. A file of one size calls its signature serving_default, as float files do.
@@ -17,12 +17,13 @@ from mobileiqa import preprocess, typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.spec import MAX_SIDE_PX, ModelSpec
 
+AGAIN = "package the model again"
 _SIDE = {"range": (1, MAX_SIDE_PX)}
 
 
 @dataclass(frozen=True)
 class Size:
-    """One size of the camera's image, and the signature that takes it."""
+    """One size of the image, and the signature that takes it."""
 
     signature: str
     width_px: int = field(metadata=_SIDE)
@@ -38,7 +39,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class EmbeddedPreprocessing:
     """The file's metadata entry `delivery`. `fitted`: the app resizes or crops to the one size, the model's own."""
 
     input: str  # name of the image, uint8 (1, height_px, width_px, 3) RGB, in every signature
@@ -65,25 +66,25 @@ class Delivery:
         return dataclasses.asdict(self)
 
 
-def from_json(data: Any, file: str) -> Delivery:
-    """The Delivery of `to_json`'s dict. Raises UserError, naming `file`, for anything else."""
-    return typed_json.decode(Delivery, data, f"the delivery metadata of {file}", "deliver the model again")
+def from_json(data: Any, file: str) -> EmbeddedPreprocessing:
+    """The EmbeddedPreprocessing of `to_json`'s dict. Raises UserError, naming `file`, for anything else."""
+    return typed_json.decode(EmbeddedPreprocessing, data, f"the embedded preprocessing of {file}", AGAIN)
 
 
 def inputs_of(
-    delivery: Delivery, spec: ModelSpec, file: str
+    embedded: EmbeddedPreprocessing, spec: ModelSpec, file: str
 ) -> Callable[[Image.Image], dict[str, NDArray[np.uint8]]]:
     """How an upright RGB photo becomes the one input of `file`; a photo of another size is a UserError."""
 
     def prepare(rgb: Image.Image) -> dict[str, NDArray[np.uint8]]:
-        if delivery.fitted:
+        if embedded.fitted:
             (rgb,) = preprocess.fit_pixels(rgb, spec.inputs[0])
-        if rgb.size not in [size.pixels for size in delivery.sizes]:
+        if rgb.size not in [size.pixels for size in embedded.sizes]:
             raise UserError(
-                f"a photo of {delivery}, which {file} was made for",
+                f"a photo of {embedded}, which {file} was made for",
                 f"{rgb.width}x{rgb.height}",
-                "deliver the model for this size too, or score with the float file",
+                "package the model for this size too, or score with the float file",
             )
-        return {delivery.input: np.asarray(rgb)[None]}
+        return {embedded.input: np.asarray(rgb)[None]}
 
     return prepare

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.delivery import seal
-from convert.delivery.camera_file import deliver_uint8
 from convert.output_file import sidecar_path, write_sidecar
+from convert.packaging import checksum
+from convert.packaging.packaged_file import embed_preprocessing
 from convert.selftest import selftest
 from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
 from mobileiqa.score import load_scorer
 from mobileiqa.scoring import first_run, litert
-from tests.convert.delivery.conftest import TINY, write_tiny
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 # What each command is called with: FILE is the converted file, PHOTO a picture, OUT a name that is free.
 COMMANDS = {
     "mobileiqa.score": ["PHOTO", "--model", "FILE"],
     "mobileiqa.evaluate": ["FILE", "--data", "folder", "LABELLED"],
-    "convert.delivery.__main__": ["FILE", "--out", "OUT"],
+    "convert.package": ["FILE", "--out", "OUT"],
     "convert.parity": ["lar-iqa-lite", "FILE", "--images", "LABELLED"],
     "convert.accuracy": ["FILE", "OTHER", "--images", "LABELLED"],
     "convert.inspect": ["FILE"],
@@ -37,7 +37,7 @@ COMMANDS = {
 @pytest.fixture
 def camera(flatbuffer, tmp_path: Path) -> Path:
     path = tmp_path / "camera.tflite"
-    deliver_uint8(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)])
+    embed_preprocessing(write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), path, [(90, 70)])
     return path
 
 
@@ -117,8 +117,11 @@ def test_a_sidecar_with_another_hash_than_sha256(value: object, flatbuffer, tmp_
 def test_whatever_byte_is_hit_no_score_is_given(camera: Path, tmp_path: Path) -> None:
     """The mark, the entry's name, the digest, our JSON and its word for a packaged file among them."""
     content, path = camera.read_bytes(), tmp_path / "hit.tflite"
-    names = (seal.MARK, seal.ENTRY.encode(), b'"delivery"', b'"spec"', b"TFL3")
-    special = [content.index(name) + 3 for name in names] + [seal.read_seal(camera).at, len(content) - 1]
+    names = (checksum.MARK, checksum.ENTRY.encode(), b'"delivery"', b'"spec"', b"TFL3")
+    special = [content.index(name) + 3 for name in names] + [
+        checksum.read_checksum(camera).at,
+        len(content) - 1,
+    ]
     for position in [*special, *np.random.default_rng(0).integers(0, len(content), 40)]:
         changed = bytearray(content)
         changed[position] ^= 1 << position % 8

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convert.delivery import golden_vectors
+from convert.packaging import golden_vectors
 
 
 def by_formula(name: str, x: int, y: int, c: int, w: int, h: int) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.delivery.preprocessing import take_camera_image
 from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
 from convert.output_file import inside
+from convert.packaging.preprocessing import take_uint8_image
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
 TINY = ModelSpec(
@@ -26,7 +26,7 @@ TINY = ModelSpec(
 
 @pytest.fixture
 def shown(flatbuffer: Any, tmp_path: Path) -> Callable[[Image.Image, InputSpec], np.ndarray]:
-    """shown(photo, input): what the delivered graph makes of a photo, (1, 3, H, W) in LiteRT, grey levels."""
+    """shown(photo, input): what the packaged graph makes of a photo, (1, 3, H, W) in LiteRT, grey levels."""
 
     def run(photo: Image.Image, wanted: InputSpec) -> np.ndarray:
         path = tmp_path / "pixels.tflite"
@@ -36,7 +36,7 @@ def shown(flatbuffer: Any, tmp_path: Path) -> Callable[[Image.Image, InputSpec],
         path.write_bytes(b.build(b.op("ABS", [source], [b.tensor(*wanted.shape)], "AbsOptions")))
         model = fb.read(path)
         fb.name_signature(model, [wanted.name])
-        take_camera_image(model, spec, *photo.size)
+        take_uint8_image(model, spec, *photo.size)
         fb.write(model, path)
         return run_on_pixels(path, np.asarray(photo))
 

@@ -20,7 +20,7 @@ Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Taps:
+class ResizeWeights:
     """Output i is the sum over k of weights[i, k] * input[first[i] + k]; int64 (outputs,), float64 (outputs, n)."""
 
     first: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Taps:
             yield int(first[0]), matrix
 
 
-def taps(inputs: int, outputs: int, resample: Resample) -> Taps:
+def pillow_weights(inputs: int, outputs: int, resample: Resample) -> ResizeWeights:
     """The weights with which Pillow makes `outputs` pixels of `inputs` along one axis, antialiased."""
     kernel, reach = KERNELS[resample]
     scale = inputs / outputs
@@ -51,7 +51,7 @@ def taps(inputs: int, outputs: int, resample: Resample) -> Taps:
     weights = kernel((position - centre[:, None] + 0.5) * (1.0 / stretch))
     weights[position >= end[:, None]] = 0.0
     weights /= np.cumsum(weights, axis=1)[:, -1:]  # in Pillow's order of summation, to its last bit
-    return Taps(first, np.trunc(weights * FIXED_POINT + np.copysign(0.5, weights)) / FIXED_POINT)
+    return ResizeWeights(first, np.trunc(weights * FIXED_POINT + np.copysign(0.5, weights)) / FIXED_POINT)
 
 
 def _count(weights: NDArray[np.float64]) -> NDArray[np.int64]:

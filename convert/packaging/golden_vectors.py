@@ -2,7 +2,7 @@
 
 They are stored in the file, as JSON in the metadata entry `mobileiqa_golden`, with the formulas below: an app can
 check on its own phone that the file, the runtime and its own image handling work together. The scores are those
-of the file that was delivered, prepared by mobileiqa.preprocess: the graph's own preprocessing is what they test.
+of the file that was packaged, prepared by mobileiqa.preprocess: the graph's own preprocessing is what they test.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from convert.flatbuffer.reader import Graph
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
-from mobileiqa.scoring.camera import Size
+from mobileiqa.scoring.embedded_preprocessing import Size
 
 ENTRY = "mobileiqa_golden"
-AGAIN = "package the model again with `python -m convert.delivery`"
+AGAIN = "package the model again with `python -m convert.package`"
 BAND = 256  # rows drawn at once: the numbers of a 12 megapixel image would be 300 MB
 
 # Of the score range: a phone's kernels sum in another order; FP16 ones round to 11 bits (convert.comparison.compare).

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.delivery.resize_weights import taps
 from convert.flatbuffer.builder import Builder
+from convert.packaging.resize_weights import pillow_weights
 from mobileiqa.spec import Resample
 
 # Outputs per block. Wider blocks multiply with more zeros, narrower ones copy more of the input twice: 16 columns
@@ -30,7 +30,7 @@ TIE = 2.0**-15  # float32 still holds it beside 255; a sum this close below a ha
 
 
 @dataclass(frozen=True)
-class Canvas:
+class GraphBuilder:
     """Where operators are drawn: `byte` and `real` are a uint8 and a float32 tensor, models of all new ones."""
 
     builder: Builder
@@ -87,53 +87,53 @@ class Canvas:
         return output
 
 
-def resize(canvas: Canvas, image: int, width: int, height: int, resample: Resample) -> int:
+def resize(ops: GraphBuilder, image: int, width: int, height: int, resample: Resample) -> int:
     """`image`, uint8 (1, H, W, 3), as uint8 (1, height, width, 3); an axis that keeps its size is left alone."""
-    _, rows, columns, _ = canvas.shape(image)
+    _, rows, columns, _ = ops.shape(image)
     if (rows, columns) == (height, width):
         return image
     if columns != width:
-        matrix = _across(canvas, image, width, resample)
+        matrix = _across(ops, image, width, resample)
     else:
-        matrix = canvas.reshape(image, rows, 3 * columns)
+        matrix = ops.reshape(image, rows, 3 * columns)
     if rows != height:
-        matrix = canvas.transpose(_along(canvas, canvas.transpose(matrix), height, resample))
-    return canvas.reshape(matrix, 1, height, width, 3)
+        matrix = ops.transpose(_along(ops, ops.transpose(matrix), height, resample))
+    return ops.reshape(matrix, 1, height, width, 3)
 
 
-def _across(canvas: Canvas, image: int, width: int, resample: Resample) -> int:
+def _across(ops: GraphBuilder, image: int, width: int, resample: Resample) -> int:
     """(1, H, W, 3) -> (H, 3 width).
 
     Each window becomes a matrix first (the image as a whole would be copied, 37 MB): given four dimensions,
     FULLY_CONNECTED flattens them on CPUs, and gives other numbers on LiteRT's GPU accelerator
     (convert.delegation.accelerators).
     """
-    _, rows, columns, _ = canvas.shape(image)
+    _, rows, columns, _ = ops.shape(image)
     block = min(max(READ * width // columns, COLUMNS.start), COLUMNS.stop - 1)
     parts = []
-    for first, weights in taps(columns, width, resample).blocks(block):
+    for first, weights in pillow_weights(columns, width, resample).blocks(block):
         count = weights.shape[1]
-        window = canvas.reshape(canvas.slice(image, [0, 0, first, 0], [1, rows, count, 3]), rows, 3 * count)
-        parts.append(_multiply(canvas, window, np.kron(weights, np.eye(3, dtype=np.float32))))
-    return canvas.join(parts, 3 * width)
+        window = ops.reshape(ops.slice(image, [0, 0, first, 0], [1, rows, count, 3]), rows, 3 * count)
+        parts.append(_multiply(ops, window, np.kron(weights, np.eye(3, dtype=np.float32))))
+    return ops.join(parts, 3 * width)
 
 
-def _along(canvas: Canvas, matrix: int, length: int, resample: Resample) -> int:
+def _along(ops: GraphBuilder, matrix: int, length: int, resample: Resample) -> int:
     """(N, L) -> (N, length)."""
-    count, inputs = canvas.shape(matrix)
+    count, inputs = ops.shape(matrix)
     parts = []
-    for first, weights in taps(inputs, length, resample).blocks(ROWS):
-        window = canvas.slice(matrix, [0, first], [count, weights.shape[1]])
-        parts.append(_multiply(canvas, window, weights))
-    return canvas.join(parts, length)
+    for first, weights in pillow_weights(inputs, length, resample).blocks(ROWS):
+        window = ops.slice(matrix, [0, first], [count, weights.shape[1]])
+        parts.append(_multiply(ops, window, weights))
+    return ops.join(parts, length)
 
 
-def _multiply(canvas: Canvas, window: int, weights: np.ndarray) -> int:
+def _multiply(ops: GraphBuilder, window: int, weights: np.ndarray) -> int:
     """uint8 (n, inputs) -> round(values @ weights.T), uint8 (n, outputs), clipped to 0..255."""
-    count, inputs = canvas.shape(window)
+    count, inputs = ops.shape(window)
     outputs = len(weights)
-    values = canvas.add("DEQUANTIZE", [window], canvas.reals(count, inputs))
-    weight = canvas.builder.constant(weights, "filter")
-    bias = canvas.builder.constant(np.full(outputs, TIE, np.float32), "tie")
-    sums = canvas.add("FULLY_CONNECTED", [values, weight, bias], canvas.reals(count, outputs))
-    return canvas.add("QUANTIZE", [sums], canvas.bytes(count, outputs))
+    values = ops.add("DEQUANTIZE", [window], ops.reals(count, inputs))
+    weight = ops.builder.constant(weights, "filter")
+    bias = ops.builder.constant(np.full(outputs, TIE, np.float32), "tie")
+    sums = ops.add("FULLY_CONNECTED", [values, weight, bias], ops.reals(count, outputs))
+    return ops.add("QUANTIZE", [sums], ops.bytes(count, outputs))

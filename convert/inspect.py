@@ -1,9 +1,10 @@
 """What a .tflite file will cost on a phone, before it runs: operators, delegation, MACs, memory.
 
-    python -m convert.inspect FILE.tflite [--check] [--json]
+    python -m convert.inspect FILE.tflite [--check] [--gpu] [--json]
 
-A forecast from the file alone; --check compares its delegation with what ai-edge-litert does. The last line
-on stdout is one JSON object with all of it. Exit 1 when --check finds a difference.
+A forecast from the file alone; --check compares its delegation with what ai-edge-litert does, --gpu runs it on
+LiteRT's GPU accelerator. The last line on stdout is one JSON object with all of it. Exit 1 when --check finds a
+difference, or --gpu an operator that the GPU leaves or computes wrong.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convert.delegation import gpu_check
 from convert.delegation.accelerators import miscomputed
 from convert.delegation.macs_and_memory import macs, parameters, peak, values
 from convert.delegation.partitions import Forecast, forecast
@@ -157,6 +159,7 @@ def table(inspected: dict[str, Any]) -> list[str]:
         *_memory(inspected),
         *_signatures(inspected),
         *_checked(inspected),
+        *(gpu_check.in_words(signature) for signature in inspected.get("gpu", [])),
     ]
     return [printable(line) for line in lines]
 
@@ -273,6 +276,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args.add_argument("file", type=Path, metavar="FILE.tflite")
     args.add_argument("--check", action="store_true", help="compare the forecast with ai-edge-litert itself")
+    args.add_argument(
+        "--gpu", action="store_true", help="run it on LiteRT's GPU accelerator too, and compare with the CPU"
+    )
     args.add_argument("--json", action="store_true", help="only the JSON line, no table")
     return run("convert.inspect", lambda: _inspect(args.parse_args(argv)))
 
@@ -286,10 +292,13 @@ def _inspect(args: argparse.Namespace) -> int:
         inspected["signatures"] = inspect_each(graphs)
     if args.check:
         inspected["check"] = _check(graphs)
+    if args.gpu:
+        inspected["gpu"] = [gpu_check.to_json(signature) for signature in gpu_check.check(args.file)]
     if not args.json:
         say("\n".join(table(inspected)))
     emit(inspected)
-    return 0 if inspected.get("check", {}).get("agrees", True) else 1
+    agrees = inspected.get("check", {}).get("agrees", True)
+    return 0 if agrees and all(signature["passed"] for signature in inspected.get("gpu", [])) else 1
 
 
 def _check(graphs: Sequence[Graph]) -> dict[str, Any]:

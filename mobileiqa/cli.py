@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.files import claims, interruption
@@ -32,7 +32,7 @@ from mobileiqa.files.outputs import (
     write_json,
     write_text,
 )
-from mobileiqa.text import PLOT_METADATA, printable
+from mobileiqa.text import PLOT_METADATA, flush_or_drop, note, printable
 
 __all__ = [
     "Terminated", "atomic", "emit", "note", "parser", "progress", "refuse_existing", "refuse_existing_folder",
@@ -67,7 +67,7 @@ def run(prog: str, body: Callable[[], int]) -> int:
 def _ended(prog: str, error: BaseException, signals: Signals) -> int | None:
     """The exit code of a command that raised `error`, which is said in one line; None for a bug."""
     gone = isinstance(error, BrokenPipeError) and _reader_gone()
-    _flush_or_drop(sys.stdout)
+    flush_or_drop(sys.stdout)
     if signals.number or isinstance(error, KeyboardInterrupt):  # after a signal any error may be its echo
         number = signals.number or (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
         words = str(error) if isinstance(error, KeyboardInterrupt) else ""
@@ -117,18 +117,6 @@ def _reader_gone() -> bool:
     return False
 
 
-def _flush_or_drop(stream: IO[str] | None) -> None:
-    """Writes what is buffered; where that fails, Python would say so once more, at its very end."""
-    try:
-        if stream is not None:
-            stream.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())  # type: ignore[union-attr]
-            os.close(null)
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
 
@@ -151,7 +139,7 @@ class Parser(argparse.ArgumentParser):
             sys.stdout.flush()
             sys.exit(status)
         gone = _reader_gone()
-        _flush_or_drop(sys.stdout)
+        flush_or_drop(sys.stdout)
         sys.exit(status or (_READER_GONE if gone else 2))
 
 
@@ -187,16 +175,6 @@ def say(text: str = "") -> None:
         note(text)
     else:
         print(printable(text, "\n"), flush=True)  # noqa: T201
-
-
-def note(text: str) -> None:
-    """One line about what is going on, on stderr; lost where nobody reads that."""
-    if sys.stderr is None:
-        return
-    try:
-        print(printable(text, "\n"), file=sys.stderr, flush=True)  # noqa: T201
-    except OSError:
-        _flush_or_drop(sys.stderr)
 
 
 def save_plot(figure: Any, out: Any, dpi: float | None = None) -> None:

@@ -9,9 +9,12 @@ Nothing is imported beyond the standard library: every package may use this.
 import csv
 import html
 import io
+import os
 import re
+import sys
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
 # In every PNG that a command draws: a search for images knows it by this, and leaves it out.
 PLOT_METADATA = {"Software": "mobileiqa"}
@@ -85,3 +88,25 @@ def _csv_row(row: Iterable[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow([csv_cell(value) for value in row])
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def note(text: str) -> None:
+    """One line about what is going on, on stderr; lost where nobody reads that."""
+    if sys.stderr is None:
+        return
+    try:
+        print(printable(text, "\n"), file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        flush_or_drop(sys.stderr)
+
+
+def flush_or_drop(stream: IO[str] | None) -> None:
+    """Writes what is buffered; where that fails, Python would say so once more, at its very end."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+            os.close(null)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convert.runtimes.gpu import scores_on_gpu, vulkan_driver
 from convert.runtimes.tool_environments import python_of, run_tool
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
@@ -144,6 +145,7 @@ RUNTIMES: dict[str, Runtime] = {
     "ort": partial(_in_process, onnx_runner),
     "litert": partial(_in_process, litert_runner),
     **{name: partial(run_child, name) for name in CHILDREN},
+    "gpu": scores_on_gpu,
 }
 
 
@@ -158,6 +160,8 @@ def runtime(name: str) -> Runtime:
         raise UserError(f"runtimes among {', '.join(RUNTIMES)}, {ARM}CPU", repr(name), "correct --runtimes")
     if name in CHILDREN:
         python_of(CHILDREN[name].environment)
+    if name == "gpu":
+        vulkan_driver()
     return RUNTIMES[name]
 
 

@@ -6,7 +6,7 @@ commands that they are and never imported. `make` builds each environment once u
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobileiqa.errors import UserError
@@ -46,18 +46,25 @@ def python_of(environment: str) -> Path:
 
 
 def run_tool(command: Sequence[str | Path], timeout_s: float, folder: Path) -> str:
-    """Runs `command` in `folder` and returns its stdout.
+    """Runs `command` in `folder` and returns its stdout; see `run_process`."""
+    return run_process(command, timeout_s, folder).stdout
+
+
+def run_process(
+    command: Sequence[str | Path], timeout_s: float, folder: Path, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `command` in `folder`, with `variables` added to the environment.
 
     PYTHON* variables are removed: they belong to this environment. Raises UserError with the end of the
     command's output when it fails, is killed, or takes longer than `timeout_s` seconds.
     """
     name = Path(command[0]).name
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
         process = subprocess.run(
             [str(part) for part in command],
             cwd=folder,
-            env=variables,
+            env=inherited | dict(variables or {}),
             capture_output=True,
             text=True,
             errors="replace",
@@ -70,7 +77,7 @@ def run_tool(command: Sequence[str | Path], timeout_s: float, folder: Path) -> s
         ) from error
     if process.returncode:
         raise UserError(f"{name} to succeed", _failure(process), "see the end of its output, quoted here")
-    return process.stdout
+    return process
 
 
 def _failure(process: subprocess.CompletedProcess[str]) -> str:

@@ -30,7 +30,7 @@ from mobileiqa.files.claims import (
     sweep,
     take_stdout,
 )
-from mobileiqa.text import printable
+from mobileiqa.text import note, printable
 
 STREAM = Path("-")  # stdout
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -97,9 +97,7 @@ def refuse_existing_in(folder: Path, names: Iterable[str], force: bool) -> None:
 def _is_unfinished(path: Path, claimed: Path | None = None) -> bool:
     if not is_unfinished(path, claimed):
         return False
-    from mobileiqa import cli
-
-    cli.note(f"{printable(str(path))} is what this command left when it was ended early: it is made again")
+    note(f"{printable(str(path))} is what this command left when it was ended early: it is made again")
     return True
 
 

@@ -108,7 +108,7 @@ def test_onnx_failures_carry_the_runtimes_words(onnx_file: Path, batch: list, tm
 
 
 def test_unknown_runtimes_are_listed():
-    with pytest.raises(UserError, match="ort, litert, tensorflow, legacy, legacy-builtin, arm:CPU"):
+    with pytest.raises(UserError, match="ort, litert, tensorflow, legacy, legacy-builtin, gpu, arm:CPU"):
         runtime("tpu")
 
 

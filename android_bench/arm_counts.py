@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from android_bench.emulate import DEFAULT_CPU
-from android_bench.errors import InputError, exit_code
-from android_bench.results.schema import COUNT, FLAG, MAYBE_TEXT, SHA256, TEXT, WHOLE, Kind, check
+from android_bench.results.entries import load_json
 from android_bench.results.signatures import HELP, OPTION, labelled, read_parts
-from android_bench.runners.instruction_counter import KINDS, MOST_SPREAD, PARTS, Counted, check_cpu, count
+from android_bench.runners.instruction_counter import PARTS, Counted, check_cpu, count
 from mobileiqa import cli, typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.text import printable
+from mobileiqa.typed_json import shortened
 
 SCHEMA = 1
 EXAMPLE = "python -m android_bench.arm_counts fp32.tflite fp16.tflite --cpu cortex-a76 --baseline main.json"
@@ -37,33 +37,17 @@ HEADS = {
     "smmla": "SMMLA",
     "smlal": "SMLAL",
 }
-SPREAD = Kind(
-    f"a number from 0 to {MOST_SPREAD:g}",
-    lambda value: type(value) in (int, float) and 0 <= value <= MOST_SPREAD,
-)
-COUNTED = {
-    "file": TEXT,
-    "artifact_sha256": SHA256,
-    "size_bytes": COUNT,
-    "fp16_capable": FLAG,
-    "file_precision": MAYBE_TEXT,
-    "input_shapes": [[COUNT]],
-    "input_types?": [TEXT],
-    "signature?": MAYBE_TEXT,
-    "cpu": Kind(f"one of {', '.join(PARTS)}", lambda value: value in PARTS),
-    "force_fp16": FLAG,
-    "runtime": TEXT,
-    "emulator": TEXT,
-    "counts": {kind: COUNT if kind == "instructions" else WHOLE for kind in KINDS},
-    "spread": SPREAD,
-}
-REPORT = {
-    "schema": Kind(f"{SCHEMA}", lambda value: type(value) is int and value == SCHEMA),
-    "note": TEXT,
-    "counts": [COUNTED],
-}
 FAST = ("fmla_8h", "sdot", "smmla")  # the reduced-precision kernels
 FAILING = frozenset({"more", "lost kernels", "lost"})
+
+
+@dataclass(frozen=True)
+class CountsFile:
+    """The JSON of `--out`, whose rows are the fields of `Counted`."""
+
+    schema: int
+    note: str
+    counts: tuple[Counted, ...]
 
 
 @dataclass(frozen=True)
@@ -82,32 +66,21 @@ class Judged:
 
 
 def to_json(rows: Sequence[Counted]) -> dict[str, Any]:
-    """Everything, JSON-ready; `from_json` reverses it."""
-    return {"schema": SCHEMA, "note": NOT_LATENCY, "counts": [dataclasses.asdict(row) for row in rows]}
-
-
-def from_json(data: Any, where: str = "the counts") -> list[Counted]:
-    """Rows of `to_json`'s dict. Raises InputError, naming the field, for another schema or a malformed row."""
-    check(data, REPORT, where)
-    return [_counted(row) for row in data["counts"]]
-
-
-def _counted(row: dict[str, Any]) -> Counted:
-    """A row from JSON, where tuples are lists."""
-    shapes, types = tuple(map(tuple, row["input_shapes"])), tuple(row.get("input_types", ()))
-    return Counted(**{**row, "input_shapes": shapes, "input_types": types})
+    """Everything, JSON-ready; `read_counts` reads it."""
+    return dataclasses.asdict(CountsFile(SCHEMA, NOT_LATENCY, tuple(rows)))
 
 
 def read_counts(path: Path) -> list[Counted]:
-    """Rows of one file; raises InputError when it is missing, no JSON, or not of this schema."""
-    try:
-        data = typed_json.parse(typed_json.content_of(path), str(path), "count again, or correct the file")
-    except OSError as error:
-        reason = error.strerror or "an error"
-        raise InputError(f"a readable JSON file at {path}", reason, "check the path") from error
-    except UserError as error:
-        raise InputError(error.expected, error.actual, error.todo) from error
-    return from_json(data, str(path))
+    """Rows of one file. Raises UserError, naming the field, when it is missing, no JSON, or not of this schema."""
+    data = load_json(path, "count again, or correct the file")
+    if not isinstance(data, dict) or type(data.get("schema")) is not int or data["schema"] != SCHEMA:
+        actual = (
+            f"schema {shortened(repr(data.get('schema')), 60)}"
+            if isinstance(data, dict)
+            else type(data).__name__
+        )
+        raise UserError(f"counts of schema {SCHEMA} in {path}", actual, "count again with this version")
+    return list(typed_json.decode(CountsFile, data, str(path), "count again, or correct the file").counts)
 
 
 def judge(
@@ -115,7 +88,7 @@ def judge(
 ) -> list[Judged]:
     """Each row beside the baseline's of the same file name, signature, CPU and forced precision, then the lost ones.
 
-    Raises InputError when either side holds two rows that would meet the same one.
+    Raises UserError when either side holds two rows that would meet the same one.
     """
     new, old = _by_key(rows, "new counts"), _by_key(baseline, "baseline")
     verdicts = [_judge(row, old.get(key), max_growth) for key, row in new.items()]
@@ -140,7 +113,7 @@ def table(rows: Sequence[Counted]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    return exit_code("android_bench.arm_counts", lambda: _run(args))
+    return cli.run("android_bench.arm_counts", lambda: _run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,7 +140,7 @@ def _run(args: argparse.Namespace) -> int:
     """Counts, shows, writes, judges."""
     cpus, max_growth = args.cpu or [DEFAULT_CPU], args.max_growth or MAX_GROWTH
     if args.max_growth is not None and not (args.baseline and 1 <= args.max_growth <= 100):
-        raise InputError(
+        raise UserError(
             "--max-growth from 1 to 100 beside --baseline", f"{args.max_growth:g}", "use 1.01 for 1 %"
         )
     if args.out:
@@ -239,7 +212,7 @@ def _by_key(rows: Sequence[Counted], what: str) -> Mapping[tuple[str, str, bool]
     for row in rows:
         key = (labelled(Path(row.file).name, row.signature), row.cpu, row.force_fp16)
         if key in rows_by_key:
-            raise InputError(
+            raise UserError(
                 f"one row for each file name, signature and CPU in the {what}",
                 f"two of {key[0]} on {key[1]}",
                 "leave one out",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from android_bench.emulate import CPUS, run_arm_random
-from android_bench.errors import InputError, exit_code
 from android_bench.results import interference
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig, BenchResult, Precision, from_json, to_json
@@ -20,6 +19,7 @@ from android_bench.results.tflite_file import takes
 from android_bench.runners import phones
 from android_bench.runners.host import measure
 from mobileiqa import cli
+from mobileiqa.errors import UserError
 from mobileiqa.text import printable
 
 EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
@@ -41,7 +41,7 @@ COLUMNS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    return exit_code("android_bench", lambda: _run(args))
+    return cli.run("android_bench", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -103,7 +103,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     """Host benchmark: prints the table and returns the report."""
     for_phones = [name for name in ("force_fp16", "side_by_side") if getattr(args, name)]
     if for_phones:
-        raise InputError("no options for phones on the host", ", ".join(for_phones), "leave them out")
+        raise UserError("no options for phones on the host", ", ".join(for_phones), "leave them out")
     config = BenchConfig(**_given(args), use_xnnpack=not args.no_xnnpack)
     if_disturbed = IfDisturbed(args.if_disturbed or IfDisturbed.STOP)
     results = measure(args.files, config, cli.status(), if_disturbed, args.signature)
@@ -127,13 +127,13 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
     """Benchmark on phones: prints a table for each and returns the report."""
     if bool(args.benchmark_model) == bool(args.runner):
-        raise InputError(
+        raise UserError(
             "one program for the phones",
             "two" if args.runner else "none",
             "name TFLite's with --benchmark-model, or take ours with `--runner ours`",
         )
     if args.if_disturbed:
-        raise InputError("no --if-disturbed for phones", args.if_disturbed, "leave it out")
+        raise UserError("no --if-disturbed for phones", args.if_disturbed, "leave it out")
     precision = Precision.FP16 if args.force_fp16 else Precision.FILE
     protocol = phones.PROTOCOL if args.benchmark_model else {}
     asked = {**protocol, **_given(args), "precision": precision, "use_xnnpack": not args.no_xnnpack}
@@ -165,7 +165,7 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
     )
     ignored = [*_given(args), *(name for name in others if getattr(args, name))]
     if ignored:
-        raise InputError(
+        raise UserError(
             "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
         )
     parts, progress, rows = read_parts(args.files, args.signature), cli.status(), []

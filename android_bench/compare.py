@@ -12,9 +12,9 @@ from typing import Any
 
 from android_bench.comparison.regression_gate import MAX_SLOWDOWN, Row, judge, lay_out, passed
 from android_bench.comparison.tables import csv_text, junit, names, records, text_table
-from android_bench.errors import InputError, exit_code
 from android_bench.results.entries import read_all
 from mobileiqa import cli
+from mobileiqa.errors import UserError
 
 EXAMPLE = "python -m android_bench.compare new.json --baseline main.json --html report.html --junit gate.xml"
 OUTPUTS = ("csv", "html", "plot", "junit")
@@ -35,7 +35,7 @@ BRIEF = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    return exit_code("android_bench.compare", lambda: compare(args))
+    return cli.run("android_bench.compare", lambda: compare(args))
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -78,20 +78,20 @@ def _parser() -> argparse.ArgumentParser:
 def _checked(args: argparse.Namespace) -> dict[str, Path]:
     """The outputs asked for; refuses, before anything is read, what could not be honoured at the end."""
     if not args.baseline and (args.junit or args.max_slowdown is not None):
-        raise InputError(
+        raise UserError(
             "--baseline beside --junit and --max-slowdown",
             "no --baseline",
             "name the results to compare with",
         )
     if args.max_slowdown is not None and not 1 <= args.max_slowdown <= 100:
-        raise InputError("--max-slowdown from 1 to 100", f"{args.max_slowdown:g}", "use 1.05 for 5 %")
+        raise UserError("--max-slowdown from 1 to 100", f"{args.max_slowdown:g}", "use 1.05 for 5 %")
     if args.plot and args.plot.suffix.lower() != ".png":
-        raise InputError("a --plot that ends in .png", str(args.plot), "rename it; --html has an SVG")
+        raise UserError("a --plot that ends in .png", str(args.plot), "rename it; --html has an SVG")
     outputs = {kind: getattr(args, kind) for kind in OUTPUTS if getattr(args, kind)}
     taken = [path.resolve() for path in (*args.files, *(args.baseline or ()))]
     for path in outputs.values():
         if path.resolve() in taken:
-            raise InputError("a file of its own for each output", f"{path} twice", "change one of the names")
+            raise UserError("a file of its own for each output", f"{path} twice", "change one of the names")
         taken.append(path.resolve())
         cli.refuse_existing(path, args.force)
     return outputs

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from android_bench.errors import InputError
 from android_bench.process import ask
 from android_bench.results.signatures import read_part
+from mobileiqa.errors import UserError
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -49,12 +49,12 @@ def run_arm(
     """Runs the file on every item of `batch` in one emulated process; float32 scores (N,) per item.
 
     Items map the file's input names to arrays of its exact types and shapes; `signature` names what takes them in
-    a file that has several. Raises InputError for an unknown CPU, a missing ARM root, an empty batch, an unreadable
+    a file that has several. Raises UserError for an unknown CPU, a missing ARM root, an empty batch, an unreadable
     file or several signatures of which none is named, and RunError, with the runtime's own words, when the file
     does not load or run on that CPU.
     """
     if not batch:
-        raise InputError("at least one item to run", "an empty batch", "pass the inputs of one image or more")
+        raise UserError("at least one item to run", "an empty batch", "pass the inputs of one image or more")
     with tempfile.TemporaryDirectory(prefix="arm-") as folder:
         inputs = [Path(folder, f"{index}.npz") for index in range(len(batch))]
         for item, file in zip(batch, inputs, strict=True):
@@ -78,11 +78,11 @@ def arm_runner(path: Path | str, cpu: str = DEFAULT_CPU) -> Callable[[Inputs], n
 
 
 def check(cpu: str) -> None:
-    """Raises InputError when `cpu` is unknown or the ARM root is not there."""
+    """Raises UserError when `cpu` is unknown or the ARM root is not there."""
     if cpu not in CPUS:
-        raise InputError(f"one of the CPUs {', '.join(CPUS)}", repr(cpu), "name one of these")
+        raise UserError(f"one of the CPUs {', '.join(CPUS)}", repr(cpu), "name one of these")
     if missing():
-        raise InputError(
+        raise UserError(
             "the ARM root that `make arm` builds",
             missing(),
             "run `make arm` in a checkout, or set MOBILEIQA_ARM to the folder of one",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import RunError
+from mobileiqa.errors import RunError
 
 CHILD = Path(__file__).with_name("child.py")
 # numpy's own thread pools would only cost memory: the child does no linear algebra outside the runtime.

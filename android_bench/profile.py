@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import InputError, RunError, exit_code
 from android_bench.process import ask
 from android_bench.results import interference
 from android_bench.results.measurements import BenchConfig, Device
@@ -27,6 +26,7 @@ from android_bench.results.summary import summarize
 from android_bench.results.tflite_file import with_fixed_sizes
 from android_bench.runners.host import choose_cpus, this_machine
 from mobileiqa import cli
+from mobileiqa.errors import RunError, UserError
 
 CHILD = Path(__file__).with_name("profiling") / "child.py"
 SCHEMA = 1
@@ -126,7 +126,7 @@ class Profile:
 def profile(path: Path | str, config: BenchConfig, signature: str | None = None) -> Profile:
     """Profiles one signature of a file in a fresh, pinned process, on random inputs, those of the benchmark.
 
-    `launches` and `cooldown_s` are not used. Raises InputError for a file that is missing or no TFLite model, for
+    `launches` and `cooldown_s` are not used. Raises UserError for a file that is missing or no TFLite model, for
     several signatures of which none is named and for too many threads, and RunError when the runtime refuses it,
     lists other operators from run to run, or did not delegate as it was told to.
     """
@@ -195,7 +195,7 @@ def to_json(measured: Profile) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    return exit_code("android_bench.profile", lambda: _run(args))
+    return cli.run("android_bench.profile", lambda: _run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -223,11 +223,11 @@ def _run(args: argparse.Namespace) -> int:
     from android_bench.profiling.report import svg, tables
 
     if args.top < 0:
-        raise InputError("--top of at least 0", f"{args.top}", "correct --top")
+        raise UserError("--top of at least 0", f"{args.top}", "correct --top")
     if args.plot and args.plot.suffix.lower() != ".svg":
-        raise InputError("a --plot that ends in .svg", str(args.plot), "rename it")
+        raise UserError("a --plot that ends in .svg", str(args.plot), "rename it")
     if args.plot and args.out and args.plot.resolve() == args.out.resolve():
-        raise InputError("a file of its own for each output", f"{args.out} twice", "change one of the names")
+        raise UserError("a file of its own for each output", f"{args.out} twice", "change one of the names")
     for path in filter(None, (args.plot, args.out)):
         cli.refuse_existing(path, args.force)
     config = BenchConfig(

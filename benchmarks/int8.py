@@ -23,7 +23,6 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from android_bench.errors import RunError
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.results.summary import summarize
 from android_bench.runners import host
@@ -31,7 +30,7 @@ from benchmarks import measure
 from benchmarks.routes import OURS, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import RunError, UserError
 
 PROG = "int8.py"
 CACHE = ROOT / ".cache" / "peers"

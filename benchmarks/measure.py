@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from android_bench.errors import RunError
 from android_bench.process import ENVIRONMENT, ask
 from android_bench.results.interference import IfDisturbed
-from android_bench.results.measurements import BenchConfig, Launch, launch_from_json
+from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.runners import host
 from benchmarks.routes import essence
 from convert.runtimes.tool_environments import python_of
+from mobileiqa import typed_json
+from mobileiqa.errors import RunError
 
 PTE_CHILD = Path(__file__).with_name("pte_child.py")
 
@@ -33,7 +34,9 @@ def launch(
     if path.suffix == ".pte":
         answer = _ask_pte(path, config)
         fields = {name: answer[name] for name in Launch.__dataclass_fields__ if name in answer}
-        return launch_from_json({**fields, "delegate_kernels": 0}), answer["runtime"]
+        return typed_json.decode(Launch, {**fields, "delegate_kernels": 0}, "the answer of a launch"), answer[
+            "runtime"
+        ]
     result = host.measure([path], replace(config, launches=1), if_disturbed=if_disturbed)[0]
     return result.launches[0], result.runtime
 

@@ -20,14 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from android_bench.errors import InputError, RunError
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.runners import host
 from benchmarks import limit, measure, report
 from benchmarks.results import Row
 from benchmarks.routes import OURS, ROUTES, Built, Case, build
 from mobileiqa import cli
-from mobileiqa.errors import UserError, one_line
+from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.spec import parse_size
 from mobileiqa.zoo import MODELS
 
@@ -87,7 +86,7 @@ def bench_config(runs: int, launches: int) -> BenchConfig:
     """The protocol; UserError when a count is not positive."""
     try:
         return BenchConfig(runs=runs, launches=launches)
-    except InputError as error:
+    except UserError as error:
         raise UserError(error.expected, error.actual, error.todo) from error
 
 

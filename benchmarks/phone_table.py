@@ -20,7 +20,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from android_bench.errors import InputError, RunError
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from android_bench.results.summary import summarize
@@ -28,7 +27,7 @@ from android_bench.runners import host
 from benchmarks.routes import OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import RunError, UserError
 from mobileiqa.spec import parse_size
 
 PROG = "phone_table.py"
@@ -100,7 +99,7 @@ def tabulate(args: argparse.Namespace, rows: Sequence[Row]) -> int:
     try:
         config = BenchConfig(runs=args.runs, launches=args.launches)
         found = measured([converted(row, args.cache) for row in rows], config, IfDisturbed(args.if_disturbed))
-    except InputError as error:
+    except UserError as error:
         raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
         cli.note(f"{PROG}: {' '.join(str(error).split())}")

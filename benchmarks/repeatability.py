@@ -19,13 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from android_bench.comparison.significance import speed
-from android_bench.errors import InputError, RunError
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from android_bench.runners import host
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import RunError, UserError
 
 PROG = "repeatability.py"
 MAX_DIFFERENCE = 0.03
@@ -79,7 +78,7 @@ def repeat(args: argparse.Namespace) -> int:
         for _ in cli.progress(range(round(args.minutes * 60)), "waiting"):
             time.sleep(1)
         sessions.append(session(args, config))
-    except InputError as error:
+    except UserError as error:
         raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
         cli.note(f"{PROG}: {' '.join(str(error).split())}")

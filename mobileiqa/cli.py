@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from mobileiqa.errors import UserError, one_line
+from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.files import claims, interruption
 from mobileiqa.files.interruption import Signals, Terminated
 from mobileiqa.files.outputs import (
@@ -75,9 +75,10 @@ def _ended(prog: str, error: BaseException, signals: Signals) -> int | None:
         return 128 + number
     if gone:
         return _READER_GONE
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | RunError):
         note(f"{prog}: {one_line(str(error))}")
-    elif isinstance(error, OSError):
+        return 1 if isinstance(error, RunError) else 2
+    if isinstance(error, OSError):
         note(f"{prog}: {one_line(str(error))}; check the path, its permissions and the space left")
     elif isinstance(error, UnicodeEncodeError):
         bad = one_line(ascii(error.object)[:200])

@@ -1,7 +1,7 @@
 """Errors a user can cause: always what was expected, what was found, and what to do.
 
-A `UserError` becomes one line on stderr and exit code 2 (see cli.py). `assert` is for internal invariants
-only.
+A `UserError` becomes one line on stderr and exit code 2, a `RunError` one with exit code 1 (see cli.py). `assert` is
+for internal invariants only.
 """
 
 from mobileiqa.text import printable
@@ -17,6 +17,10 @@ class UserError(ValueError):
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """How worker processes send it home: an exception is rebuilt from its message alone otherwise."""
         return type(self), (self.expected, self.actual, self.todo)
+
+
+class RunError(RuntimeError):
+    """The input was right and the work failed: a runtime refused a file or crashed, a phone went away. Exit code 1."""
 
 
 def one_line(text: str) -> str:

@@ -9,8 +9,10 @@ import dataclasses
 import json
 import math
 import re
+import sys
 import types
 import typing
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,16 @@ MAX_DEPTH = 32
 MAX_DIGITS = 18  # every such integer fits 64 bits
 MAX_TEXT = 65_536  # characters of one string field
 
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What a field's values must be besides their type, in words and as a test: `metadata={"check": Check(...)}`."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+Limits = Mapping[str, Any]  # a field's metadata
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _TODO = "copy or write the file again"
 
@@ -64,15 +76,16 @@ def parse_object(content: bytes | str, source: str, todo: str = _TODO) -> dict[s
     return value
 
 
-def decode(cls: type[T], value: Any, source: str, todo: str = _TODO) -> T:
+def decode(cls: type[T], value: Any, source: str, todo: str = _TODO, where: str = "") -> T:
     """`value`, as `parse` gives it, as the dataclass `cls`; fields with defaults may be absent, none may be extra.
 
     A field's type is str, int, float, bool, a StrEnum, another dataclass, `X | None`, tuple[X, ...], tuple[X, Y],
-    list[X], dict[str, X] or Any. `field(metadata={"range": (low, high)})` bounds a number (of a tuple: each).
-    A ValueError of the class's own __post_init__ is passed on. Raises UserError, naming `source` and the field.
+    list[X], dict[str, X] or Any. Its metadata say more: "range" (low, high) of a number, "check" a Check (of a tuple:
+    each), "least" values of a tuple or list. `where` is the value's own place in `source`.
+    A UserError of the class's own __post_init__ is passed on. Raises UserError, naming `source` and the field.
     """
     try:
-        return _dataclass(cls, value, "")
+        return _dataclass(cls, value, where)
     except (TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -89,7 +102,7 @@ def conform(instance: Any) -> None:
     hints = _hints(type(instance))
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
-        typed = _typed(hints[field.name], value, field.name, field.metadata.get("range"))
+        typed = _typed(hints[field.name], value, field.name, field.metadata)
         object.__setattr__(instance, field.name, typed)
 
 
@@ -151,61 +164,66 @@ def _dataclass(cls: type[T], value: Any, where: str) -> T:
         raise ValueError(f"{prefix}{missing[0]}: missing")
     hints = _hints(cls)
     arguments = {
-        name: _typed(hints[name], content, f"{prefix}{name}", fields[name].metadata.get("range"))
+        name: _typed(hints[name], content, f"{prefix}{name}", fields[name].metadata)
         for name, content in value.items()
     }
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except UserError as error:  # of the class's own __post_init__, which does not know where it is
+        if not where:
+            raise
+        raise ValueError(f"{where}: {error.actual}, expected {error.expected}") from error
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _typed(hint: Any, value: Any, where: str, bounds: tuple[float, float] | None = None) -> Any:
+def _typed(hint: Any, value: Any, where: str, limits: Limits) -> Any:
     """`value` as the annotation `hint` has it. Raises TypeError or ValueError."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _union(arguments, value, where, bounds)
+        return _union(arguments, value, where, limits)
     if origin in (tuple, list):
-        return _sequence(origin, arguments, value, where, bounds)
+        return _sequence(origin, arguments, value, where, limits)
     if origin is dict:
         if not isinstance(value, dict):
             raise TypeError(f"{where}: {_shown(value)}, expected an object")
         return {
-            key: _typed(arguments[1], content, f"{where}.{key}", bounds) for key, content in value.items()
+            key: _typed(arguments[1], content, f"{where}.{key}", limits) for key, content in value.items()
         }
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):  # type: ignore[arg-type]
             return value  # it checked itself
         return _dataclass(hint, value, where)  # type: ignore[arg-type]
-    return value if hint is Any else _scalar(hint, value, where, bounds)
+    return value if hint is Any else _scalar(hint, value, where, limits)
 
 
-def _union(hints: tuple[Any, ...], value: Any, where: str, bounds: tuple[float, float] | None) -> Any:
+def _union(hints: tuple[Any, ...], value: Any, where: str, limits: Limits) -> Any:
     if value is None and type(None) in hints:
         return None
     errors: list[Exception] = []
     for hint in (hint for hint in hints if hint is not type(None)):
         try:
-            return _typed(hint, value, where, bounds)
+            return _typed(hint, value, where, limits)
         except (TypeError, ValueError) as error:
             errors.append(error)
     raise errors[0]
 
 
-def _sequence(
-    kind: type, hints: tuple[Any, ...], value: Any, where: str, bounds: tuple[float, float] | None
-) -> Any:
+def _sequence(kind: type, hints: tuple[Any, ...], value: Any, where: str, limits: Limits) -> Any:
     if not isinstance(value, list | tuple):
         raise TypeError(f"{where}: {_shown(value)}, expected a list")
     each = hints[:1] * len(value) if kind is list or hints[-1] is Ellipsis else hints
     if len(each) != len(value):
         raise ValueError(f"{where}: {len(value)} values, expected {len(each)}")
+    if len(value) < limits.get("least", 0):
+        raise ValueError(f"{where}: {len(value)} values, expected at least {limits['least']}")
     parts = zip(each, value, strict=True)
-    return kind(_typed(hint, part, f"{where}[{i}]", bounds) for i, (hint, part) in enumerate(parts))
+    return kind(_typed(hint, part, f"{where}[{i}]", limits) for i, (hint, part) in enumerate(parts))
 
 
-def _scalar(hint: Any, value: Any, where: str, bounds: tuple[float, float] | None) -> Any:
+def _scalar(hint: Any, value: Any, where: str, limits: Limits) -> Any:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         if not isinstance(value, str) or value not in tuple(hint):
             raise ValueError(f"{where}: {_shown(value)}, expected one of {', '.join(hint)}")
@@ -215,10 +233,14 @@ def _scalar(hint: Any, value: Any, where: str, bounds: tuple[float, float] | Non
         raise TypeError(f"{where}: {_shown(value)}, expected {hint.__name__}")
     if isinstance(value, str) and len(value) > MAX_TEXT:
         raise ValueError(f"{where}: {len(value)} characters, more than {MAX_TEXT}")
-    if hint is float and not math.isfinite(value):
-        raise ValueError(f"{where}: {value}, expected a finite number")
-    if bounds is not None and hint in (int, float) and not bounds[0] <= value <= bounds[1]:
-        raise ValueError(f"{where}: {value:g}, expected {bounds[0]:g}..{bounds[1]:g}")
+    if hint is float and not abs(value) <= sys.float_info.max:  # an integer may be larger than any float
+        raise ValueError(f"{where}: {_shown(value)}, expected a finite number")
+    low, high = limits.get("range") or (-math.inf, math.inf)
+    if hint in (int, float) and not low <= value <= high:
+        shown = f"{value:g}" if abs(value) <= sys.float_info.max else _shown(value)
+        raise ValueError(f"{where}: {shown}, expected {low:g}..{high:g}")
+    if (check := limits.get("check")) and not check.accepts(value):
+        raise ValueError(f"{where}: {_shown(value)}, expected {check.words}")
     return float(value) if hint is float else value
 
 

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from android_bench.comparison.svg import COLORS, Axes, Series, axes_of
-from android_bench.errors import InputError
 from mobileiqa import cli
+from mobileiqa.errors import UserError
 from mobileiqa.text import plot_text
 
 
 def png(drawn: Sequence[Series]) -> bytes:
-    """The picture. Raises InputError when matplotlib is not installed, or when there is nothing to draw."""
+    """The picture. Raises UserError when matplotlib is not installed, or when there is nothing to draw."""
     if not drawn:
-        raise InputError("a result with an input size to draw", "none", "leave --plot out, or measure again")
+        raise UserError("a result with an input size to draw", "none", "leave --plot out, or measure again")
     figure = _figure()
     plot = figure.subplots()
     for index, one in enumerate(drawn):
@@ -31,7 +31,7 @@ def _figure() -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError(
+        raise UserError(
             "matplotlib, which draws --plot",
             f"none ({error})",
             "install it (`pip install matplotlib`), or use --html, whose picture needs nothing",

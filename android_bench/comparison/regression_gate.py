@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from android_bench.comparison.significance import mann_whitney, smallest_p, speed
-from android_bench.errors import InputError
 from android_bench.results.entries import Entry
+from mobileiqa.errors import UserError
 
 ALPHA = 0.01
 MAX_SLOWDOWN = 1.05
@@ -68,13 +68,13 @@ def judge(
 ) -> list[Row]:
     """Rows beside the baseline's rows of the same model, size and setting, then the baseline's lost rows.
 
-    Raises InputError when the baseline holds two results of one model, size and setting.
+    Raises UserError when the baseline holds two results of one model, size and setting.
     """
     known: dict[tuple, Entry] = {}
     for entry in baseline:
         key = (*entry.identity, entry.setting)
         if key in known:
-            raise InputError(
+            raise UserError(
                 "one result per model, size, device and config in the baseline",
                 f"two of {entry.model} {entry.size} on {entry.device} ({known[key].json}, {entry.json})",
                 "leave one of them out",

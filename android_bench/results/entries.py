@@ -7,24 +7,54 @@ A row is either a complete measurement of ours or a figure that somebody read of
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import InputError, RunError
 from android_bench.results import interference
-from android_bench.results.measurements import SCHEMA, BenchResult, Precision, from_json
-from android_bench.results.schema import BY_HAND, BY_HAND_RESULT, MEASURED_RESULT, SIZE, check
+from android_bench.results.measurements import (
+    COUNT,
+    TEXT,
+    TIME,
+    TODO,
+    BenchResult,
+    Precision,
+    result_of,
+    results_of,
+)
 from android_bench.results.signatures import labelled
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
-from mobileiqa.typed_json import shortened
+from mobileiqa.typed_json import Check
 
+BY_HAND = "by hand"
+SIZE = re.compile(r"(?:(?P<batch>[1-9]\d{0,5})x)?(?P<width>[1-9]\d{0,5})x(?P<height>[1-9]\d{0,5})")
 MEASURED = "measured"
 # What `convert.tflite` appends to a model's name.
 FILE_NAME = re.compile(r"(?:_\d+x\d+)?(?:_(?:fp32|fp16|int8))?(?:_camera)?$")
 ABSENT = "unknown"
 MASK_DIGITS = 1000  # of a CPU mask of some 3,000 processors
+
+
+@dataclass(frozen=True)
+class HandEntered:
+    """A figure that somebody read off a phone's screen: the fields are those of its row in the JSON."""
+
+    source: str = field(metadata={"check": Check(f"'{BY_HAND}'", lambda value: value == BY_HAND)})
+    model: str = field(metadata=TEXT)
+    size: str = field(
+        metadata={
+            "check": Check(
+                "a size such as '317x205', width first, or '25x224x224' for a batch of 25",
+                lambda value: bool(SIZE.fullmatch(value)),
+            )
+        }
+    )
+    precision: str = field(metadata=TEXT)
+    device: str = field(metadata=TEXT)
+    mean_ms: float = field(metadata=TIME)
+    runs: int = field(metadata=COUNT)
+    note: str = field(default="", metadata=TEXT)
 
 
 @dataclass(frozen=True)
@@ -68,90 +98,46 @@ class Entry:
 
 
 def read_all(paths: Sequence[Path]) -> list[Entry]:
-    """The rows of several files, in order. Raises InputError, naming file and field, at the first bad one."""
+    """The rows of several files, in order. Raises UserError, naming file and field, at the first bad one."""
     return [entry for path in paths for entry in read(path)]
 
 
 def read(path: Path) -> list[Entry]:
-    """The rows of one file. Raises InputError when it is missing, of another schema, malformed or incomplete."""
-    data = _load(path)
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA or type(data["schema"]) is not int:
-        kind = (
-            f"schema {shortened(repr(data.get('schema')), 60)}"
-            if isinstance(data, dict)
-            else type(data).__name__
-        )
-        raise InputError(
-            f"a benchmark of schema {SCHEMA} in {path}",
-            kind,
-            "measure again with this version, or correct the file",
-        )
-    if "emulated" in data:
-        raise InputError(
-            f"times in {path}", "an emulated run, which has none", "measure on a host or a phone"
-        )
-    results = data.get("results")
-    if not isinstance(results, list) or not results or data.keys() != {"schema", "results"}:
-        raise InputError(
-            f"'schema' and a non-empty array 'results' in {path}",
-            shortened(f"{sorted(data)}", 200),
-            "measure again, or correct the file",
-        )
-    return [_entry(value, path, f"{path}: results[{index}]") for index, value in enumerate(results)]
+    """The rows of one file. Raises UserError when it is missing, of another schema, malformed or incomplete."""
+    rows = results_of(load_json(path, "measure again, or correct the file"), str(path))
+    return [_entry(row, path, f"results[{index}]") for index, row in enumerate(rows)]
 
 
-def _load(path: Path) -> Any:
-    """The file's JSON. Whole numbers of any size: a CPU mask has a bit for each CPU."""
+def load_json(path: Path, todo: str) -> Any:
+    """A file's JSON. Whole numbers of any size: a CPU mask has a bit for each CPU. Raises UserError."""
     try:
-        return typed_json.parse(
-            typed_json.content_of(path), str(path), "measure again, or correct the file", MASK_DIGITS
-        )
+        return typed_json.parse(typed_json.content_of(path), str(path), todo, MASK_DIGITS)
     except OSError as error:
-        raise InputError(
-            f"a readable JSON file at {path}", error.strerror or "an error", "check the path"
-        ) from error
-    except UserError as error:
-        raise InputError(error.expected, error.actual, error.todo) from error
+        expected = f"a readable JSON file at {path}"
+        raise UserError(expected, error.strerror or "an error", "check the path") from error
 
 
-def _entry(value: Any, path: Path, where: str) -> Entry:
-    if isinstance(value, dict) and "source" in value:
-        check(value, BY_HAND_RESULT, where)
-        return _by_hand(value, path)
-    check(value, MEASURED_RESULT, where)
-    try:
-        (result,) = from_json({"schema": SCHEMA, "results": [value]})
-    except (InputError, RunError) as error:  # a config that cannot be, missing runs
-        reason = error.actual if isinstance(error, InputError) else str(error)
-        raise InputError(f"a complete measurement at {where}", reason, "measure again") from error
-    _check_summary(value["summary"], result, where)
-    return _from_result(result, path)
+def _entry(row: Any, path: Path, where: str) -> Entry:
+    if isinstance(row, dict) and "source" in row:
+        return _by_hand(typed_json.decode(HandEntered, row, str(path), TODO, where), path)
+    return _from_result(result_of(row, str(path), where), path)
 
 
-def _check_summary(written: dict[str, Any], result: BenchResult, where: str) -> None:
-    """A summary that its own runs contradict was edited: such a file is not believed."""
-    for name, figure in result.summary().items():
-        if not math.isclose(written[name], figure, rel_tol=1e-6, abs_tol=1e-3):
-            raise InputError(
-                f"at {where}.summary.{name} what the runs give, {figure}", f"{written[name]}", "measure again"
-            )
-
-
-def _by_hand(value: dict[str, Any], path: Path) -> Entry:
-    parts = SIZE.fullmatch(value["size"])
-    assert parts, "checked by the schema"
+def _by_hand(row: HandEntered, path: Path) -> Entry:
+    parts = SIZE.fullmatch(row.size)
+    assert parts, "checked when it was read"
     return Entry(
         json=str(path),
         source=BY_HAND,
-        model=value["model"],
-        size=value["size"],
+        model=row.model,
+        size=row.size,
         pixels=math.prod(int(part) for part in parts.groups() if part),
-        precision=value["precision"],
-        device=value["device"],
-        setting=(("source", BY_HAND), ("device", value["device"]), ("precision", value["precision"])),
-        runs=value["runs"],
-        mean_ms=value["mean_ms"],
-        note=value.get("note", ""),
+        precision=row.precision,
+        device=row.device,
+        setting=(("source", BY_HAND), ("device", row.device), ("precision", row.precision)),
+        runs=row.runs,
+        mean_ms=row.mean_ms,
+        note=row.note,
     )
 
 

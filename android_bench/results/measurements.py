@@ -1,27 +1,43 @@
-"""What a benchmark was asked to do and what it found: BenchConfig, Launch, BenchResult, and their JSON.
+"""The record of a benchmark: how it was measured and what was measured, as dataclasses that are also its JSON.
 
-Sizes in MB are 10^6 bytes; times are milliseconds of wall clock.
+The fields of these classes are the fields of a bench.json (docs/bench.md); their types and metadata are what
+`from_json` checks, through mobileiqa.typed_json. Sizes in MB are 10^6 bytes; times are milliseconds of wall clock.
 """
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from android_bench.errors import InputError, RunError
 from android_bench.results.signatures import labelled
 from android_bench.results.summary import Summary, summarize
+from mobileiqa import typed_json
+from mobileiqa.errors import RunError, UserError
+from mobileiqa.typed_json import Check, shortened
 
 SCHEMA = 1
-OPTIONAL = (
-    "evidence",
-    "wait_ms",
-    "init_wait_ms",
-    "steal_ms",
-    "phone",
-)  # left out of the JSON where they are None
+TODO = "correct the file (docs/bench.md has the fields) or measure again"
+LARGEST = 2**53  # what is larger is no measurement
+
+
+def _line(value: str) -> bool:
+    """Printable, so that it can stand in any output: XML takes no control characters, UTF-8 no lone surrogate."""
+    return value.isprintable() and len(value) <= 4096
+
+
+# What fields must be besides their type. A time is wide enough for any measurement, and narrow enough that a quotient
+# of two is a number.
+LINE = {"check": Check("a printable text", _line)}
+TEXT = {
+    "check": Check("a printable text that is not empty", lambda value: _line(value) and bool(value.strip()))
+}
+SHA256 = {"check": Check("64 hex digits", lambda value: bool(re.fullmatch("[0-9a-f]{64}", value)))}
+COUNT, WHOLE, AMOUNT = ({"range": (low, LARGEST)} for low in (1, 0, 0.0))
+TIME = {"range": (1e-6, 1e9)}  # ms
+NUMBER = {"range": (-LARGEST, LARGEST)}
 
 
 class Precision(StrEnum):
@@ -39,7 +55,7 @@ class BenchConfig:
     """
 
     threads: int = 1
-    cpu_mask: int = 0
+    cpu_mask: int = 0  # a bit for each CPU: of any size
     warmup_runs: int = 1
     runs: int = 10
     launches: int = 1
@@ -53,9 +69,9 @@ class BenchConfig:
         for name in ("threads", "runs", "launches", "warmup_runs", "cpu_mask", "cooldown_s", "seed"):
             lowest, value = int(name in ("threads", "runs", "launches")), getattr(self, name)
             if not lowest <= value < math.inf:
-                raise InputError(f"{name} of at least {lowest}", f"{value}", f"correct {name}")
+                raise UserError(f"{name} of at least {lowest}", f"{value}", f"correct {name}")
         if self.cpu_mask and self.cpu_mask.bit_count() < self.threads:
-            raise InputError(
+            raise UserError(
                 f"a CPU mask with at least {self.threads} CPUs, one per thread",
                 f"{self.cpu_mask:#x}",
                 "add CPUs to the mask or use fewer threads",
@@ -66,16 +82,16 @@ class BenchConfig:
 class Device:
     """What ran the file. `fp16_hardware`: the CPU has FP16 vector arithmetic."""
 
-    kind: str  # "host" or "phone"
-    cpu: str
-    cores: int
-    platform: str
+    kind: str = field(metadata=TEXT)  # "host" or "phone"
+    cpu: str = field(metadata=TEXT)
+    cores: int = field(metadata=COUNT)
+    platform: str = field(metadata=TEXT)
     fp16_hardware: bool
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What else happened on a launch's CPUs while it was measured; interference.py judges it.
+class ContentionCounters:
+    """What else happened on a launch's CPUs while it was measured; interference.py reads them.
 
     wait_ms: its threads could have run and did not, summed over them; init_wait_ms: the same while the file was
     loaded. steal_ms: the hypervisor ran something else on its CPUs, in steps of 10 ms. These are None where the
@@ -83,53 +99,73 @@ class Evidence:
     run. workers: threads that the runtime started.
     """
 
-    preemptions: int
-    pace_before_ms: float
-    pace_after_ms: float
-    workers: int
-    wait_ms: float | None = None
-    init_wait_ms: float | None = None
-    steal_ms: float | None = None
+    preemptions: int = field(metadata=WHOLE)
+    pace_before_ms: float = field(metadata=TIME)
+    pace_after_ms: float = field(metadata=TIME)
+    workers: int = field(metadata=WHOLE)
+    wait_ms: float | None = field(default=None, metadata=AMOUNT)
+    init_wait_ms: float | None = field(default=None, metadata=AMOUNT)
+    steal_ms: float | None = field(default=None, metadata=AMOUNT)
 
 
 @dataclass(frozen=True)
-class Condition:
+class ThermalState:
     """How a phone was at a moment; None where it does not say. Degrees Celsius, and percent of its charge."""
 
-    battery_percent: int | None
-    battery_c: float | None
-    skin_c: float | None
-    thermal_status: str | None  # Android's name: "none", "light", "moderate"...
+    battery_percent: int | None = field(metadata={"range": (0, 100)})
+    battery_c: float | None = field(metadata=NUMBER)
+    skin_c: float | None = field(metadata=NUMBER)
+    thermal_status: str | None = field(metadata=LINE)  # Android's name: "none", "light", "moderate"...
 
 
 @dataclass(frozen=True)
 class PhoneRecord:
     """What only a phone has. `governor`: of the cores measured on, "" when unknown."""
 
-    soc: str
-    android: str
-    governor: str
-    before: Condition
-    after: Condition
+    soc: str = field(metadata=TEXT)
+    android: str = field(metadata=TEXT)
+    governor: str = field(metadata=LINE)
+    before: ThermalState
+    after: ThermalState
 
 
 @dataclass(frozen=True)
 class Launch:
     """One process: load the file, run it. `init_ms` leaves the import of the runtime out."""
 
-    cpus: tuple[int, ...]
-    init_ms: float
-    first_ms: float
-    run_ms: tuple[float, ...]
-    rss_after_import_mb: float
-    peak_rss_mb: float
-    delegate_kernels: int  # partitions that XNNPACK took; 0 means that none of the graph was delegated
-    evidence: Evidence | None = None  # None on a phone, and in results from before it was kept
+    cpus: tuple[int, ...] = field(metadata={**WHOLE, "least": 1})
+    init_ms: float = field(metadata=TIME)
+    first_ms: float = field(metadata=TIME)
+    run_ms: tuple[float, ...] = field(metadata={**TIME, "least": 1})
+    rss_after_import_mb: float = field(metadata=AMOUNT)
+    peak_rss_mb: float = field(metadata=AMOUNT)
+    delegate_kernels: int = field(
+        metadata=WHOLE
+    )  # partitions that XNNPACK took; 0: none of the graph was delegated
+    evidence: ContentionCounters | None = None  # None on a phone, and in results from before it was kept
 
     @property
     def peak_memory_mb(self) -> float:
         """Peak resident memory less what the imported runtime already held, the file's own pages included."""
         return self.peak_rss_mb - self.rss_after_import_mb
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One table row: times in ms, rounded (a tiny time may be 0); all of them follow from a result's launches."""
+
+    size_mb: float = field(metadata=AMOUNT)
+    init_ms: float = field(metadata=AMOUNT)
+    first_ms: float = field(metadata=AMOUNT)
+    mean_ms: float = field(metadata=AMOUNT)
+    median_ms: float = field(metadata=AMOUNT)
+    p5_ms: float = field(metadata=AMOUNT)
+    p95_ms: float = field(metadata=AMOUNT)
+    std_ms: float = field(metadata=AMOUNT)
+    min_ms: float = field(metadata=AMOUNT)
+    max_ms: float = field(metadata=AMOUNT)
+    peak_memory_mb: float = field(metadata=NUMBER)
+    delegate_kernels: int = field(metadata=WHOLE)
 
 
 @dataclass(frozen=True)
@@ -141,20 +177,20 @@ class BenchResult:
     `repeated`: launches of it that were thrown away, because they or one beside them were disturbed.
     """
 
-    file: str
-    artifact_sha256: str
-    size_bytes: int
+    file: str = field(metadata=TEXT)
+    artifact_sha256: str = field(metadata=SHA256)
+    size_bytes: int = field(metadata=COUNT)
     fp16_capable: bool
     config: BenchConfig
     device: Device
-    runtime: str
-    launches: tuple[Launch, ...]
-    input_shapes: tuple[tuple[int, ...], ...] = ()
-    file_precision: str = ""
-    repeated: int = 0
+    runtime: str = field(metadata=TEXT)
+    launches: tuple[Launch, ...] = field(metadata={"least": 1})
+    input_shapes: tuple[tuple[int, ...], ...] = field(default=(), metadata=COUNT)
+    file_precision: str = field(default="", metadata=LINE)
+    repeated: int = field(default=0, metadata=WHOLE)
     phone: PhoneRecord | None = None
-    signature: str = ""
-    input_types: tuple[str, ...] = ()
+    signature: str = field(default="", metadata=LINE)
+    input_types: tuple[str, ...] = field(default=(), metadata=TEXT)
 
     def __post_init__(self) -> None:
         counts = [("launches", self.config.launches, len(self.launches))]
@@ -178,92 +214,102 @@ class BenchResult:
         return summarize([ms for launch in self.launches for ms in launch.run_ms])
 
     @property
-    def init_ms(self) -> float:
-        """Median over launches."""
-        return summarize([launch.init_ms for launch in self.launches]).median
-
-    @property
-    def first_ms(self) -> float:
-        """Median over launches."""
-        return summarize([launch.first_ms for launch in self.launches]).median
-
-    @property
     def peak_memory_mb(self) -> float:
         """The largest over launches."""
         return max(launch.peak_memory_mb for launch in self.launches)
 
-    @property
-    def size_mb(self) -> float:
-        """File size in MB."""
-        return self.size_bytes / 1e6
+    def figures(self) -> Figures:
+        """The figures of one table row: of the runs all statistics, medians over launches, the largest memory."""
+        runs = dataclasses.asdict(self.run_ms)
+        times = {f"{name}_ms": runs[name] for name in runs if name != "count"}
+        for name in ("init_ms", "first_ms"):
+            times[name] = summarize([getattr(launch, name) for launch in self.launches]).median
+        return Figures(
+            size_mb=round(self.size_bytes / 1e6, 3),
+            **{name: round(ms, 4) for name, ms in times.items()},
+            peak_memory_mb=round(self.peak_memory_mb, 3),
+            delegate_kernels=self.launches[0].delegate_kernels,
+        )
 
     def summary(self) -> dict[str, Any]:
-        """The figures of one table row, JSON-ready; all of them follow from the fields."""
-        runs = {
-            f"{name}_ms": round(value, 4)
-            for name, value in dataclasses.asdict(self.run_ms).items()
-            if name != "count"
-        }
-        return {
-            "size_mb": round(self.size_mb, 3),
-            "init_ms": round(self.init_ms, 4),
-            "first_ms": round(self.first_ms, 4),
-            **runs,
-            "peak_memory_mb": round(self.peak_memory_mb, 3),
-            "delegate_kernels": self.launches[0].delegate_kernels,
-        }
+        """`figures`, JSON-ready."""
+        return dataclasses.asdict(self.figures())
+
+
+# Left out of the JSON where they are None.
+OPTIONAL = {
+    each.name
+    for record in (ContentionCounters, Launch, BenchResult)
+    for each in dataclasses.fields(record)
+    if each.default is None
+}
 
 
 def to_json(results: Sequence[BenchResult]) -> dict[str, Any]:
     """A JSON-ready dict of a benchmark, summaries written out for readers; `from_json` reverses it."""
+    rows = (dataclasses.asdict(result, dict_factory=_present) for result in results)
     return {
         "schema": SCHEMA,
-        "results": [
-            {**dataclasses.asdict(result, dict_factory=_known), "summary": result.summary()}
-            for result in results
-        ],
+        "results": [{**row, "summary": result.summary()} for row, result in zip(rows, results, strict=True)],
     }
 
 
-def _known(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _present(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a dataclass, less the optional ones that it does not have."""
     return {name: value for name, value in pairs if value is not None or name not in OPTIONAL}
 
 
-def from_json(data: dict[str, Any]) -> list[BenchResult]:
-    """The results of `to_json`'s dict; the summaries are computed again, not believed.
+def results_of(data: Any, source: str) -> list[Any]:
+    """The rows of a benchmark's JSON, as they are. Raises UserError for another schema, and where there is none."""
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA or type(schema) is not int:
+        kind = f"schema {shortened(repr(schema), 60)}" if isinstance(data, dict) else type(data).__name__
+        todo = "measure again with this version, or correct the file"
+        raise UserError(f"a benchmark of schema {SCHEMA} in {source}", kind, todo)
+    if "emulated" in data:
+        raise UserError(
+            f"times in {source}", "an emulated run, which has none", "measure on a host or a phone"
+        )
+    rows = data.get("results")
+    if not isinstance(rows, list) or not rows or data.keys() != {"schema", "results"}:
+        raise UserError(
+            f"'schema' and a non-empty array 'results' in {source}",
+            shortened(f"{sorted(data)}", 200),
+            "measure again, or correct the file",
+        )
+    return rows
 
-    Raises InputError when it is of another schema or malformed, RunError when runs are missing.
+
+def result_of(row: Any, source: str, where: str) -> BenchResult:
+    """One row, which is at `where` in `source`. A summary that its own runs contradict was edited: it is not believed.
+
+    Raises UserError, naming the field, for what a measurement of ours cannot be.
     """
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        kind = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
-        raise InputError(f"a benchmark of schema {SCHEMA}", kind, "measure again with this version")
+    if not isinstance(row, dict):
+        raise UserError(f"an object at {where} in {source}", shortened(repr(row), 60), TODO)
+    config = row.get("config")
+    absent = [
+        one.name
+        for one in dataclasses.fields(BenchConfig)
+        if isinstance(config, dict) and one.name not in config
+    ]
+    if absent:  # its defaults are for who measures, not for who reads
+        raise UserError(f"every field of a config in {source}", f"{where}.config.{absent[0]}: missing", TODO)
     try:
-        return [_result(entry) for entry in data["results"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            "results as android_bench writes them",
-            f"{type(error).__name__}: {error}",
-            "measure again with this version",
+        fields = {name: value for name, value in row.items() if name != "summary"}
+        result = typed_json.decode(BenchResult, fields, source, TODO, where)
+    except RunError as error:  # missing or impossible runs
+        raise UserError(
+            f"a complete measurement at {where} in {source}", str(error), "measure again"
         ) from error
+    written = typed_json.decode(Figures, row.get("summary"), source, TODO, f"{where}.summary")
+    for name, figure in result.summary().items():
+        if not math.isclose(getattr(written, name), figure, rel_tol=1e-6, abs_tol=1e-3):
+            expected = f"in {source} at {where}.summary.{name} what the runs give, {figure}"
+            raise UserError(expected, f"{getattr(written, name)}", "measure again")
+    return result
 
 
-def _result(entry: dict[str, Any]) -> BenchResult:
-    fields = {name: value for name, value in entry.items() if name != "summary"}
-    fields["config"] = BenchConfig(**fields["config"])
-    fields["device"] = Device(**fields["device"])
-    fields["launches"] = tuple(launch_from_json(value) for value in fields["launches"])
-    fields["input_shapes"] = tuple(tuple(shape) for shape in fields.get("input_shapes", ()))
-    fields["input_types"] = tuple(fields.get("input_types", ()))
-    if phone := fields.get("phone"):
-        moments = {name: Condition(**phone[name]) for name in ("before", "after")}
-        fields["phone"] = PhoneRecord(**{**phone, **moments})
-    return BenchResult(**fields)
-
-
-def launch_from_json(value: dict[str, Any]) -> Launch:
-    """A Launch from JSON, where tuples are lists."""
-    fields = {**value, "cpus": tuple(value["cpus"]), "run_ms": tuple(value["run_ms"])}
-    if "evidence" in value:
-        fields["evidence"] = Evidence(**value["evidence"])
-    return Launch(**fields)
+def from_json(data: Any, source: str = "the results") -> list[BenchResult]:
+    """The results of `to_json`'s dict. Raises UserError, naming `source` and the field, for any other."""
+    return [result_of(row, source, f"results[{index}]") for index, row in enumerate(results_of(data, source))]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import InputError
 from android_bench.results.tflite_file import Signature, TfliteFile, read
+from mobileiqa.errors import UserError
 from mobileiqa.text import printable
 
 SERVING_DEFAULT = "serving_default"  # what converters call a file's only signature
@@ -62,7 +62,7 @@ def labelled(name: str, signature: str) -> str:
 def read_parts(paths: Sequence[Path | str], signature: str | None = None) -> list[Part]:
     """Every signature of every file; of files that have several only `signature`, where that is given.
 
-    Raises InputError for a file that `read` refuses, and for a signature that no file has, or that one of those
+    Raises UserError for a file that `read` refuses, and for a signature that no file has, or that one of those
     with several does not have.
     """
     files = [read(path) for path in paths]
@@ -77,19 +77,19 @@ def read_parts(paths: Sequence[Path | str], signature: str | None = None) -> lis
 
 
 def _require(signature: str, files: Sequence[TfliteFile]) -> None:
-    """InputError, with the choices that there are, where `signature` would be measured in vain."""
+    """UserError, with the choices that there are, where `signature` would be measured in vain."""
     wanting = [file for file in files if signature not in (each.name for each in file.signatures)]
     several = [file for file in wanting if len(file.signatures) > 1]
     if several or len(wanting) == len(files):
         choices = "; ".join(f"{_choices(file)} in {file.path.name}" for file in several or wanting)
-        raise InputError(f"the signature {signature!r}", choices, f"correct {OPTION}, or leave it out")
+        raise UserError(f"the signature {signature!r}", choices, f"correct {OPTION}, or leave it out")
 
 
 def read_part(path: Path | str, signature: str | None = None) -> Part:
-    """The one signature of a file, or `signature` of several. Raises InputError when several are left."""
+    """The one signature of a file, or `signature` of several. Raises UserError when several are left."""
     parts = read_parts([path], signature)
     if len(parts) > 1:
-        raise InputError(
+        raise UserError(
             f"one signature of {path}", _choices(parts[0].file), f"name one of these with {OPTION}"
         )
     return parts[0]

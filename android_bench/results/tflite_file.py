@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_bench.errors import InputError
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
@@ -82,16 +81,16 @@ class TfliteFile:
 def read(path: Path | str) -> TfliteFile:
     """Reads and checks one file, against the hashes at hand too (mobileiqa.files.integrity).
 
-    Raises InputError when it is missing, not a TFLite model, or truncated, and UserError where a hash is another's.
+    Raises UserError when it is missing, not a TFLite model, or truncated, and UserError where a hash is another's.
     """
     path = Path(path)
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"a .tflite file at {path}", kind, "check the path")
+        raise UserError(f"a .tflite file at {path}", kind, "check the path")
     with path.open("rb") as file:
         head = file.read(8)
         if head[4:8] != IDENTIFIER:
-            raise InputError(
+            raise UserError(
                 f"a TFLite model ('TFL3' at byte 4) in {path}",
                 f"bytes {head[:8]!r}",
                 "convert a checkpoint with `python -m convert.tflite`",
@@ -109,7 +108,7 @@ def read(path: Path | str) -> TfliteFile:
 def with_fixed_sizes(path: Path | str) -> bytes | None:
     """The file with every dynamic size (-1) made the one in its tensor's shape; None for a file without any.
 
-    Raises InputError for a damaged file.
+    Raises UserError for a damaged file.
     """
     content, changed = bytearray(Path(path).read_bytes()), False
     try:
@@ -126,8 +125,8 @@ def with_fixed_sizes(path: Path | str) -> bytes | None:
     return bytes(content) if changed else None
 
 
-def _damaged(path: Path, size: int, error: Exception) -> InputError:
-    return InputError(
+def _damaged(path: Path, size: int, error: Exception) -> UserError:
+    return UserError(
         f"a whole TFLite model in {path}", f"{size} damaged bytes: {error}", "copy or convert the file again"
     )
 
@@ -161,9 +160,9 @@ def _signatures(data: Bytes) -> tuple[Signature, ...]:
 
 
 def _word(name: str) -> str:
-    """A signature's name. Raises InputError for one that is no word; "" is the name of a signature without one."""
+    """A signature's name. Raises UserError for one that is no word; "" is the name of a signature without one."""
     if name and not SIGNATURE_NAME.fullmatch(name):
-        raise InputError(
+        raise UserError(
             "signature names of letters, digits and _ . - / : (at most 256)",
             repr(name[:60]),
             "convert the model again with another name",

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_bench.errors import InputError, RunError
+from mobileiqa.errors import RunError, UserError
 
 SHORT_S = 30.0  # a command that measures nothing
 SLOWEST_PUSH_MB_PER_S = 1.0  # USB 2 moves thirty, a bad Wi-Fi link two
@@ -72,11 +72,11 @@ class Device:
 
 
 def find_adb() -> str:
-    """The adb to use: $ADB, else the first on the path. Raises InputError when there is none."""
+    """The adb to use: $ADB, else the first on the path. Raises UserError when there is none."""
     named = os.environ.get("ADB", "")
     program = shutil.which(named or "adb")
     if not program:
-        raise InputError(
+        raise UserError(
             "the adb program",
             f"no program at $ADB, {named}" if named else "none on the path",
             "install Android's platform tools (Debian: apt-get install adb)",
@@ -111,24 +111,24 @@ def parse_devices(listed: str) -> dict[str, str]:
 def choose(named: Sequence[str]) -> list[Device]:
     """The phones named in `named`; ("all",) is every attached one, () the only one.
 
-    Raises InputError when adb is missing, nothing is attached, a name is unknown, or a phone is not ready.
+    Raises UserError when adb is missing, nothing is attached, a name is unknown, or a phone is not ready.
     """
     adb = find_adb()
     attached = devices(adb)
     if not attached:
-        raise InputError(
+        raise UserError(
             "a phone that adb sees",
             "none",
             "connect one and switch on USB debugging; check with `adb devices`",
         )
     if not named and len(attached) > 1:
-        raise InputError(
+        raise UserError(
             "one attached phone", ", ".join(attached), "name one with --serial, or `--serial all`"
         )
     serials = list(attached) if list(named) in ([], ["all"]) else list(dict.fromkeys(named))
     for serial in serials:
         if serial not in attached:
-            raise InputError(f"a phone with serial {serial}", ", ".join(attached), "name one of these")
+            raise UserError(f"a phone with serial {serial}", ", ".join(attached), "name one of these")
         _require_ready(serial, attached[serial])
     return [Device(adb, serial) for serial in serials]
 
@@ -210,7 +210,7 @@ def _require_ready(serial: str, state: str) -> None:
     if state == "device":
         return
     kind = next((name for name in STATES if state.startswith(name)), "offline")
-    raise InputError(f"phone {serial} to be ready", state, STATES[kind])
+    raise UserError(f"phone {serial} to be ready", state, STATES[kind])
 
 
 def _run(command: Sequence[str], timeout_s: float, what: str) -> subprocess.CompletedProcess[str]:

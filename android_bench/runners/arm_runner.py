@@ -6,46 +6,65 @@ there: the program starts through the loader beside it. Its answers are JSON lin
 """
 
 import hashlib
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
 from android_bench.emulate import arm_root, missing
-from android_bench.errors import InputError, RunError
-from android_bench.results.measurements import BenchConfig, Launch, Precision
-from android_bench.results.schema import AMOUNT, FLAG, NUMBER, TEXT, WHOLE, check
+from android_bench.results.measurements import AMOUNT, NUMBER, WHOLE, BenchConfig, Launch, Precision
 from android_bench.runners.adb import last_words
 from android_bench.runners.device_program import Program
+from mobileiqa import typed_json
+from mobileiqa.errors import RunError, UserError
 
 PROGRAM = "runner"
 LOADER = "ld-linux-aarch64.so.1"
 KIB_TO_MB = 1.024e-3
-OPENED = {"event": TEXT, "init_us": WHOLE, "fully_delegated": FLAG, "threads": WHOLE, "cpus": [WHOLE]}
-RUN = {"event": TEXT, "us": WHOLE}
-CLOSED = {"event": TEXT, "start_rss_kb": AMOUNT, "peak_rss_kb": AMOUNT, "output": [NUMBER]}
 # What a runner says that was built before it took 8-bit inputs and several signatures.
 OLDER = ("an unknown option: --signature", "an input is not float32")
-LINES = {"opened": OPENED, "warmup": RUN, "run": RUN, "closed": CLOSED}
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one process printed. Times in microseconds, memory in KiB; `output`: the first values of the score.
+class Opened:
+    """The first line: the file is loaded. Times in microseconds."""
 
-    `start_rss_kb`: resident before the file was opened.
-    """
-
-    init_us: int
+    event: str
+    init_us: int = field(metadata=WHOLE)
     fully_delegated: bool
-    threads: int
-    cpus: tuple[int, ...]
+    threads: int = field(metadata=WHOLE)
+    cpus: tuple[int, ...] = field(metadata=WHOLE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One inference, "warmup" or "run"."""
+
+    event: str
+    us: int = field(metadata=WHOLE)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The last line. Memory in KiB, `start_rss_kb` before the file was opened; `output`: first values of the score."""
+
+    event: str
+    start_rss_kb: float = field(metadata=AMOUNT)
+    peak_rss_kb: float = field(metadata=AMOUNT)
+    output: tuple[float, ...] = field(metadata=NUMBER)
+
+
+LINES = {"opened": Opened, "warmup": Run, "run": Run, "closed": Closed}
+
+
+@dataclass(frozen=True)
+class RunnerOutput:
+    """What one process printed."""
+
+    opened: Opened
     warmup_us: tuple[int, ...]
     run_us: tuple[int, ...]
-    start_rss_kb: float
-    peak_rss_kb: float
-    output: tuple[float, ...]
+    closed: Closed
 
 
 def folder() -> Path:
@@ -60,9 +79,9 @@ def missing_runner() -> str:
 
 
 def require_runner() -> None:
-    """Raises InputError when `make arm` has not built the program."""
+    """Raises UserError when `make arm` has not built the program."""
     if reason := missing_runner():
-        raise InputError(
+        raise UserError(
             "the ARM programs that `make arm` builds",
             reason,
             "run `make arm` in a checkout, or set MOBILEIQA_ARM to the folder of one",
@@ -70,7 +89,7 @@ def require_runner() -> None:
 
 
 def program() -> Program:
-    """It, for phones: its whole folder goes there. Raises InputError when `make arm` has not built it."""
+    """It, for phones: its whole folder goes there. Raises UserError when `make arm` has not built it."""
     require_runner()
     digest = hashlib.sha256((folder() / PROGRAM).read_bytes()).hexdigest()
     return Program(
@@ -85,9 +104,9 @@ def program() -> Program:
 
 
 def check_config(config: BenchConfig) -> None:
-    """Raises InputError for what the program cannot do: the built-in kernels, without XNNPACK."""
+    """Raises UserError for what the program cannot do: the built-in kernels, without XNNPACK."""
     if not config.use_xnnpack:
-        raise InputError("XNNPACK, which our runner always uses", "no XNNPACK", "leave --no-xnnpack out")
+        raise UserError("XNNPACK, which our runner always uses", "no XNNPACK", "leave --no-xnnpack out")
 
 
 def runtime() -> str:
@@ -116,7 +135,7 @@ def options(config: BenchConfig, model: str, signature: str = "", *, mark: bool 
     return [*words, "--mark"] if mark else words
 
 
-def parse(printed: str, complaints: str = "", code: int = 0) -> Said:
+def parse(printed: str, complaints: str = "", code: int = 0) -> RunnerOutput:
     """Reads what one process printed: `printed` its stdout, `complaints` its stderr, `code` its exit code.
 
     Both may be one text. Raises RunError, in its own words, when it failed, or printed something else.
@@ -127,52 +146,41 @@ def parse(printed: str, complaints: str = "", code: int = 0) -> Said:
         todo = "; it is an older one, run `make arm`" if any(words in reason for words in OLDER) else ""
         raise RunError(f"the runner failed (exit code {code}): {reason}{todo}")
     lines = [_line(text) for text in printed.splitlines() if text.startswith("{")]
-    order = [line["event"] for line in lines]
-    warmup, runs = ([line["us"] for line in lines if line["event"] == name] for name in ("warmup", "run"))
+    warmup, runs = (tuple(line.us for line in lines if line.event == name) for name in ("warmup", "run"))
+    order = [line.event for line in lines]
     if order != ["opened", *["warmup"] * len(warmup), *["run"] * len(runs), "closed"]:
         raise RunError(f"the runner's answer is not whole: {order or last_words(printed + complaints)}")
-    opened, closed = lines[0], lines[-1]
-    if not closed["output"]:
+    if not lines[-1].output:
         raise RunError("the runner shows no score: the file's first output is not float32")
-    return Said(
-        opened["init_us"],
-        opened["fully_delegated"],
-        opened["threads"],
-        tuple(opened["cpus"]),
-        tuple(warmup),
-        tuple(runs),
-        closed["start_rss_kb"],
-        closed["peak_rss_kb"],
-        tuple(closed["output"]),
-    )
+    return RunnerOutput(lines[0], warmup, runs, lines[-1])
 
 
-def launch(answer: Said, config: BenchConfig, cpus: tuple[int, ...]) -> Launch:
+def launch(answer: RunnerOutput, config: BenchConfig, cpus: tuple[int, ...]) -> Launch:
     """The launch that was measured. Raises RunError when it is not what `config` and `cpus` asked for."""
-    asked = (config.warmup_runs, config.runs, config.threads, cpus)
-    reported = (len(answer.warmup_us), len(answer.run_us), answer.threads, answer.cpus)
-    if asked != reported:
-        raise RunError(f"warm-up, runs, threads, CPUs {asked} were asked for, the runner made {reported}")
-    if not answer.fully_delegated:
+    opened, closed = answer.opened, answer.closed
+    requested = (config.warmup_runs, config.runs, config.threads, cpus)
+    reported = (len(answer.warmup_us), len(answer.run_us), opened.threads, opened.cpus)
+    if requested != reported:
+        raise RunError(f"warm-up, runs, threads, CPUs {requested} were asked for, the runner made {reported}")
+    if not opened.fully_delegated:
         raise RunError(
             "XNNPACK did not take the whole graph, and the runner cannot tell how much of it; name a benchmark_model, "
             "which can, or look at the file with `python -m convert.inspect`"
         )
     return Launch(
-        cpus=answer.cpus,
-        init_ms=answer.init_us / 1e3,
+        cpus=opened.cpus,
+        init_ms=opened.init_us / 1e3,
         first_ms=(answer.warmup_us + answer.run_us)[0] / 1e3,
         run_ms=tuple(us / 1e3 for us in answer.run_us),
-        rss_after_import_mb=answer.start_rss_kb * KIB_TO_MB,
-        peak_rss_mb=answer.peak_rss_kb * KIB_TO_MB,
+        rss_after_import_mb=closed.start_rss_kb * KIB_TO_MB,
+        peak_rss_mb=closed.peak_rss_kb * KIB_TO_MB,
         delegate_kernels=1,
     )
 
 
-def _line(text: str) -> dict[str, Any]:
+def _line(text: str) -> Any:
     try:
-        line = json.loads(text)
-        check(line, LINES[line["event"]], "the runner's answer")
+        line = typed_json.parse(text, "the runner's answer")
+        return typed_json.decode(LINES[line["event"]], line, "the runner's answer")
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"the runner printed a line that cannot be read: {text[:120]} ({error})") from error
-    return line

@@ -12,10 +12,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_bench.errors import InputError, RunError
 from android_bench.results.measurements import BenchConfig, Launch, Precision
 from android_bench.runners.adb import last_words
 from android_bench.runners.device_program import Program
+from mobileiqa.errors import RunError, UserError
 
 NAME = "benchmark_model"
 MOST_RUNS = 2
@@ -62,15 +62,15 @@ class Printed:
 
 
 def check(config: BenchConfig) -> None:
-    """Raises InputError when benchmark_model cannot do, or not tell, what is asked for."""
+    """Raises UserError when benchmark_model cannot do, or not tell, what is asked for."""
     if config.runs > MOST_RUNS:
-        raise InputError(
+        raise UserError(
             f"at most {MOST_RUNS} runs per launch, of which benchmark_model tells the times",
             f"{config.runs}",
             f"use --runs {MOST_RUNS} --launches {-(-config.runs * config.launches // MOST_RUNS)}",
         )
     if config.precision is Precision.FP16 and not config.use_xnnpack:
-        raise InputError("XNNPACK, which computes in FP16", "no XNNPACK", "leave one of the two options out")
+        raise UserError("XNNPACK, which computes in FP16", "no XNNPACK", "leave one of the two options out")
 
 
 def flags(config: BenchConfig, model: str, signature: str = "") -> list[str]:
@@ -96,7 +96,7 @@ def flags(config: BenchConfig, model: str, signature: str = "") -> list[str]:
 
 
 def program(path: Path) -> Program:
-    """The build at `path`. Raises InputError when there is no program."""
+    """The build at `path`. Raises UserError when there is no program."""
     abi = instruction_set(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Program(
@@ -111,14 +111,14 @@ def program(path: Path) -> Program:
 
 
 def instruction_set(program: Path) -> str:
-    """Android's name of what a program is compiled for. Raises InputError when it is no program."""
+    """Android's name of what a program is compiled for. Raises UserError when it is no program."""
     if not program.is_file():
         kind = "a folder" if program.is_dir() else "no such file"
-        raise InputError(f"a benchmark_model program at {program}", kind, "check the path")
+        raise UserError(f"a benchmark_model program at {program}", kind, "check the path")
     with program.open("rb") as file:
         head = file.read(20)
     if head[:4] != b"\x7fELF" or len(head) < 20:
-        raise InputError(f"an Android program in {program}", f"bytes {head[:4]!r}", "name the binary itself")
+        raise UserError(f"an Android program in {program}", f"bytes {head[:4]!r}", "name the binary itself")
     machine = struct.unpack_from("<H", head, 18)[0]
     return ABIS.get(machine, f"machine {machine}")
 
@@ -126,11 +126,11 @@ def instruction_set(program: Path) -> str:
 def parse(output: str, code: int = 0) -> Printed:
     """Reads what one process printed; `code` is its exit code.
 
-    Raises InputError for flags it did not know, RunError, in its own words, when it failed or figures lack.
+    Raises UserError for flags it did not know, RunError, in its own words, when it failed or figures lack.
     """
     ignored = UNKNOWN_FLAGS.search(output)
     if ignored:
-        raise InputError(
+        raise UserError(
             "a benchmark_model that knows every flag it is given",
             f"one that ignores {ignored[1]}",
             "use a newer build, the Interpreter one and not the CompiledModel one",

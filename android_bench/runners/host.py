@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import InputError, RunError
 from android_bench.process import ask
 from android_bench.results import interference
 from android_bench.results.interference import IfDisturbed
@@ -24,9 +23,10 @@ from android_bench.results.measurements import (
     Device,
     Launch,
     Precision,
-    launch_from_json,
 )
 from android_bench.results.signatures import Part, read_parts
+from mobileiqa import typed_json
+from mobileiqa.errors import RunError, UserError
 
 # How Linux names FP16 vector arithmetic in /proc/cpuinfo on x86 and on ARM.
 FP16_FLAGS = frozenset({"avx512_fp16", "asimdhp"})
@@ -44,15 +44,15 @@ def measure(
 ) -> list[BenchResult]:
     """Benchmarks each signature of each file (of several `signature` alone, if given); results in their order.
 
-    Inputs are random: normal float32 values, and 8-bit ones over their whole range. Raises InputError before
+    Inputs are random: normal float32 values, and 8-bit ones over their whole range. Raises UserError before
     anything runs (missing, foreign or truncated file, unknown signature, too many threads, forced FP16) and
     RunError when the runtime refuses a file, crashes, leaves runs out, does not apply a flag, or when the machine was
     disturbed and `if_disturbed` is not KEEP. `progress` hears of each launch.
     """
     if not files:
-        raise InputError("at least one .tflite file", "none", "name the files to measure")
+        raise UserError("at least one .tflite file", "none", "name the files to measure")
     if config.precision is not Precision.FILE:
-        raise InputError(
+        raise UserError(
             f"precision {Precision.FILE} on the host",
             f"{config.precision}",
             "mark the file as FP16-capable instead: the host's runtime follows its metadata",
@@ -129,7 +129,7 @@ def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
     """The CPUs to pin to: those of the mask, or the last `threads` allowed (the first serve interrupts)."""
     allowed = sorted(os.sched_getaffinity(0))
     if config.threads > len(allowed):
-        raise InputError(
+        raise UserError(
             f"at most {len(allowed)} threads, one per CPU that this process may use",
             f"{config.threads}",
             "use fewer threads",
@@ -138,7 +138,7 @@ def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
         return tuple(allowed[-config.threads :])
     masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
     if not set(masked) <= set(allowed):
-        raise InputError(
+        raise UserError(
             f"a CPU mask within the CPUs {allowed}",
             f"{config.cpu_mask:#x}, CPUs {masked}",
             "leave absent CPUs out of the mask",
@@ -177,7 +177,7 @@ def _launch(part: Part, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Lau
         },
     )
     runtime, inputs = answer.pop("runtime"), answer.pop("inputs")
-    launch = launch_from_json(answer)
+    launch = typed_json.decode(Launch, answer, "the answer of a launch")
     _check_inputs(part, inputs)
     _check_applied(part, launch, config, cpus)
     return launch, runtime

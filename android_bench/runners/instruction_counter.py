@@ -14,15 +14,15 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from android_bench.emulate import CPUS, arm_root
-from android_bench.errors import InputError, RunError
-from android_bench.results.measurements import BenchConfig, Precision
+from android_bench.results.measurements import COUNT, LINE, SHA256, TEXT, WHOLE, BenchConfig, Precision
 from android_bench.results.signatures import read_part
 from android_bench.runners import arm_runner
+from mobileiqa.errors import RunError, UserError
+from mobileiqa.typed_json import Check
 
 # Core -> its "CPU part" in /proc/cpuinfo, by which XNNPACK tells cores apart: those of CPUS that qemu 7.2 knows.
 PARTS = {"cortex-a53": 0xD03, "cortex-a57": 0xD07, "cortex-a72": 0xD08, "cortex-a76": 0xD0B}
@@ -56,40 +56,48 @@ class Counted:
     `force_fp16`: FP16 arithmetic was forced, whatever the file says.
     """
 
-    file: str
-    artifact_sha256: str
-    size_bytes: int
+    file: str = field(metadata=TEXT)
+    artifact_sha256: str = field(metadata=SHA256)
+    size_bytes: int = field(metadata=COUNT)
     fp16_capable: bool
-    file_precision: str
-    input_shapes: tuple[tuple[int, ...], ...]
-    cpu: str
+    file_precision: str = field(metadata=LINE)
+    input_shapes: tuple[tuple[int, ...], ...] = field(metadata=COUNT)
+    cpu: str = field(metadata={"check": Check(f"one of {', '.join(PARTS)}", lambda value: value in PARTS)})
     force_fp16: bool
-    runtime: str
-    emulator: str
-    counts: Mapping[str, int]
-    spread: float
-    signature: str = ""  # with the types, empty in counts from before they were kept
-    input_types: tuple[str, ...] = ()
+    runtime: str = field(metadata=TEXT)
+    emulator: str = field(metadata=TEXT)
+    counts: dict[str, int] = field(metadata=WHOLE)
+    spread: float = field(metadata={"range": (0.0, MOST_SPREAD)})
+    signature: str = field(
+        default="", metadata=LINE
+    )  # with the types, empty in counts from before they were kept
+    input_types: tuple[str, ...] = field(default=(), metadata=TEXT)
+
+    def __post_init__(self) -> None:
+        if self.counts.keys() != KINDS.keys() or self.counts["instructions"] < 1:
+            raise ValueError(
+                f"counts of {', '.join(self.counts)}, expected some of each of {', '.join(KINDS)}"
+            )
 
 
 def check_cpu(cpu: str) -> None:
-    """Raises InputError when instructions cannot be counted on that CPU, or `make arm` has not run."""
+    """Raises UserError when instructions cannot be counted on that CPU, or `make arm` has not run."""
     if cpu not in PARTS:
         others = f"; {cpu} only runs files (`--emulate`)" if cpu in CPUS else ""
-        raise InputError(f"one of the CPUs {', '.join(PARTS)}", f"{cpu!r}{others}", "name one of these")
+        raise UserError(f"one of the CPUs {', '.join(PARTS)}", f"{cpu!r}{others}", "name one of these")
     arm_runner.require_runner()
 
 
 def count(path: Path | str, cpu: str, *, force_fp16: bool = False, signature: str | None = None) -> Counted:
     """Runs a signature of the file four times on random inputs on one emulated core, and counts in the last two.
 
-    Raises InputError for an unknown CPU, a CPU without FP16 arithmetic that is to be forced, a missing ARM root, an
+    Raises UserError for an unknown CPU, a CPU without FP16 arithmetic that is to be forced, a missing ARM root, an
     unreadable file or several signatures of which none is named, and RunError, with the runtime's own words, when the
     file does not run on that CPU or its runs differ.
     """
     check_cpu(cpu)
     if force_fp16 and not CPUS[cpu]:
-        raise InputError("a CPU with FP16 arithmetic to force", cpu, "use cortex-a76")
+        raise UserError("a CPU with FP16 arithmetic to force", cpu, "use cortex-a76")
     part, precision = read_part(path, signature), Precision.FP16 if force_fp16 else Precision.FILE
     config = BenchConfig(warmup_runs=WARMUP_RUNS, runs=2, precision=precision)
     words = arm_runner.options(config, str(part.file.path.resolve()), part.asked, mark=True)

@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from android_bench.errors import InputError, RunError
-from android_bench.results.measurements import Condition
+from android_bench.results.measurements import ThermalState
 from android_bench.runners.adb import Device, last_words, shell
+from mobileiqa.errors import RunError, UserError
 from mobileiqa.text import printable
 
 HOT_C = 40.0  # of the battery: phones slow down above it, and some below
@@ -88,13 +88,13 @@ def describe(device: Device) -> Phone:
     )
 
 
-def condition(device: Device) -> Condition:
+def condition(device: Device) -> ThermalState:
     """Charge, temperatures and thermal status; what a phone does not report is None, not a guess."""
     _, output = shell(device, CONDITION)
     tenths = _number(r"^\s*temperature: (-?\d+)", output)
     status = _number(r"^\s*Thermal Status: (\d+)", output)
     level = _number(r"^\s*level: (\d+)", output)
-    return Condition(
+    return ThermalState(
         battery_percent=None if level is None else int(level),
         battery_c=None if tenths is None else tenths / 10,
         skin_c=_number(r"mValue=(-?[\d.]+), mType=3,", output),
@@ -102,17 +102,17 @@ def condition(device: Device) -> Condition:
     )
 
 
-def require_cool(device: Device, now: Condition) -> None:
-    """Raises InputError when the phone is hot or slows itself down."""
+def require_cool(device: Device, now: ThermalState) -> None:
+    """Raises UserError when the phone is hot or slows itself down."""
     if now.battery_c is not None and now.battery_c >= HOT_C:
         raise _too_hot(device, f"a battery of {now.battery_c:g} C")
     if now.thermal_status not in (None, "none"):
         raise _too_hot(device, f"{now.thermal_status} throttling")
 
 
-def _too_hot(device: Device, temperature: str) -> InputError:
+def _too_hot(device: Device, temperature: str) -> UserError:
     expected = f"phone {device.serial} to be below {HOT_C:g} C and not throttling"
-    return InputError(expected, temperature, "let it cool down, without its charger, and run again")
+    return UserError(expected, temperature, "let it cool down, without its charger, and run again")
 
 
 def _core(name: str, value: str) -> Core:

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_bench.errors import InputError, RunError
-from android_bench.results.measurements import BenchConfig, BenchResult, Condition, Launch, PhoneRecord
+from android_bench.results.measurements import BenchConfig, BenchResult, Launch, PhoneRecord, ThermalState
 from android_bench.results.measurements import Device as MeasuredOn
 from android_bench.results.signatures import Part, read_parts
 from android_bench.runners import arm_runner, benchmark_model
 from android_bench.runners.adb import Device, choose, folder_on, last_words, push, shell
 from android_bench.runners.device_program import Program
 from android_bench.runners.phone_info import Phone, condition, describe, require_cool
+from mobileiqa.errors import RunError, UserError
 
 LAUNCH_TIMEOUT_S = 600.0
 CANNOT_EXECUTE = 126  # what shells and their tools exit with
@@ -57,12 +57,12 @@ def measure(
     """Benchmarks each signature of each file, of several `signature` alone where it is given, on each phone.
 
     `program`: a `benchmark_model`, None for our own runner. Results come phone by phone. `serials` names the phones:
-    ("all",) every attached one, () the only one. `timeout_s` is for one launch. Raises InputError for what can be
+    ("all",) every attached one, () the only one. `timeout_s` is for one launch. Raises UserError for what can be
     seen before anything is copied (files, flags, phones, heat) and RunError when a phone goes away, has no room,
     cannot start the program, or leaves runs out.
     """
     if not files:
-        raise InputError("at least one .tflite file", "none", "name the files to measure")
+        raise UserError("at least one .tflite file", "none", "name the files to measure")
     (benchmark_model.check if program else arm_runner.check_config)(config)
     used = benchmark_model.program(program) if program else arm_runner.program()
     parts = read_parts(files, signature)
@@ -70,7 +70,7 @@ def measure(
     for device, phone in phones:
         choose_cpus(device, phone, config)
         if used.abi not in phone.abis:
-            raise InputError(
+            raise UserError(
                 f"a {used.name} for {' or '.join(phone.abis)}, which {device.serial} runs",
                 f"one for {used.abi}",
                 "name the build for that instruction set",
@@ -111,16 +111,16 @@ def headline(result: BenchResult) -> str:
     )
 
 
-def _degrees(moment: Condition) -> str:
+def _degrees(moment: ThermalState) -> str:
     return "temperature unknown" if moment.battery_c is None else f"{moment.battery_c:g} C"
 
 
 def choose_cpus(device: Device, phone: Phone, config: BenchConfig) -> tuple[int, ...]:
-    """The CPUs to pin to: those of the mask, or the fastest `threads`. Raises InputError for absent ones."""
+    """The CPUs to pin to: those of the mask, or the fastest `threads`. Raises UserError for absent ones."""
     there = [core.index for core in phone.cores]
     masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
     if not set(masked) <= set(there) or config.threads > len(there):
-        raise InputError(
+        raise UserError(
             f"at most the CPUs {there} of {device.serial}",
             f"{config.threads} threads, mask {config.cpu_mask:#x}",
             "use fewer threads, or leave absent CPUs out of the mask",
@@ -184,7 +184,7 @@ def _launch(bench: _Bench, device: Device, folder: str, part: Part, cpus: tuple[
         raise RunError(f"{where}: {error}") from error
 
 
-def _require_unthrottled(device: Device, after: Condition) -> None:
+def _require_unthrottled(device: Device, after: ThermalState) -> None:
     if after.thermal_status not in (None, "none"):
         raise RunError(
             f"{device.serial}: the phone began to throttle ({after.thermal_status}) while it was measured: let it "

@@ -240,13 +240,15 @@ def write_bench(tmp_path) -> Callable:
     import copy
     import json
 
-    from android_bench.results.measurements import from_json
+    from android_bench.results.measurements import BenchResult
+    from mobileiqa import typed_json
 
     def write(name: str, results: list[dict]) -> Path:
         results = copy.deepcopy(results)
         for result in results:
             if "launches" in result:
-                result["summary"] = from_json({"schema": 1, "results": [result]})[0].summary()
+                fields = {name: value for name, value in result.items() if name != "summary"}
+                result["summary"] = typed_json.decode(BenchResult, fields, name).summary()
         path = tmp_path / name
         path.write_text(json.dumps({"schema": 1, "results": results}))
         return path

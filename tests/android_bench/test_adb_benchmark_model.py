@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.errors import InputError, RunError
 from android_bench.results.measurements import BenchConfig, Precision
 from android_bench.runners import benchmark_model
 from android_bench.runners.benchmark_model import Series
+from mobileiqa.errors import RunError, UserError
 
 RECORDED = Path(__file__).parent / "recorded"
 TWO_RUNS = BenchConfig(runs=2)
@@ -68,7 +68,7 @@ def test_refuses_a_process_that_did_something_else(name, edit, config, words):
 
 
 def test_a_flag_that_is_ignored_is_an_error():
-    with pytest.raises(InputError, match="one that ignores --xnnpack_force_fp16=true; use a newer build"):
+    with pytest.raises(UserError, match="one that ignores --xnnpack_force_fp16=true; use a newer build"):
         benchmark_model.parse(recorded("unknown_flag"))
 
 
@@ -98,7 +98,7 @@ def test_the_flags_leave_no_run_to_a_clock():
     ],
 )
 def test_refuses_what_it_cannot_tell(config, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UserError, match=words):
         benchmark_model.check(config)
 
 
@@ -112,7 +112,7 @@ def test_reads_what_a_program_is_compiled_for(tmp_path, machine, abi):
 def test_refuses_what_is_not_a_program(tmp_path):
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\nexec ./benchmark_model\n")
-    with pytest.raises(InputError, match=r"an Android program in .*script; found bytes b'#!/b'"):
+    with pytest.raises(UserError, match=r"an Android program in .*script; found bytes b'#!/b'"):
         benchmark_model.instruction_set(script)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         benchmark_model.instruction_set(tmp_path / "nowhere")

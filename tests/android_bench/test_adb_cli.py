@@ -7,21 +7,21 @@ import struct
 import pytest
 
 from android_bench.cli import main
-from android_bench.errors import InputError
 from android_bench.results.entries import read
 from android_bench.results.measurements import (
     BenchConfig,
     BenchResult,
-    Condition,
     Device,
     Launch,
     PhoneRecord,
+    ThermalState,
     from_json,
     to_json,
 )
 from android_bench.runners.phone_info import Core, Phone
+from mobileiqa.errors import UserError
 
-WARM = Condition(battery_percent=81, battery_c=28.7, skin_c=None, thermal_status="none")
+WARM = ThermalState(battery_percent=81, battery_c=28.7, skin_c=None, thermal_status="none")
 RESULT = BenchResult(
     file="a.tflite",
     artifact_sha256="0" * 64,
@@ -31,7 +31,7 @@ RESULT = BenchResult(
     device=Device("phone", "Small Phone, QEMU cortex-a76", 8, "Android 14 (SDK 34), arm64-v8a", True),
     runtime="benchmark_model",
     launches=(Launch((7,), 5.0, 2.0, (1.0, 1.5), 0.0, 9.0, 1),),
-    phone=PhoneRecord("QEMU", "Android 14 (SDK 34)", "schedutil", WARM, Condition(None, None, None, None)),
+    phone=PhoneRecord("QEMU", "Android 14 (SDK 34)", "schedutil", WARM, ThermalState(None, None, None, None)),
 )
 
 
@@ -49,7 +49,7 @@ def test_an_impossible_condition_is_refused(tmp_path, field, value):
     data["results"][0]["phone"]["after"][field] = value
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(data))
-    with pytest.raises(InputError, match=rf"results\[0\].phone.after.{field}"):
+    with pytest.raises(UserError, match=rf"results\[0\].phone.after.{field}"):
         read(path)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.errors import InputError, RunError
 from android_bench.runners.adb import MARK, Device, choose, parse_devices, push, shell
 from android_bench.runners.phones import launch_script
+from mobileiqa.errors import RunError, UserError
 
 # What adb does with words: those behind "shell" go, joined by blanks, to the phone's shell; push takes options first.
 ADB = """#!/bin/sh
@@ -135,7 +135,7 @@ def test_a_phone_that_is_not_ready_is_refused_with_advice(
 ) -> None:
     Path(device.adb + ".devices").write_text(f"{LIST}R58M\t{state}\n")
     monkeypatch.setenv("ADB", device.adb)
-    with pytest.raises(InputError, match=advice):
+    with pytest.raises(UserError, match=advice):
         choose(())
 
 

@@ -6,9 +6,8 @@ import subprocess
 import pytest
 
 from android_bench import arm_counts
-from android_bench.arm_counts import from_json, judge, main, read_counts, table, to_json
+from android_bench.arm_counts import judge, main, read_counts, table, to_json
 from android_bench.emulate import CPUS
-from android_bench.errors import InputError, RunError
 from android_bench.runners.arm_runner import missing_runner
 from android_bench.runners.instruction_counter import (
     KINDS,
@@ -19,6 +18,7 @@ from android_bench.runners.instruction_counter import (
     emulator,
     write_cpuinfo,
 )
+from mobileiqa.errors import RunError, UserError
 
 # Multiply-accumulates of the tiny network on 32x48: two 3x3 convolutions of stride 2, and a dot product of 32.
 MACS = (16 * 24) * 16 * 27 + (8 * 12) * 32 * 144 + 32
@@ -85,7 +85,7 @@ def test_forced_fp16_needs_the_hardware(tiny):
     counts = count(tiny.path, "cortex-a76", force_fp16=True).counts
     assert 8 * counts["fmla_8h"] >= MACS
     assert counts["fmla_4s"] == 0
-    with pytest.raises(InputError, match="a CPU with FP16 arithmetic to force; found cortex-a53"):
+    with pytest.raises(UserError, match="a CPU with FP16 arithmetic to force; found cortex-a53"):
         count(tiny.path, "cortex-a53", force_fp16=True)
 
 
@@ -163,7 +163,7 @@ def test_every_signature_of_a_packaged_file_is_counted(tiny, camera, tmp_path, c
 
 @needs_runner
 def test_a_signature_that_is_not_named_is_refused(joined):
-    with pytest.raises(InputError, match="found whole and parted; name one of these with --signature"):
+    with pytest.raises(UserError, match="found whole and parted; name one of these with --signature"):
         count(joined, "cortex-a76")
 
 
@@ -191,19 +191,24 @@ def test_json_is_read_back_whole_and_checked(tmp_path):
     path.write_text(json.dumps(to_json(rows)))
     assert read_counts(path) == rows
     for edit, words in (
-        (lambda data: data.update(schema=2), "at .*counts.json.schema 1; found 2"),
-        (lambda data: data["counts"][0]["counts"].pop("sdot"), r"counts\[0\].counts.sdot this field"),
-        (lambda data: data["counts"][0].update(cpu="m1"), r"counts\[0\].cpu one of cortex-a53"),
-        (lambda data: data["counts"][1].update(spread=0.1), r"counts\[1\].spread a number from 0 to 0.0001"),
-        (lambda data: data["counts"][1].update(latency_ms=1), r"latency_ms only the fields"),
+        (lambda data: data.update(schema=2), "counts of schema 1 in .*counts.json; found schema 2"),
+        (lambda data: data["counts"][0]["counts"].pop("sdot"), r"expected some of each of .*sdot"),
+        (lambda data: data["counts"][0]["counts"].update(sdot=-1), r"counts\[0\].counts.sdot: -1"),
+        (
+            lambda data: data["counts"][0].update(cpu="m1"),
+            r"counts\[0\].cpu: 'm1', expected one of cortex-a53",
+        ),
+        (lambda data: data["counts"][1].update(spread=0.1), r"counts\[1\].spread: 0.1, expected 0..0.0001"),
+        (lambda data: data["counts"][1].update(latency_ms=1), r"counts\[1\].latency_ms: no such field"),
+        (lambda data: data["counts"][1].pop("runtime"), r"counts\[1\].runtime: missing"),
     ):
         data = json.loads(json.dumps(to_json(rows)))
         edit(data)
         path.write_text(json.dumps(data))
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(UserError, match=words):
             read_counts(path)
     path.write_text("{")
-    with pytest.raises(InputError, match="JSON in"):
+    with pytest.raises(UserError, match="JSON in"):
         read_counts(path)
 
 
@@ -232,7 +237,7 @@ def test_the_gate():
     forced = judge([row(force_fp16=True)], then[:1])
     assert [entry.verdict for entry in forced] == ["new", "lost"]
     with pytest.raises(
-        InputError, match="one row for each file name, signature and CPU in the new counts; found two of"
+        UserError, match="one row for each file name, signature and CPU in the new counts; found two of"
     ):
         judge([row(), row()], then)
 
@@ -281,4 +286,3 @@ def test_says_how_to_get_missing_programs(tmp_path, monkeypatch, capsys):
 
 def test_forgets_no_kind():
     assert list(arm_counts.HEADS) == list(KINDS)
-    assert from_json(json.loads(json.dumps(to_json([row()])))) == [row()]

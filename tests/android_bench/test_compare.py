@@ -249,7 +249,7 @@ def test_csv_holds_every_figure_and_marks_by_hand(measured, write_bench, by_hand
         "2",
         "1",
     )
-    assert (hand["source"], hand["name"], hand["mean_ms"]) == ("by hand", 'comma, "quote"', "1522")
+    assert (hand["source"], hand["name"], float(hand["mean_ms"])) == ("by hand", 'comma, "quote"', 1522)
     assert [hand[name] for name in ("median_ms", "p5_ms", "speed_low", "launches", "p_slower")] == [""] * 5
 
 

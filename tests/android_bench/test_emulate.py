@@ -6,7 +6,7 @@ import pytest
 
 from android_bench.cli import main
 from android_bench.emulate import CPUS, arm_command, arm_root, arm_runner, missing, run_arm, run_arm_random
-from android_bench.errors import InputError, RunError
+from mobileiqa.errors import RunError, UserError
 
 
 def needs_arm(test):
@@ -15,20 +15,20 @@ def needs_arm(test):
 
 def test_says_how_to_get_a_missing_root(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("MOBILEIQA_ARM", str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match=r"no ARM root at .*nowhere; run `make arm`"):
+    with pytest.raises(UserError, match=r"no ARM root at .*nowhere; run `make arm`"):
         run_arm(tiny.path, tiny.batch)
-    with pytest.raises(InputError, match="make arm"):
+    with pytest.raises(UserError, match="make arm"):
         arm_runner(tiny.path)
 
 
 @pytest.mark.parametrize("cpu", ["pentium", "max", ""])
 def test_knows_its_cpus(tiny, cpu):
-    with pytest.raises(InputError, match="one of the CPUs cortex-a53, "):
+    with pytest.raises(UserError, match="one of the CPUs cortex-a53, "):
         arm_runner(tiny.path, cpu)
 
 
 def test_refuses_an_empty_batch(tiny):
-    with pytest.raises(InputError, match="an empty batch"):
+    with pytest.raises(UserError, match="an empty batch"):
         run_arm(tiny.path, [])
 
 
@@ -81,7 +81,7 @@ def test_camera_pixels_score_on_arm_as_here(camera):
         (got,) = run_arm(camera, [pixels], signature=signature)
         expected = here.get_signature_runner(signature)(**pixels)["score"]
         np.testing.assert_allclose(got, expected, rtol=1e-4)
-    with pytest.raises(InputError, match="name one of these with --signature"):
+    with pytest.raises(UserError, match="name one of these with --signature"):
         run_arm(camera, [pixels])
 
 

@@ -10,7 +10,6 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from android_bench import cli, profile
-from android_bench.errors import InputError
 from android_bench.results.tflite_file import read, with_fixed_sizes
 from convert import inspect
 from mobileiqa.errors import UserError
@@ -125,7 +124,7 @@ def test_counts_that_a_damaged_file_claims_are_not_believed(foreign, tmp_path: P
     struct.pack_into("<I", content, field + struct.unpack_from("<I", content, field)[0], 1 << 30)
     path = tmp_path / "counts.tflite"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"counts\.tflite; found \d+ damaged bytes"):
+    with pytest.raises(UserError, match=r"counts\.tflite; found \d+ damaged bytes"):
         read(path)
 
 

@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from android_bench.errors import RunError
 from android_bench.profile import Operator, _operators, main, profile
 from android_bench.profiling.report import STRIP, WIDTH, svg
 from android_bench.results.measurements import BenchConfig
+from mobileiqa.errors import RunError
 
 SVG = "{http://www.w3.org/2000/svg}"
 CONFIG = BenchConfig(runs=3)

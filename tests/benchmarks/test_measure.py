@@ -4,13 +4,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from android_bench.errors import RunError
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from benchmarks import limit, measure
 from benchmarks.routes import CHILD
 from convert.runtimes.tool_environments import python_of
-from mobileiqa.errors import UserError
+from mobileiqa.errors import RunError, UserError
 
 ONE = BenchConfig(warmup_runs=0, runs=2)
 

@@ -16,8 +16,8 @@ from android_bench.comparison import svg as chart
 from android_bench.comparison.html import page
 from android_bench.comparison.png import png
 from android_bench.comparison.regression_gate import judge, lay_out
-from android_bench.errors import InputError
 from android_bench.results.entries import read
+from mobileiqa.errors import UserError
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -197,7 +197,7 @@ def test_png_draws_by_hand_hollow(rows):
 
 
 def test_png_needs_matplotlib_and_something_to_draw(steady, write_bench, capsys, monkeypatch, tmp_path):
-    with pytest.raises(InputError, match="a result with an input size"):
+    with pytest.raises(UserError, match="a result with an input size"):
         png([])
     path, plot, table = write_bench("b.json", steady), tmp_path / "p.png", tmp_path / "t.csv"
     assert compare.main([str(path), "--plot", str(plot), "--csv", str(table)]) == 0

@@ -16,9 +16,9 @@ import pytest
 
 from android_bench import compare
 from android_bench.cli import main
-from android_bench.errors import InputError, RunError
-from android_bench.results.measurements import BenchConfig, Condition, Precision, from_json
+from android_bench.results.measurements import BenchConfig, Precision, ThermalState, from_json
 from android_bench.runners import phones
+from mobileiqa.errors import RunError, UserError
 from tests.android_bench.phone.small_phone import PORT, SERIAL, wait_for
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_measures_files_in_turns_on_the_big_core(phone, tiny, large, benchmark_m
         assert (result.device.kind, result.device.fp16_hardware) == ("phone", True)
     assert big.run_ms.min > 5 * small.run_ms.min  # 380 times the work, less qemu's own
     assert big.peak_memory_mb - small.peak_memory_mb > 10
-    assert small.phone.before == Condition(81, 28.7, 33.4, "none")
+    assert small.phone.before == ThermalState(81, 28.7, 33.4, "none")
     assert re.fullmatch("benchmark_model [0-9a-f]{12}", small.runtime)
     assert (small.device.cpu, small.phone.governor) == ("Small Phone, QEMU cortex-a76", "schedutil")
 
@@ -61,7 +61,7 @@ def test_each_signature_of_a_packaged_file_is_a_row_of_its_own(
     ]
     assert (wide.signature, wide.input_shapes) == ("score_96x80", ((1, 80, 96, 3),))
     assert (tall.signature, tall.input_types) == ("score_80x96", ("uint8",))
-    with pytest.raises(InputError, match="one that ignores --signature_to_run_for=score_96x80"):
+    with pytest.raises(UserError, match="one that ignores --signature_to_run_for=score_96x80"):
         phones.measure([camera], CONFIG, old_benchmark_model)
 
 
@@ -82,7 +82,7 @@ def test_the_command_writes_what_compare_reads(phone, tiny, benchmark_model, tmp
 def test_several_phones_side_by_side(boot, tiny, benchmark_model):
     ports = (PORT, PORT + 2)
     with boot(ports=ports) as phone:
-        with pytest.raises(InputError, match=r"one attached phone; found .*; name one with --serial"):
+        with pytest.raises(UserError, match=r"one attached phone; found .*; name one with --serial"):
             phones.measure([tiny.path], CONFIG, benchmark_model)
         heard = []
         config = replace(CONFIG, launches=5)
@@ -92,21 +92,21 @@ def test_several_phones_side_by_side(boot, tiny, benchmark_model):
         assert [len(result.launches) for result in results] == [5, 5]
         first_five = {text.split(": ")[0] for text in heard[:5]}  # of two times six
         assert first_five == {f"127.0.0.1:{port}" for port in ports}
-        with pytest.raises(InputError, match="a phone with serial nobody; found 127"):
+        with pytest.raises(UserError, match="a phone with serial nobody; found 127"):
             phones.measure([tiny.path], CONFIG, benchmark_model, ["nobody"])
         assert phone.becomes_clean()
 
 
 def test_without_a_phone(can_boot, boot, tiny, benchmark_model, monkeypatch):
-    with boot(ports=()), pytest.raises(InputError, match="a phone that adb sees; found none; connect one"):
+    with boot(ports=()), pytest.raises(UserError, match="a phone that adb sees; found none; connect one"):
         phones.measure([tiny.path], CONFIG, benchmark_model)
     monkeypatch.setenv("ADB", "/nowhere/adb")
-    with pytest.raises(InputError, match=r"the adb program; found no program at .ADB, /nowhere/adb; install"):
+    with pytest.raises(UserError, match=r"the adb program; found no program at .ADB, /nowhere/adb; install"):
         phones.measure([tiny.path], CONFIG, benchmark_model)
 
 
 def test_a_phone_that_has_not_accepted_this_computer(phone, tiny, benchmark_model):
-    with phone.locked(PORT + 4) as serial, pytest.raises(InputError, match="unauthorized; unlock the phone"):
+    with phone.locked(PORT + 4) as serial, pytest.raises(UserError, match="unauthorized; unlock the phone"):
         phones.measure([tiny.path], CONFIG, benchmark_model, [serial])
 
 
@@ -170,7 +170,7 @@ def test_a_program_without_its_run_bit_is_given_one(phone, tiny, benchmark_model
 )
 def test_a_hot_phone(phone, tiny, benchmark_model, change, words):
     phone.run(change)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UserError, match=words):
         phones.measure([tiny.path], CONFIG, benchmark_model)
 
 
@@ -185,7 +185,7 @@ def test_a_phone_that_becomes_hot(phone, tiny, benchmark_model):
 
 def test_a_flag_that_the_build_does_not_know(phone, tiny, old_benchmark_model):
     assert phones.measure([tiny.path], CONFIG, old_benchmark_model)
-    with pytest.raises(InputError, match="one that ignores --xnnpack_force_fp16=true; use a newer build"):
+    with pytest.raises(UserError, match="one that ignores --xnnpack_force_fp16=true; use a newer build"):
         phones.measure([tiny.path], replace(CONFIG, precision=Precision.FP16), old_benchmark_model)
 
 
@@ -213,13 +213,13 @@ def test_a_file_that_the_runtime_refuses(phone, constant_left, benchmark_model):
     ],
 )
 def test_refuses_what_the_phone_cannot_do(phone, tiny, benchmark_model, config, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UserError, match=words):
         phones.measure([tiny.path], config, benchmark_model)
 
 
 def test_refuses_a_program_for_another_cpu(phone, tiny):
     with pytest.raises(
-        InputError, match=r"a benchmark_model for arm64-v8a, which .* runs; found one for x86_64"
+        UserError, match=r"a benchmark_model for arm64-v8a, which .* runs; found one for x86_64"
     ):
         phones.measure([tiny.path], CONFIG, Path(shutil.which("unshare")))
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from android_bench.cli import main
-from android_bench.errors import RunError
 from android_bench.results.measurements import BenchConfig, Precision, from_json
 from android_bench.runners import phones
 from android_bench.runners.arm_runner import missing_runner
+from mobileiqa.errors import RunError
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,8 +9,8 @@ from android_bench.results.interference import of_launch, of_result
 from android_bench.results.measurements import (
     BenchConfig,
     BenchResult,
+    ContentionCounters,
     Device,
-    Evidence,
     Launch,
     from_json,
     to_json,
@@ -24,7 +24,7 @@ CALM = Launch(
     rss_after_import_mb=40.0,
     peak_rss_mb=100.0,
     delegate_kernels=1,
-    evidence=Evidence(
+    evidence=ContentionCounters(
         preemptions=4, pace_before_ms=0.288, pace_after_ms=0.300, workers=0, wait_ms=20.0, steal_ms=0.0
     ),
 )

@@ -1,7 +1,7 @@
 import pytest
 
-from android_bench.errors import InputError
 from android_bench.results.signatures import labelled, read_part, read_parts
+from mobileiqa.errors import UserError
 
 
 def names(*paths, signature=None):
@@ -34,12 +34,12 @@ def test_a_named_signature_chooses_among_several(tiny, camera):
 )
 def test_a_signature_that_is_not_there_names_those_that_are(request, tiny, files, signature, found):
     paths = [tiny.path if name == "tiny" else request.getfixturevalue(name) for name in files]
-    with pytest.raises(InputError, match=f"the signature '{signature}'; found {found}"):
+    with pytest.raises(UserError, match=f"the signature '{signature}'; found {found}"):
         read_parts(paths, signature)
 
 
 def test_one_part_of_several_must_be_named(camera, tiny):
-    with pytest.raises(InputError, match=r"one signature of .*; found score_96x80 and score_80x96; name one"):
+    with pytest.raises(UserError, match=r"one signature of .*; found score_96x80 and score_80x96; name one"):
         read_part(camera)
     assert read_part(camera, "score_96x80").signature.input_shapes == ((1, 80, 96, 3),)
     assert read_part(tiny.path).name == "tiny.tflite"

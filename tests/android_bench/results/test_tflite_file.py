@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from android_bench.errors import InputError
 from android_bench.results.tflite_file import Signature, read
+from mobileiqa.errors import UserError
 from tests.android_bench.conftest import edited
 
 
@@ -20,7 +20,7 @@ def test_notices_a_truncated_file(tiny, tmp_path, part):
     whole = tiny.path.read_bytes()
     path = tmp_path / "cut.tflite"
     path.write_bytes(whole[: max(8, int(len(whole) * part))])
-    with pytest.raises(InputError, match=r"a whole TFLite model in .*cut.tflite"):
+    with pytest.raises(UserError, match=r"a whole TFLite model in .*cut.tflite"):
         read(path)
 
 
@@ -28,14 +28,14 @@ def test_notices_a_truncated_file(tiny, tmp_path, part):
 def test_refuses_other_files(tmp_path, content):
     path = tmp_path / "other.tflite"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="a TFLite model"):
+    with pytest.raises(UserError, match="a TFLite model"):
         read(path)
 
 
 def test_refuses_a_missing_file_and_a_folder(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         read(tmp_path / "missing.tflite")
-    with pytest.raises(InputError, match="a folder"):
+    with pytest.raises(UserError, match="a folder"):
         read(tmp_path)
 
 
@@ -49,7 +49,7 @@ def test_damaged_bytes_never_end_in_another_error(tiny, tmp_path):
         path.write_bytes(damaged)
         try:
             read(path)
-        except InputError:
+        except UserError:
             refused += 1
     assert refused > 30
 
@@ -87,7 +87,7 @@ def test_reads_the_precision_that_our_converter_wrote(tiny, tmp_path, with_metad
 )
 def test_a_signature_that_is_no_word_is_refused(tiny, tmp_path, name):
     path = edited(tiny.path, tmp_path / "named.tflite", lambda model: rename(model, name))
-    with pytest.raises(InputError, match="signature names of letters") as error:
+    with pytest.raises(UserError, match="signature names of letters") as error:
         read(path)
     assert str(error.value).isprintable()
 

@@ -4,9 +4,9 @@ import subprocess
 import pytest
 
 from android_bench.emulate import arm_root
-from android_bench.errors import RunError
 from android_bench.results.measurements import BenchConfig, Precision
-from android_bench.runners.arm_runner import Said, folder, launch, missing_runner, options, parse, start
+from android_bench.runners.arm_runner import folder, launch, missing_runner, options, parse, start
+from mobileiqa.errors import RunError
 
 CONFIG = BenchConfig(runs=2)
 OPENED = {"event": "opened", "init_us": 4000, "fully_delegated": True, "threads": 1, "cpus": [7]}
@@ -15,7 +15,7 @@ RUNS = ({"event": "run", "us": 700}, {"event": "run", "us": 710})
 CLOSED = {"event": "closed", "start_rss_kb": 20_000, "peak_rss_kb": 50_000, "output": [0.25]}
 
 
-def said(*lines) -> str:
+def printed(*lines) -> str:
     return "INFO: a word of the runtime\n" + "".join(f"{json.dumps(line)}\n" for line in lines)
 
 
@@ -29,11 +29,16 @@ def needs_runner(test):
 
 
 def test_a_whole_answer_becomes_a_launch():
-    found = parse(said(OPENED, WARMUP, *RUNS, CLOSED))
-    assert found == Said(4000, True, 1, (7,), (900,), (700, 710), 20_000, 50_000, (0.25,))
-    made = launch(found, CONFIG, (7,))
-    assert (made.init_ms, made.first_ms, made.run_ms) == (4.0, 0.9, (0.7, 0.71))
-    assert made.peak_memory_mb == pytest.approx(30.72)  # KiB to 10^6 bytes
+    answer = parse(printed(OPENED, WARMUP, *RUNS, CLOSED))
+    assert (answer.warmup_us, answer.run_us, answer.closed.output) == ((900,), (700, 710), (0.25,))
+    measured = launch(answer, CONFIG, (7,))
+    assert (measured.cpus, measured.init_ms, measured.first_ms, measured.run_ms) == (
+        (7,),
+        4.0,
+        0.9,
+        (0.7, 0.71),
+    )
+    assert measured.peak_memory_mb == pytest.approx(30.72)  # KiB to 10^6 bytes
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ def test_a_whole_answer_becomes_a_launch():
 )
 def test_half_an_answer_is_refused(lines, words):
     with pytest.raises(RunError, match=words):
-        parse(said(*lines))
+        parse(printed(*lines))
 
 
 def test_a_failure_is_told_in_the_programs_words():
@@ -79,9 +84,9 @@ def test_the_signature_is_named_where_there_are_several():
 )
 def test_a_launch_is_what_was_asked_for(opened, cpus, words):
     with pytest.raises(RunError, match=words):
-        launch(parse(said(opened, WARMUP, *RUNS, CLOSED)), CONFIG, cpus)
+        launch(parse(printed(opened, WARMUP, *RUNS, CLOSED)), CONFIG, cpus)
     with pytest.raises(RunError, match="were asked for"):
-        launch(parse(said(OPENED, WARMUP, RUNS[0], CLOSED)), CONFIG, (7,))
+        launch(parse(printed(OPENED, WARMUP, RUNS[0], CLOSED)), CONFIG, (7,))
 
 
 @needs_runner

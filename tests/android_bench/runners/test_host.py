@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from android_bench import child
-from android_bench.errors import InputError, RunError
 from android_bench.process import ask
 from android_bench.results import interference
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig, Precision
 from android_bench.runners import host
+from mobileiqa.errors import RunError, UserError
 
 # Other tests run beside these: what they test must not depend on a calm machine.
 measure = partial(host.measure, if_disturbed=IfDisturbed.KEEP)
@@ -169,15 +169,15 @@ def test_an_output_that_is_not_finite_is_no_result(not_finite):
     ],
 )
 def test_refuses_what_this_machine_cannot_do(tiny, config, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UserError, match=words):
         measure([tiny.path], config)
 
 
 def test_one_bad_file_stops_everything_before_it_starts(tiny, tmp_path):
     heard = []
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         host.measure([tiny.path, tmp_path / "missing.tflite"], BenchConfig(), heard.append)
-    with pytest.raises(InputError, match="at least one"):
+    with pytest.raises(UserError, match="at least one"):
         host.measure([], BenchConfig())
     assert heard == []
 

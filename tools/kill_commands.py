@@ -82,15 +82,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    moments, faults = random.Random(args.seed), 0
+    moments, faults, interrupted = random.Random(args.seed), 0, {}
     with tempfile.TemporaryDirectory() as folder:
         inputs, cases = Path(folder, "in"), [c for c in CASES if not args.names or c.name in args.names]
         _prepare(inputs, cases)
         for case in cases:
-            for fault in _kill(case, inputs, Path(folder), args.times, moments):
+            counts = interrupted[case.name] = {number.name: 0 for number in SIGNALS}
+            for fault in _kill(case, inputs, Path(folder), args.times, moments, counts):
                 cli.say(f"{case.name}: {fault}")
                 faults += 1
-    cli.emit({"faults": faults, "seed": args.seed})
+    cli.emit({"faults": faults, "times": args.times, "interrupted": interrupted, "seed": args.seed})
     return int(faults > 0)
 
 
@@ -110,8 +111,10 @@ def _prepare(folder: Path, cases: Sequence[Case]) -> None:
             assert code == 0, err
 
 
-def _kill(case: Case, inputs: Path, folder: Path, times: int, moments: random.Random) -> Iterator[str]:
-    """What went wrong."""
+def _kill(
+    case: Case, inputs: Path, folder: Path, times: int, moments: random.Random, interrupted: dict[str, int]
+) -> Iterator[str]:
+    """What went wrong. `interrupted`: counts by signal the runs that it ended, and not the command itself."""
     calm, out = folder / case.name / "calm", folder / case.name / "out"
     for path in (calm, out):
         path.mkdir(parents=True)
@@ -123,12 +126,13 @@ def _kill(case: Case, inputs: Path, folder: Path, times: int, moments: random.Ra
         return
     for number in cli.progress(SIGNALS * times, case.name):
         code, err = _end(_start(case.words, inputs, out), (moments.uniform(0, seconds), number))
+        interrupted[signal.Signals(number).name] += code != 0
         yield from (
             f"{signal.Signals(number).name}: {fault}" for fault in _after(case, number, code, err, calm, out)
         )
         if code == 0 or _told(case, out):
             _empty(out)
-        elif not case.resumes or number == signal.SIGKILL:
+        elif os.listdir(out) and (not case.resumes or number == signal.SIGKILL):  # else: as if never typed
             yield from (f"typed again: {fault}" for fault in _again(case, inputs, calm, out))
             _empty(out)
 
@@ -138,6 +142,7 @@ def _start(words: str, inputs: Path, out: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
 
 

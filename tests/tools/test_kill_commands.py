@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.kill_commands import CASES, Case, _after, main
+from tools.kill_commands import CASES, Case, _after, _start, main
 
 CASE = Case("x", "", ("x.csv",), ("x.csv.partial",))
 
@@ -44,8 +44,25 @@ def test_every_fault_is_seen(folders: tuple[Path, Path]):
     (out / "x.csv").write_text("1\n")
     assert "x.csv is not whole" in faults(out, calm, signal.SIGKILL, -9)[0]
     (out / "x.csv").write_text("1\n2\n")
+    assert faults(out, calm, signal.SIGTERM, -15, "progress") == []  # it had come to its last line
+    (out / ".x.csv.lock").touch()  # it had not, and says so
+    assert faults(out, calm, signal.SIGINT, 130, "x: interrupted; whole already: x.csv") == []
+    assert "not silent" in faults(out, calm, signal.SIGTERM, -15, "progress")[0]
+    (out / ".x.csv.lock").unlink()
     (out / "half").touch()
     assert faults(out, calm, signal.SIGTERM, 143) == ["left ['half']"]
+
+
+def test_ctrl_c_reaches_a_command_though_a_background_job_ignores_it(tmp_path: Path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = _start("http.server --bind 127.0.0.1 0", tmp_path, tmp_path)
+        process.send_signal(signal.SIGINT)
+        with process:
+            assert process.wait(30) in (0, 1, -signal.SIGINT)  # of a server that else runs for ever
+    finally:
+        process.kill()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow

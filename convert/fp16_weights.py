@@ -1,16 +1,19 @@
-"""Which weights an FP16 file may round: those whose rounding errors average out.
+"""FP16 weights: which of them an FP16 file may round, and how it stores those.
 
 A weight of 11 bits is off by up to 2^-12 of itself. Over an output's n weights (its fan-in) these errors add up
 like sqrt(n) while the output grows like n, so the few weights of small fan-in (depthwise filters, the stem, the
-first 1x1 convolutions) do most of the harm: kept in float32 they cost half a percent of the file. `choose`
-raises the fan-in up to which weights stay float32 until the score of some generated images holds.
+first 1x1 convolutions) do most of the harm: kept in float32 they cost half a percent of the file.
+`choose_fp16_weights` raises the fan-in up to which weights stay float32 until the score of some generated images
+holds; `store_fp16_weights` rounds the others in the flatbuffer.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convert.flatbuffer import model as fb
+from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 
@@ -18,15 +21,18 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from convert.flatbuffer.model import Model
+
 FAN_INS = (64, 128, 256, 512, 1024, 2048, 4096)
 TARGET = 5e-4  # of the score range: a quarter of the FP16 tolerance, as photos differ from the probes
 IMAGES = 6
 PROBE_PX = (320, 256)  # width, height of a free input size: one for all, so that sizes share their weights
 CROPS = 4  # of a model that scores crops
+LARGEST_FP16 = 65504.0
 
 
 @dataclass(frozen=True)
-class Choice:
+class Fp16Weights:
     """Weights of at most `fan_in` values per output stay float32; `max_abs` is what the others then cost."""
 
     fan_in: int
@@ -35,11 +41,11 @@ class Choice:
     max_abs: float  # of the score range, largest over the probe images
 
 
-def choose(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Choice:
+def choose_fp16_weights(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Fp16Weights:
     """The smallest of FAN_INS under which rounding moves no probe image by more than `target`.
 
     Beyond the last one nothing would be rounded, so the last is returned whatever it costs; parity judges the
-    file. `module` is the deployable module; its weights are put back.
+    file. `module` is the rewritten module; its weights are put back.
     """
     import torch
 
@@ -51,16 +57,16 @@ def choose(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Choi
     weights = {name: p for name, p in module.named_parameters() if name.endswith("weight") and p.dim() >= 2}
     expected = _scores(module, arrays)
     low, high = spec.score_range
-    choice = None
+    fp16_weights = None
     for fan_in in FAN_INS:
         rounded = [p for p in weights.values() if _fan_in(p) > fan_in]
         worst = float(np.abs(_scores_rounded(module, rounded, arrays) - expected).max()) / (high - low)
         count = sum(p.numel() for p in rounded)
-        choice = Choice(fan_in, sum(p.numel() for p in weights.values()) - count, count, worst)
+        fp16_weights = Fp16Weights(fan_in, sum(p.numel() for p in weights.values()) - count, count, worst)
         if worst <= target:
             break
-    assert choice is not None
-    return choice
+    assert fp16_weights is not None
+    return fp16_weights
 
 
 def _probe_spec(spec: ModelSpec) -> ModelSpec:
@@ -96,3 +102,82 @@ def _scores_rounded(
         finally:
             for p, original in zip(weights, originals, strict=True):
                 p.copy_(original)
+
+
+def store_fp16_weights(model: "Model", fan_in: int = 0) -> int:
+    """Stores constant float32 weights as float16 behind one DEQUANTIZE each. Returns how many.
+
+    Weights of at most `fan_in` values per output stay float32 (`choose_fp16_weights`).
+
+    Biases stay float32: they are few. XNNPACK folds the DEQUANTIZE when it packs the weight, in FP16 where
+    the file allows FP16 arithmetic and the processor has it. Raises UserError for a weight beyond FP16's range.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = fb.opcode(model, "DEQUANTIZE")
+    changed = 0
+    for graph in model.subgraphs:
+        added: dict[int, Any] = {}
+        for operator in graph.operators:
+            position = fb.WEIGHT_INPUT.get(fb.kind(model, operator))
+            if position is None:
+                continue
+            index = int(operator.inputs[position])
+            tensor = graph.tensors[index]
+            if (
+                index in added
+                or not fb.is_constant(model, tensor)
+                or tensor.type != schema.TensorType.FLOAT32
+            ):
+                continue
+            if _per_output(fb.kind(model, operator), tensor) <= fan_in:
+                continue
+            added[index] = _dequantized(model, graph, tensor, index, code)
+        graph.operators = [*added.values(), *graph.operators]
+        changed += len(added)
+    return changed
+
+
+def _per_output(operator: str, weight: Any) -> int:
+    """Values per output: a depthwise weight is (1, kernel rows, kernel columns, outputs), others (outputs, ...)."""
+    shape = [int(n) for n in weight.shape]
+    return int(np.prod(shape[1:-1] if operator == "DEPTHWISE_CONV_2D" else shape[1:]))
+
+
+def _dequantized(model: "Model", graph: Any, tensor: Any, index: int, code: int) -> Any:
+    """Moves the constant of `tensor` into a new float16 tensor; returns the DEQUANTIZE that refills it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest <= LARGEST_FP16:
+        name = tensor.name.decode(errors="replace")
+        raise UserError(
+            f"weights within FP16's range (+-{LARGEST_FP16:g})", f"{largest:g} in {name}", "use --fp32"
+        )
+    stored = schema.TensorT()
+    stored.shape, stored.type, stored.name = tensor.shape, schema.TensorType.FLOAT16, tensor.name + b"_half"
+    stored.buffer, stored.hasRank = fb.add_buffer(model, values.astype(np.float16).tobytes()), True
+    graph.tensors.append(stored)
+    tensor.buffer = 0  # buffer 0 is the empty one: an activation now
+    operator = schema.OperatorT()
+    operator.opcodeIndex = code
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
+    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    operator.builtinOptions = schema.DequantizeOptionsT()
+    return operator
+
+
+def fp16_obstacles(model: "Model") -> list[str]:
+    """Why the file may not be marked for FP16 arithmetic; empty when nothing stands against it.
+
+    A BATCH_MATMUL with a constant on its left loads on x86 and on ARM cores without FP16, and fails to load
+    ("failed to delegate BATCH_MATMUL node") on the very cores that the mark is for.
+    """
+    return [
+        f"BATCH_MATMUL {index} has a constant on its left, which fails to load on ARM cores with FP16"
+        for graph in model.subgraphs
+        for index, operator in enumerate(graph.operators)
+        if fb.kind(model, operator) == "BATCH_MATMUL"
+        and fb.is_constant(model, graph.tensors[operator.inputs[0]])
+    ]

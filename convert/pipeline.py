@@ -15,7 +15,7 @@ from mobileiqa.spec import ModelSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from convert.fp16_weights import Choice
+    from convert.fp16_weights import Fp16Weights
     from convert.int8.arguments import Request
     from convert.int8.quantize import Quantized
     from convert.load import Source
@@ -41,7 +41,7 @@ class Converted:
     rewrites: "RewriteReport"
     fp16_arithmetic_allowed: bool
     obstacles: tuple[str, ...]  # why FP16 arithmetic is not allowed, if it is not
-    half: "Choice | None"  # which weights an FP16 file keeps in float32
+    half: "Fp16Weights | None"  # which weights an FP16 file keeps in float32
     seconds: float
     quantized: "Quantized | None" = None
     calibration_sha256: str | None = None
@@ -67,7 +67,7 @@ def convert(
 
     OverBudgetError where `int8` is to find a recipe and there is none.
     """
-    from convert.fp16_weights import choose
+    from convert.fp16_weights import choose_fp16_weights
     from convert.rewrites.apply import deployable
     from convert.rewrites.approximations import approximated
 
@@ -76,7 +76,7 @@ def convert(
     next(steps)
     approximate = approximated(source.model, approximations) if approximations else None
     module, rewrites = deployable(approximate or source.model, source.spec)
-    half = choose(module, source.spec) if precision is Precision.FP16 else None
+    half = choose_fp16_weights(module, source.spec) if precision is Precision.FP16 else None
     next(steps)
     with tempfile.TemporaryDirectory() as folder:
         raw = _export(module, source.spec, via, Path(folder))

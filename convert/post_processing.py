@@ -1,14 +1,13 @@
 """The converter's .tflite file into ours: operators that XNNPACK takes, weights in FP16 or INT8, metadata."""
 
 import json
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
-    from convert.fp16_weights import Choice
+    from convert.fp16_weights import Fp16Weights
     from convert.int8.arguments import Request
     from convert.int8.quantize import Quantized
     from convert.load import Source
@@ -22,34 +21,21 @@ class Precision(StrEnum):
     INT8 = "int8"  # and 8-bit arithmetic, by a recipe
 
 
-def passes() -> "tuple[Callable[[Model], object], ...]":
-    """Every pass on the flatbuffer, in the order in which they are applied; each changes the model in place."""
-    from convert.delegation.accelerators import without_constant_divisions
-    from convert.flatbuffer import model as fb
-    from convert.flatbuffer.cache_tiling import tile_strips
-
-    return (
-        fb.batch_matmuls,
-        without_constant_divisions,
-        fb.narrow_concatenations,
-        tile_strips,
-        fb.shorten_names,
-    )
-
-
-def finish(raw: Path, path: Path, source: "Source", half: "Choice | None") -> list[str]:
+def finish(raw: Path, path: Path, source: "Source", half: "Fp16Weights | None") -> list[str]:
     """Edits the converter's file into ours: FP16 with `half`, else FP32. Returns what forbids FP16 arithmetic."""
     from convert.flatbuffer import model as fb
+    from convert.flatbuffer.passes import PASSES
+    from convert.fp16_weights import fp16_obstacles, store_fp16_weights
 
     model = fb.read(raw)
-    for edit in passes():
+    for edit in PASSES:
         edit(model)
     fb.name_signature(model, [i.name for i in source.spec.inputs])
     obstacles: list[str] = []
     precision = Precision.FP16 if half else Precision.FP32
     if half:
-        fb.half_weights(model, half.fan_in)
-        obstacles = fb.fp16_obstacles(model)
+        store_fp16_weights(model, half.fan_in)
+        obstacles = fp16_obstacles(model)
         if not obstacles:
             fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
     _label(model, source, precision)

@@ -1,10 +1,10 @@
-"""Operator sequences that an accelerator is known to compute wrong while it reports success, and their rewrite.
+"""Operator sequences that an accelerator is known to compute wrong while it reports success.
 
-A phone's GPU says `is_fully_accelerated()` and gives numbers: nothing but a comparison tells that they are wrong. What
-was found so far is one table, MISCOMPUTED. `without_constant_divisions` rewrites what our converters and our own
-preprocessing could write; every file that gets its name is checked (`refuse_miscomputed`, convert.output_file.place),
-and `convert.inspect` shows the sites in any file. Left out: what is wrong for some values only, such as a SUM whose
-total passes FP16's 65504 (LiteRT#9249), and what depends on one driver.
+A phone's GPU says `is_fully_accelerated()` and gives numbers: nothing but a comparison tells that they are wrong. All
+that is known is one table, MISCOMPUTED. `without_constant_divisions` of convert.flatbuffer.passes rewrites what our
+converters and our own preprocessing could write; every file that gets its name is checked (`refuse_miscomputed`,
+convert.output_file.place), and `convert.inspect` shows the sites in any file. Left out: what is wrong for some values
+only, such as a SUM whose total passes FP16's 65504 (LiteRT#9249), and what depends on one driver.
 
 To add one: a row in MISCOMPUTED, a finder beside the others, a file by hand in
 tests/convert/delegation/test_accelerators.py.
@@ -13,17 +13,9 @@ tests/convert/delegation/test_accelerators.py.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from convert.flatbuffer import model as fb
-from convert.flatbuffer.builder import Builder
 from convert.flatbuffer.reader import Graph, Operator, read_graphs
 from mobileiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from convert.flatbuffer.model import Model
 
 
 @dataclass(frozen=True)
@@ -123,40 +115,3 @@ def refuse_miscomputed(path: Path) -> None:
             "; ".join(dict.fromkeys(sentences)),
             "convert with the other --via, or report it: no file is written that a phone would miscompute silently",
         )
-
-
-def without_constant_divisions(model: "Model") -> int:
-    """DIV by a float32 constant becomes MUL by its reciprocal, rounded once; returns how many there were.
-
-    A divisor with a zero stays, and with it its infinities: `refuse_miscomputed` names it.
-    """
-    count = 0
-    for graph in model.subgraphs:
-        builder = Builder(model, graph)
-        for operator in graph.operators:
-            reciprocal = _reciprocal(model, graph, operator)
-            if reciprocal is None:
-                continue
-            inputs = [int(operator.inputs[0]), builder.constant(reciprocal, "reciprocal")]
-            multiply = builder.operator("MUL", "MulOptions", inputs, int(operator.outputs[0]))
-            fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
-            multiply.builtinOptions.fusedActivationFunction = fused
-            operator.__dict__.update(multiply.__dict__)
-            count += 1
-    return count
-
-
-def _reciprocal(model: "Model", graph: Any, operator: Any) -> np.ndarray | None:
-    """1 / divisor in float32, (its shape); None where `operator` is no DIV by float32 constants other than zero."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    if fb.kind(model, operator) != "DIV":
-        return None
-    tensor = graph.tensors[int(operator.inputs[1])]
-    if tensor.type != schema.TensorType.FLOAT32 or not fb.is_constant(model, tensor):
-        return None
-    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
-    with np.errstate(divide="ignore", over="ignore"):
-        reciprocal = (1.0 / values.astype(np.float64)).astype(np.float32)
-    shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-    return reciprocal.reshape(shape) if np.isfinite(reciprocal).all() else None

@@ -10,6 +10,8 @@ from convert.flatbuffer import model as fb
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
 
+CONCATENATION_INPUTS = 5  # XNNPACK takes no more at once
+
 
 class Builder:
     """Appends tensors, constants and operators to one subgraph of `model`."""
@@ -72,4 +74,30 @@ class Builder:
         """CONCATENATIONs of at most five that fill `output`."""
         node = self.operator("CONCATENATION", "ConcatenationOptions", parts, output)
         node.builtinOptions.axis = axis
-        return [*fb.tree(self.graph, node), node]
+        return [*concatenation_tree(self.graph, node), node]
+
+
+def concatenation_tree(graph: Any, operator: Any) -> list[Any]:
+    """The inner operators of the tree; `operator` itself becomes its root."""
+    inner: list[Any] = []
+    inputs = [int(i) for i in operator.inputs]
+    axis = operator.builtinOptions.axis % len(graph.tensors[inputs[0]].shape)
+    while len(inputs) > CONCATENATION_INPUTS:
+        groups = [inputs[i : i + CONCATENATION_INPUTS] for i in range(0, len(inputs), CONCATENATION_INPUTS)]
+        inputs = []
+        for group in groups:
+            if len(group) == 1:
+                inputs += group
+                continue
+            joined = copy.deepcopy(graph.tensors[group[0]])
+            joined.shape = np.array(joined.shape)
+            joined.shape[axis] = sum(int(graph.tensors[i].shape[axis]) for i in group)
+            joined.name += b"_joined"
+            joined.buffer = 0  # the empty one, also where the first part is a constant
+            graph.tensors.append(joined)
+            node = copy.deepcopy(operator)
+            node.inputs, node.outputs = group, [len(graph.tensors) - 1]
+            inner.append(node)
+            inputs.append(len(graph.tensors) - 1)
+    operator.inputs = inputs
+    return inner

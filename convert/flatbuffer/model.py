@@ -1,11 +1,7 @@
-"""Editing a .tflite flatbuffer: what no converter does for us. Reading for people is convert.flatbuffer.reader.
+"""The editor of .tflite files: a model in object form (the schema's ModelT), read, held and written.
 
-    batch_matmuls   a FULLY_CONNECTED whose weight is an activation becomes the BATCH_MATMUL that it is
-    narrow_concatenations   a CONCATENATION of many becomes a tree of at most five
-    half_weights    constant weights stored as FP16 behind a DEQUANTIZE
-    name_signature, shorten_names, set_metadata   names and metadata entries
-
-Each works on the object form (schema ModelT) and says how many operators it changed.
+`unpack` and `pack` are the two ends of every change in memory; `read` and `write` are the same with a file. Changes
+of the graph are convert.flatbuffer.passes; reading for people is convert.flatbuffer.reader.
 """
 
 import functools
@@ -30,17 +26,19 @@ SIGNATURE = "serving_default"
 OUTPUT = "score"
 REDUCED_PRECISION = "reduced_precision_support"  # XNNPACK's delegate reads this entry
 FP16_ACCUMULATE_FP16 = b"fp16accfp16"
-LARGEST_HALF = 65504.0
-CONCATENATION_INPUTS = 5  # XNNPACK takes no more at once
 WEIGHT_INPUT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}  # operator -> index of its weight
 
 
 def read(path: Path) -> "Model":
-    """The model in object form. Raises UserError for a damaged file, and for one whose indices lead nowhere.
+    """The model in a file; raises what `unpack` does."""
+    return unpack(path.read_bytes(), str(path))
+
+
+def unpack(content: bytes, source: str = "the converted model") -> "Model":
+    """The model of a file's bytes. Raises UserError for a damaged file, and for one whose indices lead nowhere.
 
     Buffers that lie behind the flatbuffer, where ai-edge-quantizer puts them, are brought into it.
     """
-    content = path.read_bytes()
     try:
         bounds.check(content)
         model = _unpacked(content)
@@ -49,9 +47,21 @@ def read(path: Path) -> "Model":
     except bounds.DAMAGE as error:
         reason = shortened(str(error) or type(error).__name__, 200)
         raise UserError(
-            f"a whole TFLite file in {path}", f"a damaged one ({reason})", "copy or convert it again"
+            f"a whole TFLite file in {source}", f"a damaged one ({reason})", "copy or convert it again"
         ) from error
     return model
+
+
+def write(model: "Model", path: Path) -> None:
+    """`pack` into a file (not atomic: callers write to a temporary name)."""
+    path.write_bytes(pack(model))
+
+
+def pack(model: "Model") -> bytes:
+    """The file's bytes."""
+    builder = _sharing_builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _unpacked(content: bytes) -> "Model":
@@ -119,13 +129,6 @@ def _check_range(kind: str, indices: Iterable[Any], count: int) -> None:
     for index in indices:
         if not 0 <= int(index) < count:
             raise ValueError(f"{kind} {index} of {count}")
-
-
-def write(model: "Model", path: Path) -> None:
-    """Packs `model` into `path` (not atomic: callers write to a temporary name)."""
-    builder = _sharing_builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())
 
 
 def _sharing_builder() -> Any:
@@ -198,165 +201,6 @@ def opcode(model: "Model", name: str) -> int:
     return len(model.operatorCodes) - 1
 
 
-def batch_matmuls(model: "Model") -> int:
-    """FULLY_CONNECTED(a, b) with an activation b -> BATCH_MATMUL(a, b, adj_y). Returns how many.
-
-    litert-torch writes a @ b.T of two activations as FULLY_CONNECTED with a weight that is not constant.
-    XNNPACK refuses that: the graph splits there, and the operator runs in a slow reference kernel. An
-    activation function fused into it becomes an operator of its own: BATCH_MATMUL can have none.
-    """
-    changed = 0
-    for graph in model.subgraphs:
-        operators: list[Any] = []
-        for operator in graph.operators:
-            operators.append(operator)
-            if kind(model, operator) != "FULLY_CONNECTED" or is_constant(
-                model, graph.tensors[operator.inputs[1]]
-            ):
-                continue
-            assert len(operator.inputs) < 3 or operator.inputs[2] < 0, "a bias here would be lost"
-            fused = operator.builtinOptions.fusedActivationFunction
-            _make_batch_matmul(model, operator)
-            if fused:
-                operators.append(_activation(model, graph, operator, fused))
-            changed += 1
-        graph.operators = operators
-    return changed
-
-
-def _make_batch_matmul(model: "Model", operator: Any) -> None:
-    from ai_edge_litert import schema_py_generated as schema
-
-    options = schema.BatchMatMulOptionsT()
-    options.adjX, options.adjY = False, True
-    operator.builtinOptionsType = schema.BuiltinOptions.BatchMatMulOptions
-    operator.builtinOptions = options
-    operator.inputs = operator.inputs[:2]
-    operator.opcodeIndex = opcode(model, "BATCH_MATMUL")
-
-
-def _activation(model: "Model", graph: Any, operator: Any, fused: int) -> Any:
-    """An operator for the activation function `fused`, between `operator` and its present output."""
-    import copy
-
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {value: name for name, value in vars(schema.ActivationFunctionType).items()}
-    before = copy.deepcopy(graph.tensors[operator.outputs[0]])
-    before.name += b"_linear"
-    graph.tensors.append(before)
-    activation = schema.OperatorT()
-    activation.opcodeIndex = opcode(model, names[fused])
-    activation.inputs, activation.outputs = [len(graph.tensors) - 1], operator.outputs
-    operator.outputs = activation.inputs
-    return activation
-
-
-def narrow_concatenations(model: "Model") -> int:
-    """CONCATENATION of more than five -> a tree of CONCATENATIONs of at most five. Returns how many it changed.
-
-    XNNPACK's CONCATENATION takes two to five inputs; the converter merges nested ones into one again.
-    """
-    changed = 0
-    for graph in model.subgraphs:
-        operators: list[Any] = []
-        for operator in graph.operators:
-            if kind(model, operator) == "CONCATENATION" and len(operator.inputs) > CONCATENATION_INPUTS:
-                operators += tree(graph, operator)
-                changed += 1
-            operators.append(operator)
-        graph.operators = operators
-    return changed
-
-
-def tree(graph: Any, operator: Any) -> list[Any]:
-    """The inner operators of the tree; `operator` itself becomes its root."""
-    import copy
-
-    inner: list[Any] = []
-    inputs = [int(i) for i in operator.inputs]
-    axis = operator.builtinOptions.axis % len(graph.tensors[inputs[0]].shape)
-    while len(inputs) > CONCATENATION_INPUTS:
-        groups = [inputs[i : i + CONCATENATION_INPUTS] for i in range(0, len(inputs), CONCATENATION_INPUTS)]
-        inputs = []
-        for group in groups:
-            if len(group) == 1:
-                inputs += group
-                continue
-            joined = copy.deepcopy(graph.tensors[group[0]])
-            joined.shape = np.array(joined.shape)
-            joined.shape[axis] = sum(int(graph.tensors[i].shape[axis]) for i in group)
-            joined.name += b"_joined"
-            joined.buffer = 0  # the empty one, also where the first part is a constant
-            graph.tensors.append(joined)
-            node = copy.deepcopy(operator)
-            node.inputs, node.outputs = group, [len(graph.tensors) - 1]
-            inner.append(node)
-            inputs.append(len(graph.tensors) - 1)
-    operator.inputs = inputs
-    return inner
-
-
-def half_weights(model: "Model", fan_in: int = 0) -> int:
-    """Stores constant float32 weights as float16 behind one DEQUANTIZE each. Returns how many.
-
-    Weights of at most `fan_in` values per output stay float32 (see convert.fp16_weights).
-
-    Biases stay float32: they are few. XNNPACK folds the DEQUANTIZE when it packs the weight, in FP16 where
-    the file allows FP16 arithmetic and the processor has it. Raises UserError for a weight beyond FP16's range.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = opcode(model, "DEQUANTIZE")
-    changed = 0
-    for graph in model.subgraphs:
-        added: dict[int, Any] = {}
-        for operator in graph.operators:
-            position = WEIGHT_INPUT.get(kind(model, operator))
-            if position is None:
-                continue
-            index = int(operator.inputs[position])
-            tensor = graph.tensors[index]
-            if index in added or not is_constant(model, tensor) or tensor.type != schema.TensorType.FLOAT32:
-                continue
-            if _per_output(kind(model, operator), tensor) <= fan_in:
-                continue
-            added[index] = _dequantized(model, graph, tensor, index, code)
-        graph.operators = [*added.values(), *graph.operators]
-        changed += len(added)
-    return changed
-
-
-def _per_output(operator: str, weight: Any) -> int:
-    """Values per output: a depthwise weight is (1, kernel rows, kernel columns, outputs), others (outputs, ...)."""
-    shape = [int(n) for n in weight.shape]
-    return int(np.prod(shape[1:-1] if operator == "DEPTHWISE_CONV_2D" else shape[1:]))
-
-
-def _dequantized(model: "Model", graph: Any, tensor: Any, index: int, code: int) -> Any:
-    """Moves the constant of `tensor` into a new float16 tensor; returns the DEQUANTIZE that refills it."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
-    largest = float(np.abs(values).max(initial=0.0))
-    if not largest <= LARGEST_HALF:
-        name = tensor.name.decode(errors="replace")
-        raise UserError(
-            f"weights within FP16's range (+-{LARGEST_HALF:g})", f"{largest:g} in {name}", "use --fp32"
-        )
-    half = schema.TensorT()
-    half.shape, half.type, half.name = tensor.shape, schema.TensorType.FLOAT16, tensor.name + b"_half"
-    half.buffer, half.hasRank = add_buffer(model, values.astype(np.float16).tobytes()), True
-    graph.tensors.append(half)
-    tensor.buffer = 0  # buffer 0 is the empty one: an activation now
-    operator = schema.OperatorT()
-    operator.opcodeIndex = code
-    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
-    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    operator.builtinOptions = schema.DequantizeOptionsT()
-    return operator
-
-
 def drop_unused_buffers(model: "Model") -> None:
     """Empties buffers that nothing refers to any more, such as the float32 form of a halved weight."""
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
@@ -374,35 +218,6 @@ def set_metadata(model: "Model", name: str, content: bytes) -> None:
     entry = schema.MetadataT()
     entry.name, entry.buffer = name.encode(), add_buffer(model, content)
     model.metadata.append(entry)
-
-
-def shorten_names(model: "Model") -> None:
-    """Tensor names without module paths: "a.b.Net/c.Block_1/d.Linear_fc;2" -> "Block_1/Linear_fc;2".
-
-    Thousands of operators repeat them; in full they are a megabyte of the file. Names that are equal then get
-    a number: quantization addresses tensors by name.
-    """
-    for graph in model.subgraphs:
-        taken: dict[str, int] = {}
-        for tensor in graph.tensors:
-            scopes = tensor.name.decode(errors="replace").split(";;")[-1].split("/")
-            name = "/".join(scope.rpartition(".")[2] for scope in scopes[1:] or scopes)
-            taken[name] = taken.get(name, 0) + 1
-            tensor.name = (name if taken[name] == 1 else f"{name}#{taken[name]}").encode()
-
-
-def fp16_obstacles(model: "Model") -> list[str]:
-    """Why the file may not be marked for FP16 arithmetic; empty when nothing stands against it.
-
-    A BATCH_MATMUL with a constant on its left loads on x86 and on ARM cores without FP16, and fails to load
-    ("failed to delegate BATCH_MATMUL node") on the very cores that the mark is for.
-    """
-    return [
-        f"BATCH_MATMUL {index} has a constant on its left, which fails to load on ARM cores with FP16"
-        for graph in model.subgraphs
-        for index, operator in enumerate(graph.operators)
-        if kind(model, operator) == "BATCH_MATMUL" and is_constant(model, graph.tensors[operator.inputs[0]])
-    ]
 
 
 def name_signature(model: "Model", inputs: list[str]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from convert import fp16_weights
-from convert.fp16_weights import choose
+from convert.fp16_weights import choose_fp16_weights
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
 SPEC = ModelSpec("toy", (InputSpec("image", 64, 64),))
@@ -28,20 +28,20 @@ class Toy(nn.Module):
 
 
 def test_keeps_only_small_fan_in_when_that_is_enough():
-    choice = choose(Toy(1000.0), SPEC)
+    choice = choose_fp16_weights(Toy(1000.0), SPEC)
     assert (choice.fan_in, choice.float32, choice.rounded) == (64, 27, 192)
     assert 0 < choice.max_abs <= fp16_weights.TARGET
 
 
 def test_the_small_filter_alone_breaks_the_target(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fp16_weights, "FAN_INS", (1,))
-    choice = choose(Toy(1000.0), SPEC)
+    choice = choose_fp16_weights(Toy(1000.0), SPEC)
     assert choice.float32 == 0
     assert choice.max_abs > fp16_weights.TARGET
 
 
 def test_keeps_more_until_the_target_holds():
-    choice = choose(Toy(1.0), SPEC, target=0.0)
+    choice = choose_fp16_weights(Toy(1.0), SPEC, target=0.0)
     assert choice.rounded == 0
     assert choice.max_abs == 0.0
 
@@ -49,7 +49,7 @@ def test_keeps_more_until_the_target_holds():
 def test_puts_weights_back():
     module = Toy(1.0)
     before = [p.detach().clone() for p in module.parameters()]
-    choose(module, SPEC)
+    choose_fp16_weights(module, SPEC)
     for was, now in zip(before, module.parameters(), strict=True):
         np.testing.assert_array_equal(was.numpy(), now.detach().numpy())
 
@@ -57,4 +57,4 @@ def test_puts_weights_back():
 @pytest.mark.parametrize("fit", [Fit.RESIZE, Fit.CENTER_CROP])
 def test_does_not_depend_on_the_input_size(fit: Fit):
     spec = ModelSpec("toy", (InputSpec("image", 64, 64, fit=fit),))
-    assert choose(Toy(10.0), spec) == choose(Toy(10.0), spec.resized(640, 480))
+    assert choose_fp16_weights(Toy(10.0), spec) == choose_fp16_weights(Toy(10.0), spec.resized(640, 480))

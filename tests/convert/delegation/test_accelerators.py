@@ -6,13 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.delegation.accelerators import (
-    MISCOMPUTED,
-    miscomputed,
-    refuse_miscomputed,
-    without_constant_divisions,
-)
+from convert.delegation.accelerators import MISCOMPUTED, miscomputed, refuse_miscomputed
 from convert.flatbuffer import model as fb
+from convert.flatbuffer.passes import without_constant_divisions
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.inspect import main
 from convert.output_file import place, staged

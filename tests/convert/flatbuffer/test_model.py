@@ -10,7 +10,9 @@ from torch import nn
 
 from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer import model as fb
+from convert.flatbuffer import passes
 from convert.flatbuffer.reader import read_graph
+from convert.fp16_weights import fp16_obstacles, store_fp16_weights
 from mobileiqa.errors import UserError
 
 
@@ -65,7 +67,7 @@ def test_a_product_of_activations_becomes_a_batch_matmul(exported, operators):
     path = exported(module, torch.from_numpy(a), torch.from_numpy(b))
     assert operators(path)["FULLY_CONNECTED"] == 3
     changed = []
-    new = edited(path, lambda model: changed.append(fb.batch_matmuls(model)))
+    new = edited(path, lambda model: changed.append(passes.batch_matmuls(model)))
     assert changed == [1]
     assert (operators(new)["FULLY_CONNECTED"], operators(new)["BATCH_MATMUL"]) == (2, 1)
     expected = module(torch.from_numpy(a), torch.from_numpy(b)).detach().numpy()
@@ -80,13 +82,13 @@ def test_a_fused_activation_is_not_lost(exported, operators):
             return torch.relu(a @ b.t()) * 2
 
     a, b = arrays((4, 8), (5, 8))
-    path = edited(exported(Clamped(), torch.from_numpy(a), torch.from_numpy(b)), fb.batch_matmuls)
+    path = edited(exported(Clamped(), torch.from_numpy(a), torch.from_numpy(b)), passes.batch_matmuls)
     assert np.abs(run(path, a, b) - 2 * np.maximum(a @ b.T, 0)).max() < 1e-5
 
 
 def test_a_graph_without_products_is_left_alone(exported):
     path = exported(nn.Linear(3, 2), torch.zeros(1, 3))
-    assert fb.batch_matmuls(fb.read(path)) == 0
+    assert passes.batch_matmuls(fb.read(path)) == 0
 
 
 # Concatenations.
@@ -100,7 +102,7 @@ def test_wide_concatenations_become_trees(flatbuffer, save, operators, count: in
     inputs = [b.input(*shape(width)) for width in widths]
     out = b.op("CONCATENATION", inputs, [b.tensor(*shape(sum(widths)))], "ConcatenationOptions", axis=axis)
     values = arrays(*(shape(width) for width in widths))
-    new = edited(save(b.build(out)), fb.narrow_concatenations)
+    new = edited(save(b.build(out)), passes.narrow_concatenations)
     graph = read_graph(new)
     assert max(len(op.inputs) for op in graph.operators) <= 5
     assert len(graph.operators) == {5: 1, 6: 2, 11: 3, 26: 7, 126: 32}[count]
@@ -114,7 +116,7 @@ def test_a_constant_among_the_parts_stays_that_part_alone(flatbuffer, save):
     inputs = [first, *(b.input(1, 2) for _ in range(6))]
     out = b.op("CONCATENATION", inputs, [b.tensor(1, 14)], "ConcatenationOptions", axis=1)
     values = arrays(*[(1, 2)] * 6)
-    new = edited(save(b.build(out)), fb.narrow_concatenations)
+    new = edited(save(b.build(out)), passes.narrow_concatenations)
     expected = np.concatenate([np.full((1, 2), 7, np.float32), *values], 1)
     assert np.array_equal(run(new, *values), expected)
 
@@ -142,10 +144,10 @@ def mixed(exported) -> tuple[Mixed, Path]:
     return module, exported(module, torch.zeros(1, 3, 12, 10))
 
 
-def test_half_weights_are_the_rounded_weights(mixed, operators):
+def test_fp16_weights_are_the_rounded_weights(mixed, operators):
     module, path = mixed
     counts = []
-    new = edited(path, lambda model: counts.append(fb.half_weights(model)), fb.drop_unused_buffers)
+    new = edited(path, lambda model: counts.append(store_fp16_weights(model)), fb.drop_unused_buffers)
     assert counts == [3] and operators(new)["DEQUANTIZE"] == 3
     graph = read_graph(new)
     halves = {t.elements for t in graph.tensors if t.dtype == "float16"}
@@ -160,19 +162,19 @@ def test_half_weights_are_the_rounded_weights(mixed, operators):
     assert np.abs(full - expected).max() > 1e-5, "rounding must show, or the line above shows nothing"
 
 
-def test_half_weights_are_delegated(mixed):
-    assert delegated(edited(mixed[1], fb.half_weights)) == (0, 1)
+def test_fp16_weights_are_delegated(mixed):
+    assert delegated(edited(mixed[1], store_fp16_weights)) == (0, 1)
 
 
 def test_biases_and_other_constants_stay_float32(mixed):
-    graph = read_graph(edited(mixed[1], fb.half_weights))
+    graph = read_graph(edited(mixed[1], store_fp16_weights))
     kept = [t.elements for t in graph.tensors if t.constant and t.dtype == "float32"]
     assert sorted(kept) == [5, 5, 8, 8]
 
 
 def test_halving_twice_changes_nothing_more(mixed):
     model = fb.read(mixed[1])
-    assert [fb.half_weights(model), fb.half_weights(model)] == [3, 0]
+    assert [store_fp16_weights(model), store_fp16_weights(model)] == [3, 0]
 
 
 def test_a_weight_of_two_operators_is_stored_once(flatbuffer, save):
@@ -182,7 +184,7 @@ def test_a_weight_of_two_operators_is_stored_once(flatbuffer, save):
     z = b.op("FULLY_CONNECTED", [y, weight, -1], [b.tensor(1, 4)], "FullyConnectedOptions")
     path = save(b.build(z))
     model = fb.read(path)
-    assert fb.half_weights(model) == 1
+    assert store_fp16_weights(model) == 1
     fb.write(model, path)
     (value,) = arrays((1, 4))
     rounded = (np.arange(16.0).reshape(4, 4) / 7).astype(np.float16).astype(np.float64)
@@ -195,14 +197,14 @@ def test_a_weight_beyond_fp16_is_refused(flatbuffer, save, value: float):
     weight = b.constant(np.array([[1.0, value]]))
     out = b.op("FULLY_CONNECTED", [b.input(1, 2), weight, -1], [b.tensor(1, 1)], "FullyConnectedOptions")
     with pytest.raises(UserError, match=r"FP16's range .* in t0; use --fp32"):
-        fb.half_weights(fb.read(save(b.build(out))))
+        store_fp16_weights(fb.read(save(b.build(out))))
 
 
 def test_the_largest_half_is_taken(flatbuffer, save):
     b = flatbuffer
     weight = b.constant(np.array([[65504.0, -65504.0]]))
     out = b.op("FULLY_CONNECTED", [b.input(1, 2), weight, -1], [b.tensor(1, 1)], "FullyConnectedOptions")
-    new = edited(save(b.build(out)), fb.half_weights)
+    new = edited(save(b.build(out)), store_fp16_weights)
     assert run(new, np.array([[1.0, 0.0]]))[0, 0] == 65504
 
 
@@ -214,7 +216,7 @@ def test_a_constant_on_the_left_of_a_batch_matmul_is_an_obstacle(flatbuffer, sav
     b = flatbuffer
     sides = [b.constant(np.ones((3, 3))) if side == constant else b.input(3, 3) for side in ("left", "right")]
     out = b.op("BATCH_MATMUL", sides, [b.tensor(3, 3)], "BatchMatMulOptions")
-    found = fb.fp16_obstacles(fb.read(save(b.build(out))))
+    found = fp16_obstacles(fb.read(save(b.build(out))))
     assert len(found) == (constant == "left")
     assert all("BATCH_MATMUL 0 has a constant on its left" in reason for reason in found)
 
@@ -268,7 +270,7 @@ def test_tensor_names_lose_their_module_paths(exported):
             return self.body(x)
 
     path = exported(Deep(), torch.zeros(1, 3))
-    new = edited(path, fb.shorten_names)
+    new = edited(path, passes.shorten_names)
     before, after = ([t.name for t in read_graph(p).tensors] for p in (path, new))
     assert any("torch.nn" in name for name in before) and not any("torch.nn" in name for name in after)
     assert new.stat().st_size < path.stat().st_size
@@ -280,7 +282,7 @@ def test_equal_tensor_names_get_numbers(mixed):
     def alike(model) -> None:
         for tensor in model.subgraphs[0].tensors[1:4]:
             tensor.name = b"body/Linear;"
-        fb.shorten_names(model)
+        passes.shorten_names(model)
 
     names = [tensor.name for tensor in read_graph(edited(mixed[1], alike)).tensors]
     assert names[1:4] == ["Linear;", "Linear;#2", "Linear;#3"]
@@ -291,7 +293,7 @@ def test_unused_buffers_are_emptied_and_used_ones_kept(mixed):
     model = fb.read(mixed[1])
     fb.drop_unused_buffers(model)
     sizes = [len(b.data) for b in model.buffers if b.data is not None]
-    fb.half_weights(model)
+    store_fp16_weights(model)
     fb.drop_unused_buffers(model)
     halved = [len(b.data) for b in model.buffers if b.data is not None]
     weights = 4 * (8 * 3 * 9 + 8 * 9 + 8 * 5)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from convert.flatbuffer import model as fb
+from convert.flatbuffer import passes
 
 
 class Small(nn.Module):
@@ -33,7 +34,7 @@ def small(exported: Callable[..., Path]) -> Path:
     """The network's FP32 file, tensor names as ours are."""
     path = exported(Small(), torch.zeros(1, 3, 16, 16))
     model = fb.read(path)
-    fb.shorten_names(model)
+    passes.shorten_names(model)
     fb.write(model, path)
     return path
 

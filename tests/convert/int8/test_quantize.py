@@ -12,6 +12,7 @@ from torch import nn
 from convert.comparison.compare import Edge, compare
 from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer import model as fb
+from convert.flatbuffer import passes
 from convert.flatbuffer.reader import read_graph
 from convert.int8 import calibration
 from convert.int8 import quantize as quantizing
@@ -146,7 +147,7 @@ def test_eight_bits_end_where_a_kernel_is_missing(exported, images, tmp_path) ->
     """The second convolution quantizes its input itself: nothing is converted to and fro around the GELU."""
     path, out = exported(Bent(), torch.zeros(1, 3, 16, 16)), tmp_path / "int8.tflite"
     model = fb.read(path)
-    fb.shorten_names(model)
+    passes.shorten_names(model)
     fb.write(model, path)
     done = quantize(path, EVERYTHING, images, out)
     assert done.dynamic == 1

@@ -17,6 +17,7 @@ from calibration import select
 from calibration.photos import read_photos
 from calibration.sets import CalibrationSet
 from convert.flatbuffer import model as fb
+from convert.flatbuffer import passes
 from convert.int8.calibration import Findings
 from convert.int8.quantize import apply, quantize
 from convert.int8.recipe import Recipe, plan, read
@@ -62,7 +63,7 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = export_tflite(Ruined(), SPEC, tmp_path_factory.mktemp("fp32") / "fp32.tflite")
     model = fb.read(path)
-    fb.shorten_names(model)
+    passes.shorten_names(model)
     fb.name_signature(model, ["image"])
     fb.write(model, path)
     return path

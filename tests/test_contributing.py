@@ -202,8 +202,8 @@ def test_the_pass(flatbuffer, save, operators, tmp_path):
     out = b.op("FULLY_CONNECTED", [twice, weights], [b.tensor(1, 2)], "FullyConnectedOptions")
     path, changed = save(b.build(out)), tmp_path / "changed.tflite"
     model = fb.read(path)
-    assert drop_double_negations in {passes}()
-    counts = [edit(model) for edit in {passes}()]
+    assert drop_double_negations in {passes}
+    counts = [edit(model) for edit in {passes}]
     assert 2 in counts
     fb.write(model, changed)
     assert (operators(path)["NEG"], operators(changed)["NEG"], operators(changed)["FULLY_CONNECTED"]) == (2, 0, 1)
@@ -215,9 +215,8 @@ def test_a_flatbuffer_pass_that_is_added_by_these_steps_runs(tree: Path, run: Ca
     code, order, test, _, _ = steps("Add a flatbuffer pass")
     module = write(tree, code, "double_negation", TOY_PASS)
     (passes,) = order.names
-    insert(tree, order, rf"def {passes}\(\)(?s:.)*?\n    return \(\n", "        drop_double_negations,\n")
-    line = f"    from {module} import drop_double_negations\n\n"
-    insert(tree, order, rf"def {passes}\(\)(?s:.)*?(?=    return \(\n)", line)
+    insert(tree, order, rf"^{passes}\b.* = \(\n", "    drop_double_negations,\n")
+    insert(tree, order, r"\A(?s:.*?)\n(?=from convert)", f"from {module} import drop_double_negations\n")
     words = {"passes": passes, "pass_module": module}
     tuple_module = order.path.removesuffix(".py").replace("/", ".")
     name = "double_negation"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mobileiqa import tokens
 from mobileiqa.errors import UserError
+from mobileiqa.fragments import fragments
 from mobileiqa.photos import color_spaces
 from mobileiqa.photos.loading import read_image
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
@@ -108,6 +109,9 @@ def fit_pixels(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
     size = (spec.width_px, spec.height_px)
     if spec.fit is Fit.RESIZE:
         return [rgb.resize(size, _FILTERS[spec.resample])]
+    if spec.fit is Fit.FRAGMENTS:
+        rows, columns = size[1] // spec.patch_px, size[0] // spec.patch_px
+        return [Image.fromarray(fragments(np.asarray(rgb), rows, columns, spec.patch_px))]
     if spec.fit is Fit.CENTER_CROP:
         return [_crop(rgb, centred(rgb.width, size[0]), centred(rgb.height, size[1]), spec)]
     assert spec.resize_px is not None, "InputSpec checks this"

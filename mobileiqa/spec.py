@@ -23,6 +23,7 @@ MAX_INPUTS = 16
 MIN_WIDTH = 1e-6  # of a score range: scores are divided by it
 MAX_WORDS = 4096  # characters of a description
 MAX_SCALES = 8
+MAX_REASONS = 64
 PATCH_PX = 32  # of a token
 PATCH_VALUES = 3 * PATCH_PX**2
 TOKEN_COLUMNS = PATCH_VALUES + 3  # place, scale, mask: see mobileiqa.tokens
@@ -38,6 +39,7 @@ class Fit(StrEnum):
     RESIZE = "resize"  # the whole image, aspect ratio not kept
     CENTER_CROP = "center_crop"  # the centre, zero padded (before normalisation) where the image is smaller
     RANDOM_CROPS = "random_crops"  # resize to resize_px (height, width), then `crops` seeded random crops
+    FRAGMENTS = "fragments"  # a mosaic of native patches of patch_px, from a grid over the whole image
     MULTI_SCALE = "multi_scale"  # tokens of the image at the longest sides scales_px and at its own size
 
 
@@ -87,6 +89,7 @@ class InputSpec:
         default=None, metadata=_SIDE
     )  # (height, width) before random crops
     scales_px: tuple[int, ...] = field(default=(), metadata=_SIDE)  # longest sides, with multi_scale
+    patch_px: int = field(default=0, metadata={"range": (0, MAX_SIDE_PX)})  # side of a patch, with fragments
     fixed_size: bool = False  # fully connected layers leave no other size
     of_reference: bool = False  # made of the pristine original, not of the image that is judged
 
@@ -104,7 +107,16 @@ class InputSpec:
         if self.resize_px is not None and not self._crops_fit(*self.resize_px):
             crop, resized = f"{self.width_px}x{self.height_px}", "{1}x{0}".format(*self.resize_px)
             raise ValueError(f"input {self.name!r}: crops of {crop} do not fit an image resized to {resized}")
+        self._check_patches()
         self._check_tokens()
+
+    def _check_patches(self) -> None:
+        if (self.fit is Fit.FRAGMENTS) != (self.patch_px > 0):
+            raise ValueError(f"input {self.name!r}: patch_px goes with fragments, and only with it")
+        if self.patch_px and (self.height_px % self.patch_px or self.width_px % self.patch_px):
+            raise ValueError(
+                f"input {self.name!r}: {self.width_px}x{self.height_px} is no mosaic of {self.patch_px} px patches"
+            )
 
     def _check_tokens(self) -> None:
         tokens = self.fit is Fit.MULTI_SCALE
@@ -144,6 +156,7 @@ class ModelSpec:
     color_management: ColorManagement = ColorManagement.SRGB
     training: TrainingRecord | None = None  # which images it was trained on; None: not recorded
     takes_reference: bool = False  # it can also be given the pristine original: `with_reference`
+    reasons: tuple[str, ...] = ()  # defects that a second output gives the probabilities of, in its order
 
     def __post_init__(self) -> None:
         where = f"model {self.name!r}"
@@ -157,11 +170,25 @@ class ModelSpec:
             raise ValueError(
                 f"{where}: input names must be present and distinct, at most {MAX_INPUTS}, got {names[:MAX_INPUTS]}"
             )
+        self._check_reasons(where)
         low, high = self.score_range
         if high - low < MIN_WIDTH:
             raise ValueError(
                 f"{where}: score_range must be finite, low < high by {MIN_WIDTH:g} or more, got {low}..{high}"
             )
+
+    def _check_reasons(self, where: str) -> None:
+        odd = [name for name in self.reasons if not _NAME.fullmatch(name)]
+        if odd or len(set(self.reasons)) != len(self.reasons) or len(self.reasons) > MAX_REASONS:
+            raise ValueError(
+                f"{where}: reasons need distinct names of letters and digits, at most {MAX_REASONS}, "
+                f"got {typed_json.shortened(str(odd or self.reasons), 100)}"
+            )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the model gives for an image: "score", and "reasons", one probability for each name in `reasons`."""
+        return ("score", "reasons") if self.reasons else ("score",)
 
     @property
     def untrained(self) -> bool:
@@ -212,6 +239,10 @@ class ModelSpec:
             raise UserError(
                 f"a size for each input of {self.name}: {names}", f"{len(sizes)} sizes", "correct --size"
             )
+        for i, (width, height) in zip(self.inputs, sizes, strict=True):
+            if i.patch_px and (width % i.patch_px or height % i.patch_px):
+                expected = f"multiples of {i.patch_px} pixels for {i.name}, a mosaic of such patches"
+                raise UserError(expected, f"{width}x{height}", "correct --size")
         return self._with(*sizes)
 
     @property
@@ -231,11 +262,11 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` reverses it. Without a training record there is no such key."""
         content = dataclasses.asdict(self)
-        for name in ("training", "takes_reference"):
+        for name in ("training", "takes_reference", "reasons"):
             if not content[name]:
                 del content[name]
         for model_input in content["inputs"]:
-            for name in ("scales_px", "fixed_size", "of_reference"):
+            for name in ("scales_px", "patch_px", "fixed_size", "of_reference"):
                 if not model_input[name]:
                     del model_input[name]  # few inputs have it, and earlier versions do not know it
         return content

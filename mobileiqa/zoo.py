@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobileiqa.errors import UserError
+from mobileiqa.reasons import REASONS
 from mobileiqa.spec import MAX_SIDE_PX, Fit, InputSpec, ModelSpec, Resample
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def _lar_lite() -> "nn.Module":
     from mobileiqa.models.lar_iqa import LarIQALite
 
     return LarIQALite()
+
+
+def _whole_photo() -> "nn.Module":
+    from mobileiqa.models.whole_photo import WholePhoto
+
+    return WholePhoto()
 
 
 def _hyper() -> "nn.Module":
@@ -134,6 +141,8 @@ _SYNTHETIC = InputSpec("synthetic", 1280, 1280, fit=Fit.CENTER_CROP)
 _SINGLE = InputSpec("image", 384, 384, resample=Resample.BILINEAR)
 _HALF = (0.5, 0.5, 0.5)  # the mean and the deviation that EfficientNet-Lite's weights expect
 _LITE = InputSpec("image", 512, 512, fit=Fit.CENTER_CROP, mean=_HALF, std=_HALF)
+_OVERVIEW = InputSpec("overview", 256, 256, mean=_HALF, std=_HALF)
+_FRAGMENTS = InputSpec("fragments", 512, 512, fit=Fit.FRAGMENTS, patch_px=64, mean=_HALF, std=_HALF)
 # Height, width: the public code's Resize((512, 384)) makes 512 rows of 384 pixels of photos of any shape.
 _CROPS = InputSpec(
     "crops", 224, 224, fit=Fit.RANDOM_CROPS, resample=Resample.BILINEAR, crops=25, resize_px=(512, 384)
@@ -229,6 +238,17 @@ MODELS: dict[str, Entry] = {
     "lar-iqa-lite": Entry(
         ModelSpec("lar-iqa-lite", (_LITE,), origin=f"one branch of {_LAR}, on EfficientNet-Lite0"),
         _lar_lite,
+        lambda: {"": ""},  # never published: own keys
+        (),
+    ),
+    "whole-photo": Entry(
+        ModelSpec(
+            "whole-photo",
+            (_OVERVIEW, _FRAGMENTS),
+            origin="this project's: EfficientNet-Lite0 on the whole photo and on fragments of it",
+            reasons=REASONS,
+        ),
+        _whole_photo,
         lambda: {"": ""},  # never published: own keys
         (),
     ),

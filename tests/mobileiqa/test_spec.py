@@ -236,3 +236,31 @@ def test_sizes_are_width_by_height(text: str, size: tuple[int, int]):
 def test_other_sizes_are_refused(text: str):
     with pytest.raises(UserError, match="WIDTHxHEIGHT"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"fit": Fit.FRAGMENTS}, "patch_px goes with fragments"),
+        ({"patch_px": 32}, "patch_px goes with fragments"),
+        ({"fit": Fit.FRAGMENTS, "patch_px": 48}, "no mosaic of 48 px patches"),
+        ({"fit": Fit.FRAGMENTS, "patch_px": -64}, "patch_px"),
+    ],
+)
+def test_fragments_need_patches_that_fill_the_input(fields: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        InputSpec("fragments", 128, 64, **fields)
+
+
+def test_fragments_and_reasons_survive_json_and_other_specs_stay_as_they_were():
+    inputs = (InputSpec("fragments", 128, 64, fit=Fit.FRAGMENTS, patch_px=32),)
+    spec = ModelSpec("m", inputs, reasons=("blur", "none"))
+    assert from_json(spec.to_json()) == spec and spec.outputs == ("score", "reasons")
+    plain = ModelSpec("m", (InputSpec("image", 64, 64),)).to_json()
+    assert "reasons" not in plain and "patch_px" not in plain["inputs"][0]
+
+
+@pytest.mark.parametrize("reasons", [("blur", "blur"), ("",), ("a/b",), tuple(f"r{i}" for i in range(65))])
+def test_reasons_are_distinct_names(reasons: tuple[str, ...]):
+    with pytest.raises(ValueError, match="reasons need distinct names"):
+        ModelSpec("m", (InputSpec("image", 64, 64),), reasons=reasons)

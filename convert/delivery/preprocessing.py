@@ -1,0 +1,132 @@
+"""One uint8 camera image in, the score out: preprocessing drawn in front of a finished .tflite graph.
+
+    image (1, H, W, 3) uint8 RGB -> resize or centre crop -> (pixel - 255 mean) * 1 / (255 std) -> the model
+
+The weights stay as they are, so FP32, FP16 and INT8 files all take it, and a camera file is its float file behind a
+few more operators. Normalisation is therefore not folded into the first convolution: it would change that
+convolution's weights (8-bit ones could not hold it), its zero padding would have to become padding
+with the mean, and it would save two passes over three channels, where the model makes hundreds over more.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convert.delivery.nhwc_input import channels_last
+from convert.delivery.resize import Canvas, resize
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.builder import Builder
+from mobileiqa.errors import UserError
+from mobileiqa.preprocess import centred as centred  # the rule itself: a copy could drift
+from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from convert.flatbuffer.model import Model
+
+IMAGE = "image"  # the one input's name
+_FLOAT = "use the float file, and mobileiqa.preprocess in the app"
+
+
+def camera_size(spec: ModelSpec, size: tuple[int, int] | None) -> tuple[int, int]:
+    """`size`, or the model's own (width, height); UserError where the graph cannot prepare the inputs from it."""
+    for input_spec in spec.inputs:
+        if input_spec.color_space is not ColorSpace.RGB:
+            raise UserError(
+                "a model that scores RGB", f"{input_spec.color_space} in {input_spec.name!r}", _FLOAT
+            )
+        if input_spec.fit is Fit.FRAGMENTS:
+            raise UserError("inputs that are resized or centre crops", "fragments of the whole photo", _FLOAT)
+        if input_spec.fit is Fit.RANDOM_CROPS:
+            raise UserError(
+                "inputs that are resized or centre crops", f"{input_spec.crops} random crops", _FLOAT
+            )
+    if size is None and len(spec.inputs) > 1:
+        raise UserError(
+            f"--input-size WxH of the camera's image: {spec.name} prepares it in {len(spec.inputs)} ways",
+            "none",
+            "give --input-size, such as 4032x3024",
+        )
+    return size or (spec.inputs[0].width_px, spec.inputs[0].height_px)
+
+
+def take_camera_image(model: "Model", spec: ModelSpec, width: int, height: int) -> None:
+    """Replaces the float NCHW inputs of `spec` by one uint8 (1, height, width, 3) RGB image named `image`."""
+    graph = model.subgraphs[0]
+    builder = Builder(model, graph)
+    named = {entry.name.decode(): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}
+    inputs = [named[input_spec.name] for input_spec in spec.inputs]
+    image = _image(model, width, height)
+    canvas = Canvas(builder, image, inputs[0])
+    to_float = "CAST" if _fp16(model) else "DEQUANTIZE"
+    for input_spec, tensor in zip(spec.inputs, inputs, strict=True):
+        graph.tensors[tensor].name += b"_normalized"
+        fitted = _fit(canvas, image, input_spec)
+        _normalize(canvas, fitted, input_spec, tensor, to_float)
+    graph.operators = [*canvas.nodes, *graph.operators]
+    graph.inputs = [image]
+    fb.name_signature(model, [IMAGE])
+
+
+def _fp16(model: "Model") -> bool:
+    """Whether the file is marked for FP16 arithmetic.
+
+    XNNPACK turns a partition to FP16 only when every operator in it has float values, and stays in FP32 without
+    a word otherwise. CAST, which it does not take, keeps the 8-bit operators in a partition of their own; in
+    files without the mark, DEQUANTIZE leaves all of the graph in one.
+    """
+    return any(entry.name == fb.REDUCED_PRECISION.encode() for entry in model.metadata or [])
+
+
+def _image(model: "Model", width: int, height: int) -> int:
+    """The input: a uint8 tensor whose value is the pixel's, 0..255."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, tensor = model.subgraphs[0], schema.TensorT()
+    tensor.shape, tensor.type = np.array([1, height, width, 3], np.int32), schema.TensorType.UINT8
+    tensor.name, tensor.buffer, tensor.hasRank = IMAGE.encode(), 0, True
+    tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.scale = np.array([1], np.float32)
+    tensor.quantization.zeroPoint = np.array([0], np.int64)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _fit(canvas: Canvas, image: int, input_spec: InputSpec) -> int:
+    """The image as preprocess.fit_pixels makes it: uint8 (1, height_px, width_px, 3)."""
+    if input_spec.fit is Fit.RESIZE:
+        return resize(canvas, image, input_spec.width_px, input_spec.height_px, input_spec.resample)
+    return _crop(canvas, image, input_spec.width_px, input_spec.height_px)
+
+
+def _crop(canvas: Canvas, image: int, width: int, height: int) -> int:
+    """The centre; black where the image is smaller."""
+    _, rows, columns, _ = canvas.shape(image)
+    left, top = centred(columns, width), centred(rows, height)
+    window = (1, min(rows, height), min(columns, width), 3)
+    if window != canvas.shape(image):
+        image = canvas.slice(image, [0, max(top, 0), max(left, 0), 0], list(window))
+    if window[1:3] == (height, width):
+        return image
+    before = (max(-top, 0), max(-left, 0))
+    after = (height - window[1] - before[0], width - window[2] - before[1])
+    paddings = [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]]
+    output = canvas.bytes(1, height, width, 3)
+    return canvas.add("PAD", [image, canvas.integers(*paddings)], output)
+
+
+def _normalize(canvas: Canvas, pixels: int, input_spec: InputSpec, tensor: int, to_float: str) -> None:
+    """uint8 (1, H, W, 3) -> the model's input `tensor`, which becomes NHWC where the model allows that."""
+    shape = canvas.shape(pixels)
+    direct = channels_last(canvas.builder, tensor)
+    values = canvas.add(to_float, [pixels], canvas.reals(*shape))
+    # Constants for a whole row: those of three channels would be applied three values at a time. Multiplied, not
+    # divided: behind a DIV, LiteRT's GPU accelerator computes one constant (convert.delegation.accelerators).
+    mean, scale = (
+        canvas.builder.constant(np.broadcast_to(np.float32(c), (1, 1, shape[2], 3)).copy(), "normalization")
+        for c in (-255 * np.array(input_spec.mean), 1 / (255 * np.array(input_spec.std)))
+    )
+    differences = canvas.add("ADD", [values, mean], canvas.reals(*shape))
+    output = tensor if direct else canvas.reals(*shape)
+    canvas.add("MUL", [differences, scale], output)
+    if not direct:
+        canvas.add("TRANSPOSE", [output, canvas.integers(0, 3, 1, 2)], tensor)

@@ -1,0 +1,26 @@
+"""REASONS: the defects that a model may name, in the order of its second output, and which distortion shows which."""
+
+REASONS = (
+    "blur", "motion blur", "noise", "compression", "too dark", "too bright", "low contrast", "colour",
+    "over-sharpened", "pixelated", "none",
+)  # fmt: skip
+NONE = REASONS.index("none")
+
+# KADID-10k's distortion number -> the defect it shows. Patches, blocks and banding are what codecs leave.
+_OF_DISTORTION = {
+    1: "blur", 2: "blur", 3: "motion blur", 4: "colour", 5: "colour", 6: "compression", 7: "colour",
+    8: "colour", 9: "compression", 10: "compression", 11: "noise", 12: "noise", 13: "noise", 14: "noise",
+    15: "blur", 16: "too bright", 17: "too dark", 19: "pixelated", 20: "compression", 21: "pixelated",
+    22: "compression", 23: "compression", 24: "over-sharpened",
+}  # fmt: skip
+# Two distortions have a level that changes nothing in their middle: mean shift and contrast change.
+_OF_LEVEL = {
+    18: ("too bright", "too bright", "none", "too dark", "too dark"),
+    25: ("over-sharpened", "over-sharpened", "none", "low contrast", "low contrast"),
+}
+
+
+def reason_of(distortion: int, level: int) -> int:
+    """The index in REASONS of what KADID-10k's `distortion` (1..25) at `level` (1..5) shows."""
+    name = _OF_LEVEL[distortion][level - 1] if distortion in _OF_LEVEL else _OF_DISTORTION[distortion]
+    return REASONS.index(name)

@@ -34,6 +34,8 @@ def image_size(spec: ModelSpec, size: tuple[int, int] | None) -> tuple[int, int]
             raise UserError(
                 "a model that scores RGB", f"{input_spec.color_space} in {input_spec.name!r}", _FLOAT
             )
+        if input_spec.fit is Fit.FRAGMENTS:
+            raise UserError("inputs that are resized or centre crops", "fragments of the whole photo", _FLOAT)
         if input_spec.fit is Fit.RANDOM_CROPS:
             raise UserError(
                 "inputs that are resized or centre crops", f"{input_spec.crops} random crops", _FLOAT

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import RunError, UserError
 from mobileiqa.text import PLOT_METADATA
 
 
@@ -28,6 +28,7 @@ def test_a_body_returns_its_own_code():
         (UserError("a\ncat", "a  dog", "look\tagain"), 2, "x: expected a cat; found a dog; look again"),
         (FileNotFoundError(2, "No such file", "here.pt"), 2, "here.pt"),
         (PermissionError(13, "Permission denied", "here.pt"), 2, "permissions"),
+        (RunError("it\ncrashed"), 1, "x: it crashed"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

@@ -32,7 +32,7 @@ def start(words: list[str], path: Path | None = None) -> "subprocess.Popen[str]"
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
-    "command", ["mobileiqa", "mobileiqa.score", "calibration.select", "convert.delivery", "android_bench", ""]
+    "command", ["mobileiqa", "mobileiqa.score", "calibration.select", "convert.package", "android_bench", ""]
 )
 def test_a_signal_during_the_imports_ends_a_command_in_silence(command: str, number: int, tmp_path: Path):
     (tmp_path / "argparse.py").write_text(SLOW_IMPORT)

@@ -63,7 +63,7 @@ def needs_too_much(b: FlatbufferBuilder) -> int:
     return b.op("TILE", [b.input(1, 4), much], [b.tensor(2_000_000_000, 4)], "TileOptions")
 
 
-@pytest.mark.parametrize("command", ["mobileiqa.score", "convert.delivery"])
+@pytest.mark.parametrize("command", ["mobileiqa.score", "convert.package"])
 def test_a_crash_is_one_line_in_every_command(tmp_path: Path, photos: Path, command: str) -> None:
     spec = ModelSpec("evil", (InputSpec("in0", 64, 64),), trained_on="noise")
     path, b = tmp_path / "evil.tflite", FlatbufferBuilder()
@@ -71,7 +71,7 @@ def test_a_crash_is_one_line_in_every_command(tmp_path: Path, photos: Path, comm
     path.write_bytes(b.build(calls_itself(b)))
     words = {
         "mobileiqa.score": [str(photos / "photo0.png"), "--model", str(path)],
-        "convert.delivery": [str(path), "--input-size", "64x64", "--out", str(tmp_path / "out.tflite")],
+        "convert.package": [str(path), "--input-size", "64x64", "--out", str(tmp_path / "out.tflite")],
     }
     run = subprocess.run(
         [sys.executable, "-m", command, *words[command]], capture_output=True, text=True, check=False

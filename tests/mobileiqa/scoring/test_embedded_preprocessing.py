@@ -1,14 +1,14 @@
-"""What a camera file takes: read back from its metadata, and which photos fit."""
+"""What a packaged file takes: read back from its metadata, and which photos fit."""
 
 import numpy as np
 import pytest
 
 from mobileiqa.errors import UserError
-from mobileiqa.scoring.camera import Delivery, Size, from_json, inputs_of
+from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing, Size, from_json, inputs_of
 from mobileiqa.spec import InputSpec, ModelSpec
 
 SPEC = ModelSpec("x", (InputSpec("image", 48, 64),))
-TWO = Delivery("image", False, "ab", (Size("score_90x70", 90, 70), Size("score_70x90", 70, 90)))
+TWO = EmbeddedPreprocessing("image", False, "ab", (Size("score_90x70", 90, 70), Size("score_70x90", 70, 90)))
 
 
 def test_json_brings_it_back() -> None:
@@ -31,7 +31,7 @@ def test_json_brings_it_back() -> None:
     ],
 )
 def test_anything_else_is_a_user_error(data: object) -> None:
-    with pytest.raises(UserError, match=r"delivery metadata of x\.tflite.*deliver the model again"):
+    with pytest.raises(UserError, match=r"embedded preprocessing of x\.tflite.*package the model again"):
         from_json(data, "x.tflite")
 
 
@@ -45,5 +45,5 @@ def test_photos_of_each_size_and_of_no_other(photo) -> None:
 
 
 def test_a_fitted_files_photo_is_resized_first(photo) -> None:
-    fitted = Delivery("image", True, "ab", (Size("serving_default", 64, 48),))
+    fitted = EmbeddedPreprocessing("image", True, "ab", (Size("serving_default", 64, 48),))
     assert inputs_of(fitted, SPEC, "x.tflite")(photo(0, 90, 70))["image"].shape == (1, 48, 64, 3)

@@ -13,7 +13,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu backbone reference subjects peers clean
+.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu backbone reference packaged subjects peers clean
 
 setup: $(STAMP)
 
@@ -77,6 +77,11 @@ reference: backbone
 	$(TRAIN) --recipe reference --init $(LITE0) --out runs/reference --set seed=1
 	$(TRAIN) --recipe reference-fine --init runs/reference/best.safetensors --out runs/reference-fine --set seed=1
 	$(BIN)/python -m tools.ship_reference runs/reference-fine/best.safetensors
+	$(MAKE) packaged
+
+# The .tflite file that `mobileiqa score` runs where no model is named: the shipped checkpoint in FP16.
+packaged: $(STAMP)
+	$(BIN)/python -m convert.tflite --fp16 --out mobileiqa/reference/reference.tflite --force
 
 # Trained models for INT8 to be judged on: MobileNetV3 learns from the reference, then its branch serves in both.
 BRANCH := runs/reference-branch/best.safetensors

@@ -6,6 +6,20 @@ for internal invariants only.
 
 from mobileiqa.text import printable
 
+# What each extra of pyproject.toml installs: the name that an import knows, and the requirement that an index knows.
+EXTRAS = {
+    "train": {
+        "torch": "torch", "torchvision": "torchvision", "timm": "timm", "safetensors": "safetensors", "scipy": "scipy",
+        "matplotlib": "matplotlib", "cv2": "opencv-python-headless", "openpyxl": "openpyxl",
+        "tensorboardX": "tensorboardX",
+    },
+    "convert": {
+        "litert_torch": "litert-torch==0.10.0", "ai_edge_quantizer": "ai-edge-quantizer==0.10.0", "onnx": "onnx",
+        "onnxruntime": "onnxruntime", "onnxscript": "onnxscript",
+    },
+    "heic": {"pillow_heif": "pillow-heif"},
+}  # fmt: skip
+
 
 class UserError(ValueError):
     """The user's input was wrong; the message says what was expected, what was found and what to do."""
@@ -21,6 +35,12 @@ class UserError(ValueError):
 
 class RunError(RuntimeError):
     """The input was right and the work failed: a runtime refused a file or crashed, a phone went away. Exit code 1."""
+
+
+def install_command(extra: str) -> str:
+    """What to type for the packages of an extra, by their own names: no package index has this project."""
+    names = ("train", "convert") if extra == "convert" else (extra,)
+    return f"pip install {' '.join(package for name in names for package in EXTRAS[name].values())}"
 
 
 def one_line(text: str) -> str:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mobileiqa import cli
 from mobileiqa.checkpoint import PUBLISHED_SUFFIXES
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
-from mobileiqa.errors import UserError, one_line
+from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.evaluation import leakage, report
 from mobileiqa.evaluation.report import Comparison, Images, Model
 from mobileiqa.evaluation.results import evaluate
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 PROG = "python -m mobileiqa.evaluate"
 NEEDED = ("scipy", "matplotlib")
-INSTALL = 'pip install "mobileiqa[train]"'
 SPLITS = ("test", "validation", "train", "all")
 # Sets numbered as KADID-10k is, unless they name a distortion otherwise. Elsewhere a higher level need not be
 # worse: TID2013's contrast gets weaker and stronger in turn.
@@ -85,7 +84,9 @@ def _command(args: argparse.Namespace) -> int:
             raise UserError(f"--{name} of 1 or more", str(value), f"correct --{name}")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"the packages {', '.join(NEEDED)}", f"no {', '.join(missing)}", INSTALL)
+        raise UserError(
+            f"the packages {', '.join(NEEDED)}", f"no {', '.join(missing)}", install_command("train")
+        )
     outputs = [args.out / name for name in report.FILES] if args.out else []
     for path in [*outputs, args.json] if args.json else outputs:
         cli.refuse_existing(path, args.force)

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import EXTRAS, UserError, install_command
 
 PROG = "mobileiqa"
 
@@ -59,11 +59,6 @@ COMMANDS = {
     "profile": Command("android_bench.profile", "what each operator of a .tflite file costs"),
     "arm-counts": Command("android_bench.arm_counts", "instructions of an inference on an emulated ARM core"),
 }
-# What each extra installs, as an import names it: what a smaller install can miss.
-EXTRAS = {
-    "train": ("torch", "torchvision", "timm", "safetensors", "scipy", "matplotlib", "cv2", "openpyxl", "tensorboardX"),
-    "convert": ("litert_torch", "ai_edge_quantizer", "onnx", "onnxruntime", "onnxscript"),
-}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,7 +100,7 @@ def _call(words: list[str]) -> int:
             raise
         extra = COMMANDS[name].extra or extra
         raise UserError(
-            f"the packages of mobileiqa[{extra}] for {name}", f"no {package}", f"install mobileiqa[{extra}]"
+            f"the packages of the extra `{extra}` for {name}", f"no {package}", install_command(extra)
         ) from error
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileiqa import cli
-from mobileiqa.errors import UserError, one_line
+from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.photos.search import search_images
@@ -31,7 +31,7 @@ from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.rows import FORMATS, Origin, Row, summary, write
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
-from mobileiqa.zoo import MODELS, UNTRAINED, build_seeded, named, refuse_weights
+from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED, build_seeded, named, refuse_weights
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,14 +65,14 @@ class Scorer:
 def load_scorer(
     model: str | None = None, threads: int = 1, weights: str | None = None, reference: Path | None = None
 ) -> Scorer:
-    """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the reference model.
+    """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the packaged .tflite file.
 
     weights: "raw" or "ema" of a checkpoint that has both. reference: the images' pristine original, for a model that
     can compare with one. Raises UserError for anything else, and where
     PyTorch is needed but not installed.
     """
     litert.check_threads(threads)
-    model = named(model)
+    model = str(PACKAGED) if model is None else named(model)
     if Path(model).suffix.lower() == ".tflite":
         refuse_weights(weights, model)
         if reference is not None:
@@ -108,14 +108,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(
         PROG,
         __doc__ or "",
-        "python -m mobileiqa.score holiday/ --model reference_fp16.tflite --out scores.csv",
+        "python -m mobileiqa.score holiday/ --out scores.csv",
     )
     parser.add_argument("images", nargs="+", metavar="PHOTO_OR_FOLDER", help="images, folders of images")
     parser.add_argument(
         "--model",
         metavar="MODEL",
         help=f".tflite file, checkpoint, or untrained weights by name: {', '.join(MODELS)}; "
-        "default: the trained reference model, which needs PyTorch",
+        "default: the packaged .tflite file of `reference`, whose checkpoint needs PyTorch",
     )
     parser.add_argument(
         "--format",
@@ -205,7 +205,7 @@ def _torch_scorer(model: str, threads: int, weights: str | None, full_reference:
         raise UserError(
             "PyTorch, timm and safetensors for a checkpoint or a model name",
             f"no {', '.join(missing)}",
-            'pip install "mobileiqa[train]", or name a .tflite file with --model',
+            f"{install_command('train')}, or name a .tflite file with --model, or none",
         )
     import torch
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 REFERENCE = Path(__file__).with_name("reference") / "reference.safetensors"  # trained, ships with the package
+PACKAGED = REFERENCE.with_suffix(
+    ".tflite"
+)  # the same model in FP16, which the base install runs: `make packaged`
 SEED = 1  # of untrained weights
 UNTRAINED = "untrained: for latency and parity only"
 

@@ -8,9 +8,12 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+from collections.abc import Callable
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image
 
 from mobileiqa.main import COMMANDS
@@ -44,16 +47,43 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def environment(folder: Path, wheel: Path) -> Path:
+    """The site-packages of a fresh environment with the wheel alone."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip(["--python", str(folder / "bin" / "python"), "install", "--no-deps", "--no-index", str(wheel)])
+    (site,) = folder.glob("lib/python*/site-packages")
+    return site
+
+
 @pytest.fixture(scope="module")
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The commands of a fresh environment with the wheel and, beside it, this one's packages but not the project."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    pip(["--python", str(folder / "bin" / "python"), "install", "--no-deps", "--no-index", str(wheel)])
-    (site,) = folder.glob("lib/python*/site-packages")
     # A plain path: the editable install's own .pth is not read from there.
-    (site / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (environment(folder, wheel) / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of a fresh environment with the wheel and what it requires, and what that requires."""
+    folder = tmp_path_factory.mktemp("base") / "venv"
+    site = environment(folder, wheel)
+    for package in required("mobileiqa"):
+        for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+            (site / top).symlink_to(package.locate_file(top))
+    return folder / "bin"
+
+
+def required(name: str) -> list[Distribution]:
+    """The distributions that `name` needs without extras, and what they need."""
+    todo, names = [name], {name}
+    for each in todo:
+        requirements = map(Requirement, distribution(each).requires or ())
+        more = {r.name.lower() for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})}
+        todo += sorted(more - names)
+        names |= more
+    return [distribution(each) for each in todo[1:]]
 
 
 def pip(arguments: list[str]) -> None:
@@ -75,10 +105,40 @@ def test_the_wheel_holds_what_commands_need(wheel: Path) -> None:
     sources = {str(f.relative_to(ROOT)) for top in TOP for f in (ROOT / top).rglob("*.py")}
     assert sources <= names
     assert {
-        f"mobileiqa/reference/{name}" for name in ("reference.safetensors", "reference.safetensors.json")
+        f"mobileiqa/reference/reference.{end}"
+        for end in ("safetensors", "safetensors.json", "tflite", "tflite.json")
     } <= names
     others = {n.partition("/")[0] for n in names} - {*TOP}
     assert all(name.endswith(".dist-info") for name in others)
+
+
+@pytest.mark.slow
+def test_no_file_and_no_wheel_is_too_large(wheel: Path) -> None:
+    sizes = {entry.filename: entry.file_size for entry in zipfile.ZipFile(wheel).infolist()}
+    assert max(sizes.values()) < 16e6 and wheel.stat().st_size < 30e6
+
+
+@pytest.mark.slow
+def test_the_base_install_scores_a_photo(
+    base_install: Path, photo: Callable[[int, int, int], Image.Image], tmp_path: Path
+) -> None:
+    """numpy, Pillow, tqdm and LiteRT: no PyTorch, and no first run of a file that the wheel brought."""
+    photo(3, 1200, 900).save(tmp_path / "photo.jpg", quality=95)
+    found = (
+        "import importlib.util as u; print([n for n in ('torch', 'scipy', 'cv2', 'timm') if u.find_spec(n)])"
+    )
+    assert run(base_install / "python", "-c", found, cwd=tmp_path).stdout == "[]\n"
+    result = last_line(base_install / "mobileiqa", "score", "photo.jpg", cwd=tmp_path)
+    assert (result["scored"], result["runtime"], result["note"]) == (1, "litert", "")
+    assert 0 <= result["mean"] <= 1
+    for command in (
+        "convert --fp32 --out x.tflite",
+        "evaluate --data folder .",
+        "score photo.jpg --model reference",
+    ):
+        done = run(base_install / "mobileiqa", *command.split(), cwd=tmp_path)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, command
+        assert "pip install torch torchvision" in done.stderr, command
 
 
 @pytest.mark.slow

@@ -31,9 +31,7 @@ DIGEST_BYTES = 32
 HEAD_BYTES = (
     1 << 20
 )  # names of entries stand before the weights; to search those costs a third of hashing them
-PACKAGED = (
-    Path(__file__).parents[1] / "reference"
-)  # what the installation itself brings needs no second proof
+PACKAGED = Path(__file__).parents[1] / "reference"  # what the installation itself brings
 
 _FRESH_NS = (
     50_000_000  # a file written again this soon can keep its time of change: clocks of file systems tick
@@ -81,6 +79,7 @@ def verify(path: str | os.PathLike[str], is_whole: Callable[[str], bool] = lambd
     """
     path = Path(path)
     if path.resolve().parent == PACKAGED:
+        check_sidecar(path)
         return "packaged"
     inside = _once(_names_checksum, path)
     if inside and not is_whole(sha256(path)):

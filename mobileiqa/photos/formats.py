@@ -30,7 +30,6 @@ PICTURE_SUFFIXES = RAW_SUFFIXES | {
 _log = logging.getLogger(__name__)
 
 HEIC_PLUGIN = "pillow_heif"
-INSTALL_HEIC = 'pip install "mobileiqa[heic]"'
 _NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 # Told by their first bytes where a file in a folder has no suffix.

@@ -22,7 +22,7 @@ from pathlib import Path
 import PIL
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from mobileiqa.errors import UserError
+from mobileiqa.errors import UserError, install_command
 from mobileiqa.photos import checks, color_profiles, formats, samples
 from mobileiqa.photos.color_profiles import ColorTags
 from mobileiqa.photos.formats import pillow_formats
@@ -203,7 +203,7 @@ def _unidentified(name: str, path: Path | None) -> UserError:
     if "camera raw" in variant:
         todo = checks.DEVELOP
     elif variant.startswith(("HEIC", "HEIF")):
-        todo = f"{formats.INSTALL_HEIC}, or export it as JPEG"
+        todo = f"{install_command('heic')}, or export it as JPEG"
     else:
         todo = "export it as 8-bit JPEG, PNG or TIFF"
     return UserError(f"an image in {name}", f"{variant}: damaged, or no image format that Pillow reads", todo)

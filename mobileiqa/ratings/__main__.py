@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import UserError, install_command
 
 PROG = "python -m mobileiqa.ratings"
-INSTALL = 'pip install "mobileiqa[train]"'
 MODEL_NAMES = ("logit-logistic", "beta", "maxentropy", "normal", "logistic", "kumaraswamy", "gsd")
 
 
@@ -88,7 +87,9 @@ def _fit(args: argparse.Namespace) -> int:
 def _need(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"the packages {', '.join(packages)}", f"no {', '.join(missing)}", INSTALL)
+        raise UserError(
+            f"the packages {', '.join(packages)}", f"no {', '.join(missing)}", install_command("train")
+        )
 
 
 def _equivalent(args: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """The reference checkpoint that ships: trained, small, and on the right side of what blur, JPEG and noise do."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from PIL import Image, ImageFilter
 from mobileiqa.checkpoint import load, load_spec, sha256
 from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 from mobileiqa.training_record import pixel_key, reference_key
-from mobileiqa.zoo import REFERENCE
+from mobileiqa.zoo import PACKAGED, REFERENCE
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 Score = Callable[[Image.Image], float]
@@ -80,6 +82,18 @@ def test_it_is_small_and_says_what_it_is() -> None:
     spec = load_spec(REFERENCE)
     assert "transferred" in spec.trained_on and spec.license
     assert sha256(REFERENCE) in REFERENCE.with_name("README.md").read_text()
+
+
+def test_the_packaged_file_is_the_checkpoints(reference: tuple[torch.nn.Module, ModelSpec], photo) -> None:
+    sidecar = json.loads(PACKAGED.with_name(f"{PACKAGED.name}.json").read_text())
+    assert (sidecar["path"], sidecar["precision"]) == (PACKAGED.name, "fp16")
+    assert sidecar["sha256"] == sha256(PACKAGED) and PACKAGED.stat().st_size < 16e6
+    assert sidecar["checkpoint_sha256"] == sha256(REFERENCE), "run `make packaged`"
+    assert litert.load_spec(PACKAGED) == reference[1]
+    run, image = litert.runner(PACKAGED), photo(3, 640, 560)
+    for picture in (image, *degraded(image).values()):
+        score = float(run(prepare(picture, reference[1])).mean())
+        assert score == pytest.approx(scored(*reference, picture), abs=2e-3)
 
 
 def test_its_training_images_are_recorded(reference: tuple[torch.nn.Module, ModelSpec]) -> None:

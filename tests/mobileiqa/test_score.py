@@ -209,7 +209,18 @@ def test_without_torch_a_checkpoint_says_what_to_install(folder: Path, tmp_path:
     )
     done = python(code, str(folder), "--model", str(tmp_path / "m.safetensors"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "mobileiqa[train]" in done.stderr
+    assert "pip install torch torchvision timm safetensors " in done.stderr
+
+
+def test_without_a_model_the_packaged_file_runs_and_needs_no_torch(photos: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'timm', 'safetensors', 'scipy', 'cv2')));"
+        "from mobileiqa.score import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = python(code, str(photos / "photo0.png"))
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (last["runtime"], last["scored"], last["note"]) == ("litert", 1, "")
 
 
 def test_help_answers_within_a_second():

@@ -123,8 +123,12 @@ def test_a_file_of_the_installation_is_not_run(
     tmp_path: Path, processes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(integrity, "PACKAGED", tmp_path)
-    first_run.check(write(tmp_path / "abs.tflite", absolute))
+    path = write(tmp_path / "abs.tflite", absolute)
+    first_run.check(path)
     assert not processes
+    path.with_name("abs.tflite.json").write_text(json.dumps({"sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"the file that abs\.tflite\.json describes"):
+        first_run.check(path)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from convert.delegation.accelerators import miscomputed
 from convert.delegation.macs_and_memory import macs, parameters, peak, values
 from convert.delegation.partitions import Forecast, forecast
 from convert.delegation.subgraphs import check
-from convert.embedded_metadata import fine_tuned_in_words
 from convert.flatbuffer.reader import Graph, Tensor, read_graphs
 from mobileiqa.cli import emit, parser, run, say
 from mobileiqa.files.integrity import verify
@@ -73,7 +72,6 @@ def _identity(graph: Graph) -> dict[str, Any]:
         "version": description.get("version"),
         "untrained": description.get("untrained"),
         "checkpoint_sha256": description.get("checkpoint_sha256"),
-        "fine_tuned": description.get("fine_tuned"),
         "fp16_capable": graph.reduced_precision == FP16_ARITHMETIC,
     }
 
@@ -169,7 +167,6 @@ def _head(inspected: dict[str, Any]) -> list[str]:
         f"{inspected['file']}: {_si(inspected['file_bytes'], 'B')}, {_si(inspected['parameters'], 'parameters')}, "
         f"{_si(inspected['macs'], 'MACs')}",
         _model_line(inspected),
-        *_fine_tuned(inspected),
         *(f"{kind[:-1]} {t['name']}: {_shape(t)}" for kind in ("inputs", "outputs") for t in inspected[kind]),
     ]
 
@@ -259,12 +256,6 @@ def _model_line(inspected: dict[str, Any]) -> str:
         return f"no model metadata; {arithmetic}"
     state = ", untrained: for latency and parity only" if inspected["untrained"] else ""
     return f"model {inspected['model']} ({inspected['precision']}{state}); {arithmetic}"
-
-
-def _fine_tuned(inspected: dict[str, Any]) -> list[str]:
-    """The line about weights that were learned in 8 bits, as convert.tflite printed it."""
-    words = fine_tuned_in_words(inspected["fine_tuned"])
-    return [f"fine-tuned: {words}"] if words else []
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.embedded_metadata import FineTuned
 from mobileiqa import cli, typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.files import outputs
@@ -51,7 +50,6 @@ class Artifact:
     delivery: dict[str, Any] | None = (
         None  # of a file with embedded preprocessing: mobileiqa.scoring.embedded_preprocessing
     )
-    fine_tuned: dict[str, Any] | None = None  # weights learned in 8 bits: convert.int8.fine_tuning.train
 
 
 def tool_versions() -> dict[str, str]:
@@ -73,17 +71,14 @@ def command() -> str:
     return shlex.join([*name.split(), *sys.argv[1:]])
 
 
-def inside(
-    spec: ModelSpec, precision: str, checkpoint_sha256: str | None, fine_tuned: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """What is stored inside the file; `fine_tuned` in a fine-tuned one alone, the others keep their bytes."""
+def inside(spec: ModelSpec, precision: str, checkpoint_sha256: str | None) -> dict[str, Any]:
+    """What is stored inside the file."""
     return {
         "spec": spec.to_json(),
         "version": tool_versions().get("mobileiqa", "source"),
         "precision": precision,
         "checkpoint_sha256": checkpoint_sha256,
         "untrained": spec.untrained,
-        **({"fine_tuned": fine_tuned} if fine_tuned else {}),
     }
 
 
@@ -169,7 +164,6 @@ class Sidecar:
     tool_versions: dict[str, str] | None = None
     rewrites: Rewrites | None = None
     approximations: tuple[str, ...] | None = None
-    fine_tuned: FineTuned | None = None
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

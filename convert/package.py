@@ -80,7 +80,6 @@ def _origin(source: Path) -> dict[str, Any]:
         "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in graph.metadata,
         "rewrites": asdict(sidecar.rewrites) if sidecar.rewrites else {},
         "approximations": sidecar.approximations or (),
-        "fine_tuned": content.get("fine_tuned"),
     }
 
 

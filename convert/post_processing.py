@@ -3,7 +3,7 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
@@ -43,16 +43,14 @@ def finish(raw: Path, path: Path, source: "Source", half: "Fp16Weights | None") 
     return obstacles
 
 
-def _label(
-    model: "Model", source: "Source", precision: Precision, fine_tuned: dict[str, Any] | None = None
-) -> None:
+def _label(model: "Model", source: "Source", precision: Precision) -> None:
     """Says inside the file what it is."""
-    from convert.embedded_metadata import METADATA_ENTRY
     from convert.flatbuffer import model as fb
+    from convert.flatbuffer.reader import METADATA_ENTRY
     from convert.output_file import inside
 
     model.description = f"{source.spec.name} {precision}".encode()
-    content = inside(source.spec, precision, source.checkpoint_sha256, fine_tuned)
+    content = inside(source.spec, precision, source.checkpoint_sha256)
     fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
     fb.drop_unused_buffers(model)
 
@@ -65,6 +63,6 @@ def quantize(path: Path, source: "Source", int8: "Request") -> "Quantized":
     images = int8.calibration.prepared() if int8.calibration else ()
     quantized = to_int8(path, int8.recipe, images, path)
     model = fb.read(path)
-    _label(model, source, Precision.INT8, quantized.fine_tuned)
+    _label(model, source, Precision.INT8)
     fb.write(model, path)
     return quantized

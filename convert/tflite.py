@@ -53,8 +53,6 @@ def report(
             f"INT8 {q.recipe.mode}: {q.static} operators in 8 bits, {q.dynamic} with 8-bit weights and inputs "
             f"quantized at run time, {q.weights} with 8-bit weights alone{images}"
         )
-        if q.tuned:
-            cli.say(f"fine-tuned: {q.tuned}")
     for line in [*(f"not rewritten: {r}" for r in refused),
                  *(f"FP16 arithmetic not allowed: {o}" for o in converted.obstacles)]:  # fmt: skip
         cli.say(line)
@@ -68,7 +66,6 @@ def report(
         "seconds": round(converted.seconds, 1), "untrained": spec.untrained, "refused": refused,
         "fp16_arithmetic_allowed": converted.fp16_arithmetic_allowed, "approximations": converted.approximations,
         "input": "uint8" if embedded else "float", "sizes": [str(s) for s in embedded.sizes] if embedded else [],
-        "fine_tuned": q.fine_tuned if q else None,
         "passed": bad is None, "parity": [r.to_json() for r in reports],
     }  # fmt: skip
 
@@ -92,9 +89,6 @@ def _parser() -> argparse.ArgumentParser:
                            "fastest recipe; and a folder that calibration.select wrote")  # fmt: skip
     parser.add_argument("--max-srcc-drop", type=float, metavar="D",
                         help="of --int8 auto: how far SRCC with FP32 may be from 1 (0.005)")  # fmt: skip
-    parser.add_argument("--fine-tune", type=int, nargs="?", const=True, metavar="STEPS",
-                        help="of static --int8, the last resort: learns 8-bit weights on the calibration images, "
-                        "without labels")  # fmt: skip
     parser.add_argument("--approximate", nargs="+", default=[], metavar="NAME",
                         help=f"beside --int8: changes that are not exact: {', '.join(APPROXIMATIONS)}")  # fmt: skip
     parser.add_argument(
@@ -129,7 +123,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from convert.comparison.stages import check
-    from convert.int8.arguments import fine_tuned
     from convert.int8.search.pareto_front import OverBudgetError
     from convert.int8.search.session import kept, over_budget, published
     from convert.load import resolve
@@ -144,7 +137,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if path.suffix.lower() != ".tflite":
         raise UserError("an output ending in .tflite", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    int8 = fine_tuned(_int8(arguments, source.spec, path), arguments.fine_tune)
+    int8 = _int8(arguments, source.spec, path)
     images = _images(arguments, precision, int8)
     with staged(path) as unproven:
         try:

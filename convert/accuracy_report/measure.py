@@ -215,7 +215,7 @@ def _bytes(model: Model) -> int | None:
 
 
 def _origin(reference: Model, candidate: Graph) -> str:
-    """A remark where the two are known to come from different checkpoints, as after fine-tuning."""
+    """A remark where the two are known to come from different checkpoints."""
     if is_converted(reference) and reference.path:
         ours = read_graph(reference.path).description.get("checkpoint_sha256")
     else:

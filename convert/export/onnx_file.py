@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.embedded_metadata import METADATA_ENTRY
+from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.output_file import inside
 from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs

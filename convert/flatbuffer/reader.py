@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from convert.embedded_metadata import FineTuned
 from convert.flatbuffer import bounds
 from mobileiqa import spec as specs
 from mobileiqa import typed_json
@@ -124,7 +123,6 @@ class _Description:
     precision: str | None = None
     checkpoint_sha256: str | None = None
     untrained: bool | None = None
-    fine_tuned: FineTuned | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 GENERATED = 32  # images, where no calibration set is named
-STEPS = 200  # of fine-tuning, where no number is named
 
 
 @dataclass(frozen=True)
@@ -70,25 +69,6 @@ def request(words: list[str], spec: ModelSpec) -> Request:
     if recipe.mode != "static" and not folder:
         return Request(recipe, None)
     return Request(recipe, _calibration(folder, spec))
-
-
-def fine_tuned(asked: "Request | None", steps: int | bool | None) -> "Request | None":
-    """The request with fine-tuning: True for STEPS, None for what its recipe says.
-
-    Raises UserError beside anything but a static recipe that is settled, and for less than one step.
-    """
-    if steps is None:
-        return asked
-    if asked is None or asked.search or asked.recipe.mode != "static":
-        mode = "no --int8" if asked is None else AUTO if asked.search else asked.recipe.mode
-        raise UserError(
-            "--fine-tune beside --int8 static or a static recipe", mode,
-            f"leave it out, or fine-tune the recipe that {AUTO} found",
-        )  # fmt: skip
-    steps = STEPS if steps is True else steps
-    if steps < 1:
-        raise UserError("--fine-tune with at least one step", str(steps), "leave it out, or name more")
-    return dataclasses.replace(asked, recipe=dataclasses.replace(asked.recipe, fine_tune=steps))
 
 
 def automatic(

@@ -1,7 +1,6 @@
 """FP32 .tflite -> INT8 .tflite: our ranges and our choice of operators, ai-edge-quantizer's arithmetic, our rounding.
 
     equalize -> ranges -> hard-swish as products -> ai-edge-quantizer -> dead channels -> rounding and bias correction
-    (-> fine-tuning)
 
 Each step up to the quantizer, and the rounding, needs what the FP32 file computes on the calibration images
 (convert.int8.calibration). `quantize` finds that out for one recipe, `apply` takes what was found for others too.
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +30,6 @@ from convert.int8.statistics.activation_ranges import Range
 from convert.int8.statistics.interpreter import Inputs
 
 if TYPE_CHECKING:
-    from convert.embedded_metadata import FineTuned
     from convert.flatbuffer.model import Model
 
 
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
 class Quantized:
     """What was done: operators by kind of quantization, how many images calibrated it, and what they served for.
 
-    equalized: tensors whose channels were scaled. tuned: None where the recipe asks for no fine-tuning.
+    equalized: tensors whose channels were scaled.
     """
 
     recipe: Recipe
@@ -49,12 +47,6 @@ class Quantized:
     images: int
     equalized: int = 0
     corrected: Corrected = dataclasses.field(default_factory=Corrected)
-    tuned: "FineTuned | None" = None
-
-    @property
-    def fine_tuned(self) -> dict[str, Any] | None:
-        """`tuned`, JSON-ready, as the file, its sidecar and the command's last line have it."""
-        return self.tuned.to_json() if self.tuned else None
 
 
 def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) -> Quantized:
@@ -68,14 +60,11 @@ def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) ->
         # Read one at a time from there: a full-size one is 28 MB.
         files = [_kept(inputs, folder / f"{number}.npz") for number, inputs in enumerate(images)]
         calibration = find(path, equalizes(recipe), lambda: map(_loaded, files), len(files), folder)
-        quantized = apply(calibration, recipe, out)
-        if not recipe.fine_tune:
-            return quantized
-        return dataclasses.replace(quantized, tuned=_tuned(calibration.path, out, files, recipe.fine_tune))
+        return apply(calibration, recipe, out)
 
 
 def apply(calibration: Findings, recipe: Recipe, out: Path) -> Quantized:
-    """Quantizes into `out` by a recipe, all of it but fine-tuning; the bytes are those that `quantize` writes.
+    """Quantizes into `out` by a recipe; the bytes are those that `quantize` writes.
 
     calibration: of the file that is to be quantized, equalized if the recipe asks for it. Raises what `quantize` does.
     """
@@ -83,12 +72,6 @@ def apply(calibration: Findings, recipe: Recipe, out: Path) -> Quantized:
     corrected = _correct(calibration, recipe, out) if calibration.count else Corrected()
     counts = (len(layers.static), len(layers.dynamic), len(layers.weights))
     return Quantized(recipe, *counts, calibration.count, calibration.equalized, corrected)
-
-
-def _tuned(fp32: Path, out: Path, files: list[Path], steps: int) -> "FineTuned":
-    from convert.int8.fine_tuning.train import fine_tune
-
-    return fine_tune(fp32, out, lambda number: _loaded(files[number]), len(files), steps)
 
 
 def _kept(inputs: Inputs, file: Path) -> Path:

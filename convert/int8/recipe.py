@@ -48,8 +48,7 @@ class Recipe:
 
     equalize (static alone), rounding, bias_correction: see convert.int8.algorithms. They need calibration images:
     without any, `dynamic` and `weights` are rounded to nearest. weights_per: "tensor" is for comparison; one scale
-    for all channels of a weight loses the narrow ones. fine_tune (static alone): steps of fine_tuning/train.py, 0
-    for none.
+    for all channels of a weight loses the narrow ones.
     """
 
     mode: str = "static"
@@ -60,26 +59,23 @@ class Recipe:
     rounding: str = ROUNDINGS[0]
     bias_correction: bool = True
     weights_per: str = WEIGHTS_PER[0]
-    fine_tune: int = 0
 
     def __post_init__(self) -> None:
         allowed = {"mode": MODES, "ranges": tuple(METHODS), "rounding": ROUNDINGS, "weights_per": WEIGHTS_PER,
                    "equalize": (True, False), "bias_correction": (True, False)}  # fmt: skip
         wrong = [f"{name} {getattr(self, name)!r}" for name, known in allowed.items()
                  if getattr(self, name) not in known]  # fmt: skip
-        wrong += [f"{name} {getattr(self, name)!r}" for name in ("float_first", "fine_tune")
-                  if type(getattr(self, name)) is not int or getattr(self, name) < 0]  # fmt: skip
+        if type(self.float_first) is not int or self.float_first < 0:
+            wrong.append(f"float_first {self.float_first!r}")
         wrong += [
             f"keep_float {shortened(repr(e), 60)}, no regular expression"
             for e in self.keep_float
             if not _compiles(e)
         ]
-        if self.fine_tune and self.mode != "static":
-            wrong.append(f"fine_tune {self.fine_tune} in mode {self.mode!r}")
         if wrong:
             known = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in allowed.items())
             raise UserError(
-                f"a recipe with {known}; float_first and, in mode static, fine_tune: 0, 1, 2...",
+                f"a recipe with {known}; float_first: 0, 1, 2...",
                 ", ".join(wrong),
                 "correct the recipe",
             )
@@ -104,7 +100,12 @@ def read(path: Path) -> Recipe:
     except OSError as error:
         raise UserError(f"a recipe as JSON in {path}", str(error), "write one as --int8 does") from error
     source, todo = f"a recipe as JSON in {path}", "write one as --int8 does"
-    return typed_json.decode(Recipe, typed_json.parse(content, source, todo), source, todo)
+    recipe = typed_json.parse(content, source, todo)
+    if isinstance(recipe, dict) and recipe.pop("fine_tune", 0):  # 0 in the files of earlier versions
+        raise UserError(
+            source, "fine_tune, which was taken out: it gained nothing", "leave it out of the recipe"
+        )
+    return typed_json.decode(Recipe, recipe, source, todo)
 
 
 @dataclass(frozen=True)

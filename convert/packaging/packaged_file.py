@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from convert import embedded_metadata, output_file
+from convert import output_file
 from convert.comparison.compare import Tolerance
 from convert.comparison.converted_file import read_candidate
 from convert.comparison.stages import score_unit
 from convert.flatbuffer import model as fb
-from convert.flatbuffer.reader import read_graphs
+from convert.flatbuffer.reader import METADATA_ENTRY, read_graphs
 from convert.packaging import checksum, golden_vectors, tflite_metadata
 from convert.packaging.preprocessing import IMAGE
 from convert.packaging.signatures import image_sizes, take_uint8_images
@@ -125,7 +125,7 @@ def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
     fb.write(model, path)
     parts = checksum.part_hashes(read_graphs(path))
     whole = {**content, "parts": parts, "tool_versions": output_file.tool_versions()}
-    fb.set_metadata(model, embedded_metadata.METADATA_ENTRY, json.dumps(whole).encode())
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(whole).encode())
     fb.drop_unused_buffers(model)
     fb.write(model, path)
     checksum.write_checksum(path)

@@ -72,7 +72,6 @@ def _placed(
         "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
         "rewrites": done.rewrites.to_json(), "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
         "approximations": done.approximations, "delivery": embedded.to_json() if embedded else None,
-        "fine_tuned": done.quantized.fine_tuned if done.quantized else None,
     }  # fmt: skip
     return place(packaged, path, passed, **fields)
 

@@ -29,7 +29,6 @@ class Origin:
     rewrites: tuple[Rewritten, ...] = ()
     max_abs_error: float | None = None  # of all rewrites together, float64
     approximations: tuple[str, ...] = ()
-    fine_tuned: str = ""  # in words
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,6 @@ def _origin(path: Path) -> Origin | None:
         rewrites=rewrites.applied,
         max_abs_error=rewrites.max_abs_error,
         approximations=sidecar.approximations or (),
-        fine_tuned=str(sidecar.fine_tuned or ""),
     )
 
 

@@ -95,8 +95,6 @@ def _file(file: File) -> Iterator[tuple[str, str]]:
         yield "converter", escape(file.origin.via)
     if file.origin.calibration_sha256:
         yield "calibration set", code(file.origin.calibration_sha256)
-    if file.origin.fine_tuned:
-        yield "fine-tuned", escape(file.origin.fine_tuned)
 
 
 def _versions(files: Sequence[File]) -> Iterator[str]:

@@ -15,8 +15,8 @@ from PIL import Image
 from convert.accuracy import main
 from convert.accuracy_report import agreement, measure
 from convert.accuracy_report.report import FILES
-from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import METADATA_ENTRY
 from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.zoo import MODELS
 

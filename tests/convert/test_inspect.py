@@ -39,7 +39,7 @@ def test_everything_about_a_small_net(small_net, inspected):
     code, found, lines = inspected(content, "--check")
     assert code == 0
     assert (found["model"], found["precision"], found["untrained"]) == ("mobilenet-iqa", "fp16", True)
-    assert found["fp16_capable"] is True and found["fine_tuned"] is None
+    assert found["fp16_capable"] is True
     assert found["inputs"] == [{"name": "in0", "shape": [1, 8, 8, 4], "dtype": "float32", "bytes": 1024}]
     assert (found["file_bytes"], found["parameters"], found["macs"]) == (len(content), 185, 11520)
     assert (found["operators"], found["delegated"], found["partitions"]) == (3, 3, [3])
@@ -62,16 +62,6 @@ def test_everything_about_a_small_net(small_net, inspected):
         "the runtime delegates as forecast",
     ):
         assert part in text
-
-
-@pytest.mark.parametrize(("after", "said"), [(0.3, "0.400 -> 0.300 of"), (0.4, "nothing gained")])
-def test_fine_tuning_is_said(small_net, inspected, after, said):
-    tuned = {"steps": 200, "images": 24, "held_back": 8, "before": 0.4, "after": after}
-    small_net.builder.note("mobileiqa", json.dumps({**METADATA, "fine_tuned": tuned}).encode())
-    _, found, lines = inspected(small_net.builder.build(small_net.score))
-    assert found["fine_tuned"] == tuned
-    (line,) = [line for line in lines if line.startswith("fine-tuned: 200 steps on 24 images")]
-    assert said in line
 
 
 def twice(content, save, named=True):

@@ -49,13 +49,6 @@ def test_inside_is_enough_to_score_a_photo():
     assert content["precision"] == "fp32" and content["version"]
 
 
-def test_only_a_fine_tuned_file_says_so_inside():
-    tuned = {"steps": 3, "images": 6, "held_back": 2, "before": 0.4, "after": 0.3}
-    plain = inside(SPEC, "int8", None)
-    assert "fine_tuned" not in plain
-    assert inside(SPEC, "int8", None, tuned) == {**plain, "fine_tuned": tuned}
-
-
 def test_versions_name_python_and_the_tools_that_are_there():
     versions = tool_versions()
     assert versions["python"] == platform.python_version()

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from convert.accuracy import main
-from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from convert.output_file import inside

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calibration import select
-from convert.int8.arguments import STEPS, automatic, fine_tuned, request
+from convert.int8.arguments import automatic, request
 from mobileiqa.errors import UserError
 from mobileiqa.zoo import MODELS
 
@@ -113,39 +113,3 @@ def test_auto_without_images_divides_the_set(chosen: Path, tmp_path: Path, capsy
 def test_auto_takes_a_set_and_nothing_else(other: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"after --int8 auto: a calibration folder; found .*{other}"):
         automatic(["auto", other], SPEC, tmp_path / "x.tflite", None, None)
-
-
-def test_fine_tuning_is_of_a_static_recipe(chosen: Path) -> None:
-    asked = request([str(chosen)], SPEC)
-    assert fine_tuned(asked, None) == asked and fine_tuned(None, None) is None
-    assert fine_tuned(asked, True).recipe.fine_tune == STEPS
-    assert fine_tuned(asked, 7).recipe.fine_tune == 7
-    for other, named in ((None, "no --int8"), (request(["dynamic"], SPEC), "dynamic")):
-        with pytest.raises(UserError, match=f"--fine-tune beside --int8 static.*found {named}"):
-            fine_tuned(other, True)
-    with pytest.raises(UserError, match="at least one step; found 0"):
-        fine_tuned(asked, 0)
-
-
-def test_fine_tuning_beside_another_precision_writes_nothing(tmp_path: Path, capsys) -> None:
-    from convert.tflite import main
-
-    assert main(["--fp16", "--fine-tune", "--out", str(tmp_path / "x.tflite")]) == 2
-    assert "--fine-tune beside --int8 static" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_budget_is_of_auto_alone(tmp_path: Path, capsys) -> None:
-    from convert.tflite import main
-
-    code = main(["--int8", "dynamic", "--max-srcc-drop", "0.005", "--out", str(tmp_path / "x.tflite")])
-    assert code == 2 and "--max-srcc-drop beside --int8 auto" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_auto_would_replace_is_refused_before_any_work(chosen: Path, tmp_path: Path, capsys) -> None:
-    from convert.tflite import main
-
-    (tmp_path / "x.front.png").write_text("a picture")
-    code = main(["--int8", "auto", str(chosen), "--out", str(tmp_path / "x.tflite")])
-    assert code == 2 and "x.front.png" in capsys.readouterr().err

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.output_file import inside
 from convert.packaging.preprocessing import take_uint8_image
 from mobileiqa.spec import Fit, InputSpec, ModelSpec

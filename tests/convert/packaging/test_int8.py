@@ -19,9 +19,8 @@ from PIL import Image
 
 from calibration import select
 from convert import inspect, selftest, tflite
-from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
-from convert.flatbuffer.reader import read_graph, read_graphs
+from convert.flatbuffer.reader import METADATA_ENTRY, read_graph, read_graphs
 from convert.package import main as deliver
 from convert.packaging import signatures
 from convert.packaging.packaged_file import LIMITS

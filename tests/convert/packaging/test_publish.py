@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 
 from convert.comparison.compare import Edge, ParityReport, compare
-from convert.int8.fine_tuning.train import FineTuned
-from convert.int8.quantize import Quantized
-from convert.int8.recipe import Recipe
 from convert.output_file import failed_path, sidecar_path, staged
 from convert.packaging import signatures
 from convert.packaging.publish import publish
@@ -33,19 +30,17 @@ def images(photo) -> list[tuple[str, Any]]:
 
 @pytest.fixture
 def finish(tiny: Path, tmp_path: Path, images):
-    """finish(error, camera, tuned): what `deliver` returns for a float file whose scores are `error` off."""
+    """finish(error, camera): what `deliver` returns for a float file whose scores are `error` off."""
     (tmp_path / "out").mkdir()
 
-    def run(
-        error: float, camera: list[tuple[int, int]] | None, tuned: FineTuned | None = None
-    ) -> tuple[Path, list[ParityReport], Any]:
+    def run(error: float, camera: list[tuple[int, int]] | None) -> tuple[Path, list[ParityReport], Any]:
         path = tmp_path / "out" / "x.tflite"
         with staged(path) as unproven:
             shutil.copy(tiny, unproven)
             done = Converted(
                 unproven, Precision.FP32, Via.LITERT, SimpleNamespace(spec=TINY, checkpoint_sha256=None), None,
                 SimpleNamespace(to_json=dict), False, (), None, 0.0,
-                Quantized(Recipe(fine_tune=2), 1, 0, 0, 8, tuned=tuned) if tuned else None,
+                None,
             )  # fmt: skip
             scores = [np.array([s]) for s in (0.1, 0.5, 0.9)]
             edge = Edge("fp32", "published module", str(unproven), "litert")
@@ -64,14 +59,7 @@ def test_a_float_file_takes_its_name(finish) -> None:
     assert (left(path), embedded) == (["x.tflite", "x.tflite.json"], None)
     assert [r.candidate for r in reports] == [str(path)]
     sidecar = json.loads(sidecar_path(path).read_text())
-    assert sidecar["delivery"] is None and sidecar["fine_tuned"] is None
-
-
-@pytest.mark.parametrize("camera", [None, SIZES])
-def test_the_sidecar_says_what_fine_tuning_did(finish, camera) -> None:
-    tuned = FineTuned(2, 6, 2, 0.5, 0.25)
-    path, _, _ = finish(0.0, camera, tuned)
-    assert json.loads(sidecar_path(path).read_text())["fine_tuned"] == tuned.to_json()
+    assert sidecar["delivery"] is None
 
 
 def test_a_packaged_file_takes_the_float_files_place(finish) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.embedded_metadata import METADATA_ENTRY
 from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.output_file import sidecar_path, write_sidecar
 from mobileiqa.spec import InputSpec, ModelSpec
 

@@ -126,10 +126,6 @@ def test_without_images_nothing_is_judged_and_it_is_said(net, edit, converted: P
     page = Page(out)
     assert "no score was compared" in page.text and "Every gate passed" not in page.text
     assert "Approximation, not exact: sparse-pooling: LDA averages" in page.text
-    tuned = {"steps": 40, "images": 24, "held_back": 8, "before": 0.3, "after": 0.1}
-    edit(path, fine_tuned=tuned)
-    assert run(capsys, converted, "--out", out, "--force")[0] == 0
-    assert "40 steps on 24 images, error of the score on 8 others 0.300 -> 0.100" in Page(out).text
     edit(path, sha256="0" * 64)
     assert main([*map(str, [converted, "--out", out, "--force"])]) == 2
     assert "fp32.tflite.json describes" in capsys.readouterr().err
@@ -247,7 +243,6 @@ def test_hostile_names_are_text_on_the_page(net, edit, converted: Path, tmp_path
         {"tool_versions": {"a": 1}},
         {"tool_versions": [1]},
         {"approximations": "ab"},
-        {"fine_tuned": [1]},
     ],
 )
 def test_a_sidecar_of_other_types_is_one_line(fields, net, edit, converted: Path, tmp_path: Path, capsys):

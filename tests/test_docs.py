@@ -1,10 +1,14 @@
 """What README and docs tell people to type exists: commands, their options, files that are linked; and it runs."""
 
+import ast
+import functools
+import io
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tokenize
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +18,12 @@ import yaml
 from mobileiqa.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+CODE = ("mobileiqa", "convert", "calibration", "android_bench")
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+EVERY_PAGE = [*PAGES, *sorted((ROOT / "benchmarks").glob("*.md")), ROOT / "mobileiqa/reference/README.md"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+KNOWN = "AMD|ARM|BY-SA|CC|CI|CONTRIBUTING|CPU|CSV|CVPR|EPYC|GB|GPU|HTML|JPEG|JSON|MB|SHA-256"
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 CI = ROOT / "docs" / "ci"
 MODULES = {command.typed: command.module for command in COMMANDS.values()}
 
@@ -40,9 +49,14 @@ def help_of(module: str, words: list[str], capsys: pytest.CaptureFixture[str]) -
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_options_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for module, *words in typed(page.read_text(encoding="utf-8")):
+def name_of(page: Path) -> str:
+    """The page, for a test's name."""
+    return str(page.relative_to(ROOT))
+
+
+def check_calls(page: Path, calls: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command is one of ours, and has the options that follow it."""
+    for module, *words in calls:
         if module.startswith(("tools.", "benchmarks.", "tests.", "pytest")):
             continue
         shown = help_of(module, words, capsys)
@@ -50,7 +64,12 @@ def test_commands_and_options_exist(page: Path, capsys: pytest.CaptureFixture[st
             assert re.search(rf"{option}\b", shown), f"{page.name}: {module} has no {option}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_commands_and_options_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_calls(page, typed(page.read_text(encoding="utf-8")), capsys)
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
 def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
@@ -97,3 +116,207 @@ def test_the_test_to_copy_runs(tiny: tuple, photos: Path, tmp_path: Path) -> Non
     assert (
         "AssertionError" in done.stdout and "wrong spec: name is toy, expected lar-iqa-single" in done.stdout
     )
+
+
+# What the pages name exists.
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks, each paragraph on one line: a span in backticks may be wrapped."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"(?<!\n)\n(?![\n|#-])", " ", text)
+
+
+def spans(page: Path) -> list[str]:
+    """What stands between backticks outside of fenced blocks."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+@functools.cache
+def source() -> str:
+    """All code that ships or builds, and the Makefile."""
+    files = [file for name in (*CODE, "tools", "benchmarks") for file in sorted((ROOT / name).rglob("*.py"))]
+    natives = sorted((ROOT / "android_bench" / "native").iterdir())
+    return "\n".join(file.read_text(encoding="utf-8") for file in [*files, *natives, ROOT / "Makefile"])
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module of ours, or a name that one defines or imports."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:length])
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                rest = parts[length : length + 1]
+                return not rest or bool(re.search(rf"^(?:def|class)? ?{rest[0]}\b|import .*\b{rest[0]}\b",
+                                                  file.read_text(encoding="utf-8"), re.MULTILINE))  # fmt: skip
+    return False
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_paths_and_names_in_backticks_exist(page: Path) -> None:
+    wrong = []
+    for span in spans(page):
+        path = re.fullmatch(
+            r"((?:mobileiqa|convert|calibration|android_bench|tests|tools|benchmarks|docs)/[\w./-]*)", span
+        )
+        dotted = re.fullmatch(
+            r"((?:mobileiqa|convert|calibration|android_bench|tools)(?:\.\w+)+)(?:\(.*\))?", span
+        )
+        option = re.match(r"(--[a-z][a-z0-9-]+)", span)
+        target = re.fullmatch(r"make ([a-z0-9-]+)(?: .*)?", span)
+        if (path and "NAME" not in span and not (ROOT / path[1]).exists()) or (
+            dotted and not exists(dotted[1])
+        ):
+            wrong.append(span)
+        if option and f'"{option[1]}"' not in source() and f"{option[1]}=" not in source():
+            wrong.append(span)
+        if target and not re.search(rf"^{target[1]}:", MAKEFILE, re.MULTILINE):
+            wrong.append(span)
+    assert not wrong, f"{page.name}: {wrong}"
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_make_targets_in_blocks_exist(page: Path) -> None:
+    for target in re.findall(r"^make ([a-z0-9-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), f"{page.name}: make {target}"
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_commands_in_backticks_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = [
+        span
+        for span in spans(page)
+        if re.match(rf"(?:python -m [a-z]|mobileiqa (?:{'|'.join(COMMANDS)})\b)", span)
+    ]
+    check_calls(page, typed("```\n" + "\n".join(calls) + "\n```\n"), capsys)
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_python_blocks_import_what_there_is(page: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(CODE):
+                assert all(exists(f"{node.module}.{alias.name}") for alias in node.names), ast.unparse(node)
+
+
+def slug(heading: str) -> str:
+    """GitHub's anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_anchors_lead_to_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        other = (page.parent / target) if target else page
+        headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in map(slug, headings), f"{page.name}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in EVERY_PAGE if "| message |" in page.read_text(encoding="utf-8")], ids=name_of
+)
+def test_messages_are_what_the_code_says(page: Path) -> None:
+    """Every message of a table: its words, without what is filled in, stand in the code."""
+    code = re.sub(r'"\s*\n\s*(?:f|r)?"', "", source())
+    for table in re.findall(
+        r"^\| message \|.*\n\|[-|: ]+\n((?:\|.*\n)+)", page.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        for row in table.splitlines():
+            for message in re.findall(r"`([^`]+)`", row.split("|")[1]):
+                for piece in re.split(
+                    r"\.\.\.|;|\b[A-Z]{4,}\b|b'.*?'|'\w+'|WxH|HxW|[<>]=? [\d.]+|\b\d+\b", message
+                ):
+                    words = re.sub(r"^(?:expected|found|run) |^(?:a|at least one) ", "", piece.strip(" ,:"))
+                    assert words in code, f"{page.name}: {words!r} of {message!r}"
+
+
+# Tables that list what the code lists.
+
+
+def first_column(page: str, header: str) -> set[str]:
+    """The names in backticks of a table's first column."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    table = re.search(rf"^\| {header} \|.*\n\|[-|: ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert table, f"{page}: no table of {header}"
+    return {name for row in table[1].splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+
+
+def test_tables_list_what_the_code_lists() -> None:
+    from convert.flatbuffer.passes import PASSES
+    from mobileiqa.datasets.registry import READERS
+    from mobileiqa.training.recipe import RECIPES
+    from mobileiqa.zoo import MODELS
+
+    order = (ROOT / "convert/rewrites/apply.py").read_text(encoding="utf-8")
+    rewrites = set(re.findall(r"^        (\w+)\.(?:REWRITE|rewrite\(probe\)),$", order, re.MULTILINE))
+    assert first_column("docs/rewrites.md", "rewrite.*?") == rewrites
+    assert first_column("docs/rewrites.md", "pass.*?") == {edit.__name__ for edit in PASSES}
+    assert first_column("docs/models.md", "name") == set(MODELS)
+    assert first_column("docs/train.md", "recipe") == set(RECIPES)
+    assert first_column("docs/train.md", "set") == set(READERS)
+
+
+def test_tolerances_are_those_of_the_code() -> None:
+    from convert.accuracy_report.gates import GATES
+    from convert.comparison.compare import TOLERANCES
+
+    limits = {
+        name: {v for v in (t.max_abs, t.mean_abs, t.min_srcc) if v is not None}
+        for name, t in TOLERANCES.items()
+    }
+    limits |= {gate.name: {gate.limit} for gate in GATES["int8"] if gate.name in ("pair_flips", "srcc_drop")}
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (`[^|]*) \| ([^|]*) \| [^|]* \|$", text.partition("## Tolerances")[2], re.MULTILINE
+    )
+    written = {
+        name: {float(value) for value in re.findall(r"(?<![\w.])\d[\d.e-]*", limit)}
+        for names, limit in rows for name in re.findall(r"`([^`]+)`", names)
+    }  # fmt: skip
+    assert {name: written.get(name) for name in limits} == limits
+
+
+def test_the_glossary_has_every_abbreviation_of_the_readme() -> None:
+    readme = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>", " ", README, flags=re.DOTALL)
+    glossary = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\b[A-Z][A-Za-z]*[A-Z][A-Z0-9]*(?:-[A-Z]+)*\b|\bTFLite\b|\bLiteRT\b", readme))
+    unknown = {word for word in words if word not in glossary and not re.fullmatch(KNOWN, word)}
+    assert not unknown
+
+
+def test_the_readme_is_short_and_its_pictures_are_small() -> None:
+    assert len(README.encode()) <= 9000
+    pictures = re.findall(r"(?:src=\"|!\[[^\]]*\]\()(docs/images/[^\")]+)", README)
+    assert pictures
+    assert set(pictures) == {name_of(file) for file in (ROOT / "docs/images").iterdir()}
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 150_000, picture
+
+
+# What docstrings and comments name exists.
+
+
+FOREIGN = {"Resample.c", "ref_prob.py"}  # Pillow's, and a paper's
+
+
+@pytest.mark.parametrize("package", CODE)
+def test_docstrings_and_comments_name_files_that_exist(package: str) -> None:
+    names = {
+        file.name
+        for folder in (*CODE, "tools", "benchmarks", "tests", "docs")
+        for file in (ROOT / folder).rglob("*.*")
+    }
+    wrong = []
+    for file in sorted((ROOT / package).rglob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        tree = ast.walk(ast.parse(text))
+        nodes = (n for n in tree if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef))
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+        for words in [*filter(None, map(ast.get_docstring, nodes)), *comments]:
+            files = set(re.findall(r"\b[\w]+\.(?:py|c)\b", words)) - FOREIGN
+            dotted = re.findall(rf"\b(?:{'|'.join(CODE)})(?:\.[A-Za-z_]\w*)+", words)
+            wrong += [f"{name_of(file)}: {n}" for n in files if n not in names]
+            wrong += [f"{name_of(file)}: {n}" for n in dotted if not exists(n)]
+    assert not wrong

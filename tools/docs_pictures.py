@@ -1,0 +1,179 @@
+"""The pictures of README, from real outputs: python -m tools.docs_pictures [score] [latency] [report].
+
+    score.jpg     one photo and three of KADID-10k's distortions of it, scored by `mobileiqa score`
+    latency.svg   benchmarks/peers.json, one size, as bars
+    report.png    a page of `mobileiqa report` on the reference model, as a browser shows it (chromium-headless-shell)
+
+The photo is the U.S. Navy's portrait of Grace Hopper, in the public domain, which ships with matplotlib.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobileiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from mobileiqa.distortions.pixels import Pixels
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "images"
+TILES = {"as it is": None, "JPEG": (10, 4), "noise": (11, 5), "motion blur": (3, 4)}  # number, level
+TILE_PX, CAPTION_PX = 280, 64
+SIZE = "1907x1231"
+ROUTES = {
+    "ours-fp16": "ours, FP16 weights",
+    "executorch": "ExecuTorch XNNPACK",
+    "onnx2tf": "onnx2tf",
+    "litert-torch": "litert-torch",
+}
+BROWSER = "chromium-headless-shell"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draws the pictures that are named; all without a name."""
+    parser = argparse.ArgumentParser(prog="python -m tools.docs_pictures", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(PICTURES)} (all)")
+    names = parser.parse_args(argv).names or list(PICTURES)
+    OUT.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        PICTURES[name]()
+    return 0
+
+
+def photo() -> "Pixels":
+    """uint8 (600, 512, 3)."""
+    import numpy as np
+    from matplotlib import cbook
+    from PIL import Image
+
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        return np.asarray(Image.open(file).convert("RGB"))
+
+
+def save_distorted(folder: Path, kinds: Iterable[tuple[str, tuple[int, int] | None]]) -> None:
+    """NAME.png in `folder`: the photo, distorted by each (number, level)."""
+    from PIL import Image
+
+    from mobileiqa.distortions.apply import distort
+
+    pixels = photo()
+    for name, kind in kinds:
+        Image.fromarray(distort(pixels, *kind) if kind else pixels).save(folder / f"{name}.png")
+
+
+def command(*words: str | Path) -> str:
+    """What `python -m mobileiqa` prints; a broken gate is shown, any other failure ends this program."""
+    call = [sys.executable, "-m", "mobileiqa", *map(str, words)]
+    process = subprocess.run(call, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode not in (0, 1):
+        raise UserError(f"{' '.join(call)} to work", f"exit code {process.returncode}", "see above")
+    return process.stdout
+
+
+def draw_scores() -> None:
+    """score.jpg: tiles in a row, each with what `score` says of it."""
+    from matplotlib import font_manager
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = font_manager.findfont("DejaVu Sans")
+    big, small = ImageFont.truetype(font, 30), ImageFont.truetype(font, 17)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_distorted(folder, TILES.items())
+        rows = json.loads(command("score", folder, "--format", "json").splitlines()[-1])["results"]
+        scores = {Path(row["image"]).stem: row["score"] for row in rows}
+        sheet = Image.new("RGB", (len(TILES) * (TILE_PX + 8) - 8, TILE_PX + CAPTION_PX), "white")
+        draw = ImageDraw.Draw(sheet)
+        for column, label in enumerate(TILES):
+            left = column * (TILE_PX + 8)
+            with Image.open(folder / f"{label}.png") as tile:
+                side = min(tile.size)
+                face = tile.crop((90, 20, side - 60, side - 130)).resize((TILE_PX, TILE_PX))
+            sheet.paste(face, (left, 0))
+            draw.text((left + TILE_PX / 2, TILE_PX + 20), f"{scores[label]:.2f}", "black", big, "mm")
+            draw.text((left + TILE_PX / 2, TILE_PX + 49), label, "#555555", small, "mm")
+    sheet.save(OUT / "score.jpg", quality=88, optimize=True)
+
+
+def draw_latency() -> None:
+    """latency.svg: seconds as bars, memory and size in words."""
+    from statistics import median
+
+    content = json.loads((ROOT / "benchmarks" / "peers.json").read_text(encoding="utf-8"))
+    rows = {row["built"]["route"]: row for row in content["rows"] if row["built"]["case"]["size"] == SIZE}
+    bars = []
+    for route, label in ROUTES.items():
+        launches = rows[route]["launches"]
+        seconds = median(run for launch in launches for run in launch["run_ms"]) / 1000
+        memory = median(launch["peak_rss_mb"] - launch["rss_after_import_mb"] for launch in launches)
+        bars.append((label, seconds, f"{seconds:.2f} s, {memory / 1000:.1f} GB"))
+    (OUT / "latency.svg").write_text(bar_chart(bars), encoding="utf-8")
+
+
+def bar_chart(bars: Sequence[tuple[str, float, str]]) -> str:
+    """Horizontal bars of (label, value, words), the first one marked; colours for a light and a dark page."""
+    longest = max(value for _, value, _ in bars)
+    parts = []
+    for row, (label, value, words) in enumerate(bars):
+        top, width = 6 + 34 * row, 380 * value / longest
+        parts.append(
+            f'<text x="150" y="{top + 17}" text-anchor="end">{label}</text>'
+            f'<rect x="160" y="{top}" width="{width:.1f}" height="24" rx="3"'
+            f' fill="{"#2f6fde" if row == 0 else "#9aa4b2"}"/>'
+            f'<text x="{168 + width:.1f}" y="{top + 17}">{words}</text>'
+        )
+    height = 34 * len(bars) + 6
+    style = "text{font:14px system-ui,sans-serif;fill:#222}@media(prefers-color-scheme:dark){text{fill:#ddd}}"
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 {height}" width="680" height="{height}">'
+    )
+    return "\n".join([head, f"<style>{style}</style>", *parts, "</svg>", ""])
+
+
+def draw_report() -> None:
+    """report.png: the top of the page about the reference model in FP32, FP16 and INT8, on 51 pictures.
+
+    INT8 is calibrated on levels 2 and 4 of the 25 distortions and judged on levels 3 and 5.
+    """
+    if shutil.which(BROWSER) is None:
+        raise UserError(f"{BROWSER} on the path", "none", "apt-get install it, or leave `report` out")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        calibration, photos, converted = (folder / part for part in ("calibration", "photos", "converted"))
+        for part, levels in ((calibration, (2, 4)), (photos, (3, 5)), (converted, ())):
+            part.mkdir()
+            kinds = {f"{number:02}_{level}": (number, level) for number in range(1, 26) for level in levels}
+            save_distorted(part, kinds.items())
+        save_distorted(photos, [("original", None)])
+        for precision in ("--fp32", "--fp16"):
+            command("convert", precision, "--out", converted / f"reference_{precision[2:]}.tflite")
+        int8 = ("--int8", calibration, "--images", photos)
+        command("convert", *int8, "--out", converted / "reference_int8.tflite")
+        page = folder / "report.html"
+        command("report", converted, "--images", photos, "--out", page)
+        shot = folder / "report.png"
+        options = ("--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=820,1100")
+        subprocess.run([BROWSER, *options, f"--screenshot={shot}", page.as_uri()], check=True)
+        _reduce(shot, OUT / "report.png")
+
+
+def _reduce(shot: Path, path: Path) -> None:
+    """The same picture in 128 colours, which text and plots have no more of."""
+    from PIL import Image
+
+    with Image.open(shot) as image:
+        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+PICTURES = {"score": draw_scores, "latency": draw_latency, "report": draw_report}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

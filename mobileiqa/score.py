@@ -194,8 +194,9 @@ def _litert_scorer(model: str, threads: int) -> Scorer:
     if not Path(model).is_file():
         litert.load_spec(model)  # which says what is there
     with integrity.unchanged(model):
-        spec = litert.load_spec(model)
-        run, inputs_of = litert.runner(model, threads), litert.inputs_of(model)
+        interpreter = litert.open_familiar(model, threads)
+        spec = litert.load_spec(model)  # which checks the hash
+        run, inputs_of = litert.runner(model, threads, interpreter), litert.inputs_of(model)
         return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
 
 

@@ -200,8 +200,10 @@ def _again(case: Case, inputs: Path, calm: Path, out: Path) -> Iterator[str]:
     if code:
         yield f"exit {code}: {err[-500:]}"
     for name in sorted({*os.listdir(calm), *os.listdir(out)}):
-        if _content(out / name) != _content(calm / name):
-            yield f"{name} is not as it was"
+        here, there = _content(out / name), _content(calm / name)
+        if here != there:
+            different = sorted(file for file in {*here, *there} if here.get(file) != there.get(file))
+            yield f"{name} is not as it was: {different}"
     for name, text in rows.items():
         if not (out / name.removesuffix(".partial")).read_text().startswith(text):
             yield f"the rows of {name} were other ones"

@@ -23,9 +23,11 @@ CHILD = Path(__file__).with_name("first_run_child.py")
 TIMEOUT_S = 300.0  # MobileNet-IQA as other converters write it takes 6 s on an idle core
 MEMORY_BYTES = 8 << 30  # address space, and what the file itself takes eight times over
 MAX_HASHES = 512
+HASHES, FILES = "sha256", "files"  # in the cache
 _TODO = "score it with the tool that wrote it, or convert its checkpoint with `python -m convert.tflite`"
 
-_passed: set[str] = set()
+_passed: set[str] = set()  # hashes
+_familiar: set[str] = set()  # files, by `_state`
 
 
 def check(path: str | os.PathLike[str], threads: int = 1) -> None:
@@ -37,11 +39,12 @@ def check(path: str | os.PathLike[str], threads: int = 1) -> None:
     if verify(path) == "packaged":
         return
     digest = integrity.sha256(path)
-    if is_trusted(digest):
-        return
-    _run(Path(path), threads)
-    _passed.add(digest)
-    _remember(digest)
+    if not is_trusted(digest):
+        _run(Path(path), threads)
+        _passed.add(digest)
+        _remember(digest, _state(path))
+    elif not is_familiar(path):
+        _remember(digest, _state(path))
 
 
 def verify(path: str | os.PathLike[str]) -> str:
@@ -51,9 +54,28 @@ def verify(path: str | os.PathLike[str]) -> str:
 
 def is_trusted(digest: str) -> bool:
     """Whether the file of this SHA-256 has passed `check`: its hashes were right, and it ran."""
-    if digest not in _passed and digest in _remembered():
-        _passed.add(digest)
+    if digest not in _passed:
+        _passed.update(_remembered()[HASHES])
     return digest in _passed
+
+
+def is_familiar(path: str | os.PathLike[str]) -> bool:
+    """Whether a file that passed `check` stands here, not written to since by any ordinary way.
+
+    LiteRT may load it while it is hashed; only the hash says that its bytes are those that passed.
+    """
+    with suppress(OSError):
+        state = _state(path)
+        if state not in _familiar:
+            remembered = _remembered()
+            _passed.update(remembered[HASHES])
+            _familiar.update(remembered[FILES])
+        return state in _familiar
+    return False
+
+
+def _state(path: str | os.PathLike[str]) -> str:
+    return "-".join(map(str, integrity.file_identity(path)))
 
 
 def cache_file() -> Path:
@@ -113,24 +135,35 @@ def _reason(stdout: bytes, stderr: bytes) -> str:
     return f"a process that failed while {_phase(stdout)} it: {typed_json.shortened(' '.join(words), 600)}"
 
 
-def _remembered() -> list[str]:
-    """Hashes that passed under this version of LiteRT; none where the cache cannot be read or is none of ours."""
+def _remembered() -> dict[str, list[str]]:
+    """What passed under this version of LiteRT: HASHES, and FILES by `_state`.
+
+    Nothing where the cache cannot be read or is none of ours.
+    """
+    nothing: dict[str, list[str]] = {HASHES: [], FILES: []}
     with suppress(OSError, RuntimeError, UserError):  # RuntimeError: no home folder
         path = cache_file()
         if not path.is_file():  # a pipe would be waited for
-            return []
+            return nothing
         content = typed_json.parse(typed_json.content_of(path), str(path))
         if isinstance(content, dict) and content.get("litert") == _litert_version():
-            hashes = content.get("sha256")
-            return [each for each in hashes if isinstance(each, str)] if isinstance(hashes, list) else []
-    return []
+            return {name: _texts(content.get(name)) for name in nothing}
+    return nothing
 
 
-def _remember(digest: str) -> None:
-    """Adds a hash, the oldest of more than MAX_HASHES go. A cache that cannot be written is none: nothing fails."""
+def _texts(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
+def _remember(digest: str, state: str) -> None:
+    """Adds a file, the oldest of more than MAX_HASHES go. A cache that cannot be written is none: nothing fails."""
     with suppress(OSError, RuntimeError, UserError):
-        hashes = [*_remembered(), digest][-MAX_HASHES:]
-        cli.write_json(cache_file(), {"litert": _litert_version(), "sha256": hashes})
+        remembered = _remembered()
+        for name, value in ((HASHES, digest), (FILES, state)):
+            others = [each for each in remembered[name] if each != value]
+            remembered[name] = [*others, value][-MAX_HASHES:]
+        _familiar.add(state)
+        cli.write_json(cache_file(), {"litert": _litert_version(), **remembered})
 
 
 def _litert_version() -> str:

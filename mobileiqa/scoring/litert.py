@@ -9,9 +9,10 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from mobileiqa.photos.loading import read_image
 from mobileiqa.scoring import embedded_preprocessing, first_run, first_run_child
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 METADATA_NAME = "mobileiqa"
 SIGNATURE = "serving_default"
@@ -98,20 +102,35 @@ def preprocessing_of(path: str | os.PathLike[str]) -> EmbeddedPreprocessing | No
     return embedded_preprocessing.from_json(content["delivery"], str(path)) if "delivery" in content else None
 
 
-def runner(path: str | os.PathLike[str], threads: int = 1) -> Runner:
+def open_familiar(path: str | os.PathLike[str], threads: int = 1) -> "Interpreter | None":
+    """The interpreter of a file that passed here before, for `runner`, built while the file's hash is computed.
+
+    None for any other file, which LiteRT may touch only after the hash. `runner` checks the hash of both.
+    """
+    if first_run.is_familiar(path):
+        with suppress(*_RUNTIME), integrity.hashed_meanwhile(path):  # `runner` will say why
+            return _interpreter(Path(path), threads)
+    return None
+
+
+def runner(
+    path: str | os.PathLike[str], threads: int = 1, interpreter: "Interpreter | None" = None
+) -> Runner:
     """Loads a .tflite file and returns a function from named inputs to scores.
 
     The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns float64
     scores (N,). N is a multiple of the file's own batch: more is run in turn. Of a packaged file's signatures
-    it runs the one whose size the arrays have. Scores are passed on as they are, NaN included. Raises UserError
-    when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape or type.
+    it runs the one whose size the arrays have. `interpreter`: what `open_familiar` built for the same
+    file. Scores are passed on as they are, NaN included. Raises UserError when the file cannot be loaded or a
+    delegate refuses it, and for inputs of another name, shape or type.
     """
     path = Path(path)
     check_threads(threads)
     _check_identifier(path)
     embedded = preprocessing_of(path)
     first_run.check(path, threads)
-    opened = _open(path, threads, [size.signature for size in embedded.sizes] if embedded else [SIGNATURE])
+    keys = [size.signature for size in embedded.sizes] if embedded else [SIGNATURE]
+    opened = _open(path, threads, keys, interpreter)
 
     def score(inputs: Inputs) -> NDArray[np.float64]:
         one = next((each for each in opened if each.takes(inputs)), opened[0])
@@ -135,13 +154,19 @@ def check_threads(threads: int) -> None:
         raise UserError(f"--threads of 1..{MAX_THREADS}", f"{threads}", "correct --threads")
 
 
-def _open(path: Path, threads: int, keys: list[str]) -> "list[_Signature]":
-    """The signatures `keys` of the file, loaded and allocated. UserError where the runtime refuses it."""
+def _interpreter(path: Path, threads: int) -> "Interpreter":
+    """Loaded and allocated, so that a delegate's refusal comes before any image. Raises one of _RUNTIME."""
     from ai_edge_litert.interpreter import Interpreter
 
+    interpreter = Interpreter(**first_run_child.model(str(path)), num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _open(path: Path, threads: int, keys: list[str], interpreter: "Interpreter | None") -> "list[_Signature]":
+    """The signatures `keys` of the file. UserError where the runtime refuses it."""
     try:
-        interpreter = Interpreter(**first_run_child.model(str(path)), num_threads=threads)
-        interpreter.allocate_tensors()  # here, so that a delegate's refusal comes before any image
+        interpreter = interpreter or _interpreter(path, threads)
         present = list(interpreter.get_signature_list())
         if set(keys) <= set(present):
             return [_opened(interpreter.get_signature_runner(key), path) for key in keys]

@@ -179,12 +179,69 @@ def test_a_file_replaced_while_it_is_loaded_is_refused(
     """As by a conversion beside: the spec of one file and the weights of the other would score."""
     original = litert.runner
 
-    def replaced(path: str, threads: int) -> litert.Runner:
+    def replaced(path: str, *arguments: object) -> litert.Runner:
         other = tmp_path / "other.tflite"
         other.write_bytes(camera.read_bytes())
         other.replace(path)
-        return original(path, threads)
+        return original(path, *arguments)
 
     monkeypatch.setattr(litert, "runner", replaced)
     with pytest.raises(UserError, match=r"one file at .*camera\.tflite while it is loaded"):
         load_scorer(str(camera))
+
+
+@pytest.fixture
+def loaded_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[bool]:
+    """Whether each load built LiteRT's interpreter while the file was hashed; nothing is known from other tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(first_run, "_passed", set())
+    monkeypatch.setattr(first_run, "_familiar", set())
+    monkeypatch.setattr(integrity, "_hashed_meanwhile", {})
+    early: list[bool] = []
+    original = litert.open_familiar
+    monkeypatch.setattr(
+        litert, "open_familiar", lambda *args: early.append((i := original(*args)) is not None) or i
+    )
+    return early
+
+
+def test_a_file_that_passed_before_is_hashed_while_it_is_loaded(
+    camera: Path, loaded_early: list[bool]
+) -> None:
+    digest = integrity.sha256(camera)
+    time.sleep(0.06)  # a file changed this moment is hashed again
+    photo = np.zeros((1, 70, 90, 3), np.uint8)
+    scores = [load_scorer(str(camera)).run({"image": photo}) for _ in range(3)]
+    assert loaded_early == [False, True, True]
+    assert scores[0] == scores[1] == scores[2]
+    assert integrity._hashed_meanwhile == {integrity.file_identity(camera): digest}
+    camera.write_bytes(camera.read_bytes())  # the same bytes, but who knows
+    load_scorer(str(camera))
+    assert loaded_early[3:] == [False]
+
+
+@pytest.mark.parametrize("at", [0.3, 0.6, 0.99])
+def test_a_changed_byte_is_refused_though_the_file_looks_as_it_was(
+    at: float, camera: Path, loaded_early: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a failing disk changes it, which no time in a folder tells."""
+    load_scorer(str(camera))
+    content = bytearray(camera.read_bytes())
+    content[int(at * len(content))] ^= 1
+    camera.write_bytes(content)
+    monkeypatch.setattr(first_run, "is_familiar", lambda path: True)
+    time.sleep(0.06)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"camera\.tflite as it was packaged"):
+            load_scorer(str(camera))
+
+
+def test_a_file_that_goes_while_it_is_hashed_is_said(camera: Path) -> None:
+    with integrity.hashed_meanwhile(camera):
+        pass
+    with pytest.raises(FileNotFoundError), integrity.hashed_meanwhile(camera.with_name("none.tflite")):
+        pass
+    camera.write_bytes(b"")
+    with integrity.hashed_meanwhile(camera):
+        pass
+    assert integrity.sha256(camera).startswith("e3b0c44298fc")

@@ -187,7 +187,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, own_cach
 def test_the_oldest_hashes_go(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_run, "MAX_HASHES", 3)
     for each in "abcde":
-        first_run._remember(each)
+        first_run._remember(each, f"state {each}")
     assert json.loads(own_cache.read_text())["sha256"] == ["c", "d", "e"]
 
 

@@ -140,6 +140,12 @@ def source() -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in [*files, *natives, ROOT / "Makefile"])
 
 
+@functools.cache
+def tests() -> str:
+    """All tests."""
+    return "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests").rglob("test_*.py")))
+
+
 def exists(name: str) -> bool:
     """Whether a dotted name is a module of ours, or a name that one defines or imports."""
     parts = name.split(".")
@@ -164,6 +170,8 @@ def test_paths_and_names_in_backticks_exist(page: Path) -> None:
             r"((?:mobileiqa|convert|calibration|android_bench|tools)(?:\.\w+)+)(?:\(.*\))?", span
         )
         option = re.match(r"(--[a-z][a-z0-9-]+)", span)
+        if re.fullmatch(r"test_\w+", span) and f"def {span}(" not in tests():
+            wrong.append(span)
         target = re.fullmatch(r"make ([a-z0-9-]+)(?: .*)?", span)
         if (path and "NAME" not in span and not (ROOT / path[1]).exists()) or (
             dotted and not exists(dotted[1])

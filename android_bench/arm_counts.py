@@ -112,13 +112,11 @@ def table(rows: Sequence[Counted]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args = _parser().parse_args(argv)
-    return cli.run("android_bench.arm_counts", lambda: _run(args))
+    return cli.command(_parser(), _run, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "python -m android_bench.arm_counts",
         "Counts the instructions of one inference on an emulated ARM core. They are not latency.",
         EXAMPLE,
     )

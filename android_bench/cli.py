@@ -40,8 +40,7 @@ COLUMNS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args = _parser().parse_args(argv)
-    return cli.run("android_bench", lambda: _run(args))
+    return cli.command(_parser(), _run, argv)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -59,7 +58,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "python -m android_bench",
         "Times .tflite files: fresh pinned processes, files in turn, seeded random inputs.",
         f"{EXAMPLE}\ninstructions on an emulated CPU: python -m android_bench.arm_counts --help",
     )

@@ -34,8 +34,7 @@ BRIEF = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args = _parser().parse_args(argv)
-    return cli.run("android_bench.compare", lambda: compare(args))
+    return cli.command(_parser(), compare, argv)
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -57,7 +56,6 @@ def compare(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "python -m android_bench.compare",
         "Lays benchmark results side by side; with --baseline, exits with 1 when one became slower.",
         EXAMPLE,
     )

@@ -194,13 +194,11 @@ def to_json(measured: Profile) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args = _parser().parse_args(argv)
-    return cli.run("android_bench.profile", lambda: _run(args))
+    return cli.command(_parser(), _run, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "python -m android_bench.profile",
         "Shows what each operator of a .tflite file costs on this machine, delegated or not.",
         EXAMPLE,
     )

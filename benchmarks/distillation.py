@@ -47,7 +47,6 @@ from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.state import FILE
 
-PROG = "distillation.py"
 MARGIN = 1.5  # a packed training window's side over the crop's
 
 #                  backbone                 channels of the five levels  pool sigmoid
@@ -96,8 +95,8 @@ class Plan:
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare a student without a teacher, with the paper's distillation and with the public code's."
-    parser = experiment.with_encoder(experiment.parser(PROG, summary, "distillation"))
-    return cli.run(PROG, lambda: compare(parser.parse_args(argv), plan or Plan()))
+    parser = experiment.with_encoder(experiment.parser(summary, "distillation"))
+    return cli.command(parser, lambda args: compare(args, plan or Plan()), argv)
 
 
 def compare(args: argparse.Namespace, plan: Plan) -> int:

@@ -70,11 +70,11 @@ class Findings:
     content: dict[str, Any]
 
 
-def parser(prog: str, summary: str, name: str) -> argparse.ArgumentParser:
+def parser(summary: str, name: str) -> argparse.ArgumentParser:
     """The arguments of a comparison `name`."""
     given = "--pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv"
     example = f"python benchmarks/{name}.py {given} --minutes 30"
-    found = cli.parser(prog, summary, example)
+    found = cli.parser(summary, example)
     found.add_argument("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
     found.add_argument(
         "--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test"

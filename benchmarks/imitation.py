@@ -41,7 +41,6 @@ from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
 from mobileiqa.training.state import FILE
 
-PROG = "imitation.py"
 MARGIN = 1.5  # a packed training window's side over the crop's
 STUDENT = "lar-iqa-single"
 ARMS = {
@@ -65,8 +64,8 @@ class Plan:
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare a student that imitates the reference model with one that sees labels alone."
-    parser = experiment.parser(PROG, summary, "imitation")
-    return cli.run(PROG, lambda: compare(parser.parse_args(argv), plan or Plan()))
+    parser = experiment.parser(summary, "imitation")
+    return cli.command(parser, lambda args: compare(args, plan or Plan()), argv)
 
 
 def compare(args: argparse.Namespace, plan: Plan) -> int:

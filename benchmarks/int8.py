@@ -30,9 +30,8 @@ from benchmarks import measure
 from benchmarks.routes import OURS, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import RunError, UserError
+from mobileiqa.errors import RunError, UserError, one_line
 
-PROG = "int8.py"
 CACHE = ROOT / ".cache" / "peers"
 CALIBRATION = 4  # generated images: ranges do not change what a kernel costs
 LAR, MOBILE = Case("lar-iqa-kan"), Case("mobilenet-iqa", "1907x1231")
@@ -151,12 +150,12 @@ TARGETS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit 1 when a target is missed."""
-    return cli.run(PROG, lambda: compare(arguments().parse_args(argv), _files(), TARGETS))
+    return cli.command(arguments(), lambda args: compare(args, _files(), TARGETS), argv)
 
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
-    parser = cli.parser(PROG, "INT8 against FP32, ours and the peers'.", "python benchmarks/int8.py --force")
+    parser = cli.parser("INT8 against FP32, ours and the peers'.", "python benchmarks/int8.py --force")
     parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
     parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
     parser.add_argument(
@@ -182,7 +181,7 @@ def compare(args: argparse.Namespace, files: Sequence[File], targets: Sequence[T
         try:
             found = measured(paths, config)
         except RunError as error:
-            cli.note(f"{PROG}: {' '.join(str(error).split())}")
+            cli.warn(one_line(str(error)))
             return 1
     judged = [judge(target, found) for target in targets]
     text = report(found, judged, config)

@@ -56,7 +56,6 @@ from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.state import FILE
 from mobileiqa.training.validation import validator
 
-PROG = "multi_scale.py"
 SPLIT_SEED = 0  # of the references' parts and of what is left out of the test
 # Of the test images, by the end of an arm's name: what is left of a distortion's number by 2.
 HALVES: dict[str, int | None] = {"": None, ", seen": 1, ", unseen": 0}
@@ -113,8 +112,8 @@ class Data:
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare training at one zoom level with training at several, with and without test patches."
-    parser = experiment.with_encoder(experiment.parser(PROG, summary, "multi_scale"))
-    return cli.run(PROG, lambda: compare(parser.parse_args(argv), plan or Plan()))
+    parser = experiment.with_encoder(experiment.parser(summary, "multi_scale"))
+    return cli.command(parser, lambda args: compare(args, plan or Plan()), argv)
 
 
 def compare(args: argparse.Namespace, plan: Plan) -> int:

@@ -30,20 +30,18 @@ from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.spec import parse_size
 from mobileiqa.zoo import MODELS
 
-PROG = "peers.py"
 CACHE = ROOT / ".cache" / "peers"
 CHECK = BenchConfig(warmup_runs=0, runs=1)  # one run, for the score
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit 1 when a target is missed or a file of ours does not compute the published model."""
-    return cli.run(PROG, lambda: compare(arguments().parse_args(argv)))
+    return cli.command(arguments(), compare, argv)
 
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser(
-        PROG,
         "Compare our files with those of other converters, all measured in one run.",
         "python benchmarks/peers.py --sizes 1271x820 --routes ours,executorch --force",
     )

@@ -27,10 +27,9 @@ from android_bench.runners import host
 from benchmarks.routes import OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import RunError, UserError
+from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.spec import parse_size
 
-PROG = "phone_table.py"
 CACHE = ROOT / ".cache" / "peers"
 BASE = "224x224"  # what every figure is divided by
 PHONES = ("Xiaomi 10S", "HONOR Magic5 Pro")
@@ -73,13 +72,13 @@ class Measured:
 
 def main(argv: Sequence[str] | None = None, rows: Sequence[Row] = ROWS) -> int:
     """The command; `rows` are for tests."""
-    return cli.run(PROG, lambda: tabulate(arguments().parse_args(argv), rows))
+    return cli.command(arguments(), lambda args: tabulate(args, rows), argv)
 
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser(
-        PROG, "MobileIQA's phone table, measured here.", "python benchmarks/phone_table.py --runs 10"
+        "MobileIQA's phone table, measured here.", "python benchmarks/phone_table.py --runs 10"
     )
     parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
     parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
@@ -102,7 +101,7 @@ def tabulate(args: argparse.Namespace, rows: Sequence[Row]) -> int:
     except UserError as error:
         raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
-        cli.note(f"{PROG}: {' '.join(str(error).split())}")
+        cli.warn(one_line(str(error)))
         return 1
     text = report(rows, found, config, host.this_machine().cpu)
     cli.write_json(args.out, as_json(rows, found, config))

@@ -24,9 +24,8 @@ from android_bench.results.measurements import BenchConfig
 from android_bench.runners import host
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import RunError, UserError
+from mobileiqa.errors import RunError, UserError, one_line
 
-PROG = "repeatability.py"
 MAX_DIFFERENCE = 0.03
 
 
@@ -45,13 +44,12 @@ class Session:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit 1 when the ratios differ too much, or when a session was disturbed."""
-    return cli.run(PROG, lambda: repeat(arguments().parse_args(argv)))
+    return cli.command(arguments(), repeat, argv)
 
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser(
-        PROG,
         "Measure two files in two sessions and compare the sessions' ratios.",
         "python benchmarks/repeatability.py fp32.tflite int8.tflite --minutes 60 --launches 5",
     )
@@ -81,7 +79,7 @@ def repeat(args: argparse.Namespace) -> int:
     except UserError as error:
         raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
-        cli.note(f"{PROG}: {' '.join(str(error).split())}")
+        cli.warn(one_line(str(error)))
         return 1
     content = {
         "files": [str(path) for path in args.files],

@@ -25,7 +25,6 @@ from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS
 
-PROG = "python -m calibration.audit"
 WORST = 10  # images in the saturation table
 
 
@@ -75,7 +74,7 @@ def audit(
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    parser = cli.parser(PROG, __doc__ or "", "python -m calibration.audit calib --test-split test/labels.csv")
+    parser = cli.parser(__doc__ or "", "python -m calibration.audit calib --test-split test/labels.csv")
     add = parser.add_argument
     add("set", type=cli.input_path, metavar="CALIBRATION_DIR", help=f"a folder with {MANIFEST}")
     add("--images", type=cli.input_path, metavar="DIR", help="where the images lie now, if they moved")
@@ -84,8 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--json", type=Path, metavar="PATH", help="write the figures here")
     add("--skip-unreadable", action="store_true", help="leave out, and list, test images that cannot be read")
     add("--force", action="store_true", help="replace --json's file")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -98,7 +96,7 @@ def _command(args: argparse.Namespace) -> int:
     test = None
     if args.test_split is not None:
         test, broken = read_test_split(args.test_split)
-        refuse_unreadable(broken, len(test) + len(broken), args.skip_unreadable, PROG)
+        refuse_unreadable(broken, len(test) + len(broken), args.skip_unreadable)
     manifest = read_json(args.set / MANIFEST if args.set.is_dir() else args.set)
     report = audit(
         calibration, _wanted(args.model, calibration.spec), test, manifest.get("candidate_coverage")

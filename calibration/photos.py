@@ -149,11 +149,11 @@ def image_id(path: Path, folder: Path | None) -> str:
     return (path.relative_to(folder) if inside and folder is not None else path).as_posix()
 
 
-def refuse_unreadable(broken: Iterable[Unreadable], total: int, skip: bool, prog: str) -> None:
+def refuse_unreadable(broken: Iterable[Unreadable], total: int, skip: bool) -> None:
     """Notes every unreadable image on stderr; raises UserError unless they may be skipped."""
     broken = list(broken)
     for image in broken:
-        cli.note(f"{prog}: left out {image.id}: {image.reason}")
+        cli.warn(f"left out {image.id}: {image.reason}")
     if broken and not skip:
         raise UserError(
             f"{total} images that can be read",

@@ -31,7 +31,6 @@ from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
 
-PROG = "python -m calibration.select"
 SHOWN = 10  # of the images that were left out
 COPIES = "images"  # where --copy puts them, inside --out
 
@@ -77,7 +76,7 @@ def select(sources: Sources, spec: ModelSpec, count: int, seed: int) -> Selectio
         kind = "a file" if folder.exists() else "nothing"
         raise UserError("a folder of images", f"{kind} at {folder}", "correct --images")
     photos, broken = read_folder(folder, "measuring")
-    refuse_unreadable(broken, len(photos) + len(broken), sources.skip_unreadable, PROG)
+    refuse_unreadable(broken, len(photos) + len(broken), sources.skip_unreadable)
     described = _described(photos, sources)
     listed = [p for p in described.photos if p.id not in described.unlisted]
     held = [p for p in listed if p.id in described.held_out]
@@ -117,7 +116,7 @@ def _test_images(sources: Sources) -> tuple[list[Photo], list[Unreadable]]:
     if sources.test_split is None:
         return [], []
     test, broken = leaks.read_test_split(sources.test_split)
-    refuse_unreadable(broken, len(test) + len(broken), sources.skip_unreadable, PROG)
+    refuse_unreadable(broken, len(test) + len(broken), sources.skip_unreadable)
     return test, broken
 
 
@@ -152,7 +151,6 @@ def _progress(photos: Sequence[Photo]) -> list[Photo]:
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        PROG,
         __doc__ or "",
         "python -m calibration.select --images photos/ --model mobilenet-iqa --count 64 --seed 0 --out calib",
     )
@@ -179,8 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--copy", action="store_true", help=f"copy the chosen images to OUT/{COPIES}")
     add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
     add("--force", action="store_true", help="replace an earlier selection in --out")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:

@@ -17,19 +17,16 @@ from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.evaluate import SPLITS
 
-PROG = "convert.accuracy"
 LAYER_IMAGES = 4  # SQNR hardly changes from image to image, and the runtime's own kernels are slow
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
-    return cli.run(PROG, lambda: _run(arguments))
+    return cli.command(_parser(), _run, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        PROG,
         "What converted files cost in accuracy against FP32; exit 1 when a gate is broken.",
         "python -m convert.accuracy reference_fp32.tflite reference_int8.tflite --images photos/ --out report",
     )

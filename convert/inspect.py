@@ -19,7 +19,7 @@ from convert.delegation.macs_and_memory import macs, parameters, peak, values
 from convert.delegation.partitions import Forecast, forecast
 from convert.delegation.subgraphs import check
 from convert.flatbuffer.reader import Graph, Tensor, read_graphs
-from mobileiqa.cli import emit, parser, run, say
+from mobileiqa.cli import command, emit, parser, say
 from mobileiqa.files.integrity import verify
 from mobileiqa.text import printable
 
@@ -261,7 +261,6 @@ def _model_line(inspected: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 0 done, 1 when --check found a difference, 2 for a file that cannot be read."""
     args = parser(
-        "convert.inspect",
         "What a .tflite file will cost on a phone.",
         "python -m convert.inspect mobilenet-iqa.fp16.tflite --check",
     )
@@ -271,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--gpu", action="store_true", help="run it on LiteRT's GPU accelerator too, and compare with the CPU"
     )
     args.add_argument("--json", action="store_true", help="only the JSON line, no table")
-    return run("convert.inspect", lambda: _inspect(args.parse_args(argv)))
+    return command(args, _inspect, argv)
 
 
 def _inspect(args: argparse.Namespace) -> int:

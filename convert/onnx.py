@@ -45,7 +45,6 @@ def default_path(spec: ModelSpec) -> Path:
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        "convert.onnx",
         "Writes a model as one .onnx file (opset 20, fixed size), checked in ONNX Runtime. Exit 1 when the check"
         " fails: the file is then kept as NAME.failed.onnx.",
         "python -m convert.onnx --model lar-iqa-single --out lar.onnx",
@@ -59,8 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="output path; default: NAME_WxH.onnx here")
     cli.add_weights(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing file")
-    arguments = parser.parse_args(argv)
-    return cli.run("convert.onnx", lambda: _run(arguments))
+    return cli.command(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -20,10 +20,9 @@ PARITY_IMAGES = 4  # generated ones, when --images is not given
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        "convert.package",
-        "Puts preprocessing into a converted file: one uint8 RGB image in, score out; with metadata, golden vectors"
-        " and a checksum that `convert.selftest` checks. Exit 1 when the score moved: the file is then kept as"
-        " NAME.failed.tflite.",
+        "Puts preprocessing into a converted file: one uint8 RGB image in, score out; with metadata, golden\n"
+        "vectors and a checksum that `python -m convert.selftest` checks. Exit 1 when the score moved: the file is\n"
+        "then kept as NAME.failed.tflite.",
         "python -m convert.package reference_fp16.tflite --input-size 4032x3024 --out reference_camera.tflite",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="a file of convert.tflite")
@@ -37,8 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="output path, ending in .tflite")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
-    arguments = parser.parse_args(argv)
-    return cli.run("convert.package", lambda: _run(arguments))
+    return cli.command(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -59,7 +59,6 @@ def _row(report: ParityReport) -> tuple[str, ...]:
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        "convert.parity",
         "Compares converted files with the published model over images; exit 1 when a tolerance is broken.",
         "python -m convert.parity reference reference_fp16.tflite --images photos/",
     )
@@ -81,8 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_weights(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the reports as JSON")
     parser.add_argument("--force", action="store_true", help="replace an existing --json file")
-    arguments = parser.parse_args(argv)
-    return cli.run("convert.parity", lambda: _run(arguments))
+    return cli.command(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

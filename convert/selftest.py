@@ -96,14 +96,12 @@ def _named(image: str, size: golden_vectors.GoldenSize, sizes: int) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        "convert.selftest",
         "Checks a packaged file: every byte against its checksum, and its golden vectors in this runtime. Exit 1 when"
         " a check fails.",
         "python -m convert.selftest reference_camera.tflite",
     )
     parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.package")
-    arguments = parser.parse_args(argv)
-    return cli.run("convert.selftest", lambda: _run(arguments))
+    return cli.command(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

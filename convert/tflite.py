@@ -72,7 +72,6 @@ def report(
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "convert.tflite",
         "Converts a checkpoint to a .tflite file and checks that the score did not move. Exit 1 when it did:"
         " the file is then kept as NAME.failed.tflite.",
         "python -m convert.tflite --model mobilenet-iqa --fp16 --size 317x205",
@@ -117,8 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
-    return cli.run("convert.tflite", lambda: _run(arguments))
+    return cli.command(_parser(), _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, the last JSON line, one-line errors, progress.
+"""What every command shares: its name as it was typed, exit codes, the last JSON line, one-line errors, progress.
 
 Exit 0: done. 1: a gate failed. 2: the user's input was wrong (one line on stderr, no traceback). 130, 143, 129:
 ended by Ctrl-C, `kill`, a closed terminal (interruption.py). 141: whoever read stdout has gone, as `head` does.
@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -35,21 +36,62 @@ from mobileiqa.files.outputs import (
 from mobileiqa.text import PLOT_METADATA, flush_or_drop, note, printable
 
 __all__ = [
-    "Terminated", "atomic", "emit", "note", "parser", "progress", "refuse_existing", "refuse_existing_folder",
-    "refuse_existing_in", "run", "save_plot", "say", "status", "write_bytes", "write_json", "write_text",
+    "Terminated", "atomic", "command", "emit", "note", "parser", "progress", "refuse_existing",
+    "refuse_existing_folder", "refuse_existing_in", "run", "save_plot", "say", "status", "typed", "warn",
+    "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 T = TypeVar("T")
 
-
+_TYPED = ContextVar(
+    "_TYPED", default=("", "")
+)  # such as `mobileiqa` and `bench compare`; empty of `python -m MODULE`
+_PROG = ContextVar("_PROG", default="")  # of the running command
+_COMMAND = re.compile(r"(python (-m )?)?\S+")
+_MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_0-9]+)*)")
 _NO_GLYPH = re.compile(r"Glyph (\d+) .*missing from")  # matplotlib's warning
 FIRST_LINE_S, NEXT_LINE_S = 2.0, 5.0  # of progress, where there is no terminal
 _READER_GONE = 141  # 128 + SIGPIPE, as a shell says it of other programs
 
 
+@contextmanager
+def typed(front: str, name: str) -> Iterator[None]:
+    """In the block a command is called `front name`, as it was typed, and so are the others that it names."""
+    with _value(_TYPED, (front, name)):
+        yield
+
+
+@contextmanager
+def _value(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def as_typed(text: str) -> str:
+    """`text` with each `python -m MODULE` of ours as this command's own name was typed: `mobileiqa NAME`."""
+    front, _ = _TYPED.get()
+    if not front or "python -m " not in text:
+        return text
+    from mobileiqa.main import COMMANDS
+
+    names = {command.typed: name for name, command in COMMANDS.items()}
+    return _MODULE.sub(lambda match: f"{front} {names[match[1]]}" if match[1] in names else match[0], text)
+
+
+def command(
+    parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None
+) -> int:
+    """Parses `argv` and runs the command; returns its exit code (see `run`)."""
+    arguments = parser.parse_args(argv)
+    return run(parser.prog, lambda: body(arguments))
+
+
 def run(prog: str, body: Callable[[], int]) -> int:
     """Runs a command's body; a UserError, an OS error or a signal becomes one line on stderr and an exit code."""
-    with _streams(), interruption.listening() as signals:
+    with _streams(), _value(_PROG, prog), interruption.listening() as signals:
         try:
             with claims.command():
                 code = body()
@@ -76,7 +118,7 @@ def _ended(prog: str, error: BaseException, signals: Signals) -> int | None:
     if gone:
         return _READER_GONE
     if isinstance(error, UserError | RunError):
-        note(f"{prog}: {one_line(str(error))}")
+        warn(one_line(str(error)), prog)
         return 1 if isinstance(error, RunError) else 2
     if isinstance(error, OSError):
         note(f"{prog}: {one_line(str(error))}; check the path, its permissions and the space left")
@@ -127,9 +169,13 @@ class Parser(argparse.ArgumentParser):
         claims.remember(vars(parsed), self.prog)
         return parsed
 
+    def format_help(self) -> str:
+        """As argparse's, with commands called as this one was."""
+        return as_typed(super().format_help())
+
     def error(self, message: str) -> NoReturn:
         """One line on stderr."""
-        note(f"{self.prog}: {one_line(message)}; see {self.prog} --help")
+        warn(f"{one_line(message)}; see {self.prog} --help", self.prog)
         self.exit(2)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -144,12 +190,18 @@ class Parser(argparse.ArgumentParser):
         sys.exit(status or (_READER_GONE if gone else 2))
 
 
-def parser(prog: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """An argument parser whose help ends in a working example and whose errors are one line."""
+def parser(summary: str, example: str) -> argparse.ArgumentParser:
+    """An argument parser whose help ends in a working example and whose errors are one line.
+
+    The example begins with the command, `python -m MODULE`, which is shown as it was typed.
+    """
+    match = _COMMAND.match(example)
+    assert match, "an example begins with its command"
+    prog = " ".join(_TYPED.get()).strip() or match[0]
     return Parser(
         prog=prog,
         description=summary,
-        epilog=f"example:\n  {example}",
+        epilog=f"example:\n  {prog}{example[match.end() :]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -170,8 +222,18 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def warn(text: str, prog: str = "") -> None:
+    """One line about what went wrong, or may have, on stderr, after the command's name where one is running."""
+    name = prog or _PROG.get()
+    note(as_typed(f"{name}: {text}" if name else text))
+
+
 def say(text: str = "") -> None:
     """One line of a result, control characters written out, on stdout; on stderr where stdout is `--out -`."""
+    _print(as_typed(text))
+
+
+def _print(text: str) -> None:
     if claims.stdout_is_data():
         note(text)
     else:
@@ -200,7 +262,7 @@ def emit(result: dict[str, Any]) -> None:
 
     NaN is refused: it is not JSON.
     """
-    say(json.dumps(result, separators=(",", ":"), allow_nan=False))
+    _print(json.dumps(result, separators=(",", ":"), allow_nan=False))
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

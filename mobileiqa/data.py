@@ -12,18 +12,18 @@ from mobileiqa import cli
 from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
-PROG = "python -m mobileiqa.data"
 OPENED = 24  # images that `describe` decodes to learn their sizes
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    args = _parser().parse_args(argv)
-    return cli.run(PROG, lambda: args.command(args))
+    return cli.command(_parser(), lambda args: args.command(args), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(PROG, __doc__ or "", f"{PROG} describe kadid-10k kadid10k/ --picture kadid.png")
+    parser = cli.parser(
+        __doc__ or "", "python -m mobileiqa.data describe kadid-10k kadid10k/ --picture kadid.png"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     describe = commands.add_parser("describe", help="counts, split and score histogram of a set")

@@ -23,7 +23,6 @@ from mobileiqa.photos.search import search_images
 from mobileiqa.text import csv_text
 from mobileiqa.workers import process_pool
 
-PROG = "python -m mobileiqa.distort"
 CONTENT = IMAGES, LABELS, ABOUT, SHEET = "images", "labels.csv", "dataset.json", "contact_sheet.html"
 EARLIER_SHEET = "contact_sheet.png"  # which an earlier version wrote, where a search for images found it
 COLUMNS = ("image", "score", "reference", "distortion", "level")
@@ -47,7 +46,9 @@ class Job:
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Exit 2, with nothing written, when an input cannot be used."""
-    parser = cli.parser(PROG, __doc__ or "", f"{PROG} pristine/ --severity severity.csv --out synthetic")
+    parser = cli.parser(
+        __doc__ or "", "python -m mobileiqa.distort pristine/ --severity severity.csv --out synthetic"
+    )
     add = parser.add_argument
     add("pristine", type=cli.input_path, metavar="PRISTINE_DIR", help="a folder of undistorted images")
     add("--severity", type=Path, metavar="CSV", help="scores: columns distortion, level, mean_score")
@@ -57,8 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--seed", type=int, default=0, metavar="S", help="of noise, places and directions (default 0)")
     add("--workers", type=int, metavar="N", help="processes (default: one per core)")
     add("--force", action="store_true", help="replace --out, if this command wrote it")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from mobileiqa.datasets.core import Dataset, Sample
 
-PROG = "python -m mobileiqa.evaluate"
 NEEDED = ("scipy", "matplotlib")
 SPLITS = ("test", "validation", "train", "all")
 # Sets numbered as KADID-10k is, unless they name a distortion otherwise. Elsewhere a higher level need not be
@@ -49,7 +48,6 @@ KADID_NUMBERED = ("kadid-10k", "folder")
 def main(argv: list[str] | None = None) -> int:
     """The command. Exit 2, with nothing written, when an image cannot be read or a score is not finite."""
     parser = cli.parser(
-        PROG,
         __doc__ or "",
         "python -m mobileiqa.evaluate fp32.tflite int8.tflite --data kadid-10k KADID/ --out report",
     )
@@ -74,8 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--force", action="store_true", help="replace the files that are written")
     add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
     add("--skip-trained", action="store_true", help="leave out, and list, images that a model was trained on")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -141,7 +138,7 @@ def read_untrained(
 def _without(images: Images, rows: frozenset[int], leaks: tuple[leakage.Leakage, ...]) -> Images:
     """The images without these rows. Raises UserError where none is left."""
     for row in sorted(rows):
-        cli.note(f"{PROG}: left out, as a model was trained on it: {images.name(images.samples[row])}")
+        cli.warn(f"left out, as a model was trained on it: {images.name(images.samples[row])}")
     left = tuple(sample for row, sample in enumerate(images.samples) if row not in rows)
     if not left:
         raise UserError(
@@ -242,7 +239,7 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
         rows.append(_scores(inputs, models, images.name(sample)))
         scored.append(sample)
     for name, reason in broken:
-        cli.note(f"{PROG}: no score for {name}: {reason}")
+        cli.warn(f"no score for {name}: {reason}")
     if broken and not skip:
         raise UserError(
             f"{len(images.samples)} images that can be read",
@@ -259,7 +256,7 @@ def _warn_of_constant_scores(images: Images, models: Sequence[Model], scores: np
     for model, row in zip(models, scores, strict=True):
         unit = replace(model.scorer.spec, score_range=(0.0, 1.0))
         if warning := constant_warning(list(row), paths, unit):
-            cli.note(f"{PROG}: warning: {model.label}: {warning}")
+            cli.warn(f"warning: {model.label}: {warning}")
 
 
 def prepared(

@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from mobileiqa import cli
 from mobileiqa.errors import EXTRAS, UserError, install_command
@@ -30,75 +31,120 @@ class Command:
         return self.module.removesuffix(".__main__").removesuffix(".cli")
 
 
-COMMANDS = {
-    "score": Command("mobileiqa.score", "scores photos with a .tflite file or a checkpoint"),
-    "evaluate": Command("mobileiqa.evaluate", "correlations of models with the labels of a data set"),
-    "train": Command("mobileiqa.train", "trains a model by a recipe"),
-    "data": Command("mobileiqa.data", "lists, describes and checks data sets"),
-    "ratings": Command(
-        "mobileiqa.ratings.__main__", "fits rating models to votes; what an SRCC is worth in votes"
-    ),
-    "distort": Command("mobileiqa.distort", "makes a labelled set from pristine photos"),
-    "calibrate": Command("calibration.select", "chooses calibration images for INT8"),
-    "audit": Command("calibration.audit", "checks a calibration set for copies, leaks and clipping"),
-    "convert": Command(
-        "convert.tflite", "a checkpoint to a parity-checked FP32, FP16 or INT8 .tflite file", "convert"
-    ),
-    "onnx": Command("convert.onnx", "a checkpoint to a parity-checked .onnx file", "convert"),
-    "parity": Command("convert.parity", "compares converted files with their checkpoint, edge by edge"),
-    "accuracy": Command("convert.accuracy", "what converted files cost in accuracy, with gates"),
-    "report": Command("convert.report.__main__", "one HTML page about the converted files of a model"),
-    "inspect": Command("convert.inspect", "operators, delegation, MACs and memory of a .tflite file"),
-    "deliver": Command("convert.package", "the file that an app takes: camera image in, score out"),
-    "selftest": Command("convert.selftest", "checks a packaged file against its checksum and golden vectors"),
-    "snippets": Command(
-        "convert.snippets.__main__", "the code that an app needs for a packaged file, in five languages"
-    ),
-    "bench": Command("android_bench.cli", "latency and memory on this machine, on phones, on emulated ARM"),
-    "compare": Command("android_bench.compare", "tables, plots and a gate over results of bench"),
-    "profile": Command("android_bench.profile", "what each operator of a .tflite file costs"),
-    "arm-counts": Command("android_bench.arm_counts", "instructions of an inference on an emulated ARM core"),
+JOBS = {
+    "score photos": {
+        "score": Command("mobileiqa.score", "scores photos with a .tflite file or a checkpoint"),
+    },
+    "train and evaluate": {
+        "train": Command("mobileiqa.train", "trains a model by a recipe"),
+        "evaluate": Command("mobileiqa.evaluate", "correlations of models with the labels of a data set"),
+    },
+    "convert": {
+        "convert": Command(
+            "convert.tflite", "a checkpoint to a parity-checked FP32, FP16 or INT8 .tflite file", "convert"
+        ),
+        "onnx": Command("convert.onnx", "a checkpoint to a parity-checked .onnx file", "convert"),
+    },
+    "judge": {
+        "parity": Command("convert.parity", "compares converted files with their checkpoint, edge by edge"),
+        "accuracy": Command("convert.accuracy", "what converted files cost in accuracy, with gates"),
+        "report": Command("convert.report.__main__", "one HTML page about the converted files of a model"),
+        "inspect": Command("convert.inspect", "operators, delegation, MACs and memory of a .tflite file"),
+    },
+    "measure": {
+        "bench": Command("android_bench.cli", "latency and memory on this machine, on phones"),
+        "bench compare": Command("android_bench.compare", "tables, plots and a gate over results of bench"),
+        "bench profile": Command("android_bench.profile", "what each operator of a .tflite file costs"),
+        "bench count": Command("android_bench.arm_counts", "instructions of an inference on an emulated ARM core"),
+    },
+    "put into an app": {
+        "package": Command("convert.package", "a file with embedded preprocessing: a photo's bytes in, score out"),
+        "selftest": Command("convert.selftest", "checks a packaged file against its checksum and golden vectors"),
+        "snippets": Command("convert.snippets.__main__", "the code that an app needs for it, in five languages"),
+    },
+    "data": {
+        "data": Command("mobileiqa.data", "lists, describes and checks data sets"),
+        "data distort": Command("mobileiqa.distort", "makes a labelled set from pristine photos"),
+        "ratings": Command("mobileiqa.ratings.__main__", "fits rating models to votes; what an SRCC is worth in votes"),
+        "calibrate": Command("calibration.select", "chooses calibration images for INT8"),
+        "calibrate audit": Command("calibration.audit", "checks a calibration set for copies, leaks and clipping"),
+    },
+}  # fmt: skip
+COMMANDS = {name: command for job in JOBS.values() for name, command in job.items()}
+# Names of earlier versions, for one more: what to type now, and what they still run.
+OLDER = {
+    "deliver": ("package", "convert.package"),
+    "compare": ("bench compare", "android_bench.compare"),
+    "profile": ("bench profile", "android_bench.profile"),
+    "arm-counts": ("bench count", "android_bench.arm_counts"),
+    "distort": ("data distort", "mobileiqa.distort"),
+    "audit": ("calibrate audit", "calibration.audit"),
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = PROG) -> int:
     """Runs a command with the rest of `argv`, and returns its exit code; 2, with one line, for an unknown name."""
     words = sys.argv[1:] if argv is None else argv
-    return cli.run(PROG, lambda: _call(words))
+    return cli.run(prog, lambda: _call(words, prog))
 
 
-def overview() -> str:
-    """Every command with one line, and the module that `python -m` takes."""
+def overview(prog: str = PROG) -> str:
+    """Every command with one line, by what it is for, and the module that `python -m` takes."""
     width = max(map(len, COMMANDS))
     module = max(len(command.typed) for command in COMMANDS.values())
-    lines = [f"  {n:<{width}}  {c.typed:<{module}}  {c.summary}" for n, c in COMMANDS.items()]
+    lines = []
+    for job, commands in JOBS.items():
+        lines += ["", f"{job}:"]
+        lines += [f"  {n:<{width}}  {c.typed:<{module}}  {c.summary}" for n, c in commands.items()]
     return "\n".join([
-        f"usage: {PROG} COMMAND ...", "",
-        "Image-quality models on phones: train, convert, prove parity, measure.", "",
-        f"  {'command':<{width}}  {'or python -m':<{module}}", *lines, "",
-        f"{PROG} COMMAND --help says more. Exit codes: 0 done, 1 a gate failed, 2 wrong input.", "",
-        f"example:\n  {PROG} convert --fp16 --out reference_fp16.tflite",
+        f"usage: {prog} COMMAND ...", "",
+        "Image-quality models on phones: train, convert, prove parity, measure.",
+        *lines, "",
+        f"The second column is for `python -m`. {prog} COMMAND --help says more.",
+        "Exit codes: 0 done, 1 a gate failed, 2 wrong input.", "",
+        f"example:\n  {prog} convert --fp16 --out reference_fp16.tflite",
     ])  # fmt: skip
 
 
-def _call(words: list[str]) -> int:
+def _call(words: list[str], prog: str) -> int:
     name, *rest = words or [""]
     if name in ("--help", "-h", "--version"):
-        cli.say(f"{PROG} {importlib.metadata.version(PROG)}" if name == "--version" else overview())
+        cli.say(f"{PROG} {importlib.metadata.version(PROG)}" if name == "--version" else overview(prog))
         return 0
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        word = repr(name) if name else "none"
-        todo = f"did you mean {near[0]}?" if near else f"see {PROG} --help"
-        raise UserError(f"a command among {', '.join(COMMANDS)}", word, todo)
+    if name in OLDER:
+        now, module = OLDER[name]
+        cli.warn(f"an older name; type `{prog} {now}` now", f"{prog} {name}")
+        return _run(Command(module, ""), name, rest, prog)
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    _check(name, rest, prog)
+    return _run(COMMANDS[name], name, rest, prog)
+
+
+def _check(name: str, rest: list[str], prog: str) -> None:
+    """UserError for a name that is none, and for a second word that is nearly a command's."""
+    inner = [each.split()[1] for each in COMMANDS if each.startswith(f"{name} ")]
+    near = [OLDER.get(each, (each,))[0] for each in difflib.get_close_matches(name, [*COMMANDS, *OLDER], 1)]
+    if name in COMMANDS:
+        near = [f"{name} {each}" for each in difflib.get_close_matches(rest[0], inner, 1)] if rest else []
+        if not near or Path(rest[0]).exists():
+            return
+        name = f"{name} {rest[0]}"
+    word = repr(name) if name else "none"
+    todo = f"did you mean {near[0]}?" if near else f"see {prog} --help"
+    raise UserError(f"a command among {', '.join(COMMANDS)}", word, todo)
+
+
+def _run(command: Command, name: str, rest: list[str], prog: str) -> int:
     try:
-        return importlib.import_module(COMMANDS[name].module).main(rest)
+        with cli.typed(prog, name):
+            return importlib.import_module(command.module).main(rest)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        extra = COMMANDS[name].extra or extra
+        extra = command.extra or extra
         raise UserError(
             f"the packages of the extra `{extra}` for {name}", f"no {package}", install_command(extra)
         ) from error

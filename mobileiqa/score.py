@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
-PROG = "python -m mobileiqa.score"
-
 
 @dataclass(frozen=True)
 class Scorer:
@@ -106,7 +104,6 @@ def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
 def main(argv: list[str] | None = None) -> int:
     """The command. Exit 2 when no image has a score, or when one that was named by itself has none."""
     parser = cli.parser(
-        PROG,
         __doc__ or "",
         "python -m mobileiqa.score holiday/ --out scores.csv",
     )
@@ -138,8 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         help="the pristine original of every image, for a model that compares with one: fr-nr-transformer",
     )
     cli.add_weights(parser)
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -155,11 +151,11 @@ def _command(args: argparse.Namespace) -> int:
     )
     _end(rows, origin, form, args.out)
     if search.left_out:
-        cli.note(f"{PROG}: {search}")
+        cli.warn(f"{search}")
     failed = [row for row in rows if row.score is None]
     scored = [(row.score, Path(row.image)) for row in rows if row.score is not None]
     if warning := constant_warning([s for s, _ in scored], [p for _, p in scored], scorer.spec):
-        cli.note(f"{PROG}: warning: {warning}")
+        cli.warn(f"warning: {warning}")
     named = {str(Path(path)) for path in args.images}
     return 2 if len(failed) == len(rows) or any(row.image in named for row in failed) else 0
 
@@ -186,7 +182,7 @@ def _end(rows: list[Row], origin: Origin, form: str, out: Path | None) -> None:
         cli.note(json.dumps(result, separators=(",", ":"), allow_nan=False))
     for row in rows:
         if row.score is None:
-            cli.note(f"{PROG}: no score for {printable(row.image)}: {row.error}")
+            cli.warn(f"no score for {printable(row.image)}: {row.error}")
 
 
 def _litert_scorer(model: str, threads: int) -> Scorer:

@@ -19,27 +19,23 @@ from mobileiqa.files.claims import claim, in_folder, refuse_read
 if TYPE_CHECKING:
     from mobileiqa.training.loop import Settings
 
-PROG = "python -m mobileiqa.train"
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = cli.parser(
-        PROG,
         __doc__ or "",
         "python -m mobileiqa.train --recipe lar-iqa-branch --data koniq-10k KONIQ/ --data spaq SPAQ/ --out run",
     )
     _add_inputs(parser)
     _add_execution(parser)
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True, metavar="NAME", help="see mobileiqa/training/recipe.py")
     parser.add_argument(
         "--data", nargs=2, action="append", required=True, metavar=("SET", "PATH"),
-        help="a set of `mobileiqa.data list`, or `pristine` and a folder: distorted while training; "
+        help="a set of `python -m mobileiqa.data list`, or `pristine` and a folder: distorted while training; "
         "again for multi-task training",
     )  # fmt: skip
     parser.add_argument(

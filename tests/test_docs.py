@@ -36,8 +36,9 @@ def typed(text: str) -> list[list[str]]:
             if line.startswith("python -m "):
                 found.append(shlex.split(line, comments=True)[2:])
             elif line.startswith("mobileiqa "):
-                _, name, *words = shlex.split(line, comments=True)
-                found.append([COMMANDS[name].typed, *words])
+                words = shlex.split(line, comments=True)[1:]
+                length = 2 if " ".join(words[:2]) in COMMANDS else 1
+                found.append([COMMANDS[" ".join(words[:length])].typed, *words[length:]])
     return found
 
 

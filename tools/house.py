@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mobileiqa import cli
 
-PROG = "python -m tools.house"
 PACKAGES = ("mobileiqa", "convert", "calibration", "android_bench")
 SMALL_LINES = 60  # a shorter file that one file imports wants to be part of it
 FUNCTION_LINES = 60
@@ -49,11 +48,10 @@ class Module:
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Exit 1 with --check where a figure is past its limit."""
-    parser = cli.parser(PROG, __doc__ or "", "python -m tools.house --check")
+    parser = cli.parser(__doc__ or "", "python -m tools.house --check")
     parser.add_argument("--check", action="store_true", help="exit 1 where a figure is past its limit")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1], help="the checkout")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from mobileiqa import cli
 
-PROG = "python -m tools.kill_commands"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 HIDDEN = re.compile(r"\..+(\.lock|\.[a-z0-9_]{8}\.tmp)")  # what kill -9 may leave
 CHANGING = re.compile(r"(\.json|\.html|training\.csv|curve\.png|state\.pt)$")  # they say when they were made
@@ -71,14 +70,13 @@ INPUTS = (
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    parser = cli.parser(PROG, __doc__ or "", f"{PROG} score select --times 10")
+    parser = cli.parser(__doc__ or "", "python -m tools.kill_commands score select --times 10")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(case.name for case in CASES)}"
     )
     parser.add_argument("--times", type=int, default=10, metavar="N", help="of each signal (default 10)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the moments (default 0)")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:

@@ -14,7 +14,6 @@ from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.zoo import REFERENCE
 
-PROG = "python -m tools.reference_card"
 CARD = REFERENCE.with_name("README.md")
 REPORT = Path(__file__).resolve().parents[1] / "benchmarks" / "REFERENCE.md"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
@@ -24,10 +23,9 @@ GOAL = 0.85  # SRCC within a distortion
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    parser = cli.parser(PROG, __doc__ or "", f"{PROG} report/evaluation.json")
+    parser = cli.parser(__doc__ or "", "python -m tools.reference_card report/evaluation.json")
     parser.add_argument("evaluation", type=Path, help="the JSON of mobileiqa.evaluate")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args.evaluation))
+    return cli.command(parser, lambda args: _command(args.evaluation), argv)
 
 
 def _command(path: Path) -> int:

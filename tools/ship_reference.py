@@ -15,13 +15,12 @@ from mobileiqa.datasets.splits import SPLIT_SEED
 from mobileiqa.errors import UserError
 from mobileiqa.training_record import TrainingRecord
 
-PROG = "python -m tools.ship_reference"
 MAX_BYTES = 16_000_000
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    parser = cli.parser(PROG, __doc__ or "", f"{PROG} runs/reference/best.safetensors")
+    parser = cli.parser(__doc__ or "", "python -m tools.ship_reference runs/reference/best.safetensors")
     parser.add_argument("checkpoint", type=Path, help="best.safetensors of the run")
     parser.add_argument("--out", type=Path, metavar="PATH", help="default: the package's own reference")
     parser.add_argument("--license", default="CC BY-SA 4.0", help="of the weights (default %(default)s)")
@@ -29,8 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pristine", type=Path, metavar="DIR", help="the photos, for a run without a record")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="of them, as in training")
     parser.add_argument("--split-seed", type=int, default=SPLIT_SEED, metavar="N", help="as in training")
-    args = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _command(args))
+    return cli.command(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:

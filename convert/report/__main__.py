@@ -19,18 +19,14 @@ from mobileiqa.photos.search import NOTHING_SEARCHED
 from mobileiqa.spec import from_json
 from mobileiqa.text import printable
 
-PROG = "convert.report"
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
-    return cli.run(PROG, lambda: _run(arguments))
+    return cli.command(_parser(), _run, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        PROG,
         "One HTML page about the converted files of a model; exit 1 when a gate is broken.",
         "python -m convert.report converted/ --images photos/ --out report.html",
     )

@@ -10,7 +10,6 @@ from mobileiqa.files.outputs import entries
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
     parser = cli.parser(
-        "convert.snippets",
         "Writes Kotlin, Java, Swift, C++ and Python sources that load a packaged file, score a photo, and check with"
         " the file's golden vectors that phone, runtime and app score as Python does.",
         "python -m convert.snippets reference_camera.tflite --out snippets/",
@@ -18,8 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path, metavar="FILE.tflite", help="a file of convert.package")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the sources")
     parser.add_argument("--force", action="store_true", help="replace existing files")
-    arguments = parser.parse_args(argv)
-    return cli.run("convert.snippets", lambda: _run(arguments))
+    return cli.command(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -12,19 +12,17 @@ from pathlib import Path
 from mobileiqa import cli
 from mobileiqa.errors import UserError, install_command
 
-PROG = "python -m mobileiqa.ratings"
 MODEL_NAMES = ("logit-logistic", "beta", "maxentropy", "normal", "logistic", "kumaraswamy", "gsd")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    args = _parser().parse_args(argv)
-    return cli.run(PROG, lambda: args.command(args))
+    return cli.command(_parser(), lambda args: args.command(args), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
-    example = f"{PROG} fit votes.csv --model all --picture fits.png"
-    parser = cli.parser(PROG, __doc__ or "", example)
+    example = "python -m mobileiqa.ratings fit votes.csv --model all --picture fits.png"
+    parser = cli.parser(__doc__ or "", example)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fit = commands.add_parser("fit", help="fits rating models to votes and ranks them by AIC")

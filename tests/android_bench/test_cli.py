@@ -74,7 +74,7 @@ def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, capsys, options):
     assert main([str(tiny.path), *options, "--out", str(out)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
-    assert said.err.startswith("android_bench: expected ")
+    assert said.err.startswith("python -m android_bench: expected ")
     assert not out.exists()
 
 

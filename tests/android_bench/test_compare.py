@@ -20,7 +20,7 @@ def ask(capsys, *words):
     said = capsys.readouterr()
     if code == 2:
         assert said.out == "" and said.err.count("\n") == 1
-        assert said.err.startswith("android_bench.compare: expected ")
+        assert said.err.startswith("python -m android_bench.compare: expected ")
         return code, said.err, None
     assert said.err == ""
     return code, said.out, json.loads(said.out.splitlines()[-1])

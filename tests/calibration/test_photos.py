@@ -85,6 +85,6 @@ def test_unreadable_images_are_listed_and_refused_unless_skipped(photo, tmp_path
     photos, broken = read_photos([tmp_path / name for name in names], tmp_path, "test")
     assert [p.id for p in photos] == ["good.png"] and [b.id for b in broken] == ["cut.png", "empty.png"]
     with pytest.raises(UserError, match=r"found 2 that cannot \(cut.png, ...\)"):
-        refuse_unreadable(broken, 3, skip=False, prog="x")
-    refuse_unreadable(broken, 3, skip=True, prog="x")
-    assert capsys.readouterr().err.count("x: left out empty.png: expected an image") == 2
+        refuse_unreadable(broken, 3, skip=False)
+    refuse_unreadable(broken, 3, skip=True)
+    assert capsys.readouterr().err.count("left out empty.png: expected an image") == 2

@@ -45,7 +45,7 @@ def test_a_bug_is_not_hidden():
 
 def test_help_ends_in_the_example(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
-        cli.parser("convert.x", "Does x.", "python -m convert.x --fast").parse_args(["--help"])
+        cli.parser("Does x.", "python -m convert.x --fast").parse_args(["--help"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.strip().endswith("example:\n  python -m convert.x --fast")
 
@@ -66,7 +66,7 @@ def test_emit_is_one_compact_line_and_refuses_nan(capsys: pytest.CaptureFixture[
     ],
 )
 def test_a_usage_error_is_one_line(words: list[str], text: str, capsys: pytest.CaptureFixture[str]):
-    parser = cli.parser("x", "Does x.", "x")
+    parser = cli.parser("Does x.", "x")
     parser.add_argument("--n", type=int)
     with pytest.raises(SystemExit) as stop:
         parser.parse_args(words)
@@ -208,7 +208,7 @@ def test_write_json_refuses_nan_and_then_leaves_nothing(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_path_is_not_the_current_folder(text: str, capsys):
-    parser = cli.parser("prog", "", "")
+    parser = cli.parser("", "prog")
     parser.add_argument("--images", type=cli.input_path)
     assert parser.parse_args(["--images", "."]).images == Path(".")
     with pytest.raises(SystemExit) as error:

@@ -7,19 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from mobileiqa.cli import as_typed, typed
 from mobileiqa.errors import EXTRAS
-from mobileiqa.main import COMMANDS, Command, main
+from mobileiqa.main import COMMANDS, JOBS, OLDER, Command, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_help_lists_every_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command_with_one_line_below_its_job(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    lines = {line.split()[0]: line for line in shown.splitlines() if line.startswith("  ")}
-    for name, command in COMMANDS.items():
-        assert command.typed in lines[name] and lines[name].endswith(command.summary)
-    assert max(map(len, shown.splitlines())) <= 110 and "example:" in shown
+    for job, commands in JOBS.items():
+        listed = shown.partition(f"\n{job}:\n")[2].partition("\n\n")[0].splitlines()
+        assert [line[2:].split("  ")[0] for line in listed] == list(commands)
+        for line, command in zip(listed, commands.values(), strict=True):
+            assert f" {command.typed} " in line and line.endswith(command.summary)
+    assert max(map(len, shown.splitlines())) <= 110 and "example:\n  mobileiqa " in shown
 
 
 def test_help_needs_nothing_but_python() -> None:
@@ -42,10 +45,58 @@ def test_every_command_that_has_a_main_is_listed() -> None:
 
 def test_arguments_and_exit_code_are_the_commands_own(tmp_path: Path, capsys) -> None:
     assert main(["inspect", str(tmp_path / "missing.tflite")]) == 2
-    assert capsys.readouterr().err.startswith("convert.inspect: expected")
+    assert capsys.readouterr().err.startswith("mobileiqa inspect: expected")
+    assert main(["bench", "compare", str(tmp_path / "missing.json")]) == 2
+    assert capsys.readouterr().err.startswith("mobileiqa bench compare: expected")
+
+
+@pytest.mark.parametrize("prog", ["mobileiqa", "python -m mobileiqa"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_and_its_example_show_the_name_that_was_typed(name: str, prog: str, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["inspect", "--help"])
-    assert ended.value.code == 0 and "python -m convert.inspect" in capsys.readouterr().out
+        main([*name.split(), "--help"], prog)
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and shown.startswith(f"usage: {prog} {name} ")
+    assert f"example:\n  {prog} {name} " in shown
+    others = shown.replace(prog, "")
+    assert not [command for command in COMMANDS.values() if f"python -m {command.typed}" in others]
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["mobileiqa", "inspect"], "python -m mobileiqa inspect"),
+        (["mobileiqa", "bench", "count"], "python -m mobileiqa bench count"),
+        (["convert.inspect"], "python -m convert.inspect"),
+        (["android_bench"], "python -m android_bench"),
+        (["mobileiqa.data"], "python -m mobileiqa.data"),
+    ],
+)
+def test_usage_errors_show_the_name_that_was_typed(words: list[str], call: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"{call}: ") and done.stderr.endswith(f"; see {call} --help\n")
+
+
+def test_other_commands_are_named_as_this_one_was_typed() -> None:
+    text = "`python -m convert.tflite`, python -m calibration.select. python -m android_bench --out; python -m tools.x"
+    assert as_typed(text) == text
+    with typed("mobileiqa", "score"):
+        assert (
+            as_typed(text)
+            == "`mobileiqa convert`, mobileiqa calibrate. mobileiqa bench --out; python -m tools.x"
+        )
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_an_older_name_runs_and_says_what_to_type_now(name: str, capsys) -> None:
+    now, _ = OLDER[name]
+    assert now.partition(" CHECK")[0].partition(" FP32")[0] in COMMANDS and name not in COMMANDS
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    out, error = capsys.readouterr()
+    assert ended.value.code == 0 and out.startswith(f"usage: mobileiqa {name} ")
+    assert error == f"mobileiqa {name}: an older name; type `mobileiqa {now}` now\n"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +104,10 @@ def test_arguments_and_exit_code_are_the_commands_own(tmp_path: Path, capsys) ->
     [
         (["scroe", "x.jpg"], "found 'scroe'; did you mean score?"),
         (["zzz"], "see mobileiqa --help"),
+        (["bench", "comapre", "new.json"], "found 'bench comapre'; did you mean bench compare?"),
+        (["calibrate", "adit"], "did you mean calibrate audit?"),
+        (["delivr"], "did you mean package?"),
+        (["Score"], "did you mean score?"),
         ([], "found none"),
     ],
 )

@@ -16,13 +16,14 @@ from mobileiqa.errors import UserError
 from tools.fuzz import case, corpus, faults, oracles, runner
 from tools.fuzz.client import Client
 
-PROG = "python -m tools.fuzz"
 NO_LIMIT = 1e6  # minutes
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see --help."""
-    parser = cli.parser(PROG, __doc__ or "", f"{PROG} --minutes 10 --seed 7 --kinds images flatbuffers")
+    parser = cli.parser(
+        __doc__ or "", "python -m tools.fuzz --minutes 10 --seed 7 --kinds images flatbuffers"
+    )
     add = parser.add_argument
     add("--minutes", type=float, help="wall clock, the corpus included (default 3, with --counts none)")
     add("--seed", type=int, default=1, help="every case follows from it (default %(default)s)")
@@ -39,8 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add("--replay", type=Path, metavar="FOLDER", help="runs one kept case again, and shows everything")
     add("--fault", choices=faults.FAULTS, default="", help="puts this fault back first")
-    arguments = parser.parse_args(argv)
-    return cli.run(PROG, lambda: _run(arguments))
+    return cli.command(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ import os, sys
 from pathlib import Path
 from mobileiqa import cli
 from mobileiqa.files import outputs
-parser = cli.parser("writer", "", "writer")
+parser = cli.parser("", "writer")
 parser.add_argument("how")
 parser.add_argument("--out", type=Path)
 parser.add_argument("--html", type=Path)

@@ -275,7 +275,7 @@ def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(how: str, *argv: str) -> int:
     """A command with inputs and --out DIR or FILE, --json FILE, which replaces what it may."""
-    parser = cli.parser("writer", "", "writer")
+    parser = cli.parser("", "writer")
     parser.add_argument("inputs", nargs="*", type=Path)
     parser.add_argument("--data", nargs=2, action="append")
     parser.add_argument("--out", type=Path)

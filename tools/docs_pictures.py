@@ -124,15 +124,15 @@ def bar_chart(bars: Sequence[tuple[str, float, str]]) -> str:
     for row, (label, value, words) in enumerate(bars):
         top, width = 6 + 34 * row, 380 * value / longest
         parts.append(
-            f'<text x="150" y="{top + 17}" text-anchor="end">{label}</text>'
-            f'<rect x="160" y="{top}" width="{width:.1f}" height="24" rx="3"'
+            f'<text x="165" y="{top + 17}" text-anchor="end">{label}</text>'
+            f'<rect x="175" y="{top}" width="{width:.1f}" height="24" rx="3"'
             f' fill="{"#2f6fde" if row == 0 else "#9aa4b2"}"/>'
-            f'<text x="{168 + width:.1f}" y="{top + 17}">{words}</text>'
+            f'<text x="{183 + width:.1f}" y="{top + 17}">{words}</text>'
         )
     height = 34 * len(bars) + 6
     style = "text{font:14px system-ui,sans-serif;fill:#222}@media(prefers-color-scheme:dark){text{fill:#ddd}}"
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 {height}" width="680" height="{height}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {height}" width="700" height="{height}">'
     )
     return "\n".join([head, f"<style>{style}</style>", *parts, "</svg>", ""])
 

@@ -9,7 +9,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from calibration import checks, strata
@@ -80,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--images", type=cli.input_path, metavar="DIR", help="where the images lie now, if they moved")
     add("--model", metavar="MODEL", help="a name or .tflite file; default: the model it was selected for")
     add("--test-split", type=cli.input_path, metavar="PATH", help="folder or label CSV of the test images")
-    add("--json", type=Path, metavar="PATH", help="write the figures here")
+    cli.add_json(parser, "the figures")
     add("--skip-unreadable", action="store_true", help="leave out, and list, test images that cannot be read")
     add("--force", action="store_true", help="replace --json's file")
     return cli.command(parser, _command, argv)

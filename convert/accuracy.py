@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     add("candidates", nargs="+", metavar="CANDIDATE", help=".tflite files of any precision")
     add_scoring(parser)
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(reports.FILES)} here")
-    add("--json", type=Path, metavar="PATH", help=f"write {reports.FILES[0]}'s content here")
+    cli.add_json(parser, f"{reports.FILES[0]}'s content")
     add("--force", action="store_true", help="replace the files that are written")
     return parser
 

@@ -269,7 +269,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.add_argument(
         "--gpu", action="store_true", help="run it on LiteRT's GPU accelerator too, and compare with the CPU"
     )
-    args.add_argument("--json", action="store_true", help="only the JSON line, no table")
     return command(args, _inspect, argv)
 
 
@@ -284,8 +283,7 @@ def _inspect(args: argparse.Namespace) -> int:
         inspected["check"] = _check(graphs)
     if args.gpu:
         inspected["gpu"] = [gpu_check.to_json(signature) for signature in gpu_check.check(args.file)]
-    if not args.json:
-        say("\n".join(table(inspected)))
+    say("\n".join(table(inspected)))
     emit(inspected)
     agrees = inspected.get("check", {}).get("agrees", True)
     return 0 if agrees and all(signature["passed"] for signature in inspected.get("gpu", [])) else 1

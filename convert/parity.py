@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         help=f"of {', '.join(runners.RUNTIMES)}, arm:CPU; default: %(default)s",
     )
     cli.add_weights(parser)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the reports as JSON")
+    cli.add_json(parser, "the reports")
     parser.add_argument("--force", action="store_true", help="replace an existing --json file")
     return cli.command(parser, _run, argv)
 

@@ -2,8 +2,8 @@
 
 Exit 0: done. 1: a gate failed. 2: the user's input was wrong (one line on stderr, no traceback). 130, 143, 129:
 ended by Ctrl-C, `kill`, a closed terminal (interruption.py). 141: whoever read stdout has gone, as `head` does.
-The last line on stdout is one compact JSON object, for machines. What a terminal cannot show is written out
-(`\\xe9`, `\\u5199`), so no name costs a result.
+The last line on stdout is one compact JSON object, for machines; on a terminal only with --json. What a terminal
+cannot show is written out (`\\xe9`, `\\u5199`), so no name costs a result.
 """
 
 import argparse
@@ -47,6 +47,8 @@ _TYPED = ContextVar(
     "_TYPED", default=("", "")
 )  # such as `mobileiqa` and `bench compare`; empty of `python -m MODULE`
 _PROG = ContextVar("_PROG", default="")  # of the running command
+_ONLY_JSON = ContextVar("_ONLY_JSON", default=False)  # --json without a path
+_WORDS: ContextVar[set[str]] = ContextVar("_WORDS")  # not empty once the running command has said something
 _COMMAND = re.compile(r"(python (-m )?)?\S+")
 _MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_0-9]+)*)")
 _NO_GLYPH = re.compile(r"Glyph (\d+) .*missing from")  # matplotlib's warning
@@ -91,7 +93,7 @@ def command(
 
 def run(prog: str, body: Callable[[], int]) -> int:
     """Runs a command's body; a UserError, an OS error or a signal becomes one line on stderr and an exit code."""
-    with _streams(), _value(_PROG, prog), interruption.listening() as signals:
+    with _streams(), _value(_PROG, prog), _value(_WORDS, set()), interruption.listening() as signals:
         try:
             with claims.command():
                 code = body()
@@ -160,11 +162,32 @@ def _reader_gone() -> bool:
     return False
 
 
+class _Json(argparse.Action):
+    """--json: the JSON line only. With a path: everything as JSON, in that file."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        if values and values.is_file() and values.suffix.lower() != ".json":
+            parser.error(f"argument --json: {values} is there and no .json; put --json without a path last")
+        if values:
+            setattr(namespace, self.dest, values)
+        else:
+            _ONLY_JSON.set(True)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; every command has --json, without a path where it writes no such file."""
+        if self._subparsers is None and "--json" not in self._option_string_actions:
+            self.add_argument(
+                "--json", action=_Json, nargs=0, help="print the JSON line only, on a terminal too"
+            )
+        return super().parse_known_args(args, namespace)
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """As argparse's; what the arguments name is known to the command, which never writes over it."""
+        _ONLY_JSON.set(False)
         parsed = super().parse_args(args, namespace)
         claims.remember(vars(parsed), self.prog)
         return parsed
@@ -213,6 +236,14 @@ def input_path(text: str) -> Path:
     return Path(text)
 
 
+def add_json(parser: argparse.ArgumentParser, content: str) -> None:
+    """The flag --json of a command that can write `content` into a file."""
+    about = (
+        f"write {content} to PATH (- is stdout); without PATH: print the JSON line only, on a terminal too"
+    )
+    parser.add_argument("--json", action=_Json, nargs="?", type=Path, metavar="PATH", help=about)
+
+
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """The flag --weights: which weights of a checkpoint that has several are meant."""
     parser.add_argument(
@@ -229,8 +260,10 @@ def warn(text: str, prog: str = "") -> None:
 
 
 def say(text: str = "") -> None:
-    """One line of a result, control characters written out, on stdout; on stderr where stdout is `--out -`."""
-    _print(as_typed(text))
+    """One line of a result, printable, on stdout; on stderr where stdout is data; nowhere with --json alone."""
+    _WORDS.get(set()).add(text)
+    if not _ONLY_JSON.get():
+        _print(as_typed(text))
 
 
 def _print(text: str) -> None:
@@ -257,12 +290,19 @@ def save_plot(figure: Any, out: Any, dpi: float | None = None) -> None:
         note(f"note: {len(lacking)} characters are boxes in the plot, whose font lacks them: {shown}")
 
 
-def emit(result: dict[str, Any]) -> None:
+def emit(result: dict[str, Any], shown: bool = False) -> None:
     r"""The command's last line on stdout: one compact JSON object, ASCII (`\udcff`: a byte that is no UTF-8).
 
+    On a terminal, whose reader has the words before it, only with --json; where there were none (unless `shown` in
+    another way) the fields are said.
     NaN is refused: it is not JSON.
     """
-    _print(json.dumps(result, separators=(",", ":"), allow_nan=False))
+    line = json.dumps(result, separators=(",", ":"), allow_nan=False)
+    if _ONLY_JSON.get() or sys.stdout is None or not sys.stdout.isatty():
+        _print(line)
+    elif not shown and not _WORDS.get(set()):
+        for name, value in result.items():
+            say(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         help="draws the split (default %(default)s)",
     )
     describe.add_argument("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
-    describe.add_argument("--json", type=Path, metavar="PATH", help="write the figures here")
+    cli.add_json(describe, "the figures")
     describe.add_argument("--picture", type=Path, metavar="PATH.png", help="draw the scores here")
     describe.add_argument("--force", action="store_true", help="replace existing files")
     describe.set_defaults(command=_describe)

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     cli.add_weights(parser)
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
-    add("--json", type=Path, metavar="PATH", help=f"write {report.FILES[0]}'s content here")
+    cli.add_json(parser, f"{report.FILES[0]}'s content")
     add("--force", action="store_true", help="replace the files that are written")
     add("--skip-unreadable", action="store_true", help="leave out, and list, images that cannot be read")
     add("--skip-trained", action="store_true", help="leave out, and list, images that a model was trained on")

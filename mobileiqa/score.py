@@ -126,6 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="PATH",
         help="write the scores here, not to stdout (-); PATH.partial until all are there",
     )
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     parser.add_argument("--force", action="store_true", help="replace --out's file")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     parser.add_argument(
@@ -177,7 +178,7 @@ def _end(rows: list[Row], origin: Origin, form: str, out: Path | None) -> None:
     if out is not None and out != STREAM:
         cli.emit({**result, "out": str(out)})
     elif form == "table":
-        cli.emit(result)
+        cli.emit(result, shown=True)
     elif form in ("csv", "jsonl"):
         cli.note(json.dumps(result, separators=(",", ":"), allow_nan=False))
     for row in rows:

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="published: the paper's, which keep a and b below 20 (default none)")  # fmt: skip
     fit.add_argument("--set", dest="subset", metavar="NAME", help="only rows whose column set is NAME")
     fit.add_argument("--out", type=Path, metavar="PATH.csv", help="parameters and figures of every image")
-    fit.add_argument("--json", type=Path, metavar="PATH", help="write the table here")
+    cli.add_json(fit, "the table")
     fit.add_argument("--picture", type=Path, metavar="PATH.png", help="draw the comparison here")
     fit.add_argument("--force", action="store_true", help="replace existing files")
     fit.set_defaults(command=_fit)

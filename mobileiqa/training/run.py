@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mobileiqa import checkpoint, cli
+from mobileiqa import checkpoint, cli, typed_json
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.datasets.registry import read
 from mobileiqa.datasets.splits import SPLIT_SEED
@@ -94,20 +94,31 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
         raise UserError(f"a recipe with input_px for {sides}", str(recipe.input_px), "choose another recipe")
     torch.manual_seed(recipe.seed)
     model = build(recipe.model)
-    origin = "the run's own state" if resumed else _initial(model, request)
+    origin = _recorded_origin(settings.out) if resumed else _initial(model, request)
     spec = dataclasses.replace(spec, trained_on=_description(sets, recipe, origin))
+    if joined.first and not resumed:  # the first file of all: it says that the folder is a run
+        cli.write_json(settings.out / "recipe.json", _about(request, origin))
     if joined.first:  # the process that writes the checkpoint
         started_from = (*request.init, *((request.teacher,) if request.teacher else ()))
         spec = dataclasses.replace(spec, training=records.of_run(settings.out, sets, started_from))
-    if joined.first and not resumed:
-        cli.write_json(settings.out / "recipe.json", _about(request, origin))
-    cli.note(f"{recipe.name}: {recipe.model} from {origin}")
+    cli.note(f"{recipe.name}: {recipe.model} from {origin}{', going on' if resumed else ''}")
     model = groups.with_joint_norms(model, joined)
     task = _compiled(build_task(Setup(recipe, model, spec, len(sets), *_teacher(request))), settings)
     state = fit(
         task, _feed(sets, spec, request), _validator(sets, spec, request, settings), recipe, settings, joined
     )
     return _exported(task, state, recipe, settings) if joined.first else None
+
+
+def _recorded_origin(folder: Path) -> str:
+    """What the run in `folder` started from, which its checkpoint says whether it was interrupted or not."""
+    path = folder / "recipe.json"
+    source, todo = f'"started_from", a text, in {path}', "train into another folder"
+    content = typed_json.parse_object(typed_json.content_of(path), source, todo)
+    origin = content.get("started_from")
+    if not isinstance(origin, str):
+        raise UserError(source, typed_json.shortened(repr(origin), 80), todo)
+    return origin
 
 
 def _about(request: Request, origin: str) -> dict[str, Any]:

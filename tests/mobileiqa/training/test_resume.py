@@ -76,6 +76,9 @@ def test_stopped_and_resumed(labelled: Path, tmp_path: Path, train: Callable[...
     done = train(labelled, tmp_path / "stopped")
     assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "calm", tmp_path / "stopped")
+    assert ", going on" in done.stderr
+    calm, resumed = ((tmp_path / run / "best.safetensors").read_bytes() for run in ("calm", "stopped"))
+    assert calm == resumed  # what it says of itself too: where the run started from
 
 
 @pytest.mark.slow

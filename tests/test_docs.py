@@ -269,6 +269,7 @@ def test_tables_list_what_the_code_lists() -> None:
 def test_tolerances_are_those_of_the_code() -> None:
     from convert.accuracy_report.gates import GATES
     from convert.comparison.compare import TOLERANCES
+    from convert.packaging.golden_vectors import TOLERANCES as GOLDEN
 
     limits = {
         name: {v for v in (t.max_abs, t.mean_abs, t.min_srcc) if v is not None}
@@ -284,6 +285,9 @@ def test_tolerances_are_those_of_the_code() -> None:
         for names, limit in rows for name in re.findall(r"`([^`]+)`", names)
     }  # fmt: skip
     assert {name: written.get(name) for name in limits} == limits
+    (row,) = re.findall(r"^\| golden vectors.*$", text, re.MULTILINE)
+    golden = {kind.lower(): float(value) for kind, value in re.findall(r"([A-Z]+\d+) (\d[\d.e-]*)", row)}
+    assert golden == GOLDEN
 
 
 def test_the_glossary_has_every_abbreviation_of_the_readme() -> None:

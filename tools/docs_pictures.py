@@ -152,10 +152,9 @@ def draw_report() -> None:
             kinds = {f"{number:02}_{level}": (number, level) for number in range(1, 26) for level in levels}
             save_distorted(part, kinds.items())
         save_distorted(photos, [("original", None)])
-        for precision in ("--fp32", "--fp16"):
-            command("convert", precision, "--out", converted / f"reference_{precision[2:]}.tflite")
-        int8 = ("--int8", calibration, "--images", photos)
-        command("convert", *int8, "--out", converted / "reference_int8.tflite")
+        for kind, *options in (["fp32"], ["fp16"], ["int8", calibration, "--images", photos]):
+            file = converted / f"reference_{kind}.tflite"
+            command("convert", f"--{kind}", *options, "--size", "256x256", "--out", file)
         page = folder / "report.html"
         command("report", converted, "--images", photos, "--out", page)
         shot = folder / "report.png"

@@ -13,7 +13,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu backbone reference packaged subjects peers clean
+.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu backbone reference packaged evaluation-models subjects baselines peers clean
 
 setup: $(STAMP)
 
@@ -85,14 +85,16 @@ packaged: $(STAMP)
 
 # Trained models for INT8 to be judged on: MobileNetV3 learns from the reference, then its branch serves in both.
 BRANCH := runs/reference-branch/best.safetensors
-subjects: $(STAMP)
+subjects: evaluation-models
+evaluation-models: $(STAMP)
 	$(TRAIN) --recipe reference-branch --teacher mobileiqa/reference/reference.safetensors --from-scratch \
 		--out runs/reference-branch --set seed=1
 	$(TRAIN) --recipe reference-kan --init $(BRANCH) $(BRANCH) --size 384x384,512x512 --out runs/reference-kan --set seed=1
 	$(TRAIN) --recipe reference-mobile --init $(BRANCH) --out runs/reference-mobile --set seed=1
 
-peers: $(STAMP) onnx2tf executorch
-	$(BIN)/python benchmarks/peers.py
+peers: baselines
+baselines: $(STAMP) onnx2tf executorch
+	$(BIN)/python benchmarks/baselines.py
 
 clean:
 	rm -rf $(OUT) build dist *.egg-info

@@ -16,11 +16,10 @@ from typing import Any
 
 from android_bench.emulate import DEFAULT_CPU
 from android_bench.results.entries import load_json
-from android_bench.results.signatures import HELP, OPTION, labelled, read_parts
+from android_bench.results.signatures import HELP, OPTION, labelled, read_signatures
 from android_bench.runners.instruction_counter import PARTS, Counted, check_cpu, count
-from mobileiqa import cli, typed_json
+from mobileiqa import cli, text, typed_json
 from mobileiqa.errors import UserError
-from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 
 SCHEMA = 1
@@ -100,14 +99,8 @@ def table(rows: Sequence[Counted]) -> str:
     """Aligned columns for people, one row per signature of each file and CPU; millions."""
     lines = [["file", "cpu", *HEADS.values()]]
     for row in rows:
-        lines.append(
-            [printable(_name(row)), printable(row.cpu), *(f"{row.counts[kind] / 1e6:,.2f}" for kind in HEADS)]
-        )
-    first, second, *rest = (max(map(len, column)) for column in zip(*lines, strict=True))
-    return "\n".join(
-        "  ".join([line[0].ljust(first), line[1].ljust(second), *map(str.rjust, line[2:], rest)])
-        for line in lines
-    )
+        lines.append([_name(row), row.cpu, *(f"{row.counts[kind] / 1e6:,.2f}" for kind in HEADS)])
+    return text.table(lines, left=(0, 1))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,10 +139,10 @@ def _run(args: argparse.Namespace) -> int:
     for cpu in cpus:
         check_cpu(cpu)
     baseline = read_counts(args.baseline) if args.baseline else []
-    parts = read_parts(args.files, args.signature)
+    signatures = read_signatures(args.files, args.signature)
     rows = [
-        count(part.file.path, cpu, force_fp16=args.force_fp16, signature=part.signature.name)
-        for part in parts
+        count(entry.file.path, cpu, force_fp16=args.force_fp16, signature=entry.signature.name)
+        for entry in signatures
         for cpu in cpus
     ]
     verdicts = judge(rows, baseline, max_growth) if args.baseline else []

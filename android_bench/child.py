@@ -25,7 +25,7 @@ from typing import Any
 
 Request = dict[str, Any]
 Details = dict[str, Any]
-PACE_BLOCK = bytes(1 << 16)  # stays in the core's own cache
+PROBE_BLOCK = bytes(1 << 16)  # stays in the core's own cache
 BLOCK = 1 << 16  # random bytes made at once
 
 
@@ -49,7 +49,7 @@ def measure(request: Request) -> dict[str, Any]:
     import numpy as np
 
     generator = np.random.default_rng(request["seed"])
-    rss_after_import, pace_before, alone = _status_mb("VmRSS"), pace(), _threads()
+    rss_after_import, probe_before, alone = _status_mb("VmRSS"), frequency_probe(), _threads()
     counters = scheduling_counters()
     start = counters()
     opened, init_ms = _timed(lambda: load(request))
@@ -64,7 +64,7 @@ def measure(request: Request) -> dict[str, Any]:
     spent = _difference({**start, **stolen_before}, {**counters(), **stolen()})
     if "wait_ms" in loaded:
         spent["init_wait_ms"] = loaded["wait_ms"]
-    peak, pace_after, workers = _status_mb("VmHWM"), pace(), _threads() - alone
+    peak, probe_after, workers = _status_mb("VmHWM"), frequency_probe(), _threads() - alone
     check_score(opened)
     return {
         "runtime": runtime(),
@@ -78,8 +78,8 @@ def measure(request: Request) -> dict[str, Any]:
         "delegate_kernels": partitions(opened, request),
         "evidence": {
             **spent,
-            "pace_before_ms": pace_before,
-            "pace_after_ms": pace_after,
+            "pace_before_ms": probe_before,
+            "pace_after_ms": probe_after,
             "workers": workers,
         },
     }
@@ -269,7 +269,7 @@ def runtime() -> str:
     return f"ai-edge-litert {version('ai-edge-litert')}"
 
 
-def pace() -> float:
+def frequency_probe() -> float:
     """How fast the core runs now: the fastest of five times for hashing 512 KB, in ms.
 
     Hashing is one chain of dependent instructions: it follows the clock and nothing else, and the fastest of
@@ -279,7 +279,7 @@ def pace() -> float:
     def work() -> None:
         digest = hashlib.sha256()
         for _ in range(8):
-            digest.update(PACE_BLOCK)
+            digest.update(PROBE_BLOCK)
 
     return min(_timed(work)[1] for _ in range(5))
 

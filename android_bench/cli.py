@@ -14,28 +14,18 @@ from android_bench.emulate import CPUS, run_arm_random
 from android_bench.results import interference
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig, BenchResult, Precision, from_json, to_json
-from android_bench.results.signatures import HELP, OPTION, read_parts
+from android_bench.results.signatures import HELP, OPTION, read_signatures
 from android_bench.results.tflite_file import takes
 from android_bench.runners import phones
 from android_bench.runners.host import measure
-from mobileiqa import cli
+from mobileiqa import cli, text
 from mobileiqa.errors import UserError
-from mobileiqa.text import printable
 
 EXAMPLE = "python -m android_bench fp32.tflite fp16.tflite --runs 10 --launches 3 --out bench.json"
 COLUMNS = (
-    "size_mb",
-    "init_ms",
-    "first_ms",
-    "median_ms",
-    "mean_ms",
-    "p5_ms",
-    "p95_ms",
-    "std_ms",
-    "min_ms",
-    "max_ms",
+    "size_mb", "init_ms", "first_ms", "median_ms", "mean_ms", "p5_ms", "p95_ms", "std_ms", "min_ms", "max_ms",
     "peak_memory_mb",
-)
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--if-disturbed",
         choices=list(IfDisturbed),
-        help="host: report nothing (stop), measure that turn again (repeat), or report and mark it (keep)",
+        help="host: report nothing (stop), measure that round again (repeat), or report and mark it (keep)",
     )
     add(OPTION, metavar="NAME", help=f"{HELP} (all of them)")
     add("--emulate", metavar="CPU", help=f"instead run once, untimed, on an emulated {', '.join(CPUS)}")
@@ -92,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def hex_mask(text: str) -> int:
+def hex_mask(mask: str) -> int:
     """A CPU mask written as `taskset` takes it, with or without 0x."""
-    return int(text, 16)
+    return int(mask, 16)
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +108,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         for words in interference.of_result(result):
             cli.say(f"{result.name}: DISTURBED, {words}")
     if results[0].repeated:
-        cli.say(f"{results[0].repeated} disturbed turn(s) were measured again")
+        cli.say(f"{results[0].repeated} disturbed round(s) were measured again")
     return to_json(results)
 
 
@@ -166,17 +156,17 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(
             "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
         )
-    parts, progress, rows = read_parts(args.files, args.signature), cli.status(), []
-    for part in parts:
-        progress(f"{part.name} on {args.emulate}")
-        scores = run_arm_random(part.file.path, args.emulate, signature=part.signature.name)
-        arithmetic = "INT8" if part.file.precision == "int8" else "FP32"
-        if part.file.fp16_capable and CPUS[args.emulate]:
+    signatures, progress, rows = read_signatures(args.files, args.signature), cli.status(), []
+    for entry in signatures:
+        progress(f"{entry.name} on {args.emulate}")
+        scores = run_arm_random(entry.file.path, args.emulate, signature=entry.signature.name)
+        arithmetic = "INT8" if entry.file.precision == "int8" else "FP32"
+        if entry.file.fp16_capable and CPUS[args.emulate]:
             arithmetic = "FP16"
         emulated = {"fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]}
-        rows.append({**part.identity(), **emulated})
+        rows.append({**entry.identity(), **emulated})
         cli.say(
-            f"{part.where}: ran on {args.emulate} in {arithmetic} arithmetic, output "
+            f"{entry.location}: ran on {args.emulate} in {arithmetic} arithmetic, output "
             f"{', '.join(f'{value:.6g}' for value in scores)}"
         )
     return {"schema": 1, "emulated": args.emulate, "outputs": rows}
@@ -201,11 +191,8 @@ def table(results: Sequence[BenchResult]) -> str:
     for result in results:
         figures = result.summary()
         inputs = takes(result.input_types, result.input_shapes)
-        rows.append([printable(result.name), inputs, *(f"{figures[name]:.2f}" for name in COLUMNS)])
-    first, second, *rest = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([row[0].ljust(first), row[1].ljust(second), *map(str.rjust, row[2:], rest)]) for row in rows
-    )
+        rows.append([result.name, inputs, *(f"{figures[name]:.2f}" for name in COLUMNS)])
+    return text.table(rows, left=(0, 1))
 
 
 def _brief(report: dict[str, Any]) -> dict[str, Any]:

@@ -19,17 +19,8 @@ from mobileiqa.errors import UserError
 EXAMPLE = "python -m android_bench.compare new.json --baseline main.json --html report.html --junit gate.xml"
 OUTPUTS = ("csv", "html", "plot", "junit")
 BRIEF = (
-    "name",
-    "size",
-    "precision",
-    "device",
-    "source",
-    "median_ms",
-    "mean_ms",
-    "speed",
-    "p_slower",
-    "verdict",
-)
+    "name", "size", "precision", "device", "source", "median_ms", "mean_ms", "speed", "p_slower", "verdict",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,8 +93,7 @@ def _output(kind: str, rows: Sequence[Row], args: argparse.Namespace, max_slowdo
     if kind == "junit":
         return junit(rows, max_slowdown)
     if kind == "plot":
-        from android_bench.comparison.png import png
-        from android_bench.comparison.svg import series
+        from android_bench.comparison.plot import png, series
 
         return png(series(rows))
     from android_bench.comparison.html import page

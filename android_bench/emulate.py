@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from android_bench.process import ask
-from android_bench.results.signatures import read_part
+from android_bench.results.signatures import read_signature
 from mobileiqa.errors import UserError
 
 Inputs = Mapping[str, np.ndarray]
@@ -106,7 +106,7 @@ def _run(
     path: Path | str, cpu: str, output: Path, given: dict[str, Any], signature: str | None
 ) -> list[np.ndarray]:
     check(cpu)
-    asked = read_part(path, signature).asked
+    asked = read_signature(path, signature).runtime_name
     python, env = arm_command(arm_root().resolve(), cpu)
     request = {"mode": "score", "model": str(path), "signature": asked, "threads": 1, "output": str(output)}
     answer = ask(python, {**request, **given}, env)

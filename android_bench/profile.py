@@ -20,11 +20,11 @@ from typing import Any
 
 from android_bench.process import ask
 from android_bench.results import interference
-from android_bench.results.measurements import BenchConfig, Device
-from android_bench.results.signatures import HELP, OPTION, labelled, read_part
+from android_bench.results.measurements import BenchConfig, Device, FileIdentity
+from android_bench.results.signatures import HELP, OPTION, labelled, read_signature
 from android_bench.results.summary import summarize
 from android_bench.results.tflite_file import with_fixed_sizes
-from android_bench.runners.host import choose_cpus, this_machine
+from android_bench.runners.host import choose_cpus, request_of, this_machine
 from mobileiqa import cli
 from mobileiqa.errors import RunError, UserError
 
@@ -63,20 +63,12 @@ class Kind:
     share: float
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, kw_only=True)
+class Profile(FileIdentity):
     """A profiled signature of a file. `plain_ms`: runs without the profiler; `profiled_ms`: those of the operators,
     which are in the order in which they ran.
     """
 
-    file: str
-    artifact_sha256: str
-    size_bytes: int
-    fp16_capable: bool
-    file_precision: str
-    signature: str
-    input_types: tuple[str, ...]
-    input_shapes: tuple[tuple[int, ...], ...]
     config: BenchConfig
     device: Device
     runtime: str
@@ -130,24 +122,16 @@ def profile(path: Path | str, config: BenchConfig, signature: str | None = None)
     several signatures of which none is named and for too many threads, and RunError when the runtime refuses it,
     lists other operators from run to run, or did not delegate as it was told to.
     """
-    part, cpus = read_part(path, signature), choose_cpus(config)
-    asked = {
-        name: getattr(config, name) for name in ("threads", "seed", "use_xnnpack", "warmup_runs", "runs")
-    }
-    request = {
-        "mode": "profile",
-        "signature": part.asked,
-        "cpus": cpus,
-        **asked,
-    }
-    with _fixed(part.file.path) as model:
+    entry, cpus = read_signature(path, signature), choose_cpus(config)
+    request = request_of("profile", entry, config, cpus)
+    with _fixed(entry.file.path) as model:
         answer = ask([sys.executable], {**request, "model": str(model)}, script=CHILD)
     operators = _operators(str(path), answer["events"])
     if config.use_xnnpack != any(operator.partition is not None for operator in operators):
         words = "took no part of it; profile the built-in kernels (--no-xnnpack)"
         raise RunError(f"{path}: XNNPACK {words if config.use_xnnpack else 'was to be left out and was not'}")
     return Profile(
-        **part.identity(),
+        **entry.identity(),
         config=config,
         device=this_machine(),
         runtime=answer["runtime"],
@@ -234,7 +218,7 @@ def _run(args: argparse.Namespace) -> int:
     measured = profile(args.file, config, args.signature)
     cli.say(tables(measured, args.top))
     for words in interference.of_runs(measured.profiled_ms):
-        cli.say(f"DISTURBED: {words}; shares are of medians, measure again on a calm machine")
+        cli.say(f"DISTURBED: {words}; shares are of medians, measure again on a quiet machine")
     if args.plot:
         cli.write_text(args.plot, svg(measured))
     if args.out:

@@ -4,9 +4,9 @@ r"""MobileIQA's distillation at CPU scale: does a student learn more with a teac
     python benchmarks/distillation.py --pristine PRISTINE/train --test-pristine PRISTINE/val \
         --severity severity.csv --encoder .envs/backbone/lib/python3*/site-packages/*/models/*.pth
 
-Arms: `without` (MSE to the label), `paper` (plus the MSE to the teacher's opinion features, arXiv 2409.01212)
+Variants: `without` (MSE to the label), `paper` (plus the MSE to the teacher's opinion features, arXiv 2409.01212)
 and `code` (plus the MSE to its stacked LDA outputs, as the public code does). One teacher, on the backbone of
-the shipped reference model, which has seen far more images than the students will; every arm with the same
+the shipped reference model, which has seen far more images than the students will; every variant with the same
 seeds, images and steps, from ImageNet's backbone as in the paper. Weights are kept by validation on references
 of their own, figures come from references that neither teacher, student nor the reference model has seen.
 
@@ -35,14 +35,7 @@ from mobileiqa import cli, zoo
 from mobileiqa.models.mobile_iqa import MobileIQA, Variant
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 from mobileiqa.training.data_loader import Feed, labels_of
-from mobileiqa.training.experiments import (
-    Result,
-    Spread,
-    figures,
-    figures_json,
-    finish,
-    once,
-)
+from mobileiqa.training.experiments import Result, Spread, figures, figures_json, finish, once
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe
 from mobileiqa.training.state import FILE
@@ -58,7 +51,7 @@ ALPHA = 2.0  # of the label's MSE, in every student: the paper's
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """A model and what it is trained against: an objective, its options and losses, as in a Recipe."""
 
     meaning: str
@@ -70,11 +63,13 @@ class Arm:
 
 # The teacher's new parts learn by correlation and by ranking levels, too: that is learnt sooner than scores.
 LABELS = (("mse", 20.0), ("plcc", 1.0), ("rank", 1.0))
-TEACHING = Arm("EfficientNet-Lite0 of the reference, on the labels", "supervised", losses=LABELS, group=5)
-ARMS = {
-    "without": Arm("student, label only", "supervised", losses=(("mse", ALPHA),)),
-    "paper": Arm("student, label and opinions", "distill", (("alpha", ALPHA),)),
-    "code": Arm("student, label, opinions and LDA outputs", "distill", (("alpha", ALPHA), ("levels", 1.0))),
+TEACHING = Variant("EfficientNet-Lite0 of the reference, on the labels", "supervised", losses=LABELS, group=5)
+VARIANTS = {
+    "without": Variant("student, label only", "supervised", losses=(("mse", ALPHA),)),
+    "paper": Variant("student, label and opinions", "distill", (("alpha", ALPHA),)),
+    "code": Variant(
+        "student, label, opinions and LDA outputs", "distill", (("alpha", ALPHA), ("levels", 1.0))
+    ),
 }
 
 
@@ -129,7 +124,7 @@ def data_of(plan: Plan, args: argparse.Namespace) -> Data:
 def trained(
     plan: Plan, data: Data, seeds: Sequence[int], until: float, encoder: Path | None
 ) -> tuple[Result, list[Result]]:
-    """The teacher's figures, and those of every arm and seed; what is on disk is not trained again."""
+    """The teacher's figures, and those of every variant and seed; what is on disk is not trained again."""
     torch.manual_seed(SPLIT_SEED)
     teacher = MobileIQA(TEACHER)
     experiment.start_from(teacher, zoo.REFERENCE, FROZEN)
@@ -137,20 +132,20 @@ def trained(
     figure = result_of(plan, data, "teacher", setup, until, keep=True)
     results = []
     for seed in seeds:
-        for arm in ARMS:
-            cli.note(f"student, {arm}, seed {seed}")
-            torch.manual_seed(seed)  # the same starting weights for every arm
-            student, recipe = MobileIQA(STUDENT), recipe_of(plan, arm, seed)
+        for variant in VARIANTS:
+            cli.note(f"student, {variant}, seed {seed}")
+            torch.manual_seed(seed)  # the same starting weights for every variant
+            student, recipe = MobileIQA(STUDENT), recipe_of(plan, variant, seed)
             experiment.start_from(student, encoder, FROZEN)
             setup = Setup(recipe, student, spec_of(plan), teacher=teacher)
-            results.append(result_of(plan, data, arm, setup, until))
+            results.append(result_of(plan, data, variant, setup, until))
     return figure, results
 
 
-def result_of(plan: Plan, data: Data, arm: str, setup: Setup, until: float, keep: bool = False) -> Result:
+def result_of(plan: Plan, data: Data, variant: str, setup: Setup, until: float, keep: bool = False) -> Result:
     """Trains the setup's model and tests it. keep: the model gets its trained weights even if it was tested before."""
     task, seed = build_task(setup), setup.recipe.seed
-    folder, part = data.folder / f"{arm}-{seed}", "teacher" if arm == "teacher" else "student"
+    folder, part = data.folder / f"{variant}-{seed}", "teacher" if variant == "teacher" else "student"
     path = folder / "result.json"
 
     def fitted() -> None:
@@ -160,7 +155,7 @@ def result_of(plan: Plan, data: Data, arm: str, setup: Setup, until: float, keep
 
     def tested() -> dict[str, Any]:
         fitted()
-        return {"arm": arm, "seed": seed, **data.scored("test", setup.spec)(task)}
+        return {"variant": variant, "seed": seed, **data.scored("test", setup.spec)(task)}
 
     if keep and path.exists():
         fitted()
@@ -177,13 +172,13 @@ def spec_of(plan: Plan) -> ModelSpec:
 
 
 def recipe_of(plan: Plan, name: str, seed: int) -> Recipe:
-    """An arm's recipe; students differ in their objective alone."""
+    """A variant's recipe; students differ in their objective alone."""
     teacher = name == "teacher"
-    arm = TEACHING if teacher else ARMS[name]
+    variant = TEACHING if teacher else VARIANTS[name]
     return Recipe(
-        name, "mobilevit-iqa" if teacher else "mobilenet-iqa", arm.objective,
+        name, "mobilevit-iqa" if teacher else "mobilenet-iqa", variant.objective,
         plan.teacher_epochs if teacher else plan.student_epochs, plan.batch, lr=1e-3, weight_decay=1e-2,
-        warmup_epochs=0.25, final_lr=0.01, losses=arm.losses, options=arm.options, group=arm.group,
+        warmup_epochs=0.25, final_lr=0.01, losses=variant.losses, options=variant.options, group=variant.group,
         crop_px=plan.crop_px, flip_v=True, ema=0.99, clip_norm=5.0, seed=seed,
     )  # fmt: skip
 
@@ -194,7 +189,7 @@ def settings(plan: Plan) -> dict[str, Any]:
         "plan": asdict(plan),
         "variants": {"teacher": asdict(TEACHER), "student": asdict(STUDENT)},
         "frozen": FROZEN,
-        "recipes": [recipe_of(plan, arm, SPLIT_SEED).to_json() for arm in ("teacher", *ARMS)],
+        "recipes": [recipe_of(plan, variant, SPLIT_SEED).to_json() for variant in ("teacher", *VARIANTS)],
     }
 
 
@@ -202,9 +197,9 @@ def report(plan: Plan, teacher: Result, found: dict[str, dict[str, Spread]], sta
     """The page that is committed."""
     head = ["trained", "SRCC", "PLCC", "SRCC gained"]
     rows = [[f"teacher: {TEACHING.meaning}", f"{teacher.srcc:.3f}", f"{teacher.plcc:.3f}", "–"]]
-    for arm, row in found.items():
-        gain = "–" if arm == "without" else f"{row['gain']}"
-        rows.append([f"`{arm}`: {ARMS[arm].meaning}", str(row["srcc"]), str(row["plcc"]), gain])
+    for variant, row in found.items():
+        gain = "–" if variant == "without" else f"{row['gain']}"
+        rows.append([f"`{variant}`: {VARIANTS[variant].meaning}", str(row["srcc"]), str(row["plcc"]), gain])
     text = protocol(plan, found["without"]["srcc"].n, start)
     return f"# MobileIQA's distillation, at CPU scale\n\n{text}\n\n{markdown(head, rows)}\n"
 

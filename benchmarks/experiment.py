@@ -80,7 +80,9 @@ def parser(summary: str, name: str) -> argparse.ArgumentParser:
         "--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test"
     )
     found.add_argument("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
-    found.add_argument("--seeds", type=int, default=3, metavar="N", help="runs per arm (default %(default)s)")
+    found.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs per variant (default %(default)s)"
+    )
     found.add_argument(
         "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
     )

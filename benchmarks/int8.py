@@ -1,10 +1,10 @@
-"""INT8 against FP32, ours and the peers': speed, memory, file and partitions, all measured in one run.
+"""INT8 against FP32, ours and the baselines': speed, memory, file and partitions, all measured in one run.
 
     python benchmarks/int8.py
 
 Seeded weights at the published sizes: what a kernel costs does not depend on the weights. What INT8 does to scores is
-measured on trained models (SUBJECTS.md). Protocol as in peers.py: batch 1, one thread, one CPU, every launch a fresh
-process, files in turns.
+measured on trained models (EVALUATION_MODELS.md). Protocol as in baselines.py: batch 1, one thread, one CPU, every
+launch a fresh process, files in turns.
 
 `default` is what a user gets today: ai-edge-quantizer's default static recipe, with its own calibration, on the plain
 conversion of litert-torch. Needs `make executorch`.
@@ -27,12 +27,12 @@ from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.results.summary import summarize
 from android_bench.runners import host
 from benchmarks import measure
-from benchmarks.routes import OURS, Case, build
+from benchmarks.conversion_paths import OURS, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
 from mobileiqa.errors import RunError, UserError, one_line
 
-CACHE = ROOT / ".cache" / "peers"
+CACHE = ROOT / ".cache" / "baselines"
 CALIBRATION = 4  # generated images: ranges do not change what a kernel costs
 LAR, MOBILE = Case("lar-iqa-kan"), Case("mobilenet-iqa", "1907x1231")
 
@@ -70,7 +70,7 @@ class Target:
 def _cached(route: str, case: Case, _path: Path) -> Path:
     built = build(route, case, CACHE)
     if built.error:
-        raise UserError(f"{case} by {route}", built.error, "run benchmarks/peers.py to see more")
+        raise UserError(f"{case} by {route}", built.error, "run benchmarks/baselines.py to see more")
     return built.path
 
 
@@ -104,7 +104,7 @@ def _random_inputs(path: Path, seed: int) -> dict[str, np.ndarray]:
 
 def _ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
     """Static INT8 by the default recipe."""
-    from calibration.generated import generated
+    from calibration.sets import generated
     from convert.int8.arguments import Request
     from convert.int8.recipe import Recipe
     from convert.load import resolve
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
-    parser = cli.parser("INT8 against FP32, ours and the peers'.", "python benchmarks/int8.py --force")
+    parser = cli.parser("INT8 against FP32, ours and the baselines'.", "python benchmarks/int8.py --force")
     parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
     parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
     parser.add_argument(
@@ -197,7 +197,7 @@ def compare(args: argparse.Namespace, files: Sequence[File], targets: Sequence[T
 
 
 def made(file: File, folder: Path) -> Path:
-    """The row's file, in `folder` unless it is a peer's cached one."""
+    """The row's file, in `folder` unless it is a baseline's cached one."""
     path = folder / f"{file.name.replace(' ', '-')}.tflite"
     if path.exists():
         return path

@@ -15,7 +15,7 @@ from android_bench.process import ENVIRONMENT, ask
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.runners import host
-from benchmarks.routes import essence
+from benchmarks.conversion_paths import essence
 from convert.runtimes.tool_environments import python_of
 from mobileiqa import typed_json
 from mobileiqa.errors import RunError

@@ -4,7 +4,7 @@ r"""MSLIQA at CPU scale: do zoom levels and patches at test time help with disto
     python benchmarks/multi_scale.py --pristine PRISTINE/train --test-pristine PRISTINE/val \
         --severity severity.csv --encoder .envs/backbone/lib/python3*/site-packages/*/models/*.pth
 
-Arms: the zoom levels of mobileiqa.training.multi_scale.ZOOMS (`single` is the baseline), each read in two ways:
+Variants: the zoom levels of mobileiqa.training.multi_scale.ZOOMS (`single` is the baseline), each read in two ways:
 the best head by validation on the whole image, and the mean over patches (mobileiqa.tta). KADID-10k's
 distortions of odd number train and validate. All of them test, on other images: half of them are new to the
 model, as some are in a data set of another origin (arXiv 2408.16879 tests across data sets), and the page also
@@ -57,7 +57,7 @@ from mobileiqa.training.state import FILE
 from mobileiqa.training.validation import validator
 
 SPLIT_SEED = 0  # of the references' parts and of what is left out of the test
-# Of the test images, by the end of an arm's name: what is left of a distortion's number by 2.
+# Of the test images, by the end of a variant's name: what is left of a distortion's number by 2.
 HALVES: dict[str, int | None] = {"": None, ", seen": 1, ", unseen": 0}
 BASELINE = "single, whole"
 MEANING = {
@@ -157,7 +157,7 @@ def data_of(plan: Plan, args: argparse.Namespace) -> Data:
 
 
 def model_of(plan: Plan, zoom: str, encoder: Path | None) -> MultiScale:
-    """An arm's model before training, with the plan's stages frozen where they come from a file."""
+    """A variant's model before training, with the plan's stages frozen where they come from a file."""
     model = MultiScale(len(ZOOMS[zoom]), plan.backbone)
     experiment.start_from(model, encoder, plan.frozen)
     return model
@@ -166,7 +166,7 @@ def model_of(plan: Plan, zoom: str, encoder: Path | None) -> MultiScale:
 def results_of(
     plan: Plan, data: Data, zoom: str, seed: int, until: float, encoder: Path | None
 ) -> list[Result]:
-    """Trains one arm and tests it in every way; what is on disk is not computed again."""
+    """Trains one variant and tests it in every way; what is on disk is not computed again."""
     folder, zooms, spec = data.folder / f"{zoom}-{seed}", ZOOMS[zoom], spec_of(plan)
     cli.note(f"{zoom}, seed {seed}")
 
@@ -180,7 +180,7 @@ def results_of(
         if plan.patches:
             scores["patches"] = by_patches(model, zoom, data.test)
         rows = [
-            {"arm": f"{zoom}, {how}{half}", "seed": seed, **figures_of(s, data.test, rest)}
+            {"variant": f"{zoom}, {how}{half}", "seed": seed, **figures_of(s, data.test, rest)}
             for how, s in scores.items()
             for half, rest in HALVES.items()
         ]
@@ -230,7 +230,7 @@ def spec_of(plan: Plan) -> ModelSpec:
 
 
 def recipe_of(plan: Plan, zoom: str, seed: int) -> Recipe:
-    """The same for every arm; `loss` of mobileiqa.training.multi_scale is the objective."""
+    """The same for every variant; `loss` of mobileiqa.training.multi_scale is the objective."""
     return Recipe(
         zoom, "multi-scale", "multi-scale", plan.epochs, plan.batch, lr=1e-3, weight_decay=1e-2,
         warmup_epochs=0.25, final_lr=0.01, ema=0.99, clip_norm=5.0, crop_px=plan.window_px, seed=seed,
@@ -245,10 +245,10 @@ def settings(plan: Plan) -> dict[str, Any]:
 def report(plan: Plan, found: dict[str, dict[str, Spread]], start: str) -> str:
     """The page that is committed."""
     rows = []
-    for arm in (arm for arm in found if arm.count(", ") == 1):
-        zoom, how = arm.split(", ")
-        row, halves = found[arm], [str(found[f"{arm}{half}"]["srcc"]) for half in HALVES if half]
-        gain = "–" if arm == BASELINE else str(row["gain"])
+    for variant in (variant for variant in found if variant.count(", ") == 1):
+        zoom, how = variant.split(", ")
+        row, halves = found[variant], [str(found[f"{variant}{half}"]["srcc"]) for half in HALVES if half]
+        gain = "–" if variant == BASELINE else str(row["gain"])
         rows.append([f"`{zoom}`: {MEANING[zoom]}", how, str(row["srcc"]), str(row["plcc"]), gain, *halves])
     head = ["trained on", "read", "SRCC", "PLCC", "SRCC gained", "seen distortions", "unseen ones"]
     table = markdown(head, rows)

@@ -24,13 +24,13 @@ from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from android_bench.results.summary import summarize
 from android_bench.runners import host
-from benchmarks.routes import OURS_FP16, Case, build
+from benchmarks.conversion_paths import OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
 from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.spec import parse_size
 
-CACHE = ROOT / ".cache" / "peers"
+CACHE = ROOT / ".cache" / "baselines"
 BASE = "224x224"  # what every figure is divided by
 PHONES = ("Xiaomi 10S", "HONOR Magic5 Pro")
 SOURCE = "arXiv 2409.01212: TFLite in AI Benchmark, FP16, one CPU, mean of 10 runs"

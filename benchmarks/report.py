@@ -6,9 +6,9 @@ from typing import Any
 
 from android_bench.results.measurements import BenchConfig, Device
 from benchmarks import table
+from benchmarks.conversion_paths import OURS, OURS_FP16, Case
 from benchmarks.limit import Rates, Work
 from benchmarks.results import Row, verdicts
-from benchmarks.routes import OURS, OURS_FP16, Case
 from mobileiqa.zoo import UNTRAINED
 
 SCHEMA = 1
@@ -61,7 +61,7 @@ def protocol(report: Report) -> str:
     """How to read the tables."""
     config, device = report.config, report.device
     return (
-        f"Measured by `python benchmarks/peers.py` on one core of {device.cpu} ({device.platform}): batch 1, "
+        f"Measured by `python benchmarks/baselines.py` on one core of {device.cpu} ({device.platform}): batch 1, "
         f"{config.threads} thread, the median of {config.launches} launches of {config.runs} runs, files "
         f"taking turns. Seeded weights, {UNTRAINED}. Other converters get the published module as it is.\n\n"
         "MB are 10^6 bytes. Memory is a launch's peak RSS less its RSS after the runtime's import. Spread is "

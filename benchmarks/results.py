@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from android_bench.results.measurements import Launch
 from android_bench.results.summary import summarize
-from benchmarks.routes import OURS, OURS_FP16, Built, Case
+from benchmarks.conversion_paths import OURS, OURS_FP16, Built, Case
 
 MAX_ABS = {OURS_FP16: 2e-3}  # allowed distance from the published module's score, in score units
 DEFAULT_MAX_ABS = 1e-4

@@ -5,9 +5,9 @@ A ratio is always "how many times ours": 2.0 means that ours takes half of it. A
 
 from collections.abc import Iterable, Sequence
 
+from benchmarks.conversion_paths import OURS, PATHS, Case
 from benchmarks.limit import Rates, Work
 from benchmarks.results import Row, Verdict
-from benchmarks.routes import OURS, ROUTES, Case
 
 AIM = 1.2  # times the limit
 METRICS = {"median_ms": "time", "memory_mb": "memory", "size_mb": "file", "partitions": "XNNPACK partitions"}
@@ -35,7 +35,7 @@ def case_table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row, ours: Row | None) -> list[str]:
-    label, built = ROUTES[row.built.route].label, row.built
+    label, built = PATHS[row.built.route].label, row.built
     conversion = [f"{built.seconds:.0f}", f"{built.peak_mb:.0f}"]
     if row.error:
         return [
@@ -80,8 +80,8 @@ def target_table(found: Iterable[Verdict]) -> str:
 def described(verdict: Verdict) -> str:
     """What is asked, in words."""
     target = verdict.target
-    against = f", over {ROUTES[target.against].label}" if target.against else ""
-    return f"{verdict.case}: {METRICS[target.metric]} of {ROUTES[target.route].label}{against}"
+    against = f", over {PATHS[target.against].label}" if target.against else ""
+    return f"{verdict.case}: {METRICS[target.metric]} of {PATHS[target.route].label}{against}"
 
 
 def shown(verdict: Verdict, value: float | None) -> str:

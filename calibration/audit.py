@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from calibration import checks, strata
+from calibration import checks
+from calibration import stratified_sampling as sampling
 from calibration.checks import Finding, Status
 from calibration.inference import at_size_of, resolve_spec
-from calibration.leaks import read_test_split
+from calibration.leakage import read_test_split
 from calibration.photos import Photo, refuse_unreadable
 from calibration.sets import MANIFEST, CalibrationSet, read_json, read_manifest
-from calibration.tables import coverage_lines
+from calibration.stratified_sampling import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
@@ -32,7 +33,7 @@ class Audit:
     """A set, what it was chosen from, and what the gates say."""
 
     calibration: CalibrationSet
-    candidates: strata.Coverage
+    candidates: sampling.Coverage
     findings: tuple[Finding, ...]
 
     @property
@@ -50,7 +51,7 @@ def audit(
     calibration: CalibrationSet,
     spec: ModelSpec | None,
     test: Sequence[Photo] | None = None,
-    candidates: strata.Coverage | None = None,
+    candidates: sampling.Coverage | None = None,
 ) -> Audit:
     """Every gate on a set. spec: the model's spec; test: the test split; candidates: their coverage."""
     photos, offered = calibration.images, candidates or {}
@@ -98,7 +99,7 @@ def _command(args: argparse.Namespace) -> int:
         refuse_unreadable(broken, len(test) + len(broken), args.skip_unreadable)
     manifest = read_json(args.set / MANIFEST if args.set.is_dir() else args.set)
     report = audit(
-        calibration, _wanted(args.model, calibration.spec), test, manifest.get("candidate_coverage")
+        calibration, _inference_spec(args.model, calibration.spec), test, manifest.get("candidate_coverage")
     )
     for line in _lines(report):
         cli.say(line)
@@ -108,7 +109,7 @@ def _command(args: argparse.Namespace) -> int:
     return 0 if report.passed else 1
 
 
-def _wanted(model: str | None, stored: ModelSpec) -> ModelSpec | None:
+def _inference_spec(model: str | None, stored: ModelSpec) -> ModelSpec | None:
     """What inference expects. A model's name leaves the size open where it is free; a file does not."""
     name = model or stored.name
     if model is None and name not in MODELS:

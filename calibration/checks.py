@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from calibration import leaks, strata
+from calibration import leakage
+from calibration import stratified_sampling as sampling
 from calibration.inference import differences, prepared_sha256
-from calibration.limits import ADVISED, CLIPPED_IMAGE, CLIPPED_SET, FEWEST, ONE_SIDED, RARE_BIN
 from calibration.photos import Photo, measure
 from calibration.sets import CalibrationSet, changed
 from mobileiqa import cli
@@ -17,6 +17,12 @@ from mobileiqa.errors import UserError, one_line
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
+FEWEST = 8  # below: min and max over so few pictures are those of the pictures, not of the model. Fails.
+ADVISED = 32  # below: warned. Ranges of a MobileNetV3 settled by 64 images.
+ONE_SIDED = 0.9  # share of images that are all dark, all bright or all grey, from which the set fails
+CLIPPED_IMAGE = 0.25  # share of samples at 0 or 255 above which an image is listed as saturated
+CLIPPED_SET = 0.5  # share of images that are saturated, from which the set fails
+RARE_BIN = 0.05  # share of the candidates from which a bin that the set lacks is worth a warning
 SHOWN = 3  # examples named in a finding
 
 
@@ -81,8 +87,8 @@ def check_prepared(calibration: CalibrationSet) -> Finding:
 
 def check_duplicates(photos: Sequence[Photo]) -> list[Finding]:
     """No picture twice; almost the same picture is worth a look."""
-    copies = [str(match) for match in leaks.without_duplicates(photos)[1]]
-    near = [str(match) for match in leaks.near_duplicates(photos) if not _same(match, photos)]
+    copies = [str(match) for match in leakage.without_duplicates(photos)[1]]
+    near = [str(match) for match in leakage.near_duplicates(photos) if not _same(match, photos)]
     status = Status.WARN if near else Status.OK
     detail = _some(near) if near else "no two pictures look alike"
     return [
@@ -95,13 +101,13 @@ def check_leakage(photos: Sequence[Photo], test: Sequence[Photo] | None) -> Find
     """Nothing of the test split calibrates."""
     if test is None:
         return Finding("leakage", Status.NOT_CHECKED, "give the test images with --test-split")
-    matches = [str(match) for match in leaks.leaks(photos, test)]
+    matches = [str(match) for match in leakage.leaks(photos, test)]
     return _fail_if("leakage", matches, f"nothing in common with {len(test)} test images")
 
 
 def check_brightness(photos: Sequence[Photo]) -> Finding:
     """Not all dark, not all bright."""
-    bins = [strata.bin_of(photo.luminance, strata.LUMINANCE) for photo in photos]
+    bins = [sampling.bin_of(photo.luminance, sampling.LUMINANCE) for photo in photos]
     shares = {name: bins.count(name) / len(bins) for name in ("dark", "bright")}
     problems = [
         f"{share:.0%} of the images are {name}" for name, share in shares.items() if share >= ONE_SIDED
@@ -129,9 +135,9 @@ def check_color(photos: Sequence[Photo]) -> Finding:
     return _fail_if("colour", problems, f"{share:.0%} of the images are grey")
 
 
-def check_coverage(photos: Sequence[Photo], candidates: strata.Coverage) -> Finding:
+def check_coverage(photos: Sequence[Photo], candidates: sampling.Coverage) -> Finding:
     """The set has every kind of image of which the candidates had RARE_BIN or more, and more than one kind."""
-    coverage = strata.coverage(photos)
+    coverage = sampling.coverage(photos)
     problems = []
     for name, bins in coverage.items():
         offered = candidates.get(name, {})
@@ -176,6 +182,6 @@ def _some(items: Sequence[str]) -> str:
     return "; ".join(items[:SHOWN]) + more
 
 
-def _same(match: leaks.Match, photos: Sequence[Photo]) -> bool:
+def _same(match: leakage.Match, photos: Sequence[Photo]) -> bool:
     pixels = {photo.id: photo.pixels_sha256 for photo in photos}
     return pixels[match.image] == pixels[match.other]

@@ -21,7 +21,7 @@ HASH_SIDE = 8  # 8x8 differences across and 8x8 down: 128 bits
 FLAT = 8  # a thumbnail whose grey levels span less has differences that are noise, and no difference hash
 GREY = 2.0  # mean distance of the largest from the smallest channel, 0..255, below which a picture is grey
 
-Stratum = tuple[tuple[str, str], ...]  # (property, bin), see strata.py
+Stratum = tuple[tuple[str, str], ...]  # (property, bin), see sampling.py
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def file_sha256(path: Path) -> str:
 def difference_hash(grey: Image.Image) -> str:
     """128 bits in hex: is each cell of a 9x9 thumbnail brighter than its left, and than its upper, neighbour?
 
-    Copies of a picture that were scaled or compressed differ in few bits (see leaks.NEAR), other pictures in
+    Copies of a picture that were scaled or compressed differ in few bits (see leakage.NEAR), other pictures in
     about half. Empty where the thumbnail spans fewer than FLAT grey levels. After N. Krawetz's dHash.
     """
     side = HASH_SIDE + 1

@@ -15,15 +15,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibration import leaks, strata
-from calibration.generated import generated
+from calibration import leakage
+from calibration import stratified_sampling as sampling
+from calibration.checks import ADVISED, FEWEST
 from calibration.inference import prepared_sha256, resolve_spec
 from calibration.labels import Labelled, with_labels, with_scores
-from calibration.leaks import Match
-from calibration.limits import ADVISED, FEWEST
+from calibration.leakage import Match
 from calibration.photos import Photo, Unreadable, read_folder, refuse_unreadable
-from calibration.sets import MANIFEST, CalibrationSet, save
-from calibration.tables import coverage_lines
+from calibration.sets import MANIFEST, CalibrationSet, generated, save
+from calibration.stratified_sampling import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import entries
@@ -51,7 +51,7 @@ class Selection:
     """What was chosen, from what, and what was left out."""
 
     calibration: CalibrationSet
-    candidates: strata.Coverage  # of all that could have been chosen
+    candidates: sampling.Coverage  # of all that could have been chosen
     count: int  # of candidates
     unreadable: tuple[Unreadable, ...] = ()
     left_out: tuple[Match, ...] = ()
@@ -65,7 +65,7 @@ class Selection:
             "candidate_coverage": self.candidates,
             "unreadable": [asdict(image) for image in self.unreadable],
             "left_out": [asdict(match) for match in self.left_out],
-            "near_duplicates": [asdict(match) for match in leaks.near_duplicates(self.calibration.images)],
+            "near_duplicates": [asdict(match) for match in leakage.near_duplicates(self.calibration.images)],
         }
 
 
@@ -82,16 +82,16 @@ def select(sources: Sources, spec: ModelSpec, count: int, seed: int) -> Selectio
     held = [p for p in listed if p.id in described.held_out]
     photos = [p for p in listed if p.id not in described.held_out]
     test, out = _test_images(sources)
-    known = leaks.leaks(photos, [*held, *test])
-    distinct, copies = leaks.without_duplicates(_without(photos, known))
+    known = leakage.leaks(photos, [*held, *test])
+    distinct, copies = leakage.without_duplicates(_without(photos, known))
     left_out = [*_told(described, sources), *known, *copies]
     broken += out
     _check_enough(distinct, count, left_out, broken)
-    candidates = strata.assign(distinct)
-    images = [_prepared(photo, folder, spec) for photo in _progress(strata.choose(candidates, count, seed))]
+    candidates = sampling.assign(distinct)
+    images = [_prepared(photo, folder, spec) for photo in _progress(sampling.choose(candidates, count, seed))]
     kind = CalibrationSet(spec, seed, tuple(images), folder)
     return Selection(
-        kind, strata.coverage(candidates), len(candidates), tuple(broken), tuple(left_out), described.notes
+        kind, sampling.coverage(candidates), len(candidates), tuple(broken), tuple(left_out), described.notes
     )
 
 
@@ -115,7 +115,7 @@ def _told(described: Labelled, sources: Sources) -> list[Match]:
 def _test_images(sources: Sources) -> tuple[list[Photo], list[Unreadable]]:
     if sources.test_split is None:
         return [], []
-    test, broken = leaks.read_test_split(sources.test_split)
+    test, broken = leakage.read_test_split(sources.test_split)
     refuse_unreadable(broken, len(test) + len(broken), sources.skip_unreadable)
     return test, broken
 
@@ -224,7 +224,7 @@ def _copy(calibration: CalibrationSet, folder: Path) -> None:
 
 
 def _show(selection: Selection, out: Path) -> None:
-    calibration, near = selection.calibration, leaks.near_duplicates(selection.calibration.images)
+    calibration, near = selection.calibration, leakage.near_duplicates(selection.calibration.images)
     warnings = [calibration.warning] if calibration.warning else []
     warnings += [f"note: {note}" for note in selection.notes]
     warnings += _first([f"chosen, but {match}" for match in near])

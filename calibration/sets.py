@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,12 +18,13 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from calibration import drawing, strata
-from calibration.inference import check_same
-from calibration.photos import Photo, file_sha256, pixels_sha256
+from calibration import stratified_sampling as sampling
+from calibration.inference import check_same, prepared_sha256
+from calibration.photos import Photo, file_sha256, measure, pixels_sha256
 from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
+from mobileiqa.photos.generated_images import calibration_image, calibration_name
 from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ColorManagement, ModelSpec
@@ -60,9 +61,9 @@ class CalibrationSet:
         return tuple(photo.id for photo in self.images)
 
     @property
-    def coverage(self) -> strata.Coverage:
+    def coverage(self) -> sampling.Coverage:
         """Images per bin of each property."""
-        return strata.coverage(self.images)
+        return sampling.coverage(self.images)
 
     @property
     def generated(self) -> bool:
@@ -83,7 +84,7 @@ class CalibrationSet:
     def picture(self, index: int) -> Image.Image:
         """The index-th image, upright mode RGB, in the spec's colours. Raises UserError when it cannot be read."""
         if self.folder is None:
-            return drawing.draw(index, self.seed)
+            return calibration_image(index, self.seed)
         return load_image(self.folder / self.images[index].id, self.spec.color_management)
 
     def prepared(self) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -124,6 +125,24 @@ def load(path: str | os.PathLike[str], spec: ModelSpec, images: Path | None = No
             f"restore them, say where they lie now, or {_SELECT_AGAIN}",
         )
     return calibration
+
+
+def generated(count: int, seed: int, spec: ModelSpec) -> CalibrationSet:
+    """`count` generated images: gradients, textures, noise, blur, flat, dark and bright ones in turn.
+
+    CalibrationSet.warning says what they are worth; whoever writes an output passes it on. Raises UserError
+    for a count below 1 and a negative seed.
+    """
+    if count < 1 or seed < 0:
+        raise UserError("a count of 1 or more and a seed of 0 or more", f"{count} and {seed}", "correct them")
+    photos, digests = [], []
+    for index in cli.progress(range(count), "generating", count):
+        picture = calibration_image(index, seed)
+        photos.append(measure(picture, calibration_name(index)))
+        digests.append(prepared_sha256(prepare(picture, spec)))
+    assigned = sampling.assign(photos)
+    images = (replace(p, prepared_sha256=d) for p, d in zip(assigned, digests, strict=True))
+    return CalibrationSet(spec, seed, tuple(images), None)
 
 
 def changed(calibration: CalibrationSet) -> Iterator[str]:

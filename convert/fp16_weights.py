@@ -49,7 +49,7 @@ def choose_fp16_weights(module: "nn.Module", spec: ModelSpec, target: float = TA
     """
     import torch
 
-    from convert.comparison.generated_images import sample_images
+    from mobileiqa.photos.generated_images import sample_images
 
     sized = _probe_spec(spec)
     batch = [prepare(image, sized) for _, image in sample_images(IMAGES)]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convert.comparison.compare import Edge, ParityReport, compare
-from convert.comparison.generated_images import sample_images
 from convert.export.onnx_file import OPSET, export_onnx, load_spec
 from convert.load import resolve
 from convert.output_file import place, staged
 from convert.runtimes.runners import RUNTIMES, torch_runner
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, UNTRAINED

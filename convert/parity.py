@@ -9,14 +9,13 @@ from pathlib import Path
 
 from convert.comparison.compare import ParityReport
 from convert.comparison.converted_file import read_candidate
-from convert.comparison.generated_images import sample_images
 from convert.comparison.stages import DEFAULT_RUNTIMES, Images, check, culprit
 from convert.load import resolve
 from convert.runtimes import runners
-from mobileiqa import cli
+from mobileiqa import cli, text
 from mobileiqa.errors import UserError
+from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch, search_images
-from mobileiqa.text import printable
 from mobileiqa.zoo import UNTRAINED
 
 __all__ = ["check", "culprit", "main", "table"]
@@ -28,11 +27,7 @@ def table(reports: Sequence[ParityReport]) -> list[str]:
     """The reports as lines of text, one edge per line."""
     heads = ("edge", "candidate", "runtime", "n", "max_abs", "mean_abs", "bias", "SQNR dB", "SRCC", "flips",
              "worst image", "tolerance", "result")  # fmt: skip
-    rows = [heads, *(tuple(map(printable, _row(report))) for report in reports)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return text.table([heads, *map(_row, reports)]).splitlines()
 
 
 def _row(report: ParityReport) -> tuple[str, ...]:

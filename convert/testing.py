@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from PIL import Image
 
-from convert.accuracy_report import tables
 from convert.comparison.compare import Edge, ParityReport, Tolerance, compare
 from convert.comparison.converted_file import Candidate, at_size, read_candidate, spec_difference
 from convert.comparison.stages import CHUNK, PUBLISHED, Attempt, own_inputs_of, score_unit
 from convert.comparison.stages import Images as NamedImages
 from convert.parity import searched_images, table
 from convert.runtimes import runners
+from mobileiqa import text
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
@@ -150,5 +150,5 @@ def _message(
         pairs = [(float(np.mean(a)), float(np.mean(b))) for a, b in zip(expected, scores, strict=True)]
         order = sorted(range(len(pairs)), key=lambda i: -abs(pairs[i][1] - pairs[i][0]))[:SHOWN]
         rows = [[names[i], *(f"{v:.5f}" for v in (*pairs[i], pairs[i][1] - pairs[i][0]))] for i in order]
-        lines += ["", tables.table(["image", "model", "file", "file - model"], rows)]
+        lines += ["", text.table([["image", "model", "file", "file - model"], *rows])]
     return "\n".join(lines)

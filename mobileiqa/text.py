@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -110,3 +110,20 @@ def flush_or_drop(stream: IO[str] | None) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())  # type: ignore[union-attr]
             os.close(null)
+
+
+def table(rows: Sequence[Sequence[str]], left: Collection[int] | None = None) -> str:
+    """Rows as lines of text, the headings first: columns two blanks apart, every cell `printable`.
+
+    left: the columns whose cells stand to the left, as words do; figures stand to the right. None: all of them.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = (
+        [
+            cell.ljust(width) if left is None or index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in cells
+    )
+    return "\n".join("  ".join(row).rstrip() for row in aligned)

@@ -12,23 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileiqa.photos.generated_images import photo_like
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
-
-
-def _generate(seed: int, width: int, height: int) -> Image.Image:
-    """A picture with smooth colour, edges and noise: deterministic, and of every brightness."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    waves = [np.sin(2 * np.pi * (f * x + g * y) + p) for f, g, p in rng.uniform(0.5, 6, (3, 3))]
-    stripes = 60.0 * ((x * 17 + y * 11) % 1 > 0.5)
-    pixels = 110 + 80 * np.stack(waves, axis=-1) + stripes[..., None] + rng.normal(0, 12, (height, width, 3))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture(scope="session")
 def photo() -> Callable[[int, int, int], Image.Image]:
     """photo(seed, width, height): a generated mode RGB picture."""
-    return _generate
+    return photo_like
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +30,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (width, height, suffix) in enumerate(
         [(120, 80, "png"), (81, 120, "jpg"), (64, 64, "png"), (97, 55, "jpg")]
     ):
-        _generate(seed, width, height).save(folder / f"photo{seed}.{suffix}")
+        photo_like(seed, width, height).save(folder / f"photo{seed}.{suffix}")
     return folder
 
 

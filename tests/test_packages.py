@@ -36,6 +36,8 @@ SHARED = {
     "mobileiqa.files.integrity",
     "mobileiqa.typed_json",
     "mobileiqa.text",
+    "mobileiqa.svg",
+    "mobileiqa.html_page",
     "mobileiqa.files.interruption",
     "mobileiqa.files.claims",
     "mobileiqa.files.outputs",

@@ -1,7 +1,7 @@
 """The pictures of README, from real outputs: python -m tools.docs_pictures [score] [latency] [report].
 
     score.jpg     one photo and three of KADID-10k's distortions of it, scored by `mobileiqa score`
-    latency.svg   benchmarks/peers.json, one size, as bars
+    latency.svg   benchmarks/baselines.json, one size, as bars
     report.png    a page of `mobileiqa report` on the reference model, as a browser shows it (chromium-headless-shell)
 
 The photo is the U.S. Navy's portrait of Grace Hopper, in the public domain, which ships with matplotlib.

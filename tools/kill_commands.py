@@ -95,12 +95,12 @@ def _command(args: argparse.Namespace) -> int:
 
 def _prepare(folder: Path, cases: Sequence[Case]) -> None:
     """Photos, scores of distortions, and what else the cases take."""
-    from calibration.drawing import draw
+    from mobileiqa.photos.generated_images import calibration_image
 
     for name, count in (("photos", 100), ("few", 4)):
         (folder / name).mkdir(parents=True)
         for index in range(count):
-            draw(index, 0).resize((96, 80)).save(folder / name / f"{index:03d}.png")
+            calibration_image(index, 0).resize((96, 80)).save(folder / name / f"{index:03d}.png")
     rows = [f"{number},{level},{5 - level * 0.8}" for number in range(1, 26) for level in range(1, 6)]
     (folder / "severity.csv").write_text("\n".join(["distortion,level,mean_score", *rows]) + "\n")
     for users, words in INPUTS:

@@ -37,7 +37,7 @@ ENVIRONMENTS = {
         ("onnx2tf[tensorflow]==2.6.9",),
         "import onnx2tf, tensorflow; tensorflow.lite.Interpreter",
     ),
-    # For benchmarks/peers.py alone. ExecuTorch 1.5 belongs to torch 2.14; timm builds the published models.
+    # For benchmarks/baselines.py alone. ExecuTorch 1.5 belongs to torch 2.14; timm builds the published models.
     "executorch": Environment(
         ("3.11",),
         ("executorch==1.5.1", "torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"),

@@ -1,74 +1,28 @@
-"""The comparison as one HTML file: no script, no font, no picture and no style from anywhere else.
-
-Made to be read on the phone that was measured: below 46 em each table row becomes a card with its headings
-beside the values, the picture is drawn for that width, and colours follow the reader's light or dark setting.
-"""
+"""The comparison as one HTML page, to be read on the phone that was measured: there each row becomes a card."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from android_bench.comparison.plot import COLORS, Series, series, svg
 from android_bench.comparison.regression_gate import ALPHA, FAILING, Row, Verdict, passed
-from android_bench.comparison.svg import COLORS, Series, series, svg
 from android_bench.comparison.tables import FIGURES, describe, figures, names, shown, speed_text
 from android_bench.results.entries import Entry
+from mobileiqa.html_page import cards, document
 from mobileiqa.text import escape, printable
-
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #17212b; --soft: #5a6773; --line: #d5dce2;
-  --bad: #b3261e; --good: #146c43; LIGHT }
-@media (prefers-color-scheme: dark) { :root { --paper: #11171d; --ink: #e6ebf0; --soft: #9fadb9; --line: #303b45;
-  --bad: #ff9a90; --good: #6fd6a0; DARK } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
-h1 { font-size: 1.4rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 1.6rem 0 .4rem }
-p, li { max-width: 60rem } .soft { color: var(--soft); font-size: .875rem }
-.bad { color: var(--bad); font-weight: 600 } .good { color: var(--good); font-weight: 600 }
-figure { margin: 0; max-width: 44rem } svg { width: 100%; height: auto; display: block }
-svg text { fill: var(--ink) } svg .grid { stroke: var(--line); fill: none }
-.key { list-style: none; padding: 0; margin: .3rem 0 } .key span { display: inline-block; width: .8rem; height: .8rem;
-  border-radius: 50%; border: 2px solid; margin-right: .5rem; vertical-align: -.1rem }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { text-align: right; padding: .35rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top }
-td:not(:first-child), th { overflow-wrap: normal } /* else a browser breaks numbers to make columns narrow */
-th:first-child, td:first-child { text-align: left } th { font-weight: 600; color: var(--soft); font-size: .875rem }
-.tag { border: 1px dashed var(--soft); border-radius: .3rem; padding: 0 .3rem; font-size: .8rem; white-space: nowrap }
-@media (max-width: 46em) {
-  thead { display: none } table, tbody { display: block }
-  tr { display: grid; grid-template-columns: 1fr 1fr; column-gap: 1.5rem; border: 1px solid var(--line);
-    border-radius: .6rem; margin: .7rem 0; padding: .4rem .7rem }
-  td { display: flex; justify-content: space-between; gap: .8rem; border: 0; padding: .1rem 0 }
-  td::before { content: attr(data-label); color: var(--soft); flex: none }
-  td:first-child, td:nth-child(n + 8) { grid-column: 1 / -1 }
-  td:first-child { display: block; font-weight: 600 } td:first-child::before { content: none }
-  td .soft { font-weight: 400 } .key { font-size: .875rem } }
-"""
 
 
 def page(rows: Sequence[Row], baseline: Sequence[Path] = (), max_slowdown: float | None = None) -> str:
     """A whole HTML document of the rows. `max_slowdown`: that of the gate, None where there is none."""
-    drawn = series(rows)
     body = [
         "<h1>Latency</h1>",
         *_gate(rows, baseline, max_slowdown),
-        *_picture(drawn, len(rows)),
-        *_table(rows),
+        *_picture(series(rows), len(rows)),
+        "<h2>Figures, in ms</h2>",
+        _table(rows),
         *_reading(rows),
         *_settings(rows),
     ]
-    return "\n".join([*_head(), *body, "</body>", "</html>", ""])
-
-
-def _head() -> Iterator[str]:
-    light, dark = (
-        " ".join(f"--c{index}: {pair[side]};" for index, pair in enumerate(COLORS)) for side in (0, 1)
-    )
-    yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    style = STYLE.replace("LIGHT", light).replace("DARK", dark)
-    yield f"<title>Latency</title>\n<style>{style}</style>\n</head>\n<body>"
+    return document("Latency", body)
 
 
 def _gate(rows: Sequence[Row], baseline: Sequence[Path], max_slowdown: float | None) -> Iterator[str]:
@@ -99,17 +53,19 @@ def _picture(drawn: Sequence[Series], count: int) -> Iterator[str]:
         yield f'<p class="soft">Not drawn: {missing} row(s) without an input size, or without a measurement.</p>'
 
 
-def _table(rows: Sequence[Row]) -> Iterator[str]:
-    heads = ["model", *FIGURES.values(), "speed", *(["verdict"] if _gated(rows) else [])]
-    yield "<h2>Figures, in ms</h2>\n<table>\n<thead><tr>"
-    yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead>\n<tbody>"
-    for row, name in zip(rows, names([row.entry for row in rows]), strict=True):
-        cells = [_title(row, name), *map(shown, figures(row).values()), _speed(row)]
-        if _gated(rows):
-            cells.append(_verdict(row))
-        pairs = zip(heads, cells, strict=True)
-        yield "<tr>" + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in pairs) + "</tr>"
-    yield "</tbody>\n</table>"
+def _table(rows: Sequence[Row]) -> str:
+    gated = any(row.verdict for row in rows)
+    listed = names([row.entry for row in rows])
+    cells = [
+        [
+            _title(row, name),
+            *map(shown, figures(row).values()),
+            _speed(row),
+            *([_verdict(row)] if gated else []),
+        ]
+        for row, name in zip(rows, listed, strict=True)
+    ]
+    return cards(["model", *FIGURES.values(), "speed", *(["verdict"] if gated else [])], cells)
 
 
 def _title(row: Row, name: str) -> str:
@@ -137,10 +93,6 @@ def _verdict(row: Row) -> str:
     p = "" if row.p is None else f'<div class="soft">p {row.p:.2g}</div>'
     kind = kinds.get(row.verdict, "") if row.verdict else ""
     return f'<div><span class="{kind}">{row.verdict or ""}</span>{p}</div>'
-
-
-def _gated(rows: Sequence[Row]) -> bool:
-    return any(row.verdict for row in rows)
 
 
 def _reading(rows: Sequence[Row]) -> Iterator[str]:

@@ -7,7 +7,7 @@ hold under another device, precision or config, fails as well; nothing is skippe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from android_bench.comparison.significance import mann_whitney, smallest_p, speed
@@ -111,22 +111,18 @@ def _beside(entry: Entry, reference: Entry) -> Row:
 def _verdict(entry: Entry, reference: Entry, max_slowdown: float) -> Row:
     row = _beside(entry, reference)
     if entry.by_hand:
-        return _with(row, None, Verdict.NO_SAMPLES, row.reason)
+        return replace(row, verdict=Verdict.NO_SAMPLES)
     new, old = ([ms for launch in side.launches_ms for ms in launch] for side in (entry, reference))
     if smallest_p(len(new), len(old)) >= ALPHA:
         reason = f"{len(new)} runs beside {len(old)} cannot reach p < {ALPHA}: measure at least 5 of each"
-        return _with(row, None, Verdict.UNJUDGED, reason)
+        return replace(row, verdict=Verdict.UNJUDGED, reason=reason)
     slower = mann_whitney(new, old)
     slowdown = entry.central_ms / reference.central_ms
     if slowdown > max_slowdown and slower < ALPHA:
-        return _with(row, slower, Verdict.SLOWER, row.reason)
+        return replace(row, p=slower, verdict=Verdict.SLOWER)
     if slowdown < 1 / max_slowdown and mann_whitney(old, new) < ALPHA:
-        return _with(row, slower, Verdict.FASTER, row.reason)
-    return _with(row, slower, Verdict.SAME, row.reason)
-
-
-def _with(row: Row, p: float | None, verdict: Verdict, reason: str) -> Row:
-    return Row(row.entry, row.reference, row.speed, row.interval, p, verdict, reason)
+        return replace(row, p=slower, verdict=Verdict.FASTER)
+    return replace(row, p=slower, verdict=Verdict.SAME)
 
 
 def _cautions(entry: Entry, reference: Entry) -> str:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from android_bench.comparison.regression_gate import FAILING, JUDGED, Row, Verdict
 from android_bench.results.entries import Entry
-from mobileiqa.text import csv_text as csv_of
+from mobileiqa import text
 from mobileiqa.text import printable
 
 # Column -> heading of the text and HTML tables; times in ms, MB = 10^6 bytes.
@@ -113,21 +113,13 @@ def text_table(rows: Sequence[Row]) -> str:
         cells = [name, entry.size, entry.precision, entry.device, entry.source]
         cells += [*map(shown, figures(row).values()), speed_text(row)]
         lines.append([*cells, str(row.verdict)] if gated else cells)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = {*range(5), len(heads)}  # words to the left, figures to the right
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return text.table(lines, left={*range(5), len(heads)})
 
 
 def csv_text(rows: Sequence[Row]) -> str:
     """`records` as CSV with a header; empty cells where nothing is known."""
     entries = records(rows)
-    return csv_of([list(entries[0]), *(list(record.values()) for record in entries)])
+    return text.csv_text([list(entries[0]), *(list(record.values()) for record in entries)])
 
 
 def junit(rows: Sequence[Row], max_slowdown: float) -> bytes:

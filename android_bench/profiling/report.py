@@ -7,9 +7,9 @@ wide as its time. Colour is the kind; hatching says that LiteRT's own kernel ran
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from android_bench.comparison.svg import COLORS
 from android_bench.results.tflite_file import takes
-from mobileiqa.text import escape, printable
+from mobileiqa.svg import COLORS
+from mobileiqa.text import escape, table
 
 if TYPE_CHECKING:
     from android_bench.profile import Kind, Profile
@@ -28,14 +28,14 @@ def tables(measured: "Profile", top: int) -> str:
     for kind in kinds:
         together += kind.share
         lines.append([kind.name, kind.by, str(kind.count), *_figures(kind.ms, kind.share), f"{together:.1%}"])
-    parts = [_aligned(lines)]
+    parts = [table(lines, left=(0, 1))]
     ranked = sorted(enumerate(measured.operators), key=lambda pair: -pair[1].ms)[:top]
     if ranked:
         lines = [["operator", "kernels", "runs as", "ms", "share", "partition"]]
         for index, one in ranked:
             partition = "-" if one.partition is None else str(one.partition)
             lines.append([one.name, one.by, f"#{index}", *_figures(one.ms, one.ms / whole), partition])
-        parts.append(_aligned(lines))
+        parts.append(table(lines, left=(0, 1)))
     return "\n\n".join([*parts, _sentence(measured)])
 
 
@@ -46,19 +46,6 @@ def _figures(ms: float, share: float) -> tuple[str, str]:
 def _percent(share: float) -> str:
     """Of the operators' time; what was measured and rounds to nothing is not nothing."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Two columns of words, then figures."""
-    lines = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
 
 
 def _sentence(measured: "Profile") -> str:

@@ -1,6 +1,6 @@
 """Whether a measurement is the file's own: did anything else use the CPU, or slow it, while it ran?
 
-Evidence comes before guesses. The kernel counts how long a launch waited for its CPU and how often it was put
+Counters come before guesses. The kernel counts how long a launch waited for its CPU and how often it was put
 aside, and a fixed computation shows how fast the core was; both are independent of the times that are judged,
 so that throwing such a launch away favours no result. Scatter comes last: it shows what neither does (a shared
 cache, memory, a hyper-thread's twin), and it cannot say what it was.
@@ -16,13 +16,13 @@ MAX_WAIT = (
     0.03  # of the measured time; the mean is off by as much, and 3 % is what two sessions may differ by
 )
 MAX_STEAL = 0.03  # the same, by the hypervisor
-# Of the load, which is one time and no mean of many: fresh pages wake kernel threads on the same CPU, 4 % on a calm
+# Of the load, which is one time and no mean of many: fresh pages wake kernel threads on the same CPU, 4 % on a quiet
 # machine, and another process takes half.
 MAX_LOAD_WAIT = 0.10
-MAX_PACE = 1.10  # slowest over fastest; on a calm core the fixed computation repeats within 4 %
+MAX_FREQUENCY_RATIO = 1.10  # slowest over fastest; on a quiet core the fixed computation repeats within 4 %
 MAX_SCATTER = 0.10  # quartile to quartile over the median; one slow run in ten does not move it
-MAX_BETWEEN = 0.15  # how far launches are apart over their median; 10 % is seen on calm virtual machines
-FLOOR_MS = 0.05  # less than this is the clock's and the interrupts', not a disturbance
+MAX_BETWEEN = 0.15  # how far launches are apart over their median; 10 % is seen on quiet virtual machines
+FLOOR_MS = 0.05  # less than this is the clock's and the interrupts', not interference
 LOAD_FLOOR_MS = 1.0  # a load sleeps and wakes over its pages and files, and waits a little each time
 STEAL_TICK_MS = 10.0  # a single tick may have been filled for the most part before
 ENOUGH = 4  # fewer runs or launches have no quartiles
@@ -32,7 +32,7 @@ class IfDisturbed(StrEnum):
     """What to do about a disturbed launch."""
 
     STOP = "stop"  # report nothing
-    REPEAT = "repeat"  # measure that turn again, three times at most, then stop
+    REPEAT = "repeat"  # measure that round again, three times at most, then stop
     KEEP = "keep"  # report it, marked
 
 
@@ -45,7 +45,7 @@ ADVICE = (
 
 def of_launch(launch: Launch, config: BenchConfig) -> str:
     """What disturbed one launch, in words; "" when nothing did."""
-    return "; ".join([*_of_evidence(launch, config), *of_runs(launch.run_ms)])
+    return "; ".join([*_of_counters(launch, config), *of_runs(launch.run_ms)])
 
 
 def of_result(result: BenchResult) -> list[str]:
@@ -57,33 +57,33 @@ def of_result(result: BenchResult) -> list[str]:
     return reasons or list(_between(result.launches))
 
 
-def _of_evidence(launch: Launch, config: BenchConfig) -> Iterator[str]:
-    evidence, measured_ms = launch.evidence, sum(launch.run_ms)
-    if evidence is None:
+def _of_counters(launch: Launch, config: BenchConfig) -> Iterator[str]:
+    counters, measured_ms = launch.evidence, sum(launch.run_ms)
+    if counters is None:
         return
     # All threads waited in the same stretch of time: the share is one thread's, on average.
-    waited = (evidence.wait_ms or 0.0) / config.threads / measured_ms
+    waited = (counters.wait_ms or 0.0) / config.threads / measured_ms
     if waited > MAX_WAIT:
         others = (
             "another process" if config.threads == 1 else "another process, or too many threads of its own,"
         )
         yield (
             f"it waited for its CPU for {_percent(waited)} of the measured time (at most {MAX_WAIT:.0%}), put aside "
-            f"{evidence.preemptions} times: {others} ran there"
+            f"{counters.preemptions} times: {others} ran there"
         )
-    loading = evidence.init_wait_ms or 0.0
+    loading = counters.init_wait_ms or 0.0
     if loading > max(MAX_LOAD_WAIT * launch.init_ms, LOAD_FLOOR_MS):
         share = _percent(loading / launch.init_ms)
         yield f"while the file was loaded it waited for its CPU for {share} of the time (at most {MAX_LOAD_WAIT:.0%})"
-    stolen = (evidence.steal_ms or 0.0) / len(launch.cpus)
+    stolen = (counters.steal_ms or 0.0) / len(launch.cpus)
     if stolen > max(MAX_STEAL * measured_ms, STEAL_TICK_MS):
         share = _percent(stolen / measured_ms)
         yield f"the hypervisor took its CPU for {share} of the measured time (at most {MAX_STEAL:.0%})"
-    first, last = evidence.pace_before_ms, evidence.pace_after_ms
-    if max(first, last) / min(first, last) > MAX_PACE:
+    first, last = counters.pace_before_ms, counters.pace_after_ms
+    if max(first, last) / min(first, last) > MAX_FREQUENCY_RATIO:
         yield (
             f"its core changed speed: a fixed computation took {first:.3g} ms before the runs and {last:.3g} ms "
-            f"after (at most {MAX_PACE:g} times)"
+            f"after (at most {MAX_FREQUENCY_RATIO:g} times)"
         )
 
 
@@ -101,11 +101,11 @@ def _between(launches: Sequence[Launch]) -> Iterator[str]:
     medians = [summarize(launch.run_ms).median for launch in launches]
     if _apart(medians) > max(MAX_BETWEEN * summarize(medians).median, FLOOR_MS):
         yield f"launches took {min(medians):.4g} to {max(medians):.4g} ms (at most {MAX_BETWEEN:.0%} apart)"
-    paces = [launch.evidence.pace_after_ms for launch in launches if launch.evidence]
-    if paces and _apart(paces) > (MAX_PACE - 1) * min(paces):
+    probes = [launch.evidence.pace_after_ms for launch in launches if launch.evidence]
+    if probes and _apart(probes) > (MAX_FREQUENCY_RATIO - 1) * min(probes):
         yield (
-            f"the core's speed differed: a fixed computation took {min(paces):.3g} to {max(paces):.3g} ms "
-            f"(at most {MAX_PACE:g} times)"
+            f"the core's speed differed: a fixed computation took {min(probes):.3g} to {max(probes):.3g} ms "
+            f"(at most {MAX_FREQUENCY_RATIO:g} times)"
         )
 
 

@@ -77,6 +77,11 @@ class BenchConfig:
                 "add CPUs to the mask or use fewer threads",
             )
 
+    @property
+    def masked_cpus(self) -> list[int]:
+        """The CPUs of the mask."""
+        return [cpu for cpu in range(self.cpu_mask.bit_length()) if self.cpu_mask >> cpu & 1]
+
 
 @dataclass(frozen=True)
 class Device:
@@ -168,29 +173,36 @@ class Figures:
     delegate_kernels: int = field(metadata=WHOLE)
 
 
-@dataclass(frozen=True)
-class BenchResult:
-    """A complete measurement of one signature of a file; one with missing or impossible runs raises RunError.
+@dataclass(frozen=True, kw_only=True)
+class FileIdentity:
+    """Which signature of which file: what `tflite_file` reads. What has a default was not kept in the first results.
 
-    `signature`, `input_types`, `input_shapes` and `file_precision` are what `tflite_file` reads; empty in results
-    from before they were kept, and `signature` in those of files that name none.
-    `repeated`: launches of it that were thrown away, because they or one beside them were disturbed.
+    `signature` is empty for files that name none.
     """
 
     file: str = field(metadata=TEXT)
     artifact_sha256: str = field(metadata=SHA256)
     size_bytes: int = field(metadata=COUNT)
     fp16_capable: bool
+    file_precision: str = field(default="", metadata=LINE)
+    signature: str = field(default="", metadata=LINE)
+    input_types: tuple[str, ...] = field(default=(), metadata=TEXT)
+    input_shapes: tuple[tuple[int, ...], ...] = field(default=(), metadata=COUNT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult(FileIdentity):
+    """A complete measurement of one signature of a file; one with missing or impossible runs raises RunError.
+
+    `repeated`: launches of it that were thrown away, because they or one beside them were disturbed.
+    """
+
     config: BenchConfig
     device: Device
     runtime: str = field(metadata=TEXT)
     launches: tuple[Launch, ...] = field(metadata={"least": 1})
-    input_shapes: tuple[tuple[int, ...], ...] = field(default=(), metadata=COUNT)
-    file_precision: str = field(default="", metadata=LINE)
     repeated: int = field(default=0, metadata=WHOLE)
     phone: PhoneRecord | None = None
-    signature: str = field(default="", metadata=LINE)
-    input_types: tuple[str, ...] = field(default=(), metadata=TEXT)
 
     def __post_init__(self) -> None:
         counts = [("launches", self.config.launches, len(self.launches))]

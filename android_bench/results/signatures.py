@@ -19,7 +19,7 @@ HELP = "of files that have several signatures, such as one for each camera size:
 
 
 @dataclass(frozen=True)
-class Part:
+class FileSignature:
     """One signature of a file."""
 
     file: TfliteFile
@@ -31,12 +31,12 @@ class Part:
         return labelled(self.file.path.name, self.signature.name)
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The same with the file's whole path."""
         return labelled(str(self.file.path), self.signature.name)
 
     @property
-    def asked(self) -> str:
+    def runtime_name(self) -> str:
         """What a runtime has to be told: the signature's name, "" where the file has no other."""
         return self.signature.name if len(self.file.signatures) > 1 else ""
 
@@ -59,7 +59,7 @@ def labelled(name: str, signature: str) -> str:
     return name if signature in ("", SERVING_DEFAULT) else f"{name} {signature}"
 
 
-def read_parts(paths: Sequence[Path | str], signature: str | None = None) -> list[Part]:
+def read_signatures(paths: Sequence[Path | str], signature: str | None = None) -> list[FileSignature]:
     """Every signature of every file; of files that have several only `signature`, where that is given.
 
     Raises UserError for a file that `read` refuses, and for a signature that no file has, or that one of those
@@ -69,7 +69,7 @@ def read_parts(paths: Sequence[Path | str], signature: str | None = None) -> lis
     if signature is not None:
         _require(signature, files)
     return [
-        Part(file, each)
+        FileSignature(file, each)
         for file in files
         for each in file.signatures
         if signature in (None, each.name) or len(file.signatures) == 1
@@ -85,14 +85,14 @@ def _require(signature: str, files: Sequence[TfliteFile]) -> None:
         raise UserError(f"the signature {signature!r}", choices, f"correct {OPTION}, or leave it out")
 
 
-def read_part(path: Path | str, signature: str | None = None) -> Part:
+def read_signature(path: Path | str, signature: str | None = None) -> FileSignature:
     """The one signature of a file, or `signature` of several. Raises UserError when several are left."""
-    parts = read_parts([path], signature)
-    if len(parts) > 1:
+    signatures = read_signatures([path], signature)
+    if len(signatures) > 1:
         raise UserError(
-            f"one signature of {path}", _choices(parts[0].file), f"name one of these with {OPTION}"
+            f"one signature of {path}", _choices(signatures[0].file), f"name one of these with {OPTION}"
         )
-    return parts[0]
+    return signatures[0]
 
 
 def _choices(file: TfliteFile) -> str:

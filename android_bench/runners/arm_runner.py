@@ -14,7 +14,7 @@ from typing import Any
 from android_bench.emulate import arm_root, missing
 from android_bench.results.measurements import AMOUNT, NUMBER, WHOLE, BenchConfig, Launch, Precision
 from android_bench.runners.adb import last_words
-from android_bench.runners.device_program import Program
+from android_bench.runners.device_program import DeviceProgram
 from mobileiqa import typed_json
 from mobileiqa.errors import RunError, UserError
 
@@ -88,11 +88,11 @@ def require_runner() -> None:
         )
 
 
-def program() -> Program:
+def program() -> DeviceProgram:
     """It, for phones: its whole folder goes there. Raises UserError when `make arm` has not built it."""
     require_runner()
     digest = hashlib.sha256((folder() / PROGRAM).read_bytes()).hexdigest()
-    return Program(
+    return DeviceProgram(
         PROGRAM,
         {file.name: file for file in sorted(folder().iterdir())},
         start("."),

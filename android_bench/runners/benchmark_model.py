@@ -14,7 +14,7 @@ from pathlib import Path
 
 from android_bench.results.measurements import BenchConfig, Launch, Precision
 from android_bench.runners.adb import last_words
-from android_bench.runners.device_program import Program
+from android_bench.runners.device_program import DeviceProgram
 from mobileiqa.errors import RunError, UserError
 
 NAME = "benchmark_model"
@@ -34,17 +34,11 @@ UNKNOWN_FLAGS = re.compile(r"Unconsumed cmdline flags:\s*(.*\S)")
 
 @dataclass(frozen=True)
 class Series:
-    """One `count=` line, in microseconds. Percentiles only in newer builds."""
+    """One `count=` line, in microseconds."""
 
     count: int
     first: float
     last: float
-    min: float
-    max: float
-    mean: float
-    p5: float | None = None
-    median: float | None = None
-    p95: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +89,11 @@ def flags(config: BenchConfig, model: str, signature: str = "") -> list[str]:
     return [f"--{name}={value}" for name, value in words.items()]
 
 
-def program(path: Path) -> Program:
+def program(path: Path) -> DeviceProgram:
     """The build at `path`. Raises UserError when there is no program."""
     abi = instruction_set(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Program(
+    return DeviceProgram(
         NAME,
         {NAME: path},
         [f"./{NAME}"],
@@ -184,17 +178,7 @@ def _series(count: int, text: str) -> Series:
     if count and "curr" not in fields:
         raise RunError(f"benchmark_model printed a series that cannot be read: count={count}{text}")
     last = fields.get("curr", 0.0)
-    return Series(
-        count=count,
-        first=fields.get("first", last),
-        last=last,
-        min=fields.get("min", last),
-        max=fields.get("max", last),
-        mean=fields.get("avg", last),
-        p5=fields.get("p5"),
-        median=fields.get("median"),
-        p95=fields.get("p95"),
-    )
+    return Series(count, fields.get("first", last), last)
 
 
 def _delegate_kernels(output: str) -> int | None:

@@ -8,7 +8,7 @@ from android_bench.results.measurements import BenchConfig, Launch
 
 
 @dataclass(frozen=True)
-class Program:
+class DeviceProgram:
     """`files`: its name on the phone -> where it is here. `start`: the words that start it in the folder of its files.
 
     abi: Android's name of what it is compiled for. options(config, model, signature) are its words, signature ""

@@ -2,7 +2,7 @@
 
 A fresh process per launch keeps one file's allocator, caches and packed weights out of another's figures, and
 files take turns (launch k of each before launch k + 1), so that a machine that slows down slows all of them.
-A turn that was disturbed is no measurement: it stops the benchmark, is measured again, or is kept and marked.
+A round that was disturbed is no measurement: it stops the benchmark, is measured again, or is kept and marked.
 Left out: dropping the page cache (needs root) and fixing the clock; interference.py notices when it moves.
 """
 
@@ -17,14 +17,8 @@ from typing import Any
 from android_bench.process import ask
 from android_bench.results import interference
 from android_bench.results.interference import IfDisturbed
-from android_bench.results.measurements import (
-    BenchConfig,
-    BenchResult,
-    Device,
-    Launch,
-    Precision,
-)
-from android_bench.results.signatures import Part, read_parts
+from android_bench.results.measurements import BenchConfig, BenchResult, Device, Launch, Precision
+from android_bench.results.signatures import FileSignature, read_signatures
 from mobileiqa import typed_json
 from mobileiqa.errors import RunError, UserError
 
@@ -32,7 +26,7 @@ from mobileiqa.errors import RunError, UserError
 FP16_FLAGS = frozenset({"avx512_fp16", "asimdhp"})
 
 Progress = Callable[[str], None]
-Turn = list[tuple[Launch, str]]  # a launch of every part, and the runtime that made it
+Round = list[tuple[Launch, str]]  # a launch of every signature, and the runtime that made it
 
 
 def measure(
@@ -58,25 +52,25 @@ def measure(
             "mark the file as FP16-capable instead: the host's runtime follows its metadata",
         )
     cpus = choose_cpus(config)
-    parts = read_parts(files, signature)
-    turns, repeated = [], 0
+    signatures = read_signatures(files, signature)
+    rounds, repeated = [], 0
     for number in range(1, config.launches + 1):
         name = f"{number}/{config.launches}"
-        taken, again = _calm_turn(parts, config, cpus, name, progress, if_disturbed)
-        turns.append(taken)
+        taken, again = _quiet_round(signatures, config, cpus, name, progress, if_disturbed)
+        rounds.append(taken)
         repeated += again
-    by_part = list(zip(*turns, strict=True))
-    results = [_result(*pair, config, repeated) for pair in zip(parts, by_part, strict=True)]
+    by_signature = list(zip(*rounds, strict=True))
+    results = [_result(*pair, config, repeated) for pair in zip(signatures, by_signature, strict=True)]
     if if_disturbed is not IfDisturbed.KEEP:
         _refuse_disturbed(results)
     return results
 
 
 def _result(
-    part: Part, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
+    entry: FileSignature, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
 ) -> BenchResult:
     return BenchResult(
-        **part.identity(),
+        **entry.identity(),
         config=config,
         device=this_machine(),
         runtime=taken[0][1],
@@ -85,32 +79,32 @@ def _result(
     )
 
 
-def _calm_turn(
-    parts: Sequence[Part],
+def _quiet_round(
+    signatures: Sequence[FileSignature],
     config: BenchConfig,
     cpus: tuple[int, ...],
     name: str,
     progress: Progress,
     if_disturbed: IfDisturbed,
-) -> tuple[Turn, int]:
-    """One launch of every part, and how often the turn was thrown away before; RunError when it stays disturbed.
+) -> tuple[Round, int]:
+    """One launch of every signature, and how often the round was thrown away before; RunError when it stays disturbed.
 
-    The whole turn is repeated, not the disturbed launch alone: what is compared stays side by side in time.
+    The whole round is repeated, not the disturbed launch alone: what is compared stays side by side in time.
     """
     tries = 1 + interference.REPEATS * (if_disturbed is IfDisturbed.REPEAT)
     for again in range(tries):
-        taken: Turn = []
-        for part in parts:
-            progress(f"launch {name} of {part.name}{', again' * (again > 0)}")
+        taken: Round = []
+        for entry in signatures:
+            progress(f"launch {name} of {entry.name}{', again' * (again > 0)}")
             time.sleep(config.cooldown_s)
-            taken.append(_launch(part, config, cpus))
+            taken.append(_launch(entry, config, cpus))
         disturbances = [interference.of_launch(launch, config) for launch, _ in taken]
         if if_disturbed is IfDisturbed.KEEP or not any(disturbances):
             return taken, again
-    part, words = next(pair for pair in zip(parts, disturbances, strict=True) if pair[1])
+    entry, words = next(pair for pair in zip(signatures, disturbances, strict=True) if pair[1])
     times = "" if tries == 1 else f"{tries} times in a row, "
     raise RunError(
-        f"{part.where}: launch {name} was disturbed, {times}so nothing is reported: {words}; {interference.ADVICE}"
+        f"{entry.location}: launch {name} was disturbed, {times}so nothing is reported: {words}; {interference.ADVICE}"
     )
 
 
@@ -136,14 +130,13 @@ def choose_cpus(config: BenchConfig) -> tuple[int, ...]:
         )
     if not config.cpu_mask:
         return tuple(allowed[-config.threads :])
-    masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
-    if not set(masked) <= set(allowed):
+    if not set(config.masked_cpus) <= set(allowed):
         raise UserError(
             f"a CPU mask within the CPUs {allowed}",
-            f"{config.cpu_mask:#x}, CPUs {masked}",
+            f"{config.cpu_mask:#x}, CPUs {config.masked_cpus}",
             "leave absent CPUs out of the mask",
         )
-    return tuple(masked)
+    return tuple(config.masked_cpus)
 
 
 def this_machine() -> Device:
@@ -160,39 +153,39 @@ def this_machine() -> Device:
     )
 
 
-def _launch(part: Part, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Launch, str]:
+def _launch(entry: FileSignature, config: BenchConfig, cpus: tuple[int, ...]) -> tuple[Launch, str]:
     """One process; its measurements and the runtime that made them."""
-    answer = ask(
-        [sys.executable],
-        {
-            "mode": "time",
-            "model": str(part.file.path),
-            "signature": part.asked,
-            "threads": config.threads,
-            "cpus": cpus,
-            "seed": config.seed,
-            "use_xnnpack": config.use_xnnpack,
-            "warmup_runs": config.warmup_runs,
-            "runs": config.runs,
-        },
-    )
+    answer = ask([sys.executable], request_of("time", entry, config, cpus))
     runtime, inputs = answer.pop("runtime"), answer.pop("inputs")
     launch = typed_json.decode(Launch, answer, "the answer of a launch")
-    _check_inputs(part, inputs)
-    _check_applied(part, launch, config, cpus)
+    _check_inputs(entry, inputs)
+    _check_applied(entry, launch, config, cpus)
     return launch, runtime
 
 
-def _check_inputs(part: Part, inputs: Sequence[Sequence[Any]]) -> None:
+def request_of(mode: str, entry: FileSignature, config: BenchConfig, cpus: tuple[int, ...]) -> dict[str, Any]:
+    """What a child is told: "time" or "profile" that signature on those CPUs."""
+    names = ("threads", "seed", "use_xnnpack", "warmup_runs", "runs")
+    fields = {name: getattr(config, name) for name in names}
+    return {
+        "mode": mode,
+        "model": str(entry.file.path),
+        "signature": entry.runtime_name,
+        "cpus": cpus,
+        **fields,
+    }
+
+
+def _check_inputs(entry: FileSignature, inputs: Sequence[Sequence[Any]]) -> None:
     """Raises RunError when another subgraph ran than the one that the result is about to name."""
     ran = sorted((kind, tuple(shape)) for kind, shape in inputs)
-    if ran != sorted(zip(part.signature.input_types, part.signature.input_shapes, strict=True)):
+    if ran != sorted(zip(entry.signature.input_types, entry.signature.input_shapes, strict=True)):
         raise RunError(
-            f"{part.where}: the file says that it takes {part.signature.takes}, what ran took {ran}"
+            f"{entry.location}: the file says that it takes {entry.signature.takes}, what ran took {ran}"
         )
 
 
-def _check_applied(part: Part, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
+def _check_applied(entry: FileSignature, launch: Launch, config: BenchConfig, cpus: tuple[int, ...]) -> None:
     """Raises RunError when the process did not do what it was told to: such times answer another question."""
     workers = launch.evidence.workers if launch.evidence else 0
     difference = ""
@@ -209,4 +202,4 @@ def _check_applied(part: Part, launch: Launch, config: BenchConfig, cpus: tuple[
     elif workers < config.threads - 1 or (workers and config.threads == 1):
         difference = f"{config.threads} thread(s) were asked for, the runtime ran with {workers + 1}"
     if difference:
-        raise RunError(f"{part.where}: {difference}")
+        raise RunError(f"{entry.location}: {difference}")

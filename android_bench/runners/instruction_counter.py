@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from android_bench.emulate import CPUS, arm_root
-from android_bench.results.measurements import COUNT, LINE, SHA256, TEXT, WHOLE, BenchConfig, Precision
-from android_bench.results.signatures import read_part
+from android_bench.results.measurements import TEXT, WHOLE, BenchConfig, FileIdentity, Precision
+from android_bench.results.signatures import read_signature
 from android_bench.runners import arm_runner
 from mobileiqa.errors import RunError, UserError
 from mobileiqa.typed_json import Check
@@ -47,8 +47,8 @@ CPU part\t: {part:#x}
 """
 
 
-@dataclass(frozen=True)
-class Counted:
+@dataclass(frozen=True, kw_only=True)
+class Counted(FileIdentity):
     """The counts of one inference of one signature of a file.
 
     `counts`: kind -> executed instructions, kinds as in KINDS.
@@ -56,22 +56,12 @@ class Counted:
     `force_fp16`: FP16 arithmetic was forced, whatever the file says.
     """
 
-    file: str = field(metadata=TEXT)
-    artifact_sha256: str = field(metadata=SHA256)
-    size_bytes: int = field(metadata=COUNT)
-    fp16_capable: bool
-    file_precision: str = field(metadata=LINE)
-    input_shapes: tuple[tuple[int, ...], ...] = field(metadata=COUNT)
     cpu: str = field(metadata={"check": Check(f"one of {', '.join(PARTS)}", lambda value: value in PARTS)})
     force_fp16: bool
     runtime: str = field(metadata=TEXT)
     emulator: str = field(metadata=TEXT)
     counts: dict[str, int] = field(metadata=WHOLE)
     spread: float = field(metadata={"range": (0.0, MOST_SPREAD)})
-    signature: str = field(
-        default="", metadata=LINE
-    )  # with the types, empty in counts from before they were kept
-    input_types: tuple[str, ...] = field(default=(), metadata=TEXT)
 
     def __post_init__(self) -> None:
         if self.counts.keys() != KINDS.keys() or self.counts["instructions"] < 1:
@@ -98,17 +88,17 @@ def count(path: Path | str, cpu: str, *, force_fp16: bool = False, signature: st
     check_cpu(cpu)
     if force_fp16 and not CPUS[cpu]:
         raise UserError("a CPU with FP16 arithmetic to force", cpu, "use cortex-a76")
-    part, precision = read_part(path, signature), Precision.FP16 if force_fp16 else Precision.FILE
+    entry, precision = read_signature(path, signature), Precision.FP16 if force_fp16 else Precision.FILE
     config = BenchConfig(warmup_runs=WARMUP_RUNS, runs=2, precision=precision)
-    words = arm_runner.options(config, str(part.file.path.resolve()), part.asked, mark=True)
-    *_, first, last = _counted_runs(words, cpu, part.where)
+    words = arm_runner.options(config, str(entry.file.path.resolve()), entry.runtime_name, mark=True)
+    *_, first, last = _counted_runs(words, cpu, entry.location)
     spread = abs(first["instructions"] / last["instructions"] - 1)
     if spread > MOST_SPREAD:
         raise RunError(
-            f"{part.where}: two runs of it differ by {spread:.1e} in instructions, more than {MOST_SPREAD:g}"
+            f"{entry.location}: two runs of it differ by {spread:.1e} in instructions, more than {MOST_SPREAD:g}"
         )
     return Counted(
-        **part.identity(),
+        **entry.identity(),
         cpu=cpu,
         force_fp16=force_fp16,
         runtime=arm_runner.runtime(),

@@ -9,26 +9,12 @@ from mobileiqa.errors import RunError, UserError
 from mobileiqa.text import printable
 
 HOT_C = 40.0  # of the battery: phones slow down above it, and some below
-THERMAL = (
-    "none",
-    "light",
-    "moderate",
-    "severe",
-    "critical",
-    "emergency",
-    "shutdown",
-)  # Android's thermal status
+# Android's thermal status
+THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 PROPERTIES = (
-    "ro.product.manufacturer",
-    "ro.product.model",
-    "ro.soc.manufacturer",
-    "ro.soc.model",
-    "ro.board.platform",
-    "ro.product.cpu.abilist",
-    "ro.product.cpu.abi",
-    "ro.build.version.release",
-    "ro.build.version.sdk",
-)
+    "ro.product.manufacturer", "ro.product.model", "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform",
+    "ro.product.cpu.abilist", "ro.product.cpu.abi", "ro.build.version.release", "ro.build.version.sdk",
+)  # fmt: skip
 PROBE = """
 for name in {names}; do echo "$name=$(getprop $name)"; done
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from android_bench.results.measurements import BenchConfig, BenchResult, Launch, PhoneRecord, ThermalState
 from android_bench.results.measurements import Device as MeasuredOn
-from android_bench.results.signatures import Part, read_parts
+from android_bench.results.signatures import FileSignature, read_signatures
 from android_bench.runners import arm_runner, benchmark_model
 from android_bench.runners.adb import Device, choose, folder_on, last_words, push, shell
-from android_bench.runners.device_program import Program
+from android_bench.runners.device_program import DeviceProgram
 from android_bench.runners.phone_info import Phone, condition, describe, require_cool
 from mobileiqa.errors import RunError, UserError
 
@@ -31,16 +31,16 @@ Progress = Callable[[str], None]
 class _Bench:
     """What is the same on every phone."""
 
-    parts: Sequence[Part]
+    signatures: Sequence[FileSignature]
     config: BenchConfig
-    program: Program
+    program: DeviceProgram
     timeout_s: float
     progress: Progress
 
     @property
     def files(self) -> list[Path]:
         """Each file once, whatever the number of its signatures."""
-        return list(dict.fromkeys(part.file.path for part in self.parts))
+        return list(dict.fromkeys(entry.file.path for entry in self.signatures))
 
 
 def measure(
@@ -65,7 +65,7 @@ def measure(
         raise UserError("at least one .tflite file", "none", "name the files to measure")
     (benchmark_model.check if program else arm_runner.check_config)(config)
     used = benchmark_model.program(program) if program else arm_runner.program()
-    parts = read_parts(files, signature)
+    signatures = read_signatures(files, signature)
     phones = [(device, describe(device)) for device in choose(serials)]
     for device, phone in phones:
         choose_cpus(device, phone, config)
@@ -76,7 +76,7 @@ def measure(
                 "name the build for that instruction set",
             )
         require_cool(device, condition(device))
-    bench = _Bench(parts, config, used, timeout_s, progress)
+    bench = _Bench(signatures, config, used, timeout_s, progress)
     with ThreadPoolExecutor(len(phones) if side_by_side else 1) as pool:
         jobs = [pool.submit(_measure_on, bench, device, phone) for device, phone in phones]
         try:
@@ -118,20 +118,19 @@ def _degrees(moment: ThermalState) -> str:
 def choose_cpus(device: Device, phone: Phone, config: BenchConfig) -> tuple[int, ...]:
     """The CPUs to pin to: those of the mask, or the fastest `threads`. Raises UserError for absent ones."""
     there = [core.index for core in phone.cores]
-    masked = [cpu for cpu in range(config.cpu_mask.bit_length()) if config.cpu_mask >> cpu & 1]
-    if not set(masked) <= set(there) or config.threads > len(there):
+    if not set(config.masked_cpus) <= set(there) or config.threads > len(there):
         raise UserError(
             f"at most the CPUs {there} of {device.serial}",
             f"{config.threads} threads, mask {config.cpu_mask:#x}",
             "use fewer threads, or leave absent CPUs out of the mask",
         )
-    return tuple(masked) or phone.big_cores(config.threads)
+    return tuple(config.masked_cpus) or phone.big_cores(config.threads)
 
 
 def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult]:
     """All files on one phone."""
     config, cpus = bench.config, choose_cpus(device, phone, bench.config)
-    launches: list[list[Launch]] = [[] for _ in bench.parts]
+    launches: list[list[Launch]] = [[] for _ in bench.signatures]
     before = condition(device)
     require_cool(device, before)
     with folder_on(device) as folder:
@@ -140,36 +139,38 @@ def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult
             push(device, local, f"{folder}/{name}")
         for index, path in enumerate(bench.files):
             push(device, path, f"{folder}/{index}.tflite")
-        for turn in range(config.launches):
-            for index, part in enumerate(bench.parts):
-                bench.progress(f"{device.serial}: launch {turn + 1}/{config.launches} of {part.name}")
-                if config.cooldown_s and (turn or index):
+        for round_ in range(config.launches):
+            for index, entry in enumerate(bench.signatures):
+                bench.progress(f"{device.serial}: launch {round_ + 1}/{config.launches} of {entry.name}")
+                if config.cooldown_s and (round_ or index):
                     time.sleep(config.cooldown_s)
-                launches[index].append(_launch(bench, device, folder, part, cpus))
+                launches[index].append(_launch(bench, device, folder, entry, cpus))
     after = condition(device)
     _require_unthrottled(device, after)
     governors = sorted({core.governor for core in phone.cores if core.index in cpus})
     record = PhoneRecord(phone.soc, phone.android, ", ".join(governors), before, after)
     return [
         BenchResult(
-            **part.identity(),
+            **entry.identity(),
             config=config,
             device=_measured_on(phone),
             runtime=bench.program.runtime,
             launches=tuple(done),
             phone=record,
         )
-        for part, done in zip(bench.parts, launches, strict=True)
+        for entry, done in zip(bench.signatures, launches, strict=True)
     ]
 
 
-def _launch(bench: _Bench, device: Device, folder: str, part: Part, cpus: tuple[int, ...]) -> Launch:
+def _launch(
+    bench: _Bench, device: Device, folder: str, entry: FileSignature, cpus: tuple[int, ...]
+) -> Launch:
     """One process on the phone."""
     program, mask = bench.program, sum(1 << cpu for cpu in cpus)
-    model = f"{bench.files.index(part.file.path)}.tflite"
-    words = [*program.start, *program.options(bench.config, model, part.asked)]
+    model = f"{bench.files.index(entry.file.path)}.tflite"
+    words = [*program.start, *program.options(bench.config, model, entry.runtime_name)]
     script = launch_script(folder, program.name, mask, words)
-    where = f"{device.serial}: {part.where}"
+    where = f"{device.serial}: {entry.location}"
     code, output = shell(device, script, bench.timeout_s)
     if "No space left" in output:
         raise RunError(f"{where}: no space left on the phone: free some, and run again")

@@ -1,12 +1,8 @@
 """Measures converted files against FP32 on images: scores, gates, layers, delegation, latency -> Report."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +16,11 @@ from convert.comparison.stages import score_unit
 from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer.reader import Graph, read_graph
 from convert.parity import searched_images
+from convert.runtimes.latency import measure as measure_latency
 from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.datasets.core import Sample
-from mobileiqa.errors import UserError, one_line
+from mobileiqa.errors import UserError
 from mobileiqa.evaluate import load_models, read_untrained
 from mobileiqa.evaluation.report import Model
 from mobileiqa.evaluation.results import reference_groups
@@ -33,8 +30,6 @@ from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.litert import Inputs
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
-
-BENCHMARK = ("--runs", "10", "--launches", "3", "--threads", "1", "--if-disturbed", "keep")
 
 
 @dataclass(frozen=True)
@@ -248,32 +243,10 @@ def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerT
     return compare_layers(reference.path, candidate.path, inputs)
 
 
-def run_benchmark(paths: Sequence[Path]) -> dict[str, Any]:
-    """The last line of `python -m android_bench` on all files, in turn: `results` in their order, `runtime`.
-
-    A process of its own: convert imports nothing of the benchmark. Files that a disturbed machine timed are marked, so
-    that the rest of a report is not lost. Raises UserError, with its line, when it reports nothing.
-    """
-    command = [sys.executable, "-m", "android_bench", *map(str, paths), *BENCHMARK]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = one_line(done.stderr)[-300:] or f"exit code {done.returncode}"
-        raise UserError("latency from python -m android_bench", reason, "leave --latency out, or try again")
-    try:
-        answer = json.loads(done.stdout.splitlines()[-1])
-        if len(answer["results"]) == len(paths):
-            return answer
-    except (IndexError, ValueError, KeyError, TypeError):
-        pass  # refused below, as a count that differs is
-    reason = f"{one_line(done.stdout)[-300:] or 'nothing'}"
-    raise UserError(f"latencies of {len(paths)} files from python -m android_bench", reason, "try again")
-
-
 def benchmark(paths: Sequence[Path]) -> list[Latency]:
-    """What `run_benchmark` measures; speed is relative to the first file."""
-    results = run_benchmark(paths)["results"]
-    first = results[0]["median_ms"]
-    disturbed = any(r["disturbed"] for r in results)  # a ratio takes two
+    """The files' latencies; speed is relative to the first file."""
+    files = measure_latency(paths, "leave --latency out, or try again").files
+    disturbed = any(file.timing.disturbed for file in files)  # a ratio takes two
     return [
-        Latency(r["median_ms"], r["p5_ms"], r["p95_ms"], first / r["median_ms"], disturbed) for r in results
+        Latency(f.median_ms, f.p5_ms, f.p95_ms, files[0].median_ms / f.median_ms, disturbed) for f in files
     ]

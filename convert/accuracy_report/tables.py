@@ -1,12 +1,10 @@
 """The accuracy report's tables, for people."""
 
-from collections.abc import Sequence
-
 from convert.accuracy_report.agreement import RANKED, Labelled
 from convert.accuracy_report.layer_sqnr import Layer, LayerTable
 from convert.accuracy_report.report import FileReport, Latency, Report
 from mobileiqa.evaluation.results import RESAMPLES
-from mobileiqa.text import printable
+from mobileiqa.text import printable, table
 
 SHOWN_LAYERS = 8
 
@@ -18,7 +16,10 @@ def text(report: Report) -> str:
         f"[95 % interval of {RESAMPLES} resamples of {report.resampled}]"
     )
     rows = [row for row in _rows(report) if set(row[1:]) != {"-"}]
-    parts = [printable(header), table(["", f"FP32: {report.fp32}", *(f.label for f in report.files)], rows)]
+    parts = [
+        printable(header),
+        table([["", f"FP32: {report.fp32}", *(f.label for f in report.files)], *rows]),
+    ]
     parts += ["\n".join(_details(file)) for file in report.files]
     return "\n\n".join([*parts, "\n".join(map(printable, report.notes))] if report.notes else parts)
 
@@ -91,7 +92,7 @@ def _details(file: FileReport) -> list[str]:
     lines = [printable(f"{file.label} ({file.precision}){', ' + file.note if file.note else ''}")]
     if agreement.worst:
         worst = [[f"  {w.image}", f"{w.fp32:.4f}", f"{w.candidate:.4f}"] for w in agreement.worst]
-        lines += [table(["  largest shifts", "FP32", "here"], worst)]
+        lines += [table([["  largest shifts", "FP32", "here"], *worst])]
     if file.layers:
         lines += [_layer_table(file.layers)]
     return [*lines, *(printable(f"  {verdict}") for verdict in file.verdicts)]
@@ -109,20 +110,12 @@ def _layer_table(layers: LayerTable) -> str:
         f"{exact} equal FP32's, {len(layers.missing)} of FP32's have no counterpart"
         f"{'; * without the gains of its channels' if any(x.scaled for x in worst[:SHOWN_LAYERS]) else ''}"
     )
-    return f"{head}\n{table(['  dB', 'plain', 'at', 'operator', 'type', 'tensor'], rows)}" if rows else head
+    return (
+        f"{head}\n{table([['  dB', 'plain', 'at', 'operator', 'type', 'tensor'], *rows])}" if rows else head
+    )
 
 
 def _db(layer: Layer) -> str:
     if layer.sqnr_db is not None:
         return f"{layer.sqnr_db:.1f}{' *' if layer.scaled else ''}"
     return "no signal" if layer.finite else "not finite"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two blanks apart, all to the left."""
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )

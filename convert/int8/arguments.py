@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration import sets
-from calibration.generated import generated
-from calibration.sets import MANIFEST, CalibrationSet
+from calibration.sets import MANIFEST, CalibrationSet, generated
 from convert.int8 import recipe as recipes
 from convert.int8.recipe import MODES, Recipe
 from mobileiqa import cli

@@ -11,11 +11,14 @@ from convert.accuracy_report.measure import Images, is_converted, load, measure
 from convert.accuracy_report.report import FileReport, Report
 from convert.inspect import check, inspect
 from convert.output_file import command
-from convert.report import bench
 from convert.report.files import File, reference
+from convert.runtimes.latency import Session
+from convert.runtimes.latency import measure as measure_latency
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec, from_json
+
+RETRY = "leave --latency out, or try again"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Content:
     inspected: tuple[dict[str, Any], ...]
     images: Images | None
     report: Report | None
-    bench: bench.Bench | None
+    latency: Session | None
     left_out: dict[str, str]
     command: str
 
@@ -78,7 +81,7 @@ def gather(files: Sequence[File], left_out: dict[str, str], request: Request) ->
         _one_model(files)
     steps = list(cli.progress(files, "inspecting", len(files)))
     inspected = tuple({**inspect(file.graph), "check": check(file.graph)} for file in steps)
-    times = bench.measure([file.path for file in files]) if request.latency else None
+    times = measure_latency([f.path for f in files], RETRY) if request.latency else None
     return Content(tuple(files), inspected, request.images, report, times, left_out, command())
 
 

@@ -8,11 +8,11 @@ from convert.accuracy_report.layer_sqnr import Layer
 from convert.accuracy_report.report import FileReport
 from convert.delegation.partitions import Forecast, forecast
 from convert.flatbuffer.reader import Graph
-from convert.report import svg
-from convert.report.bench import Cost
+from convert.report import plots
 from convert.report.content import Content
 from convert.report.files import File
-from convert.report.html import breakable, number, paragraph, table, verdict
+from convert.runtimes.latency import FileLatency
+from mobileiqa.html_page import breakable, number, paragraph, table, verdict
 from mobileiqa.text import escape
 
 LAYERS = 8  # worst ones in a table
@@ -30,17 +30,18 @@ def overview(content: Content) -> Iterator[str]:
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
     yield "<h2>At a glance</h2>"
     yield table("At a glance", ["", *heads], [row for row in rows if set(row[1:]) != {"-"}])
-    if content.bench:
+    if content.latency:
         yield paragraph(
-            f"Latency and memory: {content.bench.command}; {content.bench.runtime}, on this machine. Peak memory is "
-            "resident MB less the imported runtime.", "soft",
+            f"Latency and memory: {content.latency.command}; {content.latency.setup['runtime']}, on this machine. "
+            "Peak memory is resident MB less the imported runtime.", "soft",
         )  # fmt: skip
 
 
 def _column(content: Content, file: File, inspected: dict[str, Any]) -> dict[str, str]:
     """One file's cells by the row's name."""
     row, first = content.measured(file), content.files[0]
-    cost = content.bench.costs[file.path] if content.bench else None
+    latency = content.latency.files if content.latency else [None] * len(content.files)
+    timed = dict(zip((f.path for f in content.files), latency, strict=True))
     smaller = file is not first and first.precision == "fp32"
     share = number(file.graph.file_bytes / first.graph.file_bytes, ".3f") if smaller else "-"
     return {
@@ -48,7 +49,7 @@ def _column(content: Content, file: File, inspected: dict[str, Any]) -> dict[str
         "file, MB": number(file.graph.file_bytes / 1e6, ".2f"),
         "share of FP32's": share,
         **_accuracy(row),
-        **_latency(cost, content.bench.costs.get(first.path) if content.bench and smaller else None),
+        **_latency(timed[file.path], timed[first.path] if smaller else None),
         "largest activations, MB": number(inspected["peak_activation_bytes"] / 1e6, ".2f"),
         "MACs, 10<sup>6</sup>": number(inspected["macs"] / 1e6, ",.0f"),
         "parameters, 10<sup>6</sup>": number(inspected["parameters"] / 1e6, ".2f"),
@@ -73,9 +74,9 @@ def _accuracy(row: FileReport | None) -> dict[str, str]:
     }
 
 
-def _latency(cost: Cost | None, fp32: Cost | None) -> dict[str, str]:
+def _latency(cost: FileLatency | None, fp32: FileLatency | None) -> dict[str, str]:
     span = f"{cost.p5_ms:.1f} to {cost.p95_ms:.1f}" if cost else "-"
-    mark = '<div class="bad">disturbed</div>' if cost and cost.disturbed else ""
+    mark = '<div class="bad">disturbed</div>' if cost and cost.timing.disturbed else ""
     return {
         "median, ms": number(cost and cost.median_ms, ".1f") + mark,
         "p5 to p95, ms": span,
@@ -102,7 +103,7 @@ def layers(content: Content) -> Iterator[str]:
         if not worst:
             yield paragraph(f"Every one of {len(row.layers.layers)} activations equals FP32's.")
             continue
-        yield f"<figure>{svg.along_the_graph(row.layers, row.label)}</figure>"
+        yield f"<figure>{plots.along_the_graph(row.layers, row.label)}</figure>"
         heads = ("operator", "dB", "plain", "at", "type", "tensor")
         yield table(f"Lowest SQNR of {row.label}", heads, map(_layer, worst), words=True)
 
@@ -133,7 +134,7 @@ def delegation(content: Content) -> Iterator[str]:
     for file, inspected in zip(content.files, content.inspected, strict=True):
         expected = forecast(file.graph)
         yield f"<h3>{escape(file.label)}</h3>"
-        yield f'<div class="map">{svg.delegation_map(expected, file.label)}</div>'
+        yield f'<div class="map">{plots.delegation_map(expected, file.label)}</div>'
         heads, rows = ("partition", "operators", "which"), _partitions(file.graph, expected)
         yield table(f"Partitions of {file.label}", heads, rows, words=True)
         yield from _refusals(inspected)

@@ -6,8 +6,8 @@ from typing import TypeVar
 from convert.output_file import Rewritten
 from convert.report.content import Content
 from convert.report.files import File, Origin
-from convert.report.html import code, pairs, paragraph, table
 from convert.rewrites.approximations import APPROXIMATIONS
+from mobileiqa.html_page import code, pairs, paragraph, table
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import escape
 

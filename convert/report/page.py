@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from convert.report import cost, origin, scores
 from convert.report.content import Content
-from convert.report.html import document, paragraph
+from mobileiqa.html_page import document, paragraph
 from mobileiqa.text import escape
 from mobileiqa.zoo import UNTRAINED
 

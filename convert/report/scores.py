@@ -10,9 +10,9 @@ import numpy as np
 from convert.accuracy_report.gates import Verdict
 from convert.accuracy_report.measure import Images
 from convert.accuracy_report.report import FileReport, Report
-from convert.report import svg as charts
-from convert.report.html import number, pairs, paragraph, table, verdict
+from convert.report import plots
 from mobileiqa.evaluation.results import RESAMPLES
+from mobileiqa.html_page import number, pairs, paragraph, table, verdict
 from mobileiqa.photos.loading import load_image
 from mobileiqa.text import escape
 
@@ -46,8 +46,8 @@ def _file(report: Report, file: FileReport, row: int) -> Iterator[str]:
         yield paragraph(f"Nothing to draw: {file.agreement.failure}", "bad")
         return
     limit = next((v.limit for v in file.verdicts if v.gate == "max_shift"), None)
-    drawn = (charts.scatter(fp32, scores, file.label), charts.histogram(scores - fp32, file.label, limit))
-    yield '<div class="grid">' + "".join(f"<figure>{svg}</figure>" for svg in drawn) + "</div>"
+    drawn = (plots.scatter(fp32, scores, file.label), plots.histogram(scores - fp32, file.label, limit))
+    yield '<div class="grid">' + "".join(f"<figure>{one}</figure>" for one in drawn) + "</div>"
 
 
 def _gate(gate: Verdict) -> list[str]:

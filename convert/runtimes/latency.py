@@ -1,8 +1,8 @@
-"""Latency of candidates, by `python -m android_bench`: fresh pinned processes, files in turn, one thread.
+"""How long .tflite files take: the one protocol of the INT8 search, `mobileiqa accuracy` and the report.
 
-A process of its own: `convert` imports nothing of the benchmark. Launches that something disturbed are kept
-and marked: a search that took minutes does not fail for a moment's noise. What counts is the fastest launch's
-median, because a disturbance only ever adds.
+`python -m android_bench` measures, in a process of its own, because no part of `convert` imports the benchmark: fresh
+pinned processes, files in turn, one thread. Launches that something disturbed are kept and marked: a search that
+took minutes does not fail for a moment's noise.
 """
 
 import json
@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileiqa.errors import UserError
+from mobileiqa import cli
+from mobileiqa.errors import UserError, one_line
 
-RUNS, WARMUP, LAUNCHES = 10, 2, 3
-SESSION = ("runtime", "config", "device")  # what the figures of one session have in common
+LAUNCHES = 3
+PROTOCOL = ("--runs=10", "--warmup=2", f"--launches={LAUNCHES}", "--threads=1", "--if-disturbed=keep")
+SETUP = ("runtime", "config", "device")  # what the figures of one session have in common
 
 
 @dataclass(frozen=True)
@@ -30,32 +32,80 @@ class Timing:
 
     @property
     def ms(self) -> float:
-        """The fastest launch's median."""
+        """The fastest launch's median: a disturbance only ever adds."""
         return min(self.launch_ms)
 
 
-def measure(files: Sequence[Path]) -> tuple[dict[str, Timing], dict[str, Any]]:
-    """Times .tflite files on this machine: SHA-256 of the file -> Timing, and what they were timed with.
+@dataclass(frozen=True)
+class FileLatency:
+    """One file's figures over all launches: ms, and MB resident less the imported runtime."""
 
-    The benchmark's progress and its errors go to stderr. Raises UserError where it reported nothing.
-    """
+    sha256: str
+    timing: Timing
+    median_ms: float
+    p5_ms: float
+    p95_ms: float
+    init_ms: float
+    peak_memory_mb: float
+
+
+FIGURES = ("median_ms", "p5_ms", "p95_ms", "init_ms", "peak_memory_mb")
+
+
+@dataclass(frozen=True)
+class Session:
+    """Files that took turns, in their order, and what they were measured with."""
+
+    files: tuple[FileLatency, ...]
+    setup: dict[str, Any]
+    command: str
+
+    @property
+    def timings(self) -> dict[str, Timing]:
+        """By SHA-256."""
+        return {file.sha256: file.timing for file in self.files}
+
+
+def measure(files: Sequence[Path], todo: str) -> Session:
+    """Times .tflite files on this machine. Raises UserError, with the benchmark's line, where it reports nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "bench.json"
-        protocol = [f"--runs={RUNS}", f"--warmup={WARMUP}", f"--launches={LAUNCHES}", "--if-disturbed=keep"]
-        command = [sys.executable, "-m", "android_bench", *map(str, files), *protocol, f"--out={out}"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            raise UserError(
-                "latencies from python -m android_bench",
-                f"exit code {done.returncode} and the message above",
-                "type the command again: it goes on from what was measured",
-            )
+        out, printed = Path(folder) / "bench.json", Path(folder) / "stdout"
+        command = [sys.executable, "-m", "android_bench", *map(str, files), *PROTOCOL, f"--out={out}"]
+        with printed.open("wb") as stdout:
+            code, last_note = _run(command, stdout)
+        if code:
+            reason = one_line(last_note)[-300:] or f"exit code {code}"
+            raise UserError("latencies from python -m android_bench", reason, todo)
         results = json.loads(out.read_text(encoding="utf-8"))["results"]
-    brief = json.loads(done.stdout.strip().splitlines()[-1])["results"]  # says which were disturbed
-    timings = {
-        result["artifact_sha256"]: Timing(
-            tuple(statistics.median(launch["run_ms"]) for launch in result["launches"]), row["disturbed"]
-        )
-        for result, row in zip(results, brief, strict=True)
-    }
-    return timings, {name: results[0][name] for name in SESSION}
+        rows = json.loads(printed.read_text(encoding="utf-8").splitlines()[-1])[
+            "results"
+        ]  # which were disturbed
+    if len(results) != len(files):
+        expected = f"latencies of {len(files)} files from python -m android_bench"
+        raise UserError(expected, f"{len(results)}: files with several signatures", "name files with one")
+    latencies = (_latency(result, row) for result, row in zip(results, rows, strict=True))
+    return Session(tuple(latencies), {name: results[0][name] for name in SETUP}, _typed())
+
+
+def _typed() -> str:
+    return " ".join(["android_bench", *PROTOCOL])
+
+
+def _run(command: Sequence[str], stdout: Any) -> tuple[int, str]:
+    """Its exit code and the last line on its stderr; the lines before, its progress, are passed on."""
+    last = ""
+    with subprocess.Popen(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if last:
+                cli.note(last)
+            last = line.rstrip()
+    return process.returncode, last
+
+
+def _latency(result: dict[str, Any], row: dict[str, Any]) -> FileLatency:
+    medians = tuple(statistics.median(launch["run_ms"]) for launch in result["launches"])
+    timing, summary = Timing(medians, row["disturbed"]), result["summary"]
+    return FileLatency(result["artifact_sha256"], timing, **{name: summary[name] for name in FIGURES})

@@ -15,7 +15,7 @@ from mobileiqa.evaluation.leakage import Leakage
 from mobileiqa.evaluation.results import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
 from mobileiqa.files.outputs import entries
 from mobileiqa.score import Scorer
-from mobileiqa.text import csv_text, plot_text, printable
+from mobileiqa.text import csv_text, plot_text, printable, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,9 +82,11 @@ def text(compared: Comparison) -> str:
     if any(e.pairs for e in compared.evaluations):
         rows.append([f"pairs {LEVEL_GAP}+ levels apart", *map(_pairs, compared.evaluations)])
     rows.append(["file, MB", *(_megabytes(model.path) for model in compared.models)])
-    parts = [_header(compared), _table(["", *labels], rows)]
+    parts = [_header(compared), table([["", *labels], *rows], left=(0,))]
     if compared.evaluations[0].distortions:
-        parts.append(_table(["SRCC within", "images", *labels], _distortions(compared.evaluations)))
+        parts.append(
+            table([["SRCC within", "images", *labels], *_distortions(compared.evaluations)], left=(0,))
+        )
     notes = [f"{printable(m.label)}: {m.scorer.note}" for m in compared.models if m.scorer.note]
     notes += [printable(leak.text(len(compared.images.samples))) for leak in compared.images.leaks]
     notes += [
@@ -135,17 +137,6 @@ def _distortions(evaluations: Sequence[Evaluation]) -> list[list[str]]:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two blanks apart, the first to the left, the rest to the right."""
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def as_json(compared: Comparison) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError, install_command
+from mobileiqa.text import table
 
 MODEL_NAMES = ("logit-logistic", "beta", "maxentropy", "normal", "logistic", "kumaraswamy", "gsd")
 
@@ -111,9 +112,8 @@ def _equivalent(args: argparse.Namespace) -> int:
         source = f"{args.votes.name}, {len(ballots.names)} images, 10 draws, seed {args.seed}"
     equal = equivalence.equivalent_votes(args.srcc, curve)
     cli.say(f"{source}; against {'the MOS column' if args.against == 'mos' else 'the other votes'}")
-    cli.say(f"{'votes':>5} {'SRCC':>7}")
-    for n, srcc in zip(curve.votes, curve.srcc, strict=True):
-        cli.say(f"{n:5d} {srcc:7.4f}")
+    rows = [(str(n), f"{srcc:.4f}") for n, srcc in zip(curve.votes, curve.srcc, strict=True)]
+    cli.say(table([("votes", "SRCC"), *rows], left=()))
     cli.say(f"an SRCC of {args.srcc:g} is worth {equal:.1f} votes")
     cli.emit({"srcc": args.srcc, "votes": round(equal, 3), "against": args.against, "source": source})
     return 0

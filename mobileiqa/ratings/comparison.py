@@ -1,4 +1,8 @@
-"""Several rating models on the same votes: one row each, best AIC first, as text, JSON, CSV and a picture."""
+"""Several rating models on the same votes: one row each, best AIC first, as text, JSON, CSV and a plot.
+
+What ranks them: likelihood, AIC, BIC and the G-test, sums or shares over images with two parameters each. The
+multinomial coefficient is left out, as in the paper's code: it is the same for every model.
+"""
 
 import time
 from collections.abc import Sequence
@@ -7,16 +11,52 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mobileiqa import cli
-from mobileiqa.ratings import models
-from mobileiqa.ratings.criteria import CRITICAL_G, Criteria, criteria
-from mobileiqa.ratings.fitting import Fit, fit
+from mobileiqa.ratings import descent, models
+from mobileiqa.ratings.fitting import Fit, checked_votes, fit
 from mobileiqa.ratings.votes import Votes
-from mobileiqa.text import csv_text
+from mobileiqa.text import csv_text, table
 
+Values = NDArray[np.float64]
 QUANTILES = (0.1, 0.5, 0.9)
+PARAMETERS = 2  # of every model, for every image
+CRITICAL_G = 5.991464547107979  # the 95 % point of chi-square with 2 degrees of freedom, -2 ln .05
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """Sums over the images; the smaller, the better. g and p_value are per image (B,)."""
+
+    nll: float  # -sum n_k ln p_k
+    aic: float  # 2 * parameters + 2 NLL, parameters = 2 per image
+    bic: float  # parameters * ln(images) + 2 NLL, as published: the "sample" is the images, not the votes
+    mean_g: float
+    rejected: float  # the share of images with G above CRITICAL_G, 0..1
+    g: Values
+    p_value: Values
+
+
+def criteria(fit: Fit, votes: ArrayLike) -> Criteria:
+    """The criteria of a fit to the votes (..., 5) that it was made from. Raises UserError as `fit` does."""
+    counts = checked_votes(votes).reshape(-1, 5)
+    probabilities = fit.probabilities.reshape(-1, 5)
+    if probabilities.shape != counts.shape:
+        raise ValueError(f"expected votes of {len(probabilities)} images; found {len(counts)}")
+    nll = descent.negative_log_likelihood(counts, probabilities)
+    saturated = descent.negative_log_likelihood(counts, counts / counts.sum(1, keepdims=True))
+    g = np.maximum(2 * (nll - saturated), 0.0)  # rounding may leave -1e-14 where a model meets the votes
+    parameters, total = PARAMETERS * len(counts), float(nll.sum())
+    return Criteria(
+        total,
+        2 * parameters + 2 * total,
+        parameters * float(np.log(len(counts))) + 2 * total,
+        float(g.mean()),
+        float(np.mean(g > CRITICAL_G)),
+        g,
+        np.exp(-g / 2),  # 1 - F(G) of chi-square with 5 cells - 1 - 2 parameters = 2 degrees of freedom
+    )
 
 
 @dataclass(frozen=True)
@@ -61,16 +101,13 @@ def as_json(rows: Sequence[ModelRow]) -> list[dict[str, Any]]:
 
 def as_text(rows: Sequence[ModelRow]) -> list[str]:
     """The table for people, best first."""
-    lines = [
-        f"{'model':<15} {'NLL':>13} {'AIC':>13} {'BIC':>13} {'mean G':>7} {'G > 5.99':>8} {'at bound':>8} {'s':>6}"
-    ]
+    lines = [["model", "NLL", "AIC", "BIC", "mean G", "G > 5.99", "at bound", "s"]]
     for row in rows:
         c = row.criteria
-        lines.append(
-            f"{row.fit.model:<15} {c.nll:13,.1f} {c.aic:13,.1f} {c.bic:13,.1f} {c.mean_g:7.3f} "
-            f"{c.rejected:8.1%} {row.fit.at_bound.mean():8.1%} {row.seconds:6.1f}"
-        )
-    return lines
+        sums = (f"{value:,.1f}" for value in (c.nll, c.aic, c.bic))
+        shares = (f"{c.rejected:.1%}", f"{row.fit.at_bound.mean():.1%}")
+        lines.append([row.fit.model, *sums, f"{c.mean_g:.3f}", *shares, f"{row.seconds:.1f}"])
+    return table(lines, left=(0,)).splitlines()
 
 
 def write_csv(path: Path, votes: Votes, rows: Sequence[ModelRow]) -> None:

@@ -1,6 +1,6 @@
 """Fits a rating model to the votes of every image at once, by maximum likelihood or by moments.
 
-Five models are searched in the boxes of charts.py. Maximum entropy needs no search: its likeliest member has the
+Five models are searched in the boxes of search_spaces.py. Maximum entropy needs no search: its likeliest member has the
 votes' mean and variance. GSD's likelihood has kinks, so each of its smooth pieces is searched (see gsd.py) from the
 best point of a grid, and the best piece wins.
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mobileiqa.errors import UserError
 from mobileiqa.ratings import descent, gsd, models
-from mobileiqa.ratings.charts import CHARTS, PUBLISHED, Chart, moments
+from mobileiqa.ratings.search_spaces import PUBLISHED, SPACES, SearchSpace, moments
 
 Values = NDArray[np.float64]
 METHODS = ("mle", "moments")
@@ -89,29 +89,29 @@ def _parameters(model: str, counts: Values, method: str, bounds: str) -> Values:
         return np.stack([mean, gsd.rho_of(mean, variance)], -1)
     if model == "gsd":
         return _fit_gsd(counts)
-    charts = CHARTS[model] if bounds == "none" else PUBLISHED[model]
-    results = [_search(model, chart, counts, method) for chart in charts]
+    spaces = SPACES[model] if bounds == "none" else PUBLISHED[model]
+    results = [_search(model, space, counts, method) for space in spaces]
     return _best([result for several in results for result in several])
 
 
-def _search(model: str, chart: Chart, counts: Values, method: str) -> list[tuple[Values, Values]]:
-    """From each start of a chart: parameters (B, 2), and how far (B,) from likely, or from the moments."""
-    low, high, (mean, variance) = np.array(chart.low), np.array(chart.high), moments(counts)
+def _search(model: str, space: SearchSpace, counts: Values, method: str) -> list[tuple[Values, Values]]:
+    """From each start of a space: parameters (B, 2), and how far (B,) from likely, or from the moments."""
+    low, high, (mean, variance) = np.array(space.low), np.array(space.high), moments(counts)
     entry = models.MODELS[model]
 
     def cells(x: Values) -> Values:
-        parameters = chart.parameters(x)
+        parameters = space.parameters(x)
         return entry.cells(parameters[:, 0], parameters[:, 1])
 
     results = []
-    for start in chart.starts(counts):
+    for start in space.starts(counts):
         if method == "moments":
-            x = descent.moment_fit(mean, variance, chart.cells or cells, start, low, high)
+            x = descent.moment_fit(mean, variance, space.cells or cells, start, low, high)
             miss = np.stack(moments(cells(x))) - np.stack([mean, variance])
-            results.append((chart.parameters(x), np.abs(miss).max(0)))
+            results.append((space.parameters(x), np.abs(miss).max(0)))
         else:
-            x = descent.likelihood_fit(counts, chart.cells or cells, start, low, high)
-            results.append((chart.parameters(x), descent.negative_log_likelihood(counts, cells(x))))
+            x = descent.likelihood_fit(counts, space.cells or cells, start, low, high)
+            results.append((space.parameters(x), descent.negative_log_likelihood(counts, cells(x))))
     return results
 
 
@@ -164,6 +164,6 @@ def _grid_best(counts: Values, low: int, upper: bool) -> tuple[Values, Values]:
 def _at_bound(model: str, bounds: str, parameters: Values) -> NDArray[np.bool_]:
     if bounds == "none" or model not in PUBLISHED:
         return np.zeros(len(parameters), bool)
-    (chart,) = PUBLISHED[model]
-    low, high = (chart.parameters(np.array([end]))[0] for end in (chart.low, chart.high))
+    (space,) = PUBLISHED[model]
+    low, high = (space.parameters(np.array([end]))[0] for end in (space.low, space.high))
     return (np.isclose(parameters, low, 1e-6, 0) | np.isclose(parameters, high, 1e-6, 0)).any(1)

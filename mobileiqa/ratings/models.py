@@ -185,7 +185,7 @@ def _logit_logistic_quantile(mu: Values, s: Values, q: Values) -> Values:
 
 _REAL, _POSITIVE, _UNIT, _VOTES = (-np.inf, np.inf), (0.0, np.inf), (0.0, 1.0), (1.0, 5.0)
 
-# Add your model here: its cells and quantiles above, its search in charts.py.
+# Add your model here: its cells and quantiles above, its search in search_spaces.py.
 MODELS: dict[str, RatingModel] = {
     "logit-logistic": RatingModel(
         ("mu", "s"), (_UNIT, _POSITIVE), logit_logistic_cells, _logit_logistic_quantile

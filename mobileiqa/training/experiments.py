@@ -1,7 +1,7 @@
 """Comparing ways to train: the same references for all, runs that go on where they stopped, figures over seeds.
 
-A comparison has arms (ways to train) and seeds. Runs of one seed start from the same weights and see the same
-images in the same order wherever their models allow it, so that arms are compared seed by seed: the spread of
+A comparison has variants (ways to train) and seeds. Runs of one seed start from the same weights and see the same
+images in the same order wherever their models allow it, so that variants are compared seed by seed: the spread of
 the differences is much smaller than that of the figures.
 """
 
@@ -34,9 +34,9 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """One trained arm on the test images. Correlations in -1..1; rmse and mae in label units (0..1)."""
+    """One trained variant on the test images. Correlations in -1..1; rmse and mae in label units (0..1)."""
 
-    arm: str
+    variant: str
     seed: int
     srcc: float
     plcc: float
@@ -65,25 +65,27 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def figures(results: Sequence[Result], baseline: str) -> dict[str, dict[str, Any]]:
-    """By arm, in order: the Spread of each of METRICS, and "gain", of SRCC over the baseline's, seed by seed.
+    """By variant, in order: the Spread of each of METRICS, and "gain", of SRCC over the baseline's, seed by seed.
 
-    Raises ValueError where an arm lacks one of the baseline's seeds: they could not be paired.
+    Raises ValueError where a variant lacks one of the baseline's seeds: they could not be paired.
     """
-    by_arm: dict[str, dict[int, Result]] = {}
+    by_variant: dict[str, dict[int, Result]] = {}
     for result in results:
-        by_arm.setdefault(result.arm, {})[result.seed] = result
-    base, gains = by_arm[baseline], {}
-    for arm, by_seed in by_arm.items():
+        by_variant.setdefault(result.variant, {})[result.seed] = result
+    base, gains = by_variant[baseline], {}
+    for variant, by_seed in by_variant.items():
         if by_seed.keys() != base.keys():
-            raise ValueError(f"expected the seeds {sorted(base)} of arm {arm!r}; found {sorted(by_seed)}")
-        gains[arm] = {name: spread([getattr(r, name) for r in by_seed.values()]) for name in METRICS}
-        gains[arm]["gain"] = spread([r.srcc - base[seed].srcc for seed, r in by_seed.items()])
+            raise ValueError(
+                f"expected the seeds {sorted(base)} of variant {variant!r}; found {sorted(by_seed)}"
+            )
+        gains[variant] = {name: spread([getattr(r, name) for r in by_seed.values()]) for name in METRICS}
+        gains[variant]["gain"] = spread([r.srcc - base[seed].srcc for seed, r in by_seed.items()])
     return gains
 
 
 def figures_json(gains: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
     """`figures` as plain JSON."""
-    return {arm: {name: asdict(value) for name, value in row.items()} for arm, row in gains.items()}
+    return {variant: {name: asdict(value) for name, value in row.items()} for variant, row in gains.items()}
 
 
 def by_reference(dataset: Dataset, counts: Mapping[str, int], seed: int) -> dict[str, tuple[Sample, ...]]:

@@ -31,19 +31,10 @@ def needs_runner(test):
 def row(name="a.tflite", cpu="cortex-a76", force_fp16=False, **counts) -> Counted:
     counts = {**dict.fromkeys(KINDS, 0), "instructions": 1_000_000, **counts}
     return Counted(
-        f"some/{name}",
-        "a" * 64,
-        1,
-        False,
-        "fp32",
-        ((1, 3, 8, 8),),
-        cpu,
-        force_fp16,
-        "r 1",
-        "qemu 7",
-        counts,
-        1e-6,
-    )
+        file=f"some/{name}", artifact_sha256="a" * 64, size_bytes=1, fp16_capable=False, file_precision="fp32",
+        input_shapes=((1, 3, 8, 8),), cpu=cpu, force_fp16=force_fp16, runtime="r 1", emulator="qemu 7",
+        counts=counts, spread=1e-6,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

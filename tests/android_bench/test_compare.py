@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from android_bench import compare
+from android_bench.comparison.plot import series
 from android_bench.comparison.regression_gate import lay_out
-from android_bench.comparison.svg import series
 from android_bench.results.entries import read
 
 

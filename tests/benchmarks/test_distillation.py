@@ -1,4 +1,4 @@
-"""The distillation comparison: its parts, its arms, and a whole small one on generated pictures."""
+"""The distillation comparison: its parts, its variants, and a whole small one on generated pictures."""
 
 import json
 from argparse import Namespace
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import distillation
-from benchmarks.distillation import ARMS, Plan, data_of, main, recipe_of
+from benchmarks.distillation import VARIANTS, Plan, data_of, main, recipe_of
 from mobileiqa.training.experiments import OutOfTime, Result, figures
 
 TINY = Plan(
@@ -68,7 +68,7 @@ def test_another_plan_has_other_runs(inputs: tuple[Path, Path], tmp_path: Path):
 
 
 def test_arms_differ_in_their_objective_alone():
-    recipes = {arm: recipe_of(TINY, arm, 3).to_json() for arm in ARMS}
+    recipes = {variant: recipe_of(TINY, variant, 3).to_json() for variant in VARIANTS}
     for recipe in recipes.values():
         for field in ("name", "objective", "options", "losses"):
             recipe.pop(field)
@@ -77,9 +77,9 @@ def test_arms_differ_in_their_objective_alone():
 
 def test_the_page_shows_gains_over_the_student_alone():
     rows = [
-        Result(arm, seed, s, 0.5, 0, 0, 0)
+        Result(variant, seed, s, 0.5, 0, 0, 0)
         for seed in (1, 2)
-        for arm, s in zip(ARMS, (0.4, 0.5, 0.3), strict=True)
+        for variant, s in zip(VARIANTS, (0.4, 0.5, 0.3), strict=True)
     ]
     text = distillation.report(
         TINY, Result("teacher", 0, 0.8, 0.7, 0, 0, 0), figures(rows, "without"), "random weights"
@@ -128,8 +128,8 @@ def test_a_comparison_that_was_stopped_goes_on_to_its_end(
     # The teacher comes back from its state; the student that was finished is not trained again.
     assert calls == ["teacher-0", "without-1", "stopped", "teacher-0", "paper-1", "code-1"]
     found = json.loads(out.read_text())
-    results = {row["arm"]: row for row in found["results"]}
-    assert list(results) == list(ARMS) and found["figures"]["paper"]["gain"]["n"] == 1
+    results = {row["variant"]: row for row in found["results"]}
+    assert list(results) == list(VARIANTS) and found["figures"]["paper"]["gain"]["n"] == 1
     assert len({row["mae"] for row in results.values()}) == 3, "three losses, three students"
     assert "`code`: student" in (tmp_path / "DISTILLATION.md").read_text()
     assert str(tmp_path) not in out.read_text()

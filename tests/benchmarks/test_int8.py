@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from android_bench.results.measurements import BenchConfig
+from benchmarks.conversion_paths import Case
 from benchmarks.int8 import TARGETS, File, Found, Target, _files, compare, judge, report
 from benchmarks.int8 import arguments as parser
-from benchmarks.routes import Case
 
 FOUND = {"fast": Found(40.0, 0.01, 100.0, 2.5, 1), "slow": Found(100.0, 0.02, 900.0, 10.0, 3)}
 

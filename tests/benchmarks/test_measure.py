@@ -7,7 +7,7 @@ import pytest
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from benchmarks import limit, measure
-from benchmarks.routes import CHILD
+from benchmarks.conversion_paths import CHILD
 from convert.runtimes.tool_environments import python_of
 from mobileiqa.errors import RunError, UserError
 

@@ -114,7 +114,7 @@ def test_the_page_shows_gains_over_one_zoom_without_patches():
         Result(f"{zoom}, {how}", seed, 0.3 + 0.1 * (how == "patches"), 0.5, 0, 0, 0)
         for seed in (1, 2) for zoom in TINY.zooms for how in ("whole", "patches")
     ]  # fmt: skip
-    rows += [replace(row, arm=f"{row.arm}, {half}", srcc=srcc) for row in rows
+    rows += [replace(row, variant=f"{row.variant}, {half}", srcc=srcc) for row in rows
              for half, srcc in (("seen", 0.7), ("unseen", 0.2))]  # fmt: skip
     text = multi_scale.report(TINY, figures(rows, BASELINE), "random weights")
     assert (
@@ -130,8 +130,11 @@ def test_a_whole_comparison_and_its_second_start(
 ):
     assert main(arguments(inputs, tmp_path), TINY) == 0
     found = json.loads((tmp_path / "multi_scale.json").read_text())
-    arms = [row["arm"] for row in found["results"]]
-    assert arms[:3] == ["single, whole", "single, whole, seen", "single, whole, unseen"] and len(arms) == 12
+    variants = [row["variant"] for row in found["results"]]
+    assert (
+        variants[:3] == ["single, whole", "single, whole, seen", "single, whole, unseen"]
+        and len(variants) == 12
+    )
     assert len({row["mae"] for row in found["results"]}) == 12, "every way of reading gives other scores"
     assert str(tmp_path) not in (tmp_path / "multi_scale.json").read_text()
     capsys.readouterr()

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from android_bench.results.measurements import BenchConfig
+from benchmarks.conversion_paths import Case
 from benchmarks.phone_table import PHONES, ROWS, Measured, Row, as_json, curves, draw, main, report
-from benchmarks.routes import Case
 
 FOUND = [Measured(mean, mean - 1, 0.01, 100.0) for mean in (90.0, 100.0, 110.0, 150.0, 400.0, 700.0, 300.0)]
 

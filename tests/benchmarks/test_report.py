@@ -3,9 +3,9 @@ from pathlib import Path
 
 from android_bench.results.measurements import BenchConfig, Device, Launch
 from benchmarks import report
+from benchmarks.conversion_paths import OURS, Built, Case
 from benchmarks.limit import Rates, Work
 from benchmarks.results import Row
-from benchmarks.routes import OURS, Built, Case
 
 CASE = Case("mobilenet-iqa", "1271x820")
 RATES = Rates(50.0, 0.25, 0.5)

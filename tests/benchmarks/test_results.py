@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from android_bench.results.measurements import Launch
+from benchmarks.conversion_paths import OURS, OURS_FP16, Built, Case
 from benchmarks.results import Row, verdicts
-from benchmarks.routes import OURS, OURS_FP16, Built, Case
 
 MOBILE = Case("mobilenet-iqa", "1271x820")
 LAR = Case("lar-iqa-kan")

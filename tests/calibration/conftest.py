@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibration import strata
+from calibration import stratified_sampling as sampling
 from calibration.inference import prepared_sha256
 from calibration.photos import Photo, read_photos
 from calibration.sets import CalibrationSet
@@ -57,7 +57,7 @@ def set_of(spec) -> Callable[..., CalibrationSet]:
         photos, broken = read_photos(find_images([folder]), folder, "test")
         assert not broken
         return CalibrationSet(
-            wanted, 0, tuple(_with_digest(p, folder, wanted) for p in strata.assign(photos)), folder
+            wanted, 0, tuple(_with_digest(p, folder, wanted) for p in sampling.assign(photos)), folder
         )
 
     return make

@@ -12,9 +12,8 @@ from PIL import Image
 from calibration import checks
 from calibration.audit import main
 from calibration.checks import Status
-from calibration.generated import generated
 from calibration.select import main as select
-from calibration.sets import GENERATED, MANIFEST, save
+from calibration.sets import GENERATED, MANIFEST, generated, save
 from mobileiqa import preprocess
 from mobileiqa.spec import Resample
 

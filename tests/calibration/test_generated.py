@@ -3,18 +3,20 @@
 import numpy as np
 import pytest
 
-from calibration import drawing
-from calibration.generated import generated
 from calibration.photos import measure
-from calibration.sets import GENERATED, load, save
+from calibration.sets import GENERATED, generated, load, save
 from mobileiqa.errors import UserError
+from mobileiqa.photos import generated_images as drawing
 from mobileiqa.preprocess import prepare
 
 
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, np.ndarray]:
     """The first picture of every kind, seed 0, float64."""
-    return {name: np.asarray(drawing.draw(i, 0)).astype(float) for i, name in enumerate(drawing.KINDS)}
+    return {
+        name: np.asarray(drawing.calibration_image(i, 0)).astype(float)
+        for i, name in enumerate(drawing.CALIBRATION_KINDS)
+    }
 
 
 def roughness(pixels: np.ndarray) -> float:
@@ -32,10 +34,10 @@ def test_every_kind_is_what_its_name_says(pictures):
 
 
 def test_pictures_depend_on_seed_and_index_alone(pictures):
-    assert np.array_equal(np.asarray(drawing.draw(1, 0)), pictures["texture"])
-    assert not np.array_equal(np.asarray(drawing.draw(1, 1)), pictures["texture"])
-    sizes = {drawing.draw(i, 0).size for i in range(4)}
-    assert sizes == set(drawing.SIZES)
+    assert np.array_equal(np.asarray(drawing.calibration_image(1, 0)), pictures["texture"])
+    assert not np.array_equal(np.asarray(drawing.calibration_image(1, 1)), pictures["texture"])
+    sizes = {drawing.calibration_image(i, 0).size for i in range(4)}
+    assert sizes == set(drawing.CALIBRATION_SIZES)
 
 
 def test_a_generated_set_prepares_as_inference_does_and_reloads(spec, tmp_path):
@@ -46,13 +48,13 @@ def test_a_generated_set_prepares_as_inference_does_and_reloads(spec, tmp_path):
     again = load(tmp_path, spec)
     assert again == chosen and again.warning == GENERATED
     for index, inputs in enumerate(again.prepared()):
-        assert np.array_equal(inputs["image"], prepare(drawing.draw(index, 3), spec)["image"])
-    assert measure(drawing.draw(2, 3), "x").sha256 == chosen.images[2].sha256
+        assert np.array_equal(inputs["image"], prepare(drawing.calibration_image(index, 3), spec)["image"])
+    assert measure(drawing.calibration_image(2, 3), "x").sha256 == chosen.images[2].sha256
 
 
 def test_a_set_that_this_version_draws_otherwise_is_refused(spec, tmp_path, monkeypatch):
     save(generated(2, 0, spec), tmp_path, {})
-    monkeypatch.setitem(drawing.KINDS, "texture", drawing.KINDS["noise"])
+    monkeypatch.setitem(drawing.CALIBRATION_KINDS, "texture", drawing.CALIBRATION_KINDS["noise"])
     with pytest.raises(UserError, match="generated/texture-1 is drawn otherwise"):
         load(tmp_path, spec)
 

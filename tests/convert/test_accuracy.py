@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from convert.accuracy import main
-from convert.accuracy_report import agreement, measure
+from convert.accuracy_report import agreement
 from convert.accuracy_report.report import FILES
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY
+from convert.runtimes import latency
 from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.zoo import MODELS
 
@@ -205,7 +206,7 @@ def test_a_checkpoint_is_run_at_the_candidates_size(net: Net, folder: Path, caps
 
 @pytest.mark.slow
 def test_latency_is_measured_in_turn(net: Net, folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "BENCHMARK", ("--runs", "5", "--launches", "1", "--if-disturbed", "keep"))
+    monkeypatch.setattr(latency, "PROTOCOL", ("--runs=5", "--launches=1", "--if-disturbed=keep"))
     files = [net("fp32.tflite"), net("int8.tflite", step=1 / 250)]
     assert main([*files, "--images", str(folder), "--latency", "--layers", "0"]) == 0
     shown = capsys.readouterr().out

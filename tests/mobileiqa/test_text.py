@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.text import csv_cell, csv_name, csv_text, csv_value, escape, plot_text, printable
+from mobileiqa.text import csv_cell, csv_name, csv_text, csv_value, escape, plot_text, printable, table
 
 NAMES = (
     "plain.jpg", "Übung ñ 写真 🙂.jpg", "a\nb", "a\r0.99", "\x1b[2J", "\x1b]0;title\x07", "\u202egpj.exe",
@@ -161,3 +161,13 @@ def test_text_becomes_markup_and_csv_in_one_place() -> None:
     pattern = re.compile(r"^(import html\b|from html import)|csv\.(Dict)?[wW]riter", re.MULTILINE)
     own = {name for name, source in sources.items() if pattern.search(source)}
     assert own - NUMBERS_ONLY == {"mobileiqa/text.py"}
+
+
+def test_a_table_is_aligned_and_its_cells_are_text():
+    rows = [["file", "ms"], ["a\x1b[2J\nb", "10.00"], ["c", "9.50"]]
+    assert table(rows, left=(0,)).splitlines() == [
+        "file            ms",
+        "a\\x1b[2J\\nb  10.00",
+        "c             9.50",
+    ]
+    assert table(rows[:1] + rows[2:]).splitlines() == ["file  ms", "c     9.50"]

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from mobileiqa.photos.generated_images import photo_like
+
 WIDTH, HEIGHT = 45, 33
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "I;16B", "F")
 NOT_TRIED = {"BUFR", "EPS", "GRIB", "HDF5", "PDF", "WMF", "PALM"}  # no raster, or nobody reads it
@@ -27,12 +29,8 @@ def pictures() -> Iterator[tuple[str, bytes]]:
 
 
 def base(mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """A picture with edges, a gradient and noise; no two quarters are alike."""
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    planes = [x * 255 // WIDTH, y * 255 // HEIGHT, (x // 7 + y // 5) % 2 * 180]
-    pixels = np.stack(planes, -1) + generator.integers(0, 40, (HEIGHT, WIDTH, 3))
-    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    """A picture of that mode, in which no two quarters are alike."""
+    image = photo_like(seed, WIDTH, HEIGHT)
     if mode in ("I;16", "I;16B", "I"):
         wide = np.asarray(image.convert("L")).astype(np.uint16) * 257
         return Image.fromarray(wide.astype(np.int32) if mode == "I" else wide)
@@ -42,7 +40,8 @@ def base(mode: str = "RGB", seed: int = 0) -> Image.Image:
         )
         return ImageCms.applyTransform(image, to_lab) or image
     if mode in ("LA", "RGBA"):
-        image.putalpha(Image.fromarray((255 - (x * 3) % 256).astype(np.uint8)))
+        alpha = np.tile(255 - (np.arange(WIDTH) * 3) % 256, (HEIGHT, 1))
+        image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
         return image.convert(mode)
     return image.quantize(32) if mode == "P" else image.convert(mode)
 

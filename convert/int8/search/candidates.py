@@ -32,6 +32,7 @@ from mobileiqa.errors import UserError, one_line
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 
+_GO_ON = "type the command again: it goes on from what was measured"
 _SEARCH_AGAIN = "remove the search's folder, or that file"
 MARK = "search.json"  # says that a folder is a search's, and may be removed
 IN_MEMORY = 512 << 20  # bytes of prepared images that are kept; more are prepared again for every candidate
@@ -99,10 +100,10 @@ class Bench:
             session = typed_json.decode(_Session, _read(record), str(record), _SEARCH_AGAIN)
             if {*by_sha256, self.identity["fp32"]} <= session.files.keys():
                 return session.files, session.session
-        timings, session = measure([self.fp32, *(self.file(one) for one in by_sha256.values())])
-        files = {digest: asdict(timing) for digest, timing in timings.items()}
-        cli.write_json(record, {"files": files, "session": session})
-        return timings, session
+        session = measure([self.fp32, *(self.file(one) for one in by_sha256.values())], _GO_ON)
+        files = {digest: asdict(timing) for digest, timing in session.timings.items()}
+        cli.write_json(record, {"files": files, "session": session.setup})
+        return session.timings, session.setup
 
     def _quantize(self, recipe: Recipe) -> Path:
         path = self._path(recipe, ".tflite")

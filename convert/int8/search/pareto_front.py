@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convert.comparison.compare import TOLERANCES
 from convert.int8.recipe import Recipe
 from convert.runtimes.latency import Timing
-from mobileiqa import cli, typed_json
+from mobileiqa import cli, text, typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.text import plot_text
 
@@ -154,15 +154,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     def shown(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
-    cells = [COLUMNS]
+    cells: list[Sequence[str]] = [COLUMNS]
     for row in rows:
         cells.append((
             ("* " if row["chosen"] else "  ") + row["name"], shown(row["latency_ms"], ".2f"),
             shown(row["srcc"], ".4f"), shown(row["mean_abs"], ".4f"), shown(row["max_abs"], ".3f"),
             shown(row["pair_flips"], ".3f"), f"{row['size_bytes'] / 1e6:.2f}", row["budget"],
         ))  # fmt: skip
-    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
-    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return text.table(cells).splitlines()
 
 
 def draw(rows: Sequence[Mapping[str, Any]], fp32_ms: float, budget: Budget, title: str, path: Path) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from android_bench import compare
-from android_bench.comparison import svg as chart
+from android_bench.comparison import plot as chart
 from android_bench.comparison.html import page
-from android_bench.comparison.png import png
+from android_bench.comparison.plot import png
 from android_bench.comparison.regression_gate import judge, lay_out
 from android_bench.results.entries import read
 from mobileiqa.errors import UserError
+from mobileiqa.svg import log_ticks
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -165,7 +166,7 @@ def test_svg_draws_by_hand_dashed_and_hollow(rows):
     ],
 )
 def test_ticks_hold_the_values(low, high, expected):
-    assert chart.ticks(low, high) == expected
+    assert log_ticks(low, high) == expected
 
 
 def test_png_shows_each_series_in_its_colour(rows):

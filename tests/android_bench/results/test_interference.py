@@ -31,7 +31,7 @@ CALM = Launch(
 
 
 def calm(**evidence) -> Launch:
-    """CALM with other evidence."""
+    """CALM with other counters."""
     return dataclasses.replace(CALM, evidence=dataclasses.replace(CALM.evidence, **evidence))
 
 

@@ -1,11 +1,11 @@
 import pytest
 
-from android_bench.results.signatures import labelled, read_part, read_parts
+from android_bench.results.signatures import labelled, read_signature, read_signatures
 from mobileiqa.errors import UserError
 
 
 def names(*paths, signature=None):
-    return [part.name for part in read_parts(paths, signature)]
+    return [entry.name for entry in read_signatures(paths, signature)]
 
 
 def test_every_signature_is_a_part_of_its_own(tiny, camera, unsigned):
@@ -16,7 +16,11 @@ def test_every_signature_is_a_part_of_its_own(tiny, camera, unsigned):
         "camera.tflite score_80x96",
         "unsigned.tflite",
     ]
-    assert [part.asked for part in read_parts([tiny.path, camera])] == ["", "score_96x80", "score_80x96"]
+    assert [entry.runtime_name for entry in read_signatures([tiny.path, camera])] == [
+        "",
+        "score_96x80",
+        "score_80x96",
+    ]
 
 
 def test_a_named_signature_chooses_among_several(tiny, camera):
@@ -35,25 +39,25 @@ def test_a_named_signature_chooses_among_several(tiny, camera):
 def test_a_signature_that_is_not_there_names_those_that_are(request, tiny, files, signature, found):
     paths = [tiny.path if name == "tiny" else request.getfixturevalue(name) for name in files]
     with pytest.raises(UserError, match=f"the signature '{signature}'; found {found}"):
-        read_parts(paths, signature)
+        read_signatures(paths, signature)
 
 
 def test_one_part_of_several_must_be_named(camera, tiny):
     with pytest.raises(UserError, match=r"one signature of .*; found score_96x80 and score_80x96; name one"):
-        read_part(camera)
-    assert read_part(camera, "score_96x80").signature.input_shapes == ((1, 80, 96, 3),)
-    assert read_part(tiny.path).name == "tiny.tflite"
+        read_signature(camera)
+    assert read_signature(camera, "score_96x80").signature.input_shapes == ((1, 80, 96, 3),)
+    assert read_signature(tiny.path).name == "tiny.tflite"
 
 
 def test_what_ran_is_said_in_full(camera, tmp_path):
-    (part,) = read_parts([camera], "score_80x96")
-    said = part.identity()
+    (entry,) = read_signatures([camera], "score_80x96")
+    said = entry.identity()
     assert (said["signature"], said["input_types"], said["input_shapes"]) == (
         "score_80x96",
         ("uint8",),
         ((1, 96, 80, 3),),
     )
-    assert part.where == f"{camera} score_80x96"
+    assert entry.location == f"{camera} score_80x96"
 
 
 def test_the_usual_signature_goes_without_saying():

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import nn
 
 from convert.comparison import stages
-from convert.comparison.generated_images import sample_images
 from convert.comparison.stages import check, culprit
 from convert.export.onnx_file import export_onnx
 from convert.runtimes import runners
 from mobileiqa.errors import UserError
+from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.spec import ModelSpec
 
 Photo = Callable[[int, int, int], Image.Image]

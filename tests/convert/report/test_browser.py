@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from convert.report.__main__ import main
-from convert.report.html import POLICY
+from mobileiqa.html_page import POLICY
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # Written into a copy of the page, whose policy would forbid any script: what is wider than the window, boxes

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from convert.accuracy_report import measure
 from convert.report.__main__ import main
+from convert.runtimes import latency
 
 VOID = {"meta", "br", "img", "wbr"}
 
@@ -198,13 +198,13 @@ def test_wrong_input_is_one_line_and_exit_2(
 def test_latency_and_memory_are_measured_in_turn(
     net, converted: Path, labelled: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(measure, "BENCHMARK", ("--runs", "5", "--launches", "1", "--if-disturbed", "keep"))
+    monkeypatch.setattr(latency, "PROTOCOL", ("--runs=5", "--launches=1", "--if-disturbed=keep"))
     net("fp32.tflite"), net("int8.tflite", step=1 / 250)
     out = tmp_path / "report.html"
     assert run(capsys, converted, "--images", labelled, "--out", out, "--latency", "--layers", 0)[0] == 0
     page = Page(out)
     assert len(page.row("peak memory, MB")) == 2 and all(float(mb) > 0 for mb in page.row("peak memory, MB"))
-    assert float(page.row("FP32's median over it")[1]) > 0 and "--runs 5" in page.text
+    assert float(page.row("FP32's median over it")[1]) > 0 and "--runs=5" in page.text
 
 
 def test_help_is_quick_and_shows_an_example() -> None:

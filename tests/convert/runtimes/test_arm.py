@@ -11,11 +11,11 @@ import pytest
 from android_bench.emulate import missing, run_arm
 from android_bench.runners.arm_runner import missing_runner
 from android_bench.runners.instruction_counter import count
-from convert.comparison.generated_images import sample_images
 from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from convert.load import Source, resolve
 from convert.tflite import Precision, Via, convert
+from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec

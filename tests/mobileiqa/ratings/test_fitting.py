@@ -9,11 +9,11 @@ from scipy.optimize import minimize
 
 from mobileiqa.errors import UserError
 from mobileiqa.ratings import gsd
-from mobileiqa.ratings.charts import moments
-from mobileiqa.ratings.criteria import criteria
+from mobileiqa.ratings.comparison import criteria
 from mobileiqa.ratings.descent import negative_log_likelihood
 from mobileiqa.ratings.fitting import fit
 from mobileiqa.ratings.models import MODELS, pmf
+from mobileiqa.ratings.search_spaces import moments
 from mobileiqa.ratings.votes import read
 
 ODD = np.array([

@@ -25,8 +25,8 @@ from mobileiqa.zoo import MODELS
 SPEC = MODELS["lar-iqa-single"].spec
 
 
-def result(arm: str, seed: int, srcc: float) -> Result:
-    return Result(arm, seed, srcc, srcc / 2, 0.0, 0.0, 0.0)
+def result(variant: str, seed: int, srcc: float) -> Result:
+    return Result(variant, seed, srcc, srcc / 2, 0.0, 0.0, 0.0)
 
 
 def dataset(references: int) -> Dataset:
@@ -60,7 +60,7 @@ def test_gains_are_paired_by_seed_whatever_the_order():
 
 
 def test_arms_of_other_seeds_are_not_compared():
-    with pytest.raises(ValueError, match="arm 'b'"):
+    with pytest.raises(ValueError, match="variant 'b'"):
         figures([result("a", 1, 0.1), result("b", 2, 0.6)], "a")
 
 

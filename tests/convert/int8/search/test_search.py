@@ -26,7 +26,7 @@ from convert.int8.search import search as auto
 from convert.int8.search.pareto_front import Budget, OverBudgetError
 from convert.int8.search.search import Search, search
 from convert.int8.search.validation_split import Division, divide
-from convert.runtimes.latency import Timing
+from convert.runtimes.latency import FileLatency, Session, Timing
 from convert.tflite import main
 from mobileiqa.checkpoint import sha256
 from mobileiqa.distortions.apply import distort
@@ -103,9 +103,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Latencies by size: what is kept in float is slower. Returns how many files each session timed."""
     sessions: list[int] = []
 
-    def measure(files: list[Path]) -> tuple[dict[str, Timing], dict[str, Any]]:
+    def measure(files: list[Path], todo: str) -> Session:
         sessions.append(len(files))
-        return {sha256(f): Timing((f.stat().st_size / 1e3,), False) for f in files}, {"runtime": "recorded"}
+        timings = [Timing((f.stat().st_size / 1e3,), False) for f in files]
+        rows = [
+            FileLatency(sha256(f), t, t.ms, t.ms, t.ms, t.ms, 1.0)
+            for f, t in zip(files, timings, strict=True)
+        ]
+        return Session(tuple(rows), {"runtime": "recorded"}, "recorded")
 
     monkeypatch.setattr(candidates, "measure", measure)
     return sessions

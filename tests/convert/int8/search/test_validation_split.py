@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.generated import generated
 from calibration.photos import file_sha256, read_photos
-from calibration.sets import CalibrationSet
+from calibration.sets import CalibrationSet, generated
 from convert.int8.search.validation_split import beside, divide, evenly
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import routes
-from benchmarks.routes import Case, Route, build, essence, installed
+from benchmarks import conversion_paths
+from benchmarks.conversion_paths import Case, ConversionPath, build, essence, installed
 from mobileiqa.errors import UserError
 
 CASE = Case("mobilenet-iqa", "64x64")
@@ -18,8 +18,8 @@ def route(monkeypatch):
 
     def use(code):
         commands = lambda case, folder: [[sys.executable, "-c", code, str(folder)]]  # noqa: E731
-        fake = Route("fake", "made.bin", commands, lambda: Path(sys.executable), ("numpy",))
-        monkeypatch.setattr(routes, "ROUTES", {"fake": fake})
+        fake = ConversionPath("fake", "made.bin", commands, lambda: Path(sys.executable), ("numpy",))
+        monkeypatch.setattr(conversion_paths, "PATHS", {"fake": fake})
 
     return use
 
@@ -42,7 +42,7 @@ def test_the_cache_answers_until_something_changes(route, tmp_path, monkeypatch)
     assert build("fake", CASE, tmp_path, fresh=True).error == "must not run"
     route(WRITE)
     build("fake", CASE, tmp_path, fresh=True)
-    monkeypatch.setattr(routes, "installed", lambda python, packages: {"numpy": "another"})
+    monkeypatch.setattr(conversion_paths, "installed", lambda python, packages: {"numpy": "another"})
     route("raise SystemExit('a new version')")
     assert build("fake", CASE, tmp_path).error == "a new version"
 
@@ -58,7 +58,7 @@ def test_a_failed_conversion_is_a_result_that_leaves_no_file(route, tmp_path):
 def test_a_file_that_fails_its_own_parity_check_is_no_result(route, tmp_path):
     route(WRITE + "; print('{\"passed\": false}'); sys.exit(1)")
     built = build("fake", CASE, tmp_path)
-    assert built.error == routes.GATE_FAILED
+    assert built.error == conversion_paths.GATE_FAILED
     assert not built.path.exists()
 
 
@@ -77,7 +77,7 @@ def test_essence_names_the_signal_or_the_last_line():
     assert essence(1, "progress 10%\rprogress 20%\n\nValueError: no\n") == "ValueError: no"
     assert essence(1, "ValueError: no\nINFO: Created a delegate\n") == "ValueError: no"
     assert essence(3, "") == "exit code 3, no message"
-    assert len(essence(1, "x" * 1000)) == routes.ESSENCE_CHARS
+    assert len(essence(1, "x" * 1000)) == conversion_paths.ESSENCE_CHARS
 
 
 def test_a_missing_package_is_the_users_to_fix():

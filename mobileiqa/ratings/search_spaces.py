@@ -21,7 +21,7 @@ _LOGISTIC_SD = np.pi / np.sqrt(3)  # of a logistic law of scale 1
 
 
 @dataclass(frozen=True)
-class Chart:
+class SearchSpace:
     """The variables of a search: what parameters they stand for, the box, and where it starts."""
 
     parameters: Callable[[Values], Values]  # (R, 2) -> (R, 2)
@@ -63,7 +63,7 @@ def _logit_starts(counts: Values) -> tuple[Values, Values]:
 
 def _slopes(
     cuts: Values, link: str, place: Callable[[Values], Values], starts: Callable, top: float
-) -> Chart:
+) -> SearchSpace:
     """Variables (mu/s, 1/s) of a location-scale law about the middle of its cuts; `place` makes mu a parameter."""
 
     def parameters(x: Values) -> Values:
@@ -76,7 +76,7 @@ def _slopes(
     def cells(x: Values) -> Values:
         return models.location_cells(link, cuts * x[:, 1:] - x[:, :1])
 
-    return Chart(parameters, (-3 * top, 1e-5), (3 * top, top), begin, cells)
+    return SearchSpace(parameters, (-3 * top, 1e-5), (3 * top, top), begin, cells)
 
 
 def _from_middle(x: Values) -> Values:
@@ -133,16 +133,16 @@ def _kumaraswamy_logs(*shapes: float) -> Callable[[Values], list[Values]]:
     return lambda counts: [_kumaraswamy_parameters(x) for x in begin(counts)]
 
 
-def _logged(starts: Callable, low: tuple[float, float], high: tuple[float, float]) -> Chart:
+def _logged(starts: Callable, low: tuple[float, float], high: tuple[float, float]) -> SearchSpace:
     """(log a, log b) in a box, from starts (a, b)."""
 
     def begin(counts: Values) -> list[Values]:
         return [np.log(parameters) for parameters in starts(counts)]
 
-    return Chart(np.exp, low, high, begin)
+    return SearchSpace(np.exp, low, high, begin)
 
 
-def _line_bounds(starts: Callable) -> Chart:
+def _line_bounds(starts: Callable) -> SearchSpace:
     """mu and log s with the published bounds of the normal and logistic law."""
 
     def parameters(x: Values) -> Values:
@@ -152,10 +152,10 @@ def _line_bounds(starts: Callable) -> Chart:
         mu, s = starts(counts)
         return [np.stack([mu + 3, np.log(s)], -1)]
 
-    return Chart(parameters, (-19.0, np.log(0.02)), (25.0, np.log(100.0)), begin)
+    return SearchSpace(parameters, (-19.0, np.log(0.02)), (25.0, np.log(100.0)), begin)
 
 
-def _logit_box(low: float, high: float, narrow: float, wide: float) -> Chart:
+def _logit_box(low: float, high: float, narrow: float, wide: float) -> SearchSpace:
     """logit mu in low..high and log s in narrow..wide: where the median itself has to be a number below 1."""
 
     def parameters(x: Values) -> Values:
@@ -165,29 +165,29 @@ def _logit_box(low: float, high: float, narrow: float, wide: float) -> Chart:
         mu, s = _logit_starts(counts)
         return [np.stack([mu, np.log(s)], -1)]
 
-    return Chart(parameters, (low, float(np.log(narrow))), (high, float(np.log(wide))), begin)
+    return SearchSpace(parameters, (low, float(np.log(narrow))), (high, float(np.log(wide))), begin)
 
 
 _LOGITS = np.log(models.UNIT_CUTS / (1 - models.UNIT_CUTS))
 _TWENTY = (float(np.log(1e-3)),) * 2, (float(np.log(20)),) * 2
 
 # Where each free search takes place, and where the published one does (GSD's and maximum entropy's are the same).
-# Two charts: votes at both ends (Kumaraswamy's a below 1) have a median that says little, or lies at an end.
-CHARTS: dict[str, tuple[Chart, ...]] = {
+# Two spaces: votes at both ends (Kumaraswamy's a below 1) have a median that says little, or lies at an end.
+SPACES: dict[str, tuple[SearchSpace, ...]] = {
     "normal": (_slopes(models.LINE_CUTS - 3, "normal", _from_middle, _line_starts(1.0), 50.0),),
     "logistic": (_slopes(models.LINE_CUTS - 3, "logistic", _from_middle, _line_starts(_LOGISTIC_SD), 100.0),),
     "logit-logistic": (
         _slopes(_LOGITS, "logistic", _sigmoid, _logit_starts, 100.0),
         _logit_box(-600.0, _LARGEST_LOGIT, 0.01, 1e3),
     ),
-    "beta": (Chart(_beta_parameters, (-12.0, np.log(1e-6)), (12.0, np.log(1e5)), _beta_starts),),
+    "beta": (SearchSpace(_beta_parameters, (-12.0, np.log(1e-6)), (12.0, np.log(1e5)), _beta_starts),),
     "kumaraswamy": (
-        Chart(_kumaraswamy_parameters, (np.log(0.01), -7.0), (np.log(100), 7.0),
+        SearchSpace(_kumaraswamy_parameters, (np.log(0.01), -7.0), (np.log(100), 7.0),
               _kumaraswamy_starts(1.5, 3.0, 5.0, 8.0, 25.0)),
         _logged(_kumaraswamy_logs(0.1, 0.5), (-60.0, -7.0), (5.0, 60.0)),
     ),
 }  # fmt: skip
-PUBLISHED: dict[str, tuple[Chart]] = {
+PUBLISHED: dict[str, tuple[SearchSpace]] = {
     "normal": (_line_bounds(_line_starts(1.0)),),
     "logistic": (_line_bounds(_line_starts(_LOGISTIC_SD)),),
     "logit-logistic": (_logit_box(-12.0, 12.0, 0.01, 20.0),),

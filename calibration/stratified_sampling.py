@@ -26,6 +26,7 @@ RESOLUTION: Bins = ((0.5, "<0.5 MP"), (2, "0.5-2 MP"), (8, "2-8 MP"), (math.inf,
 LUMINANCE: Bins = ((0.2, "dark"), (0.35, "dim"), (0.5, "middle"), (0.7, "light"), (math.inf, "bright"))
 SCORE_BINS = 5  # of equal width between the lowest and the highest score: predictions crowd in the middle
 UNKNOWN = "unknown"
+_BAR = 40  # characters of the longest bar of a table
 
 
 def bin_of(value: float, bins: Bins) -> str:
@@ -128,3 +129,19 @@ def _rank(name: str) -> tuple[float, str]:
         return float(name.split("..")[0]), name  # a score bin, by its lower edge
     except ValueError:
         return math.inf, name
+
+
+def coverage_lines(selection: Coverage, candidates: Coverage) -> list[str]:
+    """A block per property: bin, images, of how many candidates, bar. Bins without any image are shown, too."""
+    lines = []
+    for name in candidates or selection:
+        counts = selection.get(name, {})
+        bins = {**dict.fromkeys(candidates.get(name, {}), 0), **counts}
+        most = max(bins.values(), default=0) or 1
+        lines.append(f"{name:<24} images  candidates")
+        for bin_name, count in bins.items():
+            total = candidates.get(name, {}).get(bin_name, "-")
+            lines.append(
+                f"  {bin_name:<22} {count:>6}  {total:>10}  {'#' * round(_BAR * count / most)}".rstrip()
+            )
+    return lines

@@ -1,20 +1,22 @@
-"""The page's frame: one HTML file without a script, a font, a picture or a style from anywhere else.
+"""HTML pages of one file, without a script, a font, a picture or a style from anywhere else: frame, style, tables.
 
-Made to be read on a phone. The page itself never scrolls sideways: a wide table or command does, in its own box,
-with its first column in place. Colours follow the reader's light or dark setting.
+Made to be read on a phone. A page itself never scrolls sideways: a wide table or command does, in its own box, with
+its first column in place, or its rows become cards. Colours follow the reader's light or dark setting. Nothing is
+imported beyond the standard library: every package may use this.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
+from mobileiqa.svg import COLORS
 from mobileiqa.text import escape
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #17212b; --soft: #5a6773; --line: #d5dce2; --box: #f4f6f8;
-  --bad: #b3261e; --good: #146c43; --c0: #0072b2; --c1: #d55e00 }
+  --bad: #b3261e; --good: #146c43; LIGHT }
 @media (prefers-color-scheme: dark) { :root { --paper: #11171d; --ink: #e6ebf0; --soft: #9fadb9; --line: #303b45;
-  --box: #1a222a; --bad: #ff9a90; --good: #6fd6a0; --c0: #56a8e0; --c1: #f08a3c } }
+  --box: #1a222a; --bad: #ff9a90; --good: #6fd6a0; DARK } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
@@ -42,10 +44,25 @@ details { margin: .4rem 0 } summary { cursor: pointer }
 .card dt { overflow-wrap: anywhere } figure { margin: 0; max-width: 30rem } figcaption { font-size: .875rem }
 svg { width: 100%; height: auto; display: block } svg text { fill: var(--ink) }
 svg .axis { stroke: var(--line); fill: none } svg .mark { stroke: var(--soft); stroke-dasharray: 4 3; fill: none }
+.tag { border: 1px dashed var(--soft); border-radius: .3rem; padding: 0 .3rem; font-size: .8rem; white-space: nowrap }
+.key { list-style: none; padding: 0; margin: .3rem 0; font-size: .875rem } .key span { display: inline-block;
+  width: .8rem; height: .8rem; border-radius: 50%; border: 2px solid; margin-right: .5rem; vertical-align: -.1rem }
 .map svg { height: 1.6rem } .map { margin: .3rem 0 }
 @media (max-width: 30em) { .card img { width: 6.5rem; height: 6.5rem }
   dl.wide { display: block } .wide dd { margin: 0 0 .4rem } }
+.cards { width: 100% } .cards td:first-child { text-align: left; overflow-wrap: anywhere }
+@media (max-width: 46em) {
+  .cards thead { display: none } .cards, .cards tbody { display: block }
+  .cards tr { display: grid; grid-template-columns: 1fr 1fr; column-gap: 1.5rem; border: 1px solid var(--line);
+    border-radius: .6rem; margin: .7rem 0; padding: .4rem .7rem }
+  .cards td { display: flex; justify-content: space-between; gap: .8rem; border: 0; padding: .1rem 0 }
+  .cards td::before { content: attr(data-label); color: var(--soft); flex: none }
+  .cards td:first-child, .cards td:nth-child(n + 8) { grid-column: 1 / -1 }
+  .cards td:first-child { display: block; font-weight: 600 } .cards td:first-child::before { content: none }
+  .cards td .soft { font-weight: 400 } }
 """
+_SIDES = [" ".join(f"--c{index}: {pair[side]};" for index, pair in enumerate(COLORS)) for side in (0, 1)]
+STYLE = STYLE.replace("LIGHT", _SIDES[0]).replace("DARK", _SIDES[1])
 
 
 def document(title: str, body: Iterable[str]) -> str:
@@ -103,3 +120,14 @@ def verdict(passed: bool | None) -> str:
 def number(value: float | None, form: str = ".4f") -> str:
     """A figure; - where there is none."""
     return "-" if value is None else format(value, form)
+
+
+def cards(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose rows become cards on a phone, with their headings beside the values; cells are HTML."""
+    cells = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    lines = (
+        "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(head, row, strict=True))
+        for row in rows
+    )
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<table class="cards">\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'

@@ -1,13 +1,13 @@
 """Converts the published models with every converter there is, and with ours, and measures all files in turn.
 
-    python benchmarks/peers.py --sizes 1271x820,1907x1231 --runs 10 --out benchmarks/peers.json
+    python benchmarks/baselines.py --sizes 1271x820,1907x1231 --runs 10 --out benchmarks/baselines.json
 
 Protocol: batch 1, one thread, one CPU, every launch a fresh pinned process, launch k of every file before
 launch k + 1 of any, so that a machine that slows down slows all of them. Memory is the peak of a launch
 less what the imported runtime held (ExecuTorch's Python runtime imports torch). Conversions are cached
-(routes.py).
+(conversion_paths.py).
 
-Each peer needs its environment: `make onnx2tf executorch`, or leave its route out with --routes.
+Each baseline needs its environment: `make onnx2tf executorch`, or leave its path out with --paths.
 """
 
 import argparse
@@ -23,14 +23,14 @@ sys.path.insert(0, str(ROOT))
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.runners import host
 from benchmarks import limit, measure, report
+from benchmarks.conversion_paths import OURS, PATHS, Built, Case, build
 from benchmarks.results import Row
-from benchmarks.routes import OURS, ROUTES, Built, Case, build
 from mobileiqa import cli
 from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.spec import parse_size
 from mobileiqa.zoo import MODELS
 
-CACHE = ROOT / ".cache" / "peers"
+CACHE = ROOT / ".cache" / "baselines"
 CHECK = BenchConfig(warmup_runs=0, runs=1)  # one run, for the score
 
 
@@ -43,15 +43,18 @@ def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser(
         "Compare our files with those of other converters, all measured in one run.",
-        "python benchmarks/peers.py --sizes 1271x820 --routes ours,executorch --force",
+        "python benchmarks/baselines.py --sizes 1271x820 --paths ours,executorch --force",
     )
     parser.add_argument("--sizes", default="1271x820,1907x1231", help="MobileNet-IQA's (default %(default)s)")
     parser.add_argument("--models", default="mobilenet-iqa,lar-iqa-kan", help="default %(default)s")
-    parser.add_argument("--routes", default=",".join(ROUTES), help="default %(default)s")
+    parser.add_argument("--paths", default=",".join(PATHS), help="default %(default)s")
     parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
     parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "benchmarks" / "peers.json", help="JSON; PEERS.md goes beside it"
+        "--out",
+        type=Path,
+        default=ROOT / "benchmarks" / "baselines.json",
+        help="JSON; BASELINES.md goes beside it",
     )
     parser.add_argument("--fresh", action="store_true", help="convert again, whatever the cache holds")
     parser.add_argument("--force", action="store_true", help="replace existing results")
@@ -60,12 +63,12 @@ def arguments() -> argparse.ArgumentParser:
 
 def compare(args: argparse.Namespace) -> int:
     """Converts, measures, prints and writes."""
-    page = args.out.with_name("PEERS.md")
+    page = args.out.with_name("BASELINES.md")
     for path in (args.out, page):
         cli.refuse_existing(path, args.force)
     config = bench_config(args.runs, args.launches)
-    routes = chosen(args.routes, ROUTES, "--routes")
-    built = [convert(name, case, args.fresh) for case in cases(args.models, args.sizes) for name in routes]
+    paths = chosen(args.paths, PATHS, "--paths")
+    built = [convert(name, case, args.fresh) for case in cases(args.models, args.sizes) for name in paths]
     probes = [probe(name, args.fresh) for name in limit.PROBES]
     rows = measured([*probes, *with_expected([checked(b) for b in built])], config)
     found = summed_up(rows[: len(probes)], rows[len(probes) :], config)
@@ -112,7 +115,7 @@ def chosen(text: str, known: Collection[str], option: str) -> list[str]:
 
 def convert(name: str, case: Case, fresh: bool) -> Built:
     """One file, one conversion at a time: the largest take gigabytes."""
-    cli.note(f"{case}: converting with {ROUTES[name].label}")
+    cli.note(f"{case}: converting with {PATHS[name].label}")
     built = build(name, case, CACHE, fresh)
     cli.note(f"  {built.error or f'{built.size_bytes / 1e6:.0f} MB in {built.seconds:.0f} s'}")
     return built
@@ -143,7 +146,7 @@ def failed(row: Row, error: RunError) -> Row:
 
 
 def with_expected(rows: Sequence[Row]) -> list[Row]:
-    """The rows with the published module's score, which any of the peers' conversions computed."""
+    """The rows with the published module's score, which any of the baselines' conversions computed."""
     known = {row.built.case: row.built.score for row in rows if row.built.score is not None}
     return [replace(row, expected=known.get(row.built.case)) for row in rows]
 
@@ -156,7 +159,7 @@ def measured(rows: Sequence[Row], config: BenchConfig) -> list[Row]:
         row = found[index]
         if row.error:
             continue
-        cli.note(f"launch {turn}/{config.launches}: {row.built.case}, {ROUTES[row.built.route].label}")
+        cli.note(f"launch {turn}/{config.launches}: {row.built.case}, {PATHS[row.built.route].label}")
         try:
             launch, runtime = measure.launch(row.built.path, config)
         except RunError as error:

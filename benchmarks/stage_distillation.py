@@ -1,13 +1,14 @@
 """Does a student learn more when it also imitates a trained teacher, at CPU scale?
 
-    python benchmarks/imitation.py --pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv
+    python benchmarks/stage_distillation.py --pristine PRISTINE/train --test-pristine PRISTINE/val \\
+        --severity severity.csv
 
 The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the shipped reference model.
-Arms: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as the
-recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
+Variants: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as
+the recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
 references of its own, and figures come from references that neither of them nor the reference model has seen.
 
-This is the distillation that the INT8 subjects were trained by. benchmarks/distillation.py compares MobileIQA's.
+This is how the INT8 evaluation models were trained. benchmarks/distillation.py compares MobileIQA's distillation.
 """
 
 import argparse
@@ -29,21 +30,14 @@ from benchmarks.table import markdown
 from mobileiqa import checkpoint, cli, zoo
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.training.data_loader import Feed, labels_of
-from mobileiqa.training.experiments import (
-    Result,
-    Spread,
-    figures,
-    figures_json,
-    finish,
-    once,
-)
+from mobileiqa.training.experiments import Result, Spread, figures, figures_json, finish, once
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
 from mobileiqa.training.state import FILE
 
 MARGIN = 1.5  # a packed training window's side over the crop's
 STUDENT = "lar-iqa-single"
-ARMS = {
+VARIANTS = {
     "without": ("supervised", "the label alone"),
     "imitate": ("imitate", "the label, and the reference's maps and features"),
 }
@@ -64,7 +58,7 @@ class Plan:
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """The command; `plan` is for tests."""
     summary = "Compare a student that imitates the reference model with one that sees labels alone."
-    parser = experiment.parser(summary, "imitation")
+    parser = experiment.parser(summary, "stage_distillation")
     return cli.command(parser, lambda args: compare(args, plan or Plan()), argv)
 
 
@@ -74,7 +68,9 @@ def compare(args: argparse.Namespace, plan: Plan) -> int:
     def body(until: float) -> experiment.Findings:
         data = data_of(plan, args)
         results = [
-            result_of(plan, data, arm, seed, until) for seed in range(1, args.seeds + 1) for arm in ARMS
+            result_of(plan, data, variant, seed, until)
+            for seed in range(1, args.seeds + 1)
+            for variant in VARIANTS
         ]
         found = figures(results, baseline="without")
         return experiment.Findings(report(plan, found), as_json(plan, results, found))
@@ -88,30 +84,30 @@ def data_of(plan: Plan, args: argparse.Namespace) -> Data:
     return experiment.divided(args, counts, plan.test_references, settings(plan))
 
 
-def result_of(plan: Plan, data: Data, arm: str, seed: int, until: float) -> Result:
+def result_of(plan: Plan, data: Data, variant: str, seed: int, until: float) -> Result:
     """Trains a student and tests it; what is on disk is not trained again."""
-    cli.note(f"{arm}, seed {seed}")
-    folder = data.folder / f"{arm}-{seed}"
+    cli.note(f"{variant}, seed {seed}")
+    folder = data.folder / f"{variant}-{seed}"
 
     def tested() -> dict[str, Any]:
-        setup = setup_of(plan, arm, seed)
+        setup = setup_of(plan, variant, seed)
         task = build_task(setup)
         pixels = data.source("train", round(MARGIN * plan.crop_px))
         feed = Feed(pixels, labels_of(data.samples("train")), setup.spec, setup.recipe)
         finish(task, feed, data.scored("validation", setup.spec), folder, until)
-        return {"arm": arm, "seed": seed, **data.scored("test", setup.spec)(task)}
+        return {"variant": variant, "seed": seed, **data.scored("test", setup.spec)(task)}
 
     found = once(folder / "result.json", tested)
     (folder / FILE).unlink(missing_ok=True)  # figures are kept, weights are not
     return Result(**found)
 
 
-def setup_of(plan: Plan, arm: str, seed: int) -> Setup:
-    """A student of random weights, the same for every arm, beside the reference model."""
+def setup_of(plan: Plan, variant: str, seed: int) -> Setup:
+    """A student of random weights, the same for every variant, beside the reference model."""
     torch.manual_seed(seed)
     student = zoo.build(STUDENT)
     teacher, spec = checkpoint.load(zoo.REFERENCE)
-    return Setup(recipe_of(plan, arm, seed), student, spec_of(plan), teacher=teacher, teacher_spec=spec)
+    return Setup(recipe_of(plan, variant, seed), student, spec_of(plan), teacher=teacher, teacher_spec=spec)
 
 
 def spec_of(plan: Plan) -> ModelSpec:
@@ -123,10 +119,10 @@ def spec_of(plan: Plan) -> ModelSpec:
     return dataclasses.replace(spec, inputs=(size,))
 
 
-def recipe_of(plan: Plan, arm: str, seed: int) -> Recipe:
-    """`reference-branch` at the plan's size, with the arm's objective."""
+def recipe_of(plan: Plan, variant: str, seed: int) -> Recipe:
+    """`reference-branch` at the plan's size, with the variant's objective."""
     return dataclasses.replace(
-        recipe("reference-branch"), name=arm, objective=ARMS[arm][0], epochs=plan.epochs, batch=plan.batch,
+        recipe("reference-branch"), name=variant, objective=VARIANTS[variant][0], epochs=plan.epochs, batch=plan.batch,
         crop_px=plan.crop_px, window_px=0, ema=0.99, validation_limit=0, seed=seed,
     )  # fmt: skip
 
@@ -135,7 +131,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     """Everything but the data that the runs depend on."""
     return {
         "plan": asdict(plan),
-        "recipes": [recipe_of(plan, arm, SPLIT_SEED).to_json() for arm in ARMS],
+        "recipes": [recipe_of(plan, variant, SPLIT_SEED).to_json() for variant in VARIANTS],
         "teacher_sha256": checkpoint.sha256(zoo.REFERENCE),
     }
 
@@ -143,14 +139,16 @@ def settings(plan: Plan) -> dict[str, Any]:
 def report(plan: Plan, found: dict[str, dict[str, Spread]]) -> str:
     """The page that is committed."""
     rows = [
-        [f"`{arm}`: {ARMS[arm][1]}", str(row["srcc"]), str(row["plcc"]), "–" if arm == "without" else str(row["gain"])]
-        for arm, row in found.items()
+        [f"`{name}`: {VARIANTS[name][1]}", *(str(row[one]) for one in ("srcc", "plcc")),
+         "–" if name == "without" else str(row["gain"])]
+        for name, row in found.items()
     ]  # fmt: skip
     table = markdown(["trained on", "SRCC", "PLCC", "SRCC gained"], rows)
     return (
         "# A student of the reference model, at CPU scale\n\n"
-        f"Made by `python benchmarks/imitation.py`: mean ± standard deviation over {found['without']['srcc'].n} seeds; "
-        f"the gain is over the student without a teacher, seed by seed. {experiment.LABELS}\n\n"
+        "Made by `python benchmarks/stage_distillation.py`: mean ± standard deviation over "
+        f"{found['without']['srcc'].n} seeds; the gain is over the student without a teacher, seed by seed. "
+        f"{experiment.LABELS}\n\n"
         f"MobileNetV3-Large from random weights, {plan.epochs} epochs on {plan.train_references} references; "
         f"{plan.validation_references} more pick the epoch, {plan.test_references} unseen ones test; each with 25 "
         f"distortions at 5 levels, one {plan.crop_px} px crop an image. The teacher is the shipped reference model.\n\n"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from calibration import strata
+from calibration import stratified_sampling as sampling
 from calibration.photos import Photo
 from mobileiqa.errors import UserError
 
@@ -14,7 +14,7 @@ PLAIN = Photo("x", "a", "b", 1000, 1000, 0.4, 0, 0, False, "")
 
 def photos(*kinds: tuple[int, dict]) -> list[Photo]:
     """`n` photos of each kind, named by kind and number."""
-    return strata.assign(
+    return sampling.assign(
         [replace(PLAIN, id=f"{k}-{i:03d}", **fields) for k, (n, fields) in enumerate(kinds) for i in range(n)]
     )
 
@@ -24,17 +24,17 @@ def kinds_of(chosen: list[Photo]) -> Counter:
 
 
 def test_every_bin_has_its_edges():
-    found = [strata.bin_of(v, strata.LUMINANCE) for v in (0, 0.1999, 0.2, 0.35, 0.5, 0.7, 1)]
+    found = [sampling.bin_of(v, sampling.LUMINANCE) for v in (0, 0.1999, 0.2, 0.35, 0.5, 0.7, 1)]
     assert found == ["dark", "dark", "dim", "middle", "light", "bright", "bright"]
-    found = [strata.bin_of(v, strata.RESOLUTION) for v in (0.49, 0.5, 2, 8, 200)]
+    found = [sampling.bin_of(v, sampling.RESOLUTION) for v in (0.49, 0.5, 2, 8, 200)]
     assert found == ["<0.5 MP", "0.5-2 MP", "2-8 MP", ">=8 MP", ">=8 MP"]
 
 
 def test_score_bins_span_the_scores_and_equal_scores_are_one_bin():
-    bins = strata.score_bins([10, 60, 30])
+    bins = sampling.score_bins([10, 60, 30])
     assert [name for _, name in bins] == ["10..20", "20..30", "30..40", "40..50", "50..60"]
-    assert [strata.bin_of(v, bins) for v in (10, 20, 59.9, 60)] == ["10..20", "20..30", "50..60", "50..60"]
-    assert strata.bin_of(3, strata.score_bins([3, 3])) == "3"
+    assert [sampling.bin_of(v, bins) for v in (10, 20, 59.9, 60)] == ["10..20", "20..30", "50..60", "50..60"]
+    assert sampling.bin_of(3, sampling.score_bins([3, 3])) == "3"
 
 
 def test_score_and_distortion_take_part_where_they_are_known():
@@ -43,13 +43,13 @@ def test_score_and_distortion_take_part_where_they_are_known():
     assert dict(mixed[0].stratum) == {
         "resolution": "0.5-2 MP", "luminance": "middle", "score": "0.5", "distortion": "JPEG",
     }  # fmt: skip
-    assert dict(mixed[1].stratum)["score"] == dict(mixed[1].stratum)["distortion"] == strata.UNKNOWN
+    assert dict(mixed[1].stratum)["score"] == dict(mixed[1].stratum)["distortion"] == sampling.UNKNOWN
 
 
 def test_small_strata_are_not_drowned():
     pool = photos((500, {}), (3, {"luminance": 0.1}), (40, {"luminance": 0.9}))
-    assert kinds_of(strata.choose(pool, 9, 0)) == {"0": 3, "1": 3, "2": 3}
-    found = kinds_of(strata.choose(pool, 30, 0))
+    assert kinds_of(sampling.choose(pool, 9, 0)) == {"0": 3, "1": 3, "2": 3}
+    found = kinds_of(sampling.choose(pool, 30, 0))
     assert found["1"] == 3 and sorted(found.values()) == [3, 13, 14]
 
 
@@ -62,8 +62,8 @@ def test_with_more_strata_than_images_every_bin_is_still_covered():
         (1, {"width_px": 5000, "height_px": 4000, "luminance": 0.4, "distortion": "d1"}),
     )
     for seed in range(10):
-        chosen = strata.choose(pool, 12, seed)
-        found = strata.coverage(chosen)
+        chosen = sampling.choose(pool, 12, seed)
+        found = sampling.coverage(chosen)
         assert {name: len(bins) for name, bins in found.items()} == {
             "resolution": 2, "luminance": 5, "distortion": 7,
         }  # fmt: skip
@@ -71,29 +71,29 @@ def test_with_more_strata_than_images_every_bin_is_still_covered():
 
 def test_the_choice_depends_on_ids_and_seed_alone_and_seeds_nest():
     pool = photos((60, {}), (20, {"luminance": 0.1}), (20, {"luminance": 0.9}))
-    chosen = strata.choose(pool, 32, 5)
-    assert chosen == strata.choose(pool[::-1], 32, 5)
-    assert chosen == strata.choose(pool, 64, 5)[:32]
-    assert {p.id for p in chosen} != {p.id for p in strata.choose(pool, 32, 6)}
-    assert len({p.id for p in strata.choose(pool, 100, 5)}) == 100
+    chosen = sampling.choose(pool, 32, 5)
+    assert chosen == sampling.choose(pool[::-1], 32, 5)
+    assert chosen == sampling.choose(pool, 64, 5)[:32]
+    assert {p.id for p in chosen} != {p.id for p in sampling.choose(pool, 32, 6)}
+    assert len({p.id for p in sampling.choose(pool, 100, 5)}) == 100
 
 
 def test_references_take_turns_inside_a_stratum():
     pool = photos((30, {"reference": "r0"}), (3, {"reference": "r1"}), (3, {}))
-    assert kinds_of(strata.choose(pool, 7, 0)) == {"0": 2, "1": 2, "2": 3}
+    assert kinds_of(sampling.choose(pool, 7, 0)) == {"0": 2, "1": 2, "2": 3}
 
 
 def test_too_few_photos_are_refused():
     with pytest.raises(UserError, match="expected 4 images to choose; found 3"):
-        strata.choose(photos((3, {})), 4, 0)
+        sampling.choose(photos((3, {})), 4, 0)
 
 
 def test_coverage_counts_bins_in_the_order_of_their_tables():
     pool = photos((2, {"luminance": 0.9, "score": 9}), (1, {"luminance": 0.1, "score": 11}))
-    assert strata.coverage(pool) == {
+    assert sampling.coverage(pool) == {
         "resolution": {"0.5-2 MP": 3},
         "luminance": {"dark": 1, "bright": 2},
         "score": {"9..9.4": 2, "10.6..11": 1},
     }
-    assert list(strata.coverage(pool)["score"]) == ["9..9.4", "10.6..11"]
-    assert list(strata.coverage(pool)["luminance"]) == ["dark", "bright"]
+    assert list(sampling.coverage(pool)["score"]) == ["9..9.4", "10.6..11"]
+    assert list(sampling.coverage(pool)["luminance"]) == ["dark", "bright"]

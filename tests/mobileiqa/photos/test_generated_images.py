@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convert.comparison.generated_images import KINDS, SIZES, sample_images
+from mobileiqa.photos.generated_images import PARITY_KINDS, PARITY_SIZES, sample_images
 
 
 def test_equal_seeds_give_equal_images_and_others_do_not():
@@ -13,16 +13,16 @@ def test_equal_seeds_give_equal_images_and_others_do_not():
 
 
 def test_kinds_and_sizes_vary():
-    images = sample_images(len(KINDS))
-    assert len({name for name, _ in images}) == len(KINDS)
-    assert {image.size for _, image in images} == set(SIZES)
+    images = sample_images(len(PARITY_KINDS))
+    assert len({name for name, _ in images}) == len(PARITY_KINDS)
+    assert {image.size for _, image in images} == set(PARITY_SIZES)
     assert all(image.mode == "RGB" for _, image in images)
 
 
 def test_none_is_flat_and_sharpness_differs():
     """Sharpness: second over first differences along rows; a step has 2, noise the square root of 3."""
     sharpness = {}
-    for name, image in sample_images(len(KINDS)):
+    for name, image in sample_images(len(PARITY_KINDS)):
         pixels = np.asarray(image, np.float64)
         assert pixels.std() > 10, name
         first, second = (np.abs(np.diff(pixels, order, axis=1)).mean() for order in (1, 2))

@@ -1,8 +1,8 @@
 """Converts a published model as it is, in the process that this file runs in.
 
-    python benchmarks/convert_peer.py litert-torch|onnx|executorch MODEL WxH|- OUT
+    python benchmarks/convert_baseline.py litert-torch|onnx|executorch MODEL WxH|- OUT
 
-It is run by path, with the Python of the peer's own environment: it needs torch, timm, numpy and the
+It is run by path, with the Python of the baseline's own environment: it needs torch, timm, numpy and the
 converter, nothing of the project but `mobileiqa`. The module is the published one with its seeded weights;
 nothing is rewritten, because this is what a user of that converter gets today. The last line on stdout is
 JSON with the score of the module itself on the benchmark's input, so that a file that computes something

@@ -1,7 +1,7 @@
 """The ways from a published model to a file that runs, and the cache of what they made.
 
-A route is a literal list of commands, each run in the environment of its tool. Conversion time and peak
-memory are those of the commands' processes. What was made is kept in .cache/peers with a record beside it,
+A conversion path is a literal list of commands, each run in the environment of its tool. Conversion time and peak
+memory are those of the commands' processes. What was made is kept in .cache/baselines with a record beside it,
 and made again only when the model's source, the converter's version or the command changes: the slowest
 takes minutes and gigabytes.
 """
@@ -27,9 +27,14 @@ from mobileiqa.errors import UserError, one_line
 from mobileiqa.zoo import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
-CHILD = str(ROOT / "benchmarks" / "convert_peer.py")
+CHILD = str(ROOT / "benchmarks" / "convert_baseline.py")
 COST = str(ROOT / "benchmarks" / "cost.py")
-PUBLISHED_SOURCES = ("benchmarks/convert_peer.py", "mobileiqa/zoo.py", "mobileiqa/models", "mobileiqa/layers")
+PUBLISHED_SOURCES = (
+    "benchmarks/convert_baseline.py",
+    "mobileiqa/zoo.py",
+    "mobileiqa/models",
+    "mobileiqa/layers",
+)
 OUR_SOURCES = (*PUBLISHED_SOURCES, "mobileiqa/spec.py", "convert")
 ESSENCE_CHARS = 200  # of an error in a table cell
 LOGGING = ("INFO:", "WARNING:")
@@ -48,7 +53,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Route:
+class ConversionPath:
     """`commands(case, folder)` make folder/`result`; its versions are those of `packages` beside `python`."""
 
     label: str
@@ -125,20 +130,24 @@ def _ours(precision: str, case: Case, folder: Path) -> list[list[str]]:
 
 _OUR_PACKAGES = ("litert-torch", "ai-edge-quantizer", "torch", "timm")
 OURS, OURS_FP16 = "ours", "ours-fp16"
-ROUTES: dict[str, Route] = {
-    OURS: Route("ours, FP32", "model.tflite", partial(_ours, "fp32"), _here, _OUR_PACKAGES, OUR_SOURCES),
-    OURS_FP16: Route(
+PATHS: dict[str, ConversionPath] = {
+    OURS: ConversionPath(
+        "ours, FP32", "model.tflite", partial(_ours, "fp32"), _here, _OUR_PACKAGES, OUR_SOURCES
+    ),
+    OURS_FP16: ConversionPath(
         "ours, FP16 weights", "model.tflite", partial(_ours, "fp16"), _here, _OUR_PACKAGES, OUR_SOURCES
     ),
-    "executorch": Route(
+    "executorch": ConversionPath(
         "ExecuTorch XNNPACK",
         "model.pte",
         _executorch,
         lambda: python_of("executorch"),
         ("executorch", "torch", "timm"),
     ),
-    "litert-torch": Route("litert-torch", "model.tflite", _litert, _here, ("litert-torch", "torch", "timm")),
-    "onnx2tf": Route(
+    "litert-torch": ConversionPath(
+        "litert-torch", "model.tflite", _litert, _here, ("litert-torch", "torch", "timm")
+    ),
+    "onnx2tf": ConversionPath(
         "onnx2tf flatbuffer_direct",
         "onnx2tf/model_float32.tflite",
         _onnx2tf,
@@ -149,11 +158,11 @@ ROUTES: dict[str, Route] = {
 
 
 def build(name: str, case: Case, cache: Path, fresh: bool = False) -> Built:
-    """The file of route `name` for `case`, from the cache unless something changed or `fresh` is set.
+    """The file of conversion path `name` for `case`, from the cache unless something changed or `fresh` is set.
 
     A converter that fails is a result, recorded like any other; a missing environment is a UserError.
     """
-    route = ROUTES[name]
+    route = PATHS[name]
     versions = installed(route.python(), route.packages)
     folder = cache / f"{case.model}-{case.size}-{name}"
     path = (folder / "model").with_suffix(Path(route.result).suffix)
@@ -168,8 +177,8 @@ def build(name: str, case: Case, cache: Path, fresh: bool = False) -> Built:
     return built
 
 
-def _convert(route: Route, built: Built, work: Path) -> Built:
-    """Runs the route's commands in `work` and moves what they made to `built.path`."""
+def _convert(route: ConversionPath, built: Built, work: Path) -> Built:
+    """Runs the conversion path's commands in `work` and moves what they made to `built.path`."""
     for command in route.commands(built.case, work):
         run = run_measured(command, work)
         built = replace(
@@ -248,7 +257,7 @@ def installed(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
         raise UserError(
             f"{', '.join(packages)} in the environment of {python}",
             f"no {', '.join(missing)}",
-            "build the environment again, or leave its route out with --routes",
+            "build the environment again, or leave its path out with --paths",
         )
     return {name: found[name] for name in packages}
 
@@ -256,7 +265,7 @@ def installed(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
 def _key(name: str, case: Case, versions: dict[str, str]) -> str:
     """A hash of everything that a conversion depends on."""
     digest = hashlib.sha256(json.dumps([name, asdict(case), versions]).encode())
-    for source in ROUTES[name].sources:
+    for source in PATHS[name].sources:
         root = ROOT / source
         for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
             digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())

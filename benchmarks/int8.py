@@ -107,10 +107,10 @@ def _ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
     from calibration.sets import generated
     from convert.int8.arguments import Request
     from convert.int8.recipe import Recipe
-    from convert.load import resolve
+    from convert.load import load_model
     from convert.pipeline import Precision, Via, convert
 
-    source = resolve(case.model, None if case.size == "-" else case.size)
+    source = load_model(case.model, None if case.size == "-" else case.size)
     request = Request(Recipe(), generated(CALIBRATION, 0, source.spec))
     return convert(source, Precision.INT8, Via.LITERT, path, request, approximations).path
 

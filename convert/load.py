@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A published model (eval mode, float32, CPU), its spec, and the checkpoint it came from, if any."""
 
     model: "nn.Module"
@@ -29,14 +29,14 @@ class Source:
         return sha256(self.checkpoint) if self.checkpoint else None
 
 
-def resolve(text: str | None, size: str | None = None, weights: str | None = None) -> Source:
+def load_model(text: str | None, size: str | None = None, weights: str | None = None) -> ModelSource:
     """The model that `text` means: a name, a checkpoint's path, or None or "reference" for the one that ships.
 
     `size` is WxH, or WxH,WxH for several inputs, or None for the checkpoint's own. A name means
     seeded, untrained weights; `weights` is "raw" or "ema" for a checkpoint that has both. Raises UserError when
     there is no such file or name, the size does not fit, or the model cannot be converted.
     """
-    source = _source(named(text), weights)
+    source = _load(named(text), weights)
     if size is None:
         return source
     return dataclasses.replace(source, spec=source.spec.sized(size))
@@ -56,11 +56,11 @@ def _check_inputs(spec: ModelSpec) -> None:
         )
 
 
-def _source(text: str, weights: str | None) -> Source:
+def _load(text: str, weights: str | None) -> ModelSource:
     if text in MODELS:
         refuse_weights(weights, text)
         _check_inputs(MODELS[text].spec)
-        return Source(build_seeded(text), MODELS[text].spec, None)
+        return ModelSource(build_seeded(text), MODELS[text].spec, None)
     path = Path(text)
     if not path.suffix and not path.exists():
         raise UserError(
@@ -70,4 +70,4 @@ def _source(text: str, weights: str | None) -> Source:
 
     model, spec = load(path, weights)
     _check_inputs(spec)
-    return Source(model, spec, path)
+    return ModelSource(model, spec, path)

@@ -5,9 +5,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convert.comparison.compare import Edge, ParityReport, compare
+from convert.comparison.compare import ParityReport, ParityStage, compare
 from convert.export.onnx_file import OPSET, export_onnx, load_spec
-from convert.load import resolve
+from convert.load import load_model
 from convert.output_file import place, staged
 from convert.runtimes.runners import RUNTIMES, torch_runner
 from mobileiqa import cli
@@ -32,8 +32,8 @@ def parity(module: "nn.Module", spec: ModelSpec, path: Path) -> ParityReport:
     run = torch_runner(module, spec)
     reference = [run(inputs) for inputs in cli.progress(batch, "torch")]
     low, high = spec.score_range
-    edge = Edge("onnx", "rewritten module", str(path), "ort")
-    return compare(edge, reference, RUNTIMES["ort"](path, batch), [name for name, _ in images], high - low)
+    stage = ParityStage("onnx", "rewritten module", str(path), "ort")
+    return compare(stage, reference, RUNTIMES["ort"](path, batch), [name for name, _ in images], high - low)
 
 
 def default_path(spec: ModelSpec) -> Path:
@@ -62,15 +62,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from convert.rewrites.apply import deployable
+    from convert.rewrites.apply import apply_rewrites
 
-    source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
+    source = load_model(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     spec = source.spec
     path = arguments.out or default_path(spec)
     if path.suffix.lower() != ".onnx":
         raise UserError("an output ending in .onnx", str(path), "correct --out")
     cli.refuse_existing(path, arguments.force)
-    module, rewrites = deployable(source.model, spec)
+    module, rewrites = apply_rewrites(source.model, spec)
     with staged(path) as unproven:
         export_onnx(module, spec, unproven, source.checkpoint_sha256)
         report = parity(module, spec, unproven)

@@ -71,7 +71,7 @@ def command() -> str:
     return shlex.join([*name.split(), *sys.argv[1:]])
 
 
-def inside(spec: ModelSpec, precision: str, checkpoint_sha256: str | None) -> dict[str, Any]:
+def embedded_metadata(spec: ModelSpec, precision: str, checkpoint_sha256: str | None) -> dict[str, Any]:
     """What is stored inside the file."""
     return {
         "spec": spec.to_json(),

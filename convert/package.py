@@ -63,11 +63,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _origin(source: Path) -> dict[str, Any]:
     """The sidecar's fields: what the file inside says, and how the source was made where its sidecar is there."""
-    from convert.comparison.converted_file import read_candidate
+    from convert.comparison.converted_file import read_converted_file
     from convert.flatbuffer import model as fb
     from convert.flatbuffer.reader import read_graph
 
-    candidate, graph = read_candidate(source), read_graph(source)
+    candidate, graph = read_converted_file(source), read_graph(source)
     content, sidecar = graph.description, read_sidecar(source) or Sidecar()
     return {
         "precision": candidate.precision,

@@ -1,6 +1,6 @@
 """Does every converted file still score as the published model? `python -m convert.parity`.
 
-Prints every edge's figures (see `convert.comparison.stages`), writes them as JSON, and exits 1 when a tolerance breaks.
+Prints every stage's figures (see `convert.comparison.stages`), writes them as JSON; exit 1 when a tolerance breaks.
 """
 
 import argparse
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convert.comparison.compare import ParityReport
-from convert.comparison.converted_file import read_candidate
-from convert.comparison.stages import DEFAULT_RUNTIMES, Images, check, culprit
-from convert.load import resolve
+from convert.comparison.converted_file import read_converted_file
+from convert.comparison.stages import DEFAULT_RUNTIMES, Images, check, first_failing_stage
+from convert.load import load_model
 from convert.runtimes import runners
 from mobileiqa import cli, text
 from mobileiqa.errors import UserError
@@ -18,14 +18,14 @@ from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch, search_images
 from mobileiqa.zoo import UNTRAINED
 
-__all__ = ["check", "culprit", "main", "table"]
+__all__ = ["check", "first_failing_stage", "main", "table"]
 
 GENERATED = 6  # images where --images is not given
 
 
 def table(reports: Sequence[ParityReport]) -> list[str]:
-    """The reports as lines of text, one edge per line."""
-    heads = ("edge", "candidate", "runtime", "n", "max_abs", "mean_abs", "bias", "SQNR dB", "SRCC", "flips",
+    """The reports as lines of text, one stage per line."""
+    heads = ("stage", "file", "runtime", "n", "max_abs", "mean_abs", "bias", "SQNR dB", "SRCC", "flips",
              "worst image", "tolerance", "result")  # fmt: skip
     return text.table([heads, *map(_row, reports)]).splitlines()
 
@@ -35,7 +35,7 @@ def _row(report: ParityReport) -> tuple[str, ...]:
         return "-" if value is None else format(value, form)
 
     return (
-        report.edge,
+        report.stage,
         report.candidate,
         report.runtime,
         str(report.n),
@@ -60,9 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "checkpoint", help="checkpoint file, `reference`, or a model's name for its untrained weights"
     )
-    parser.add_argument(
-        "candidates", nargs="+", type=Path, metavar="candidate", help=".tflite and .onnx files"
-    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".tflite and .onnx files")
     parser.add_argument(
         "--images", type=cli.input_path, help=f"image or folder; default: {GENERATED} generated images"
     )
@@ -81,26 +79,28 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         cli.refuse_existing(arguments.json, arguments.force)
-    for path in arguments.candidates:
-        read_candidate(path)  # before the model is built
-    source = resolve(arguments.checkpoint, weights=arguments.weights)
+    for path in arguments.files:
+        read_converted_file(path)  # before the model is built
+    source = load_model(arguments.checkpoint, weights=arguments.weights)
     images, search = searched_images(arguments.images, arguments.limit)
-    reports = check(source.model, source.spec, arguments.candidates, images, arguments.runtimes.split(","))
-    first = culprit(reports)
+    reports = check(source.model, source.spec, arguments.files, images, arguments.runtimes.split(","))
+    first = first_failing_stage(reports)
     for line in table(reports):
         cli.say(line)
     if source.spec.untrained:
         cli.say(f"{source.spec.name} is {UNTRAINED}")
     if first:
-        cli.say(f"FAIL: the first edge that breaks is {first.candidate} in {first.runtime}: {first.reason}")
+        cli.say(f"FAIL: the first stage that breaks is {first.candidate} in {first.runtime}: {first.reason}")
     code = exit_code(first is None, search, arguments.limit)
     summary = {
         "model": source.spec.name,
         "untrained": source.spec.untrained,
         "images": len(images),
-        "edges": len(reports),
+        "stages": len(reports),
         "failed": sum(not report.passed for report in reports),
-        "culprit": f"{first.candidate} [{first.runtime}]" if first else None,
+        "first_failing_stage": f"{first.candidate} [{first.runtime}]" if first else None,
+        "edges": len(reports),
+        "culprit": f"{first.candidate} [{first.runtime}]" if first else None,  # old names
         "left_out": search.left_out,
         "passed": code == 0,
     }

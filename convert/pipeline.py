@@ -1,5 +1,10 @@
-"""One conversion: checkpoint -> (approximations) -> rewrites -> export -> FP32 -> FP16 weights or INT8."""
+"""One conversion, in memory: checkpoint -> (approximations) -> rewrites -> export -> passes -> FP16 weights or INT8.
 
+A model passes from stage to stage as an object; where LiteRT and the quantizer want a file, they get its bytes. Only
+the end writes, once.
+"""
+
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -8,18 +13,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convert.post_processing import Precision, finish, quantize
 from mobileiqa import cli
 from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from convert.flatbuffer.model import Model
     from convert.fp16_weights import Fp16Weights
-    from convert.int8.arguments import Request
+    from convert.int8.arguments import Int8Arguments
     from convert.int8.quantize import Quantized
-    from convert.load import Source
+    from convert.load import ModelSource
     from convert.rewrites.apply import RewriteReport
+
+
+class Precision(StrEnum):
+    """How weights are stored."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"  # and FP16 arithmetic is allowed where the processor has it
+    INT8 = "int8"  # and 8-bit arithmetic, by a recipe
 
 
 class Via(StrEnum):
@@ -36,12 +49,12 @@ class Converted:
     path: Path
     precision: Precision
     via: Via
-    source: "Source"
+    source: "ModelSource"
     module: "nn.Module"
     rewrites: "RewriteReport"
     fp16_arithmetic_allowed: bool
     obstacles: tuple[str, ...]  # why FP16 arithmetic is not allowed, if it is not
-    half: "Fp16Weights | None"  # which weights an FP16 file keeps in float32
+    fp16_weights: "Fp16Weights | None"  # which weights an FP16 file keeps in float32
     seconds: float
     quantized: "Quantized | None" = None
     calibration_sha256: str | None = None
@@ -56,51 +69,97 @@ def default_path(spec: ModelSpec, precision: Precision) -> Path:
 
 
 def convert(
-    source: "Source",
+    source: "ModelSource",
     precision: Precision,
     via: Via,
     path: Path,
-    int8: "Request | None" = None,
+    int8: "Int8Arguments | None" = None,
     approximations: Sequence[str] = (),
 ) -> Converted:
     """Writes `path`, atomically, and no sidecar. INT8 needs `int8`. UserError for what the user can mend.
 
     OverBudgetError where `int8` is to find a recipe and there is none.
     """
+    from convert.flatbuffer import model as fb
     from convert.fp16_weights import choose_fp16_weights
-    from convert.rewrites.apply import deployable
+    from convert.rewrites.apply import apply_rewrites
     from convert.rewrites.approximations import approximated
 
     start = time.perf_counter()
-    steps = iter(cli.progress(["rewrite", "export", "finish"], f"converting {source.spec.name}"))
+    steps = iter(cli.progress(["rewrite", "export", "post-processing"], f"converting {source.spec.name}"))
     next(steps)
     approximate = approximated(source.model, approximations) if approximations else None
-    module, rewrites = deployable(approximate or source.model, source.spec)
-    half = choose_fp16_weights(module, source.spec) if precision is Precision.FP16 else None
+    module, rewrites = apply_rewrites(approximate or source.model, source.spec)
+    fp16_weights = choose_fp16_weights(module, source.spec) if precision is Precision.FP16 else None
     next(steps)
-    with tempfile.TemporaryDirectory() as folder:
-        raw = _export(module, source.spec, via, Path(folder))
-        next(steps)
-        with cli.atomic(path) as temporary:
-            obstacles = finish(raw, temporary, source, half)
-            settled = int8.settled(temporary, source.spec) if int8 else None
-            quantized = quantize(temporary, source, settled) if settled else None
+    model = fb.unpack(_export(module, source.spec, via), f"what {via} made")
+    next(steps)
+    obstacles, quantized = _post_process(model, source, fp16_weights), None
+    if int8:
+        fp32 = fb.pack(model)
+        int8 = int8.with_recipe(fp32, source.spec)
+        model, quantized = _quantize(fp32, source, int8)
+    with cli.atomic(path) as temporary:
+        fb.write(model, temporary)
     next(steps, None)
     return Converted(
-        path, precision, via, source, module, rewrites, half is not None and not obstacles, tuple(obstacles),
-        half, time.perf_counter() - start, quantized,
+        path, precision, via, source, module, rewrites, fp16_weights is not None and not obstacles,
+        tuple(obstacles), fp16_weights, time.perf_counter() - start, quantized,
         int8.calibration_sha256 if int8 and quantized and quantized.images else None,
         tuple(approximations), approximate,
     )  # fmt: skip
 
 
-def _export(module: "nn.Module", spec: ModelSpec, via: Via, folder: Path) -> Path:
-    """The converter's own FP32 .tflite in `folder`."""
+def _export(module: "nn.Module", spec: ModelSpec, via: Via) -> bytes:
+    """The converter's own FP32 .tflite."""
     from convert.export import onnx2tf, onnx_file, tflite_file
 
-    raw = folder / "raw.tflite"
     if via is Via.LITERT:
-        return tflite_file.export_tflite(module, spec, raw)
-    exported = folder / "model.onnx"
-    onnx_file.export_onnx(module, spec, exported)
-    return onnx2tf.export_tflite(exported, raw)
+        return tflite_file.export_tflite(module, spec)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = onnx_file.export_onnx(module, spec, Path(folder, "model.onnx"))
+        return onnx2tf.export_tflite(exported)
+
+
+def _post_process(model: "Model", source: "ModelSource", fp16_weights: "Fp16Weights | None") -> list[str]:
+    """Makes the converter's model ours, in place: FP16 with `fp16_weights`, else FP32.
+
+    Returns what forbids FP16 arithmetic.
+    """
+    from convert.flatbuffer import model as fb
+    from convert.flatbuffer.passes import PASSES
+    from convert.fp16_weights import fp16_obstacles, store_fp16_weights
+
+    for edit in PASSES:
+        edit(model)
+    fb.name_signature(model, [i.name for i in source.spec.inputs])
+    obstacles: list[str] = []
+    if fp16_weights:
+        store_fp16_weights(model, fp16_weights.fan_in)
+        obstacles = fp16_obstacles(model)
+        if not obstacles:
+            fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
+    _label(model, source, Precision.FP16 if fp16_weights else Precision.FP32)
+    return obstacles
+
+
+def _quantize(fp32: bytes, source: "ModelSource", int8: "Int8Arguments") -> "tuple[Model, Quantized]":
+    """The INT8 form of our FP32 file."""
+    from convert.int8.quantize import quantize
+
+    images = int8.calibration.prepared() if int8.calibration else ()
+    model, quantized = quantize(fp32, int8.recipe, images)
+    _label(model, source, Precision.INT8)
+    return model, quantized
+
+
+def _label(model: "Model", source: "ModelSource", precision: Precision) -> None:
+    """Says inside the file what it is."""
+    from convert.flatbuffer import model as fb
+    from convert.flatbuffer.reader import METADATA_ENTRY
+    from convert.output_file import embedded_metadata
+
+    model.description = f"{source.spec.name} {precision}".encode()
+    content = embedded_metadata(source.spec, precision, source.checkpoint_sha256)
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(content).encode())
+    fb.drop_unused_buffers(model)

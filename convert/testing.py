@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from PIL import Image
 
-from convert.comparison.compare import Edge, ParityReport, Tolerance, compare
-from convert.comparison.converted_file import Candidate, at_size, read_candidate, spec_difference
+from convert.comparison.compare import ParityReport, ParityStage, Tolerance, compare
+from convert.comparison.converted_file import ConvertedFile, at_size, read_converted_file, spec_difference
 from convert.comparison.stages import CHUNK, PUBLISHED, Attempt, own_inputs_of, score_unit
 from convert.comparison.stages import Images as NamedImages
 from convert.parity import searched_images, table
@@ -60,13 +60,13 @@ def assert_parity(
     if tolerance is not None and not 0 < tolerance < np.inf:
         raise UserError("a tolerance above 0", f"{tolerance}", "leave it out, or give the largest shift")
     run = runners.runtime(runtime)
-    file = read_candidate(Path(tflite_path))
+    file = read_converted_file(Path(tflite_path))
     module, spec = _model(model_or_checkpoint, file)
     different, spec = spec_difference(spec, file.spec), at_size(spec, file.spec)
     named = _named(images)
-    edge = Edge(file.tolerance(runtime), PUBLISHED, str(file.path), runtime)
+    stage = ParityStage(file.tolerance(runtime), PUBLISHED, str(file.path), runtime)
     failure = different and f"wrong spec: {different}"
-    attempt = Attempt(edge, lambda batch: run(file.path, batch), failure, inputs_of=own_inputs_of(file.path))
+    attempt = Attempt(stage, lambda batch: run(file.path, batch), failure, inputs_of=own_inputs_of(file.path))
     expected = _scores(module, spec, named, attempt)
     report = _judged(attempt, expected, [name for name, _ in named], score_unit(spec, expected), tolerance)
     if not report.passed:
@@ -74,11 +74,11 @@ def assert_parity(
     return report
 
 
-def _model(model: Model, file: Candidate) -> "tuple[nn.Module, ModelSpec]":
+def _model(model: Model, file: ConvertedFile) -> "tuple[nn.Module, ModelSpec]":
     if isinstance(model, str | Path):
-        from convert.load import resolve
+        from convert.load import load_model
 
-        source = resolve(str(model))
+        source = load_model(str(model))
         return source.model, source.spec
     module, spec = model if isinstance(model, tuple) else (model, file.spec)
     return module.eval(), spec
@@ -125,10 +125,10 @@ def _judged(
     unit: float,
     tolerance: float | None,
 ) -> ParityReport:
-    """The edge's report; with a tolerance of the caller's, judged by that alone."""
+    """The stage's report; with a tolerance of the caller's, judged by that alone."""
     if attempt.failure:
-        return attempt.edge.failed(attempt.failure, len(names))
-    report = compare(attempt.edge, expected, attempt.outputs, names, unit)
+        return attempt.stage.failed(attempt.failure, len(names))
+    report = compare(attempt.stage, expected, attempt.outputs, names, unit)
     if tolerance is None or report.max_abs is None:  # None: it could not be compared
         return report
     means = [float(np.mean(scores)) / unit for scores in expected]

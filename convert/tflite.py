@@ -18,7 +18,7 @@ from mobileiqa.zoo import MODELS, UNTRAINED
 if TYPE_CHECKING:
     from convert.comparison.compare import ParityReport
     from convert.comparison.stages import Images
-    from convert.int8.arguments import Request
+    from convert.int8.arguments import Int8Arguments
     from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 
 INPUTS = ("float", "uint8")  # what a file takes; the first is the default
@@ -34,7 +34,7 @@ def report(
     embedded: "EmbeddedPreprocessing | None" = None,
 ) -> dict[str, Any]:
     """Prints what was done and is at `path` now, for people; returns the same for machines."""
-    from convert.comparison.stages import culprit
+    from convert.comparison.stages import first_failing_stage
     from convert.parity import table
 
     spec, precision, size_mb = converted.source.spec, converted.precision, path.stat().st_size / 1e6
@@ -45,8 +45,8 @@ def report(
     cli.say(f"rewrites, exact: {sites or 'none'}")
     for name in converted.approximations:
         cli.say(f"approximation, not exact: {name}: {APPROXIMATIONS[name].meaning}")
-    if half := converted.half:
-        cli.say(f"FP16 weights: {half.rounded:,}; kept FP32: {half.float32:,} (fan-in <= {half.fan_in})")
+    if fp16 := converted.fp16_weights:
+        cli.say(f"FP16 weights: {fp16.rounded:,}; kept FP32: {fp16.float32:,} (fan-in <= {fp16.fan_in})")
     if q := converted.quantized:
         images = f", ranges ({q.recipe.ranges}) of {q.images} images" if q.images else ""
         cli.say(
@@ -60,7 +60,7 @@ def report(
         cli.say(line)
     if spec.untrained:
         cli.say(f"{spec.name} is {UNTRAINED}")
-    bad = culprit(reports)
+    bad = first_failing_stage(reports)
     return {
         "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
         "seconds": round(converted.seconds, 1), "untrained": spec.untrained, "refused": refused,
@@ -122,12 +122,12 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from convert.comparison.stages import check
     from convert.int8.search.pareto_front import OverBudgetError
-    from convert.int8.search.session import kept, over_budget, published
-    from convert.load import resolve
+    from convert.int8.search.session import note_measurements, publish_results, report_over_budget
+    from convert.load import load_model
     from convert.output_file import staged
     from convert.packaging.publish import publish
 
-    source = resolve(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
+    source = load_model(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
     sizes = _image_sizes(arguments, source.spec)
@@ -141,7 +141,7 @@ def _run(arguments: argparse.Namespace) -> int:
         try:
             converted = convert(source, precision, Via(arguments.via), unproven, int8, approximations)
         except OverBudgetError as error:
-            cli.emit(over_budget(error, path))
+            cli.emit(report_over_budget(error, path))
             return 1
         reports = check(
             source.model,
@@ -155,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> int:
         target, reports, embedded = publish(converted, reports, path, images, sizes)
     result = report(converted, reports, target, embedded)
     if int8 and int8.search:
-        result |= (published if result["passed"] else kept)(int8.search, target)
+        result |= (publish_results if result["passed"] else note_measurements)(int8.search, target)
     cli.emit(result)
     return 0 if result["passed"] else 1
 
@@ -188,8 +188,8 @@ def _approximations(names: list[str], precision: Precision) -> tuple[str, ...]:
     return checked(names)
 
 
-def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Request | None":
-    from convert.int8.arguments import AUTO, automatic, request
+def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Int8Arguments | None":
+    from convert.int8.arguments import AUTO, automatic, parse_arguments
     from convert.int8.search.session import results_of
 
     words, drop = arguments.int8, arguments.max_srcc_drop
@@ -199,16 +199,16 @@ def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Reques
         return automatic(words, spec, path, arguments.images, drop)
     if drop is not None:
         raise UserError(f"--max-srcc-drop beside --int8 {AUTO}", f"{drop} without it", "leave it out")
-    return None if words is None else request(words, spec)
+    return None if words is None else parse_arguments(words, spec)
 
 
-def _images(arguments: argparse.Namespace, precision: Precision, int8: "Request | None") -> "Images":
+def _images(arguments: argparse.Namespace, precision: Precision, int8: "Int8Arguments | None") -> "Images":
     """Those that judged the recipes of a search, else those named, else generated ones."""
-    from convert.int8.search.validation_split import evenly
+    from convert.int8.search.validation_split import spread_evenly
     from convert.parity import parity_images
 
     if int8 and int8.search:
-        return evenly(int8.search.division.judging, PARITY_IMAGES[precision])
+        return spread_evenly(int8.search.split.validation, PARITY_IMAGES[precision])
     return parity_images(arguments.images, PARITY_IMAGES[precision])
 
 

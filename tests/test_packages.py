@@ -34,6 +34,7 @@ SHARED = {
     "mobileiqa.errors",
     "mobileiqa.cli",
     "mobileiqa.files.integrity",
+    "mobileiqa.files.tflite",
     "mobileiqa.typed_json",
     "mobileiqa.text",
     "mobileiqa.svg",

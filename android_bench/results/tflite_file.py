@@ -1,24 +1,19 @@
 """What a benchmark needs to know of a .tflite file, read without any runtime.
 
-A flatbuffer is a few offsets: a reader for the six tables needed here is shorter than a dependency, and it
-tells a truncated file from a good one before a process is started for it. Field numbers are those of
-schema.fbs (Model: subgraphs 2, buffers 4, metadata 6, signature_defs 7; SubGraph: tensors 0, inputs 1;
-Tensor: shape 0, type 1, shape_signature 7; Buffer: data 0, offset 1, size 2; Metadata: name 0, buffer 1;
-SignatureDef: key 2, subgraph_index 4).
+The checked view (mobileiqa.files.tflite) tells a truncated file from a good one before a process is started for it.
 """
 
 import mmap
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
-from mobileiqa.files import integrity
+from mobileiqa.files import integrity, tflite
 
-IDENTIFIER = b"TFL3"
 REDUCED_PRECISION = "reduced_precision_support"  # the metadata name that runtimes look for
 CONVERTED_AS = "mobileiqa"  # where `convert.tflite` writes the model's spec and the file's precision
 # TensorType -> numpy's name.
@@ -27,16 +22,8 @@ TYPES = {
     9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 15: "uint32", 16: "uint16",
 }  # fmt: skip
 SIGNATURE_NAME = re.compile(r"[\w./:-]{1,256}")  # words: they stand in tables, file names and commands
-MAX_TABLES = 1 << 20  # of a vector: a damaged count would be read for minutes
 MAX_SUBGRAPHS = 4096
-_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA, _MODEL_SIGNATURES = 2, 4, 6, 7
-_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_SHAPE_SIGNATURE = 0, 1, 0, 1, 7
-_SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 2, 4
-_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
-_METADATA_NAME, _METADATA_BUFFER = 0, 1
-
-
-Bytes = mmap.mmap | bytearray
+MAX_ENTRY = 1 << 20  # bytes of a metadata entry that are looked at
 
 
 @dataclass(frozen=True)
@@ -89,7 +76,7 @@ def read(path: Path | str) -> TfliteFile:
         raise UserError(f"a .tflite file at {path}", kind, "check the path")
     with path.open("rb") as file:
         head = file.read(8)
-        if head[4:8] != IDENTIFIER:
+        if head[4:8] != tflite.IDENTIFIER:
             raise UserError(
                 f"a TFLite model ('TFL3' at byte 4) in {path}",
                 f"bytes {head[:8]!r}",
@@ -99,7 +86,7 @@ def read(path: Path | str) -> TfliteFile:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 marks, signatures = _metadata(data), _signatures(data)
-            except (struct.error, UnicodeDecodeError) as error:
+            except tflite.DamageError as error:
                 raise _damaged(path, len(data), error) from error
             capable = b"fp16" in marks.get(REDUCED_PRECISION, b"")
             return TfliteFile(path, integrity.sha256(path), len(data), capable, signatures, _precision(marks))
@@ -112,15 +99,14 @@ def with_fixed_sizes(path: Path | str) -> bytes | None:
     """
     content, changed = bytearray(Path(path).read_bytes()), False
     try:
-        for graph in _tables(content, _follow(content, 0), _MODEL_SUBGRAPHS):
-            for tensor in _tables(content, graph, _SUBGRAPH_TENSORS):
-                sizes = _integers(content, tensor, _TENSOR_SHAPE_SIGNATURE)
-                shape = _integers(content, tensor, _TENSOR_SHAPE)
-                if len(sizes) == len(shape) and min(sizes, default=0) < 0:
-                    start, _ = _vector(content, _field(content, tensor, _TENSOR_SHAPE_SIGNATURE), item=4)
-                    struct.pack_into(f"<{len(shape)}i", content, start, *shape)
-                    changed = True
-    except struct.error as error:
+        graphs = tflite.model(content).tables(tflite.SUBGRAPHS)
+        for tensor in (tensor for graph in graphs for tensor in graph.tables(tflite.TENSORS)):
+            sizes, shape = tensor.integers(tflite.SHAPE_SIGNATURE), tensor.integers(tflite.SHAPE)
+            if len(sizes) == len(shape) and min(sizes, default=0) < 0:
+                start, _ = tensor.vector(tflite.SHAPE_SIGNATURE, 4)
+                struct.pack_into(f"<{len(shape)}i", content, start, *shape)
+                changed = True
+    except tflite.DamageError as error:
         raise _damaged(Path(path), len(content), error) from error
     return bytes(content) if changed else None
 
@@ -141,21 +127,19 @@ def _precision(marks: dict[str, bytes]) -> str:
     return precision if isinstance(precision, str) else ""
 
 
-def _signatures(data: Bytes) -> tuple[Signature, ...]:
+def _signatures(data: tflite.Bytes) -> tuple[Signature, ...]:
     """The file's signatures; the first subgraph in a file without any."""
-    model = _follow(data, 0)
-    tables = list(_tables(data, model, _MODEL_SUBGRAPHS))
+    model = tflite.model(data)
+    tables = list(model.tables(tflite.SUBGRAPHS))
     if len(tables) > MAX_SUBGRAPHS:
-        raise struct.error(f"{len(tables)} subgraphs, more than {MAX_SUBGRAPHS}")
-    graphs = [_inputs(data, graph) for graph in tables]
+        raise tflite.DamageError(f"{len(tables)} subgraphs, more than {MAX_SUBGRAPHS}")
+    graphs = [_inputs(graph) for graph in tables]
     signatures = []
-    for table in _tables(data, model, _MODEL_SIGNATURES):
-        name_at, index_at = _field(data, table, _SIGNATURE_KEY), _field(data, table, _SIGNATURE_SUBGRAPH)
-        index = _read(data, "<I", index_at) if index_at else 0
-        if not name_at or index >= len(graphs):
-            raise struct.error("a signature without a name or a subgraph")
-        start, size = _vector(data, name_at)
-        signatures.append(Signature(_word(data[start : start + size].decode()), *graphs[index]))
+    for table in model.tables(tflite.SIGNATURES):
+        index = table.number(tflite.SUBGRAPH_INDEX)
+        if not table.place(tflite.KEY) or index >= len(graphs):
+            raise tflite.DamageError("a signature without a name or a subgraph")
+        signatures.append(Signature(_word(table.text(tflite.KEY)), *graphs[index]))
     return tuple(signatures) or (Signature("", *(graphs[0] if graphs else ((), ()))),)
 
 
@@ -170,88 +154,21 @@ def _word(name: str) -> str:
     return name
 
 
-def _inputs(data: Bytes, graph: int) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+def _inputs(graph: tflite.Table) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """Types and shapes of a subgraph's inputs."""
-    tensors = list(_tables(data, graph, _SUBGRAPH_TENSORS))
-    inputs = [tensors[i] for i in _integers(data, graph, _SUBGRAPH_INPUTS) if 0 <= i < len(tensors)]
-    types = [_read(data, "<b", at) if (at := _field(data, one, _TENSOR_TYPE)) else 0 for one in inputs]
-    shapes = tuple(_integers(data, one, _TENSOR_SHAPE) for one in inputs)
-    return tuple(TYPES.get(kind, f"type {kind}") for kind in types), shapes
+    tensors = list(graph.tables(tflite.TENSORS))
+    inputs = [tensors[i] for i in graph.integers(tflite.INPUTS) if 0 <= i < len(tensors)]
+    types = (one.number(tflite.TYPE, "<b") for one in inputs)
+    return tuple(TYPES.get(kind, f"type {kind}") for kind in types), tuple(
+        one.integers(tflite.SHAPE) for one in inputs
+    )
 
 
-def _integers(data: Bytes, table: int, field: int) -> tuple[int, ...]:
-    """The 32-bit numbers of a vector field; () when it is absent."""
-    at = _field(data, table, field)
-    if not at:
-        return ()
-    start, count = _vector(data, at, item=4)
-    return struct.unpack_from(f"<{count}i", data, start)
-
-
-def _metadata(data: Bytes) -> dict[str, bytes]:
+def _metadata(data: tflite.Bytes) -> dict[str, bytes]:
     """Metadata entries by name; walks every buffer on the way, so that a truncated file is noticed."""
-    model = _follow(data, 0)
-    buffers = [_buffer(data, table) for table in _tables(data, model, _MODEL_BUFFERS)]
-    entries = {}
-    for table in _tables(data, model, _MODEL_METADATA):
-        name_at, index_at = _field(data, table, _METADATA_NAME), _field(data, table, _METADATA_BUFFER)
-        index = _read(data, "<I", index_at) if index_at else 0
-        if name_at and index < len(buffers):
-            start, size = _vector(data, name_at)
-            begin, length = buffers[index]
-            entries[data[start : start + size].decode()] = data[begin : begin + min(length, 1 << 20)]
-    return entries
-
-
-def _buffer(data: Bytes, table: int) -> tuple[int, int]:
-    """(start, length) of a buffer's content: inline, or behind the flatbuffer in files beyond 2 GB."""
-    inline = _field(data, table, _BUFFER_DATA)
-    if inline:
-        return _vector(data, inline)
-    offset_at, size_at = _field(data, table, _BUFFER_OFFSET), _field(data, table, _BUFFER_SIZE)
-    if not (offset_at and size_at):
-        return 0, 0
-    start, length = _read(data, "<Q", offset_at), _read(data, "<Q", size_at)
-    return _inside(data, start, length)
-
-
-def _tables(data: Bytes, table: int, field: int) -> Iterator[int]:
-    """Positions of the tables in a vector field."""
-    at = _field(data, table, field)
-    if at:
-        start, count = _vector(data, at, item=4)
-        if count > MAX_TABLES:
-            raise struct.error(f"{count} tables in one vector, more than {MAX_TABLES}")
-        for index in range(count):
-            yield _follow(data, start + 4 * index)
-
-
-def _field(data: Bytes, table: int, index: int) -> int:
-    """Position of a table's field; 0 when the field is absent."""
-    vtable = table - _read(data, "<i", table)
-    slot = 4 + 2 * index
-    offset = _read(data, "<H", vtable + slot) if slot < _read(data, "<H", vtable) else 0
-    return table + offset if offset else 0
-
-
-def _vector(data: Bytes, at: int, item: int = 1) -> tuple[int, int]:
-    """(start, count) of the vector or string that the field at `at` points to."""
-    vector = _follow(data, at)
-    count = _read(data, "<I", vector)
-    _inside(data, vector + 4, count * item)
-    return vector + 4, count
-
-
-def _follow(data: Bytes, at: int) -> int:
-    return at + _read(data, "<I", at)
-
-
-def _read(data: Bytes, layout: str, at: int) -> int:
-    _inside(data, at, struct.calcsize(layout))
-    return struct.unpack_from(layout, data, at)[0]
-
-
-def _inside(data: Bytes, start: int, length: int) -> tuple[int, int]:
-    if start < 0 or start + length > len(data):
-        raise struct.error(f"{length} bytes at {start} are beyond the end")
-    return start, length
+    for buffer in tflite.model(data).tables(tflite.BUFFERS):
+        tflite.buffer_range(buffer)
+    return {
+        name: bytes(data[start : start + min(length, MAX_ENTRY)])
+        for name, (start, length) in tflite.metadata(data)
+    }

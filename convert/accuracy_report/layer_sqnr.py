@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from convert.accuracy_report.tensor_matching import match
 from convert.flatbuffer.reader import Graph, Tensor, read_graph
-from convert.int8.algorithms.hard_swish import LOWEST, bent
+from convert.int8.algorithms.hard_swish import LOWEST, hard_swish_inputs
 from convert.int8.statistics.interpreter import Inputs, TensorInterpreter, dequantized
 from mobileiqa.errors import UserError
 
@@ -100,7 +100,7 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
     matching = match(before, after)
     paths, graphs = (fp32, candidate), (before, after)
     runs = [TensorInterpreter(path) for path in paths]
-    sums, ignored = [_Sums() for _ in matching.pairs], set(bent(before))
+    sums, ignored = [_Sums() for _ in matching.pairs], set(hard_swish_inputs(before))
     count = 0
     for inputs in images:
         for run in runs:

@@ -3,7 +3,7 @@
 Everything is float64 and in units of the score range (high - low), so that one table of tolerances serves
 models that score 0..1 and 0..100. Nothing is skipped: a missing output, another count or shape, a non-finite
 value, an empty set or a reference that hardly varies (any candidate would pass) is a report that did not pass
-and says why, so that the other edges are still reported.
+and says why, so that the other stages are still reported.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Tolerance:
         return " ".join(parts + ([f"SRCC>={self.min_srcc:g}"] if self.min_srcc is not None else []))
 
 
-# In pipeline order, so that the first failing edge names the culprit.
+# In pipeline order, so that the first failing stage is where the score moved.
 TOLERANCES: dict[str, Tolerance] = {
     "approximation": Tolerance(
         "asked for, and inside the same budget as the 8-bit weights that it comes with",
@@ -61,7 +61,7 @@ TOLERANCES: dict[str, Tolerance] = {
 
 @dataclass(frozen=True)
 class ParityReport:
-    """One edge. Errors are candidate - reference in units of the score range; None: could not be computed.
+    """One stage. Errors are candidate - reference in units of the score range; None: could not be computed.
 
     sqnr_db is also None when nothing differs. srcc (-1..1; None below three images or when one side is
     constant) and pair_flips (0..1, the share of image pairs that change order) are of scores, not of
@@ -71,7 +71,7 @@ class ParityReport:
     reference: str
     candidate: str
     runtime: str
-    edge: str  # a key of TOLERANCES
+    stage: str  # a key of TOLERANCES
     n: int
     tolerance: Tolerance
     passed: bool
@@ -92,12 +92,12 @@ class ParityReport:
         return f"FAILED: {self.reason}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return dataclasses.asdict(self)
+        """A JSON-ready dict; `stage` is what earlier releases called the stage."""
+        return {**dataclasses.asdict(self), "edge": self.stage}
 
 
 @dataclass(frozen=True)
-class Edge:
+class ParityStage:
     """What is compared with what, and which tolerance judges it."""
 
     kind: str  # a key of TOLERANCES
@@ -106,20 +106,20 @@ class Edge:
     runtime: str
 
     def failed(self, reason: str, n: int = 0) -> ParityReport:
-        """The report of an edge that could not be compared."""
+        """The report of a stage that could not be compared."""
         return ParityReport(
             self.reference, self.candidate, self.runtime, self.kind, n, TOLERANCES[self.kind], False, reason
         )
 
 
 def compare(
-    edge: Edge,
+    stage: ParityStage,
     reference: Sequence[np.ndarray],
     candidate: Sequence[np.ndarray | None],
     images: Sequence[str],
     scale: float = 1.0,
 ) -> ParityReport:
-    """The report of one edge.
+    """The report of one stage.
 
     `reference` and `candidate` hold one array per image: scores (crops,), whose mean is the image's score, or
     a feature of two or more dimensions, compared element by element. `scale`, the width of the score range,
@@ -127,22 +127,22 @@ def compare(
     """
     n = len(images)
     if reason := _incomparable(reference, candidate, images):
-        return edge.failed(reason, n)
+        return stage.failed(reason, n)
     expected, actual = _values(reference) / scale, _values(candidate) / scale
-    limit = TOLERANCES[edge.kind].max_abs or 0.0
+    limit = TOLERANCES[stage.kind].max_abs or 0.0
     if expected.size > 1 and np.ptp(expected) <= limit:
-        return edge.failed(
+        return stage.failed(
             f"the reference varies by {np.ptp(expected):.3g} only: any candidate would pass", n
         )
     errors = actual - expected
     ranked = errors.shape[1] == 1
     report = ParityReport(
-        edge.reference,
-        edge.candidate,
-        edge.runtime,
-        edge.kind,
+        stage.reference,
+        stage.candidate,
+        stage.runtime,
+        stage.kind,
         n,
-        TOLERANCES[edge.kind],
+        TOLERANCES[stage.kind],
         passed=True,
         max_abs=float(np.abs(errors).max()),
         mean_abs=float(np.abs(errors).mean()),

@@ -21,7 +21,7 @@ DESCRIPTIVE = (
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ConvertedFile:
     """A converted file: its spec and its precision, as written in its metadata."""
 
     path: Path
@@ -36,17 +36,19 @@ class Candidate:
         return "fp16-arithmetic" if executes_fp16 else self.precision
 
 
-def read_candidate(path: Path) -> Candidate:
+def read_converted_file(path: Path) -> ConvertedFile:
     """Reads an .onnx or .tflite file's metadata; UserError when it is neither, damaged, or says nothing."""
     if path.suffix.lower() not in (".onnx", ".tflite"):
-        raise UserError("candidates ending in .tflite or .onnx", path.name, "convert the checkpoint first")
+        raise UserError(
+            "converted files ending in .tflite or .onnx", path.name, "convert the checkpoint first"
+        )
     if not path.is_file():
         raise UserError("a .tflite or .onnx file", f"nothing at {path}", "correct the path")
     integrity.verify(path)
     if path.suffix.lower() == ".onnx":
         from convert.export import onnx_file
 
-        return Candidate(path, onnx_file.load_spec(path), "fp32")
+        return ConvertedFile(path, onnx_file.load_spec(path), "fp32")
     from mobileiqa.scoring import litert
 
     precision = litert.read_metadata(path).get("precision")
@@ -54,31 +56,31 @@ def read_candidate(path: Path) -> Candidate:
         raise UserError(
             f"a precision among {', '.join(PRECISIONS)}", f"{precision!r} in {path}", "convert it again"
         )
-    return Candidate(path, litert.load_spec(path), precision)
+    return ConvertedFile(path, litert.load_spec(path), precision)
 
 
-def at_size(reference: ModelSpec, candidate: ModelSpec) -> ModelSpec:
-    """`reference` with the candidate's input sizes; `reference` itself where the inputs are others."""
-    if [i.name for i in reference.inputs] != [i.name for i in candidate.inputs]:
+def at_size(reference: ModelSpec, converted: ModelSpec) -> ModelSpec:
+    """`reference` with the converted file's input sizes; `reference` itself where the inputs are others."""
+    if [i.name for i in reference.inputs] != [i.name for i in converted.inputs]:
         return reference
     inputs = tuple(
         dataclasses.replace(mine, height_px=its.height_px, width_px=its.width_px)
-        for mine, its in zip(reference.inputs, candidate.inputs, strict=True)
+        for mine, its in zip(reference.inputs, converted.inputs, strict=True)
     )
     return dataclasses.replace(reference, inputs=inputs)
 
 
-def spec_difference(reference: ModelSpec, candidate: ModelSpec) -> str:
-    """What a candidate's spec says otherwise, sizes and descriptions apart; empty when nothing."""
-    expected, actual = at_size(reference, candidate).to_json(), candidate.to_json()
+def spec_difference(reference: ModelSpec, converted: ModelSpec) -> str:
+    """What a converted file's spec says otherwise, sizes and descriptions apart; empty when nothing."""
+    expected, actual = at_size(reference, converted).to_json(), converted.to_json()
     return "; ".join(
         f"{name} is {theirs}, expected {mine}"
-        for name, mine, theirs in _pairs(expected, actual)
+        for name, mine, theirs in _fields(expected, actual)
         if mine != theirs and name not in DESCRIPTIVE
     )
 
 
-def _pairs(expected: dict[str, Any], actual: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _fields(expected: dict[str, Any], actual: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Both specs' values field by field, inputs one by one: ("image.mean", (0.485, ...), (0.5, ...))."""
     for key, mine in expected.items():
         if key != "inputs" or len(mine) != len(actual[key]):

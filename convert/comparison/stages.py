@@ -1,7 +1,7 @@
-"""Parity at every edge: published module -> rewritten module -> .onnx and .tflite files in each runtime.
+"""Parity at every stage: published module -> rewritten module -> .onnx and .tflite files in each runtime.
 
-Every edge has the same reference, the published module in torch, on the same images, so the first failing
-edge in pipeline order names the culprit. The reference runs in float32: float64 moves it by 1e-5 at most
+Every stage has the same reference, the published module in torch, on the same images, so the first failing
+stage in pipeline order is where the score moved. The reference runs in float32: float64 moves it by 1e-5 at most
 (image scores of all six models, seeded weights), a tenth of the tightest tolerance, for three times the time,
 and 6 GB at 1907x1231.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from convert.comparison.compare import TOLERANCES, Edge, ParityReport, compare
-from convert.comparison.converted_file import Candidate, at_size, read_candidate, spec_difference
+from convert.comparison.compare import TOLERANCES, ParityReport, ParityStage, compare
+from convert.comparison.converted_file import ConvertedFile, at_size, read_converted_file, spec_difference
 from convert.runtimes import runners
 from convert.runtimes.runners import Batch, Inputs, torch_runner
 from mobileiqa import cli
@@ -40,18 +40,18 @@ FEATURE_IMAGES = 2  # images whose features are kept and compared
 
 @dataclass
 class Attempt:
-    """One edge being run: its outputs so far, and why it cannot be compared, once that is known."""
+    """One stage being run: its outputs so far, and why it cannot be compared, once that is known."""
 
-    edge: Edge
+    stage: ParityStage
     run: Run
     failure: str = ""
     outputs: list[np.ndarray] = field(default_factory=list)
     inputs_of: Prepare | None = None  # of a file with embedded preprocessing, which takes no prepared inputs
 
     def extend(self, batch: Batch, images: Images) -> None:
-        """Runs the prepared batch of these images, unless the edge failed before.
+        """Runs the prepared batch of these images, unless the stage failed before.
 
-        What a runtime raises, or a photo of a size that the file does not take, becomes the edge's failure.
+        What a runtime raises, or a photo of a size that the file does not take, becomes the stage's failure.
         """
         if self.failure:
             return
@@ -110,39 +110,39 @@ def _passing_features(module: "nn.Module") -> Iterator[list[list[np.ndarray]]]:
 def check(
     model: "nn.Module",
     spec: ModelSpec,
-    candidates: Sequence[Path],
+    converted: Sequence[Path],
     images: Images,
     runtimes: Sequence[str] = DEFAULT_RUNTIMES,
     rewritten: "nn.Module | None" = None,
     approximate: "nn.Module | None" = None,
 ) -> list[ParityReport]:
-    """Reports of every edge, in pipeline order.
+    """Reports of every stage, in pipeline order.
 
-    `model` is the published module of `spec`; `rewritten` is its deployable form at `spec`'s size, where the
+    `model` is the published module of `spec`; `rewritten` is its rewritten form at `spec`'s size, where the
     caller has it already, and `approximate` what it was made from, where that is not `model`: then it is one
-    more edge, and the one that the rewritten module is compared with. A candidate of another input size is
+    more stage, and the one that the rewritten module is compared with. A file of another input size is
     compared at that size. A file that fails in its runtime is a report; UserError is for a file that says
     nothing of itself or that none of `runtimes` reads, and for a runtime that is unknown or not installed.
     """
     for name in runtimes:
         runners.runtime(name)  # before any work
-    files = [_readable(read_candidate(Path(path)), runtimes) for path in candidates]
+    files = [_readable(read_converted_file(Path(path)), runtimes) for path in converted]
     sizes = dict.fromkeys(at_size(spec, file.spec) for file in files) or {spec: None}
     reports: list[ParityReport] = []
     for sized in sizes:
         here = [file for file in files if at_size(spec, file.spec) == sized]
-        module = rewritten if rewritten is not None and sized == spec else _deployable(model, sized)
+        module = rewritten if rewritten is not None and sized == spec else _rewritten(model, sized)
         reports += _compare(model, module, sized, images, list(_attempts(here, sized, runtimes)), approximate)
     order = list(TOLERANCES)
-    return sorted(reports, key=lambda report: order.index(report.edge))
+    return sorted(reports, key=lambda report: order.index(report.stage))
 
 
-def culprit(reports: Sequence[ParityReport]) -> ParityReport | None:
-    """The first edge in pipeline order that failed."""
+def first_failing_stage(reports: Sequence[ParityReport]) -> ParityReport | None:
+    """The first stage in pipeline order that failed."""
     return next((report for report in reports if not report.passed), None)
 
 
-def _readable(file: Candidate, runtimes: Sequence[str]) -> Candidate:
+def _readable(file: ConvertedFile, runtimes: Sequence[str]) -> ConvertedFile:
     if not any(runners.reads(name, file.path) for name in runtimes):
         raise UserError(
             f"a runtime that reads {file.path.name}", ", ".join(runtimes), "add one to --runtimes"
@@ -150,21 +150,21 @@ def _readable(file: Candidate, runtimes: Sequence[str]) -> Candidate:
     return file
 
 
-def _deployable(model: "nn.Module", spec: ModelSpec) -> "nn.Module":
-    from convert.rewrites.apply import deployable
+def _rewritten(model: "nn.Module", spec: ModelSpec) -> "nn.Module":
+    from convert.rewrites.apply import apply_rewrites
 
-    return deployable(model, spec)[0]
+    return apply_rewrites(model, spec)[0]
 
 
-def _attempts(files: Sequence[Candidate], spec: ModelSpec, names: Sequence[str]) -> Iterator[Attempt]:
+def _attempts(files: Sequence[ConvertedFile], spec: ModelSpec, names: Sequence[str]) -> Iterator[Attempt]:
     """Every file in every runtime that reads its kind; a file with another spec has failed from the start."""
     for file in files:
         different = spec_difference(spec, file.spec)
         for name in names:
             if runners.reads(name, file.path):
-                edge = Edge(file.tolerance(name), PUBLISHED, str(file.path), name)
+                stage = ParityStage(file.tolerance(name), PUBLISHED, str(file.path), name)
                 failure = f"wrong spec: {different}" if different else ""
-                yield Attempt(edge, _bound(name, file.path), failure, inputs_of=own_inputs_of(file.path))
+                yield Attempt(stage, _bound(name, file.path), failure, inputs_of=own_inputs_of(file.path))
 
 
 def own_inputs_of(path: Path) -> Prepare | None:
@@ -186,12 +186,12 @@ def _compare(
     files: Sequence[Attempt],
     approximate: "nn.Module | None" = None,
 ) -> list[ParityReport]:
-    """All edges of one input size, CHUNK images at a time."""
+    """All stages of one input size, CHUNK images at a time."""
     names = [name for name, _ in images]
-    reference, candidate = Recorder(model, spec), Recorder(rewritten, spec)
-    rewrite = Attempt(Edge("rewrite", PUBLISHED, REWRITTEN, "torch"), candidate)
+    reference, rewrite_recorder = Recorder(model, spec), Recorder(rewritten, spec)
+    rewrite = Attempt(ParityStage("rewrite", PUBLISHED, REWRITTEN, "torch"), rewrite_recorder)
     base = Recorder(approximate, spec) if approximate is not None else reference
-    approximation = Attempt(Edge("approximation", PUBLISHED, APPROXIMATED, "torch"), base)
+    approximation = Attempt(ParityStage("approximation", PUBLISHED, APPROXIMATED, "torch"), base)
     attempts = [*([approximation] if approximate is not None else []), rewrite, *files]
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
@@ -200,12 +200,12 @@ def _compare(
         expected += [
             score for inputs in cli.progress(batch, "published module") for score in reference([inputs])
         ]
-        for attempt in cli.progress(attempts, f"edges, images {start + 1} to {start + len(batch)}"):
+        for attempt in cli.progress(attempts, f"stages, images {start + 1} to {start + len(batch)}"):
             attempt.extend(batch, part)
     unit = score_unit(spec, expected)
     exact = approximation.outputs if approximate is not None else expected
     return [
-        *compare_features(base.features, candidate.features, names[:FEATURE_IMAGES], rewrite.failure),
+        *compare_features(base.features, rewrite_recorder.features, names[:FEATURE_IMAGES], rewrite.failure),
         *(_report(each, exact if each is rewrite else expected, names, unit) for each in attempts),
     ]
 
@@ -214,8 +214,8 @@ def _report(
     attempt: Attempt, expected: Sequence[np.ndarray], names: Sequence[str], unit: float
 ) -> ParityReport:
     if attempt.failure:
-        return attempt.edge.failed(attempt.failure, len(names))
-    return compare(attempt.edge, expected, attempt.outputs, names, unit)
+        return attempt.stage.failed(attempt.failure, len(names))
+    return compare(attempt.stage, expected, attempt.outputs, names, unit)
 
 
 def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:
@@ -245,14 +245,14 @@ def compare_features(
     if not reason and {len(f) for f in expected} != {len(f) for f in features}:
         reason = "another number of features"
     if reason:
-        return [Edge("features", PUBLISHED, REWRITTEN, "torch").failed(reason, len(names))]
+        return [ParityStage("features", PUBLISHED, REWRITTEN, "torch").failed(reason, len(names))]
     reports = []
     for i in range(len(expected[0])):
-        edge = Edge("features", PUBLISHED, f"{REWRITTEN}, feature {i}", "torch")
+        stage = ParityStage("features", PUBLISHED, f"{REWRITTEN}, feature {i}", "torch")
         reference = [f[i] for f in expected]
         with np.errstate(all="ignore"):  # of what is not finite, which fails in compare
             scale = float(np.std(reference)) or 1.0  # a feature that does not vary fails in compare
-        reports.append(compare(edge, reference, [f[i] for f in features], names, scale))
+        reports.append(compare(stage, reference, [f[i] for f in features], names, scale))
     return reports
 
 

@@ -7,15 +7,13 @@ input). Its exit code 0 promises little, so its file is checked.
 """
 
 import copy
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convert.export.onnx_file import read_model
-from convert.flatbuffer.reader import Graph, read_graph
+from convert.flatbuffer.reader import Graph, graphs_of
 from convert.runtimes.tool_environments import command_of, run_tool
-from mobileiqa import cli
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +23,8 @@ ENVIRONMENT = "onnx2tf"
 TIMEOUT_S = 900
 
 
-def export_tflite(onnx_path: Path | str, out_path: Path | str) -> Path:
-    """Converts an .onnx file of `convert.onnx` to `out_path`, FP32; returns `out_path`.
+def export_tflite(onnx_path: Path | str) -> bytes:
+    """The bytes of the FP32 .tflite file that onnx2tf makes of an .onnx file of `convert.onnx`.
 
     Raises UserError when the environment is not there ("run make onnx2tf"), the conversion fails, or its file
     would not run everywhere.
@@ -34,7 +32,7 @@ def export_tflite(onnx_path: Path | str, out_path: Path | str) -> Path:
     import onnx
 
     command = command_of(ENVIRONMENT, "onnx2tf")
-    model, out_path = read_model(onnx_path), Path(out_path)
+    model = read_model(onnx_path)
     separate_layouts(model.graph)
     with tempfile.TemporaryDirectory(prefix="mobileiqa-onnx2tf-") as name:
         folder = Path(name)
@@ -45,12 +43,11 @@ def export_tflite(onnx_path: Path | str, out_path: Path | str) -> Path:
             wrote = ", ".join(sorted(path.name for path in folder.glob("out/*"))) or "nothing"
             todo = "run `make onnx2tf`, which pins the version"
             raise UserError(f"{converted.name} from onnx2tf", wrote, todo)
-        if reason := defect(read_graph(converted)):
+        content = converted.read_bytes()
+        if reason := defect(graphs_of(content, converted)[0]):
             todo = "convert with --via litert, or change the rewrite that leads to it"
             raise UserError("a file from onnx2tf that runs everywhere", reason, todo)
-        with cli.atomic(out_path) as temporary:
-            shutil.copyfile(converted, temporary)
-    return out_path
+        return content
 
 
 def _options(inputs: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.flatbuffer.reader import METADATA_ENTRY
-from convert.output_file import inside
+from convert.output_file import embedded_metadata
 from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
@@ -56,7 +56,9 @@ def export_onnx(
         )
     model = program.model_proto
     _forget_origins(model)
-    onnx.helper.set_model_props(model, {METADATA_ENTRY: json.dumps(inside(spec, "fp32", checkpoint_sha256))})
+    onnx.helper.set_model_props(
+        model, {METADATA_ENTRY: json.dumps(embedded_metadata(spec, "fp32", checkpoint_sha256))}
+    )
     with cli.atomic(path) as temporary:
         onnx.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)

@@ -9,10 +9,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.spec import ModelSpec
 
@@ -21,18 +19,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def export_tflite(module: "nn.Module", spec: ModelSpec, path: Path) -> Path:
-    """Writes `module` (deployable, float32) as a float32 .tflite with the inputs of `spec`, shapes fixed.
+def export_tflite(module: "nn.Module", spec: ModelSpec) -> bytes:
+    """The bytes of a float32 .tflite file of `module` (rewritten, float32) with the inputs of `spec`, shapes fixed.
 
     Input names are InputSpec.name, float32 NCHW; the output is `score`, (N,). Raises UserError with the end
     of the converter's log when it fails.
     """
     import torch
 
-    samples = {i.name: torch.zeros(i.shape) for i in spec.inputs}
+    inputs = {i.name: torch.zeros(i.shape) for i in spec.inputs}
     with _quiet() as log:
         try:
-            content = _convert(module, samples)
+            return _convert(module, inputs)
         except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
             reason = one_line(str(error))[:300] or type(error).__name__
             tail = one_line(_tail(log))[-300:]
@@ -41,18 +39,15 @@ def export_tflite(module: "nn.Module", spec: ModelSpec, path: Path) -> Path:
                 f"{reason} [{tail}]",
                 "report this, or try --via onnx2tf",
             ) from error
-    with cli.atomic(path) as temporary:
-        temporary.write_bytes(content)
-    return path
 
 
-def _convert(module: "nn.Module", samples: "dict[str, torch.Tensor]") -> bytes:
+def _convert(module: "nn.Module", inputs: "dict[str, torch.Tensor]") -> bytes:
     """The file's bytes. The converter's own writer would end the process, in silence, when the disk is full."""
     import litert_torch
     import torch
 
     with torch.no_grad():
-        return litert_torch.convert(module.eval(), sample_kwargs=samples).model_content()
+        return litert_torch.convert(module.eval(), sample_kwargs=inputs).model_content()
 
 
 def _tail(log: IO[bytes]) -> str:

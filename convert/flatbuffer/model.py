@@ -6,14 +6,15 @@ of the graph are convert.flatbuffer.passes; reading for people is convert.flatbu
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convert.flatbuffer import bounds
 from mobileiqa.errors import UserError
+from mobileiqa.files import tflite
 from mobileiqa.text import printable
 from mobileiqa.typed_json import shortened
 
@@ -39,17 +40,45 @@ def unpack(content: bytes, source: str = "the converted model") -> "Model":
 
     Buffers that lie behind the flatbuffer, where ai-edge-quantizer puts them, are brought into it.
     """
-    try:
-        bounds.check(content)
-        model = _unpacked(content)
-        _check_indices(model)
+    model = view(content, source)
+    with damage(source):
+        for graph in model.subgraphs:
+            if any(part is None for part in (graph.tensors, graph.operators, graph.inputs, graph.outputs)):
+                raise ValueError("a subgraph without tensors, operators, inputs or outputs")
+        for buffer in model.buffers:
+            buffer.offset = buffer.size = 0
         _check_constants(model)
-    except bounds.DAMAGE as error:
+    return model
+
+
+def view(data: tflite.Bytes, source: str) -> "Model":
+    """`unpack` of what may be another converter's or larger than the memory: constants are `data`'s own, unchecked."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    with damage(source):
+        tflite.check(data)
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        if not model.subgraphs or model.buffers is None:
+            raise ValueError("no subgraph or no buffers")
+        for buffer in model.buffers:
+            if buffer.offset > 1:  # 0 and 1 say that there is none; files above 2 GB keep their data so
+                buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+        _check_indices(model)
+    return model
+
+
+@contextmanager
+def damage(source: str) -> Iterator[None]:
+    """What LiteRT's generated reader raises on damage, as one UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except tflite.DAMAGE as error:
         reason = shortened(str(error) or type(error).__name__, 200)
         raise UserError(
             f"a whole TFLite file in {source}", f"a damaged one ({reason})", "copy or convert it again"
         ) from error
-    return model
 
 
 def write(model: "Model", path: Path) -> None:
@@ -64,31 +93,20 @@ def pack(model: "Model") -> bytes:
     return bytes(builder.Output())
 
 
-def _unpacked(content: bytes) -> "Model":
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # 0 and 1 say that there is none
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
-    return model
-
-
 def _check_indices(model: "Model") -> None:
     """Raises ValueError for the first index of a graph, a signature or an entry that is out of range."""
     for graph in model.subgraphs:
-        count = len(graph.tensors)
-        _check_range("tensor", [*graph.inputs, *graph.outputs], count)
-        _check_range("buffer", (tensor.buffer for tensor in graph.tensors), len(model.buffers))
-        for operator in graph.operators:
+        count = len(graph.tensors or ())
+        _check_range("tensor", [*_indices(graph.inputs), *_indices(graph.outputs)], count)
+        _check_range("buffer", (tensor.buffer for tensor in graph.tensors or ()), len(model.buffers))
+        for operator in graph.operators or ():
             _check_range("operator code", [operator.opcodeIndex], len(model.operatorCodes))
-            _check_range("tensor", (max(int(i), 0) for i in _indices(operator.inputs)), count)  # -1: left out
+            _check_range("tensor", (i for i in _indices(operator.inputs) if i != -1), count)  # -1: left out
             _check_range("tensor", _indices(operator.outputs), count)
     for signature in model.signatureDefs or ():
         _check_range("subgraph", [signature.subgraphIndex], len(model.subgraphs))
-        entries = [*signature.inputs, *signature.outputs]
-        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        entries = [*(signature.inputs or ()), *(signature.outputs or ())]
+        tensors = model.subgraphs[signature.subgraphIndex].tensors or ()
         _check_range("tensor", (entry.tensorIndex for entry in entries), len(tensors))
     _check_range("buffer", (entry.buffer for entry in model.metadata or ()), len(model.buffers))
 

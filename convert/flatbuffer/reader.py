@@ -1,30 +1,26 @@
 """A small, typed, read-only view of a .tflite file's subgraphs: what the file says, checked.
 
-The flatbuffer is mapped, not read, so a gigabyte of weights costs nothing until a value is looked at. The
-generated reader that ships with LiteRT checks no offset; every index is therefore checked once, here, and a
-truncated or damaged file ends in one UserError. Left out: writing, sparse and external weights.
+The flatbuffer is mapped, not read, so a gigabyte of weights costs nothing until a value is looked at. Offsets and
+indices are checked by convert.flatbuffer.model, which reads it; a truncated or damaged file ends in one UserError.
+Left out: writing, sparse and external weights.
 """
 
 import math
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from convert.flatbuffer import bounds
+from convert.flatbuffer import model as fb
 from mobileiqa import spec as specs
 from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 
-T = TypeVar("T")
-
 IDENTIFIER = b"TFL3"  # at byte 4 of every TensorFlow Lite flatbuffer
 METADATA_ENTRY = "mobileiqa"  # our JSON: spec, precision, checkpoint hash
-PRECISION_ENTRY = "reduced_precision_support"  # TFLite's own: "fp16accfp16" allows FP16 arithmetic
 
 _BITS = {
     "float16": 16,
@@ -165,7 +161,7 @@ class Graph:
     @property
     def reduced_precision(self) -> str:
         """TFLite's mark for FP16 arithmetic, "fp16accfp16"; empty when the file stays in FP32."""
-        return self.metadata.get(PRECISION_ENTRY, b"").rstrip(b"\0").decode("utf-8", "replace")
+        return self.metadata.get(fb.REDUCED_PRECISION, b"").rstrip(b"\0").decode("utf-8", "replace")
 
 
 def read_graph(path: str | Path) -> Graph:
@@ -173,7 +169,7 @@ def read_graph(path: str | Path) -> Graph:
 
     Raises UserError for a file that is none, is damaged or is truncated.
     """
-    return _read(path, lambda reader: reader.graph(0))
+    return graphs_of(_mapped(Path(path)), Path(path), first_only=True)[0]
 
 
 def read_graphs(path: str | Path) -> tuple[Graph, ...]:
@@ -181,22 +177,17 @@ def read_graphs(path: str | Path) -> tuple[Graph, ...]:
 
     Raises UserError as `read_graph` does.
     """
-    return _read(path, lambda reader: tuple(reader.graph(i) for i in range(reader.subgraphs)))
+    return graphs_of(_mapped(Path(path)), Path(path))
 
 
-def _read(path: str | Path, part: "Callable[[_Reader], T]") -> T:
-    path = Path(path)
-    data = _mapped(path)
-    try:
-        return part(_Reader(path, data))
-    except UserError:
-        raise
-    except bounds.DAMAGE as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-
-
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"an undamaged .tflite file at {path}", reason, "copy or convert the file again")
+def graphs_of(
+    data: bytes | mmap.mmap, path: Path = Path("the converted model"), first_only: bool = False
+) -> tuple[Graph, ...]:
+    """Every subgraph of a file's bytes; `path` is what errors call it."""
+    model = fb.view(data, str(path))
+    with fb.damage(str(path)):
+        reader = _Reader(path, len(data), model)
+        return tuple(reader.graph(i) for i in range(1 if first_only else len(model.subgraphs)))
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -215,58 +206,41 @@ def _mapped(path: Path) -> mmap.mmap:
 
 
 class _Reader:
-    """Turns the generated reader's mutable, unchecked objects into ours."""
+    """Turns the generated reader's mutable objects into ours."""
 
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, file_bytes: int, model: Any) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
-        bounds.check(data)
-        self.path, self.data, self.schema = path, data, schema
-        self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        self.path, self.file_bytes, self.model = path, file_bytes, model
         self.dtypes = _names(schema.TensorType)
         self.operator_names = _names(schema.BuiltinOperator)
-        if not self.model.subgraphs or self.model.buffers is None:
-            raise _damaged(path, "no subgraph or no buffers")
-        self.subgraphs = len(self.model.subgraphs)
 
     def graph(self, index: int) -> Graph:
         main = self.model.subgraphs[index]
-        self.count = len(main.tensors or ())
         return Graph(
             path=self.path,
-            file_bytes=len(self.data),
-            subgraphs=self.subgraphs,
+            file_bytes=self.file_bytes,
+            subgraphs=len(self.model.subgraphs),
             entries=len({s.subgraphIndex for s in self.model.signatureDefs or ()}),
             index=index,
             tensors=tuple(self.tensor(i, t) for i, t in enumerate(main.tensors or ())),
             operators=tuple(self.operator(i, o) for i, o in enumerate(main.operators or ())),
-            inputs=self.indices(main.inputs),
-            outputs=self.indices(main.outputs),
+            inputs=_tuple(main.inputs, int),
+            outputs=_tuple(main.outputs, int),
             signatures=tuple(
                 self.signature(s) for s in self.model.signatureDefs or () if s.subgraphIndex == index
             ),
             metadata={_text(m.name): self.bytes(m.buffer) for m in self.model.metadata or ()},
         )
 
-    def indices(self, vector: Any, optional: bool = False) -> tuple[int, ...]:
-        result = tuple(int(i) for i in (() if vector is None else vector))
-        lowest = -1 if optional else 0
-        if any(not lowest <= i < self.count for i in result):
-            raise _damaged(self.path, f"tensor indices {list(result)} where there are {self.count} tensors")
-        return result
-
     def bytes(self, buffer: int) -> bytes:
         stored = self.stored(buffer)
         return b"" if stored is None else stored.tobytes()
 
     def stored(self, buffer: int) -> np.ndarray | None:
-        if not 0 <= buffer < len(self.model.buffers):
-            raise _damaged(self.path, f"buffer {buffer} where there are {len(self.model.buffers)}")
-        entry = self.model.buffers[buffer]
-        if entry.offset > 1:  # files above 2 GB keep their data behind the flatbuffer
-            return np.frombuffer(self.data, np.uint8, entry.size, entry.offset)
-        empty = entry.data is None or isinstance(entry.data, int) or len(entry.data) == 0
-        return None if empty else np.asarray(entry.data, np.uint8)
+        data = self.model.buffers[buffer].data
+        empty = data is None or isinstance(data, int) or len(data) == 0
+        return None if empty else np.asarray(data, np.uint8)
 
     def tensor(self, index: int, entry: Any) -> Tensor:
         shape = tuple(int(d) for d in (() if entry.shape is None else entry.shape))
@@ -291,9 +265,8 @@ class _Reader:
             quantized_axis=quantized.quantizedDimension if quantized else 0,
         )
         if tensor.stored is not None and len(tensor.stored) < tensor.nbytes:
-            raise _damaged(
-                self.path,
-                f"{len(tensor.stored)} bytes for tensor {index} ({tensor.name}), which needs {tensor.nbytes}",
+            raise ValueError(
+                f"{len(tensor.stored)} bytes for tensor {index} ({tensor.name}), which needs {tensor.nbytes}"
             )
         return tensor
 
@@ -307,14 +280,14 @@ class _Reader:
             name=_text(code.customCode) if custom else builtin,
             version=code.version,
             custom=custom,
-            inputs=self.indices(entry.inputs, optional=True),
-            outputs=self.indices(entry.outputs),
+            inputs=_tuple(entry.inputs, int),
+            outputs=_tuple(entry.outputs, int),
             options=entry.builtinOptions or entry.builtinOptions2,
         )
 
     def signature(self, entry: Any) -> Signature:
         def named(entries: Any) -> dict[str, int]:
-            return {_text(e.name): self.indices([e.tensorIndex])[0] for e in entries or ()}
+            return {_text(e.name): int(e.tensorIndex) for e in entries or ()}
 
         return Signature(_text(entry.signatureKey), named(entry.inputs), named(entry.outputs))
 

@@ -21,7 +21,7 @@ GENERATED = 32  # images, where no calibration set is named
 
 
 @dataclass(frozen=True)
-class Request:
+class Int8Arguments:
     """How to quantize, and on which images: None where none were named and the recipe needs none.
 
     search: how `auto` finds the recipe once there is an FP32 file; `recipe` is then only the default one.
@@ -36,8 +36,8 @@ class Request:
         """Of the calibration set, if there is one."""
         return self.calibration.sha256 if self.calibration else None
 
-    def settled(self, fp32: Path, spec: ModelSpec) -> "Request":
-        """This request; of `auto`, the same with the recipe that the search finds for the FP32 file.
+    def with_recipe(self, fp32: bytes, spec: ModelSpec) -> "Int8Arguments":
+        """These; of `auto`, the same with the recipe that the search finds for the FP32 file.
 
         Raises what auto.search does.
         """
@@ -48,7 +48,7 @@ class Request:
         return dataclasses.replace(self, recipe=search(fp32, spec, self.search))
 
 
-def request(words: list[str], spec: ModelSpec) -> Request:
+def parse_arguments(words: list[str], spec: ModelSpec) -> Int8Arguments:
     """Reads the words after --int8, other than `auto`, for a model of `spec`.
 
     Raises UserError for a word that is none of them, two of a kind, a recipe or a set that is malformed, and a
@@ -66,22 +66,22 @@ def request(words: list[str], spec: ModelSpec) -> Request:
         )
     recipe = recipes.read(Path(file)) if file else Recipe(mode or MODES[0])
     if recipe.mode != "static" and not folder:
-        return Request(recipe, None)
-    return Request(recipe, _calibration(folder, spec))
+        return Int8Arguments(recipe, None)
+    return Int8Arguments(recipe, _calibration(folder, spec))
 
 
 def automatic(
     words: list[str], spec: ModelSpec, path: Path, images: Path | None, max_srcc_drop: float | None
-) -> Request:
+) -> Int8Arguments:
     """Reads the words after --int8 where `auto` is one of them; `path` is where the file will be.
 
-    images: those that judge, if not a third of the calibration set. Raises UserError as `request` does, for
+    images: those that judge, if not a third of the calibration set. Raises UserError as `parse_arguments` does, for
     images that are too few or calibrate too, and for a budget that is none.
     """
     from convert.int8.search.pareto_front import DEFAULT_MAX_DROP, Budget
     from convert.int8.search.search import Search
     from convert.int8.search.session import folder_of
-    from convert.int8.search.validation_split import beside, divide
+    from convert.int8.search.validation_split import split_scenes, split_with_folder
 
     budget = Budget(DEFAULT_MAX_DROP if max_srcc_drop is None else max_srcc_drop)
     others = [w for w in words if w != AUTO]
@@ -90,10 +90,12 @@ def automatic(
             f"after --int8 {AUTO}: a calibration folder", ", ".join(others) or ", ".join(words),
             "name a set that python -m calibration.select wrote; the search tries all modes itself",
         )  # fmt: skip
-    asked = request(others, spec)
-    assert asked.calibration is not None, "the default recipe is static"
-    division = beside(asked.calibration, images) if images else divide(asked.calibration)
-    return dataclasses.replace(asked, search=Search(budget, division, folder_of(path)))
+    arguments = parse_arguments(others, spec)
+    assert arguments.calibration is not None, "the default recipe is static"
+    split = (
+        split_with_folder(arguments.calibration, images) if images else split_scenes(arguments.calibration)
+    )
+    return dataclasses.replace(arguments, search=Search(budget, split, folder_of(path)))
 
 
 def _calibration(folder: str | None, spec: ModelSpec) -> CalibrationSet:

@@ -1,27 +1,26 @@
-"""What calibration images say of one FP32 file: found once, and good for every recipe that is tried on it.
+"""What calibration images say of one FP32 file: collected once, and good for every recipe that is tried on it.
 
-    equalized weights -> ranges of activations -> moments of what weights multiply -> codes of least error
+    equalized weights -> ranges of activations -> covariance of what weights multiply -> weights of least error
 
 None of it depends on what a recipe keeps in float: every activation is observed, and each operator's inputs are
 sampled by themselves. A search, which tries dozens of recipes, therefore runs the FP32 file on its images a few
 times in all instead of three times for each, and a recipe makes the same bytes alone as in a search. Only
-equalization changes the file: recipes that ask for it have Findings of their own.
+equalization changes the file: recipes that ask for it have statistics of their own.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convert.flatbuffer import model as fb
-from convert.flatbuffer.reader import read_graph
-from convert.int8.algorithms.bias_correction import Codes
+from convert.flatbuffer.reader import graphs_of
+from convert.int8.algorithms.bias_correction import RoundedWeights
 from convert.int8.algorithms.cross_layer_equalization import equalize
-from convert.int8.algorithms.hard_swish import LOWEST, bent
+from convert.int8.algorithms.hard_swish import LOWEST, hard_swish_inputs
 from convert.int8.recipe import Recipe
-from convert.int8.statistics.activation_ranges import METHODS, Observed, Range, floored, observe
-from convert.int8.statistics.input_covariance import Moments, collect
+from convert.int8.statistics.activation_ranges import METHODS, Observer, Range, clamped, observe_activations
+from convert.int8.statistics.input_covariance import InputCovariance, collect_covariances
 from convert.int8.statistics.interpreter import Inputs
 from convert.int8.weights import weighted
 
@@ -32,56 +31,56 @@ Images = Callable[[], Iterable[Inputs]]
 
 
 @dataclass(frozen=True)
-class Findings:
-    """`model` is the FP32 file at `path`; nobody changes either. Covariances and codes take memory until it goes.
+class CalibrationStatistics:
+    """Of the FP32 file `content`, which is `model`; nobody changes either. Covariances take memory until it goes.
 
     images: gives the prepared calibration images, `count` of them, as often as it is called. equalized: how many
-    tensors' channels were scaled. codes: what convert.int8.algorithms.bias_correction.correct remembers.
+    tensors' channels were scaled. rounded: what convert.int8.algorithms.bias_correction.correct remembers.
     """
 
-    path: Path
+    content: bytes = field(repr=False)
     model: "Model" = field(repr=False)
     images: Images = field(repr=False)
     count: int
     equalized: int = 0
-    codes: Codes = field(default_factory=dict, repr=False)
+    rounded: RoundedWeights = field(default_factory=dict, repr=False)
     _ranges: dict[str, dict[str, Range]] = field(default_factory=dict, repr=False)
-    _moments: dict[int, Moments] = field(default_factory=dict, repr=False)
+    _covariances: dict[int, InputCovariance] = field(default_factory=dict, repr=False)
 
     def ranges(self, method: str) -> Mapping[str, Range]:
-        """Every activation's range, by tensor name; `method`: a name in ranges.METHODS.
+        """Every activation's range, by tensor name; `method`: a name in activation_ranges.METHODS.
 
         Raises ValueError for activations that are not finite, and without images.
         """
         if method not in self._ranges:
-            self._ranges[method] = {name: METHODS[method](seen) for name, seen in self._seen.items()}
+            self._ranges[method] = {name: METHODS[method](seen) for name, seen in self._observers.items()}
         return self._ranges[method]
 
-    def moments(self, weights: Collection[int]) -> Mapping[int, Moments]:
+    def covariances(self, weights: Collection[int]) -> Mapping[int, InputCovariance]:
         """Of what weights multiply, by their tensors' indices: at least of those in `weights`."""
-        lacking = set(weights) - self._moments.keys()
+        lacking = set(weights) - self._covariances.keys()
         if lacking:
             operators = [(operator, weight) for operator, weight in weighted(self.model) if weight in lacking]
-            self._moments.update(collect(self.model, self.path, operators, self.images()))
-        return self._moments
+            self._covariances.update(collect_covariances(self.model, self.content, operators, self.images()))
+        return self._covariances
 
     @cached_property
-    def _seen(self) -> dict[str, Observed]:
-        seen = observe(self.path, self.images())
-        return seen | {name: floored(seen[name], LOWEST) for name in bent(read_graph(self.path))}
+    def _observers(self) -> dict[str, Observer]:
+        observers = observe_activations(self.content, self.images())
+        names = hard_swish_inputs(graphs_of(self.content)[0])
+        return observers | {name: clamped(observers[name], LOWEST) for name in names}
 
 
-def equalizes(recipe: Recipe) -> bool:
+def uses_equalization(recipe: Recipe) -> bool:
     """Whether the recipe asks for the equalized file. In other modes it gains nothing: benchmarks/INT8_STUDIES.md."""
     return recipe.equalize and recipe.mode == "static"
 
 
-def find(path: Path, equalized: bool, images: Images, count: int, folder: Path) -> Findings:
-    """Findings of one of our FP32 files, or of its equalized form; the file that they are of is written into `folder`.
+def collect_statistics(fp32: bytes, equalized: bool, images: Images, count: int) -> CalibrationStatistics:
+    """Of one of our FP32 files, or of its equalized form.
 
     images: gives the prepared calibration images, `count` of them, each time that it is called.
     """
-    model, copy = fb.read(path), folder / f"{'equalized' if equalized else 'fp32'}.tflite"
-    scaled = equalize(model, path, images()) if equalized and count else 0
-    fb.write(model, copy)
-    return Findings(copy, model, images, count, scaled)
+    model = fb.unpack(fp32)
+    scaled = equalize(model, fp32, images()) if equalized and count else 0
+    return CalibrationStatistics(fb.pack(model) if scaled else fp32, model, images, count, scaled)

@@ -1,9 +1,10 @@
-"""FP32 .tflite -> INT8 .tflite: our ranges and our choice of operators, ai-edge-quantizer's arithmetic, our rounding.
+"""FP32 -> INT8: our ranges and our choice of operators, ai-edge-quantizer's arithmetic, our rounding.
 
     equalize -> ranges -> hard-swish as products -> ai-edge-quantizer -> dead channels -> rounding and bias correction
 
 Each step up to the quantizer, and the rounding, needs what the FP32 file computes on the calibration images
-(convert.int8.calibration). `quantize` finds that out for one recipe, `apply` takes what was found for others too.
+(convert.int8.calibration). `quantize` collects that for one recipe, `apply_recipe` takes what serves others too. A
+model passes in memory from step to step; the bytes of a file are what LiteRT and the quantizer take.
 """
 
 import dataclasses
@@ -21,10 +22,10 @@ import numpy as np
 
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.builder import Builder
-from convert.int8.algorithms.bias_correction import Corrected, correct, pairs
-from convert.int8.algorithms.dead_channels import widen
+from convert.int8.algorithms.bias_correction import Corrected, correct, quantized_weights
+from convert.int8.algorithms.dead_channels import widen_dead_channels
 from convert.int8.algorithms.hard_swish import hard_swish_as_products
-from convert.int8.calibration import Findings, equalizes, find
+from convert.int8.calibration import CalibrationStatistics, collect_statistics, uses_equalization
 from convert.int8.recipe import Plan, Recipe, plan
 from convert.int8.statistics.activation_ranges import Range
 from convert.int8.statistics.interpreter import Inputs
@@ -49,32 +50,33 @@ class Quantized:
     corrected: Corrected = dataclasses.field(default_factory=Corrected)
 
 
-def quantize(path: Path, recipe: Recipe, images: Iterable[Inputs], out: Path) -> Quantized:
-    """Quantizes one of our FP32 files into `out` (not atomic: callers write to a temporary name).
+def quantize(fp32: bytes, recipe: Recipe, images: Iterable[Inputs]) -> "tuple[Model, Quantized]":
+    """Quantizes one of our FP32 files.
 
     images: prepared calibration images, read once; only a static recipe needs some. Raises UserError for a recipe
     that does not fit the file, ValueError for activations that are not finite.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
         # Read one at a time from there: a full-size one is 28 MB.
-        files = [_kept(inputs, folder / f"{number}.npz") for number, inputs in enumerate(images)]
-        calibration = find(path, equalizes(recipe), lambda: map(_loaded, files), len(files), folder)
-        return apply(calibration, recipe, out)
+        files = [_stored(inputs, Path(folder, f"{number}.npz")) for number, inputs in enumerate(images)]
+        statistics = collect_statistics(
+            fp32, uses_equalization(recipe), lambda: map(_loaded, files), len(files)
+        )
+        return apply_recipe(statistics, recipe)
 
 
-def apply(calibration: Findings, recipe: Recipe, out: Path) -> Quantized:
-    """Quantizes into `out` by a recipe; the bytes are those that `quantize` writes.
+def apply_recipe(statistics: CalibrationStatistics, recipe: Recipe) -> "tuple[Model, Quantized]":
+    """Quantizes by a recipe: what `quantize` makes of its FP32 file.
 
-    calibration: of the file that is to be quantized, equalized if the recipe asks for it. Raises what `quantize` does.
+    statistics: of the file that is to be quantized, equalized if the recipe asks for it. Raises what `quantize` does.
     """
-    layers = _quantize(calibration, recipe, out)
-    corrected = _correct(calibration, recipe, out) if calibration.count else Corrected()
+    quantized, layers = _round_to_nearest(statistics, recipe)
+    corrected = _correct(statistics, quantized, recipe) if statistics.count else Corrected()
     counts = (len(layers.static), len(layers.dynamic), len(layers.weights))
-    return Quantized(recipe, *counts, calibration.count, calibration.equalized, corrected)
+    return quantized, Quantized(recipe, *counts, statistics.count, statistics.equalized, corrected)
 
 
-def _kept(inputs: Inputs, file: Path) -> Path:
+def _stored(inputs: Inputs, file: Path) -> Path:
     np.savez(file, **inputs)
     return file
 
@@ -84,25 +86,20 @@ def _loaded(file: Path) -> Inputs:
         return dict(content)
 
 
-def _quantize(calibration: Findings, recipe: Recipe, out: Path) -> Plan:
-    """Every weight rounded to nearest; returns what was quantized how."""
+def _round_to_nearest(statistics: CalibrationStatistics, recipe: Recipe) -> "tuple[Model, Plan]":
+    """The INT8 form with every weight rounded to nearest, and what was quantized how."""
     ranges: dict[str, Range] = {}
-    model = fb.read(calibration.path)
+    model = fb.unpack(statistics.content)
     if recipe.mode == "static":
-        ranges |= calibration.ranges(recipe.ranges)
+        ranges |= statistics.ranges(recipe.ranges)
         ranges |= hard_swish_as_products(model, ranges)
-    layers = _clipped(model, plan(model, recipe))
-    with tempfile.TemporaryDirectory() as folder:
-        edited = Path(folder) / "edited.tflite"
-        fb.write(model, edited)
-        out.write_bytes(_quantized(edited, layers, ranges, recipe.weights_per))
-    quantized = fb.read(out)
-    if widen(model, quantized):
-        fb.write(quantized, out)
-    return layers
+    layers = _restored_hard_swish(model, plan(model, recipe))
+    quantized = fb.unpack(_quantized(fb.pack(model), layers, ranges, recipe.weights_per))
+    widen_dead_channels(model, quantized)
+    return quantized, layers
 
 
-def _clipped(model: "Model", layers: Plan) -> Plan:
+def _restored_hard_swish(model: "Model", layers: Plan) -> Plan:
     """Makes a HARD_SWISH again, in place, of the products whose factor stays in float, where nothing clips it.
 
     A MobileNetV3 has two or three of them: between its first convolutions, which the recipe keeps in float, and
@@ -122,21 +119,18 @@ def _clipped(model: "Model", layers: Plan) -> Plan:
     return dataclasses.replace(layers, static=tuple(name for name in layers.static if name not in lost))
 
 
-def _correct(calibration: Findings, recipe: Recipe, out: Path) -> Corrected:
-    """Rounding and bias correction of the INT8 file `out`."""
+def _correct(statistics: CalibrationStatistics, quantized: "Model", recipe: Recipe) -> Corrected:
+    """Rounding and bias correction of the INT8 model, in place."""
     least_error = recipe.rounding == "least-error"
     if not least_error and not recipe.bias_correction:
         return Corrected()
-    quantized = fb.read(out)
-    moments = calibration.moments({pair.weight for pair in pairs(calibration.model, quantized)})
-    corrected = correct(
-        calibration.model, quantized, moments, least_error, recipe.bias_correction, calibration.codes
+    covariances = statistics.covariances({w.weight for w in quantized_weights(statistics.model, quantized)})
+    return correct(
+        statistics.model, quantized, covariances, least_error, recipe.bias_correction, statistics.rounded
     )
-    fb.write(quantized, out)
-    return corrected
 
 
-def _quantized(path: Path, layers: Plan, ranges: Mapping[str, Range], weights_per: str) -> bytes:
+def _quantized(fp32: bytes, layers: Plan, ranges: Mapping[str, Range], weights_per: str) -> bytes:
     """The file's INT8 form by ai-edge-quantizer."""
     from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
@@ -158,7 +152,7 @@ def _quantized(path: Path, layers: Plan, ranges: Mapping[str, Range], weights_pe
         warnings.filterwarnings(
             "ignore", "invalid value encountered in cast|.*experimental_preserve_all_tensors"
         )
-        converter = quantizer.Quantizer(str(path), recipes.get_quantization_recipe())
+        converter = quantizer.Quantizer(fp32, recipes.get_quantization_recipe())
         result = converter.quantize(qsvs or None, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     return bytes(result.quantized_model)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from convert import output_file
 from convert.comparison.compare import Tolerance
-from convert.comparison.converted_file import read_candidate
+from convert.comparison.converted_file import read_converted_file
 from convert.comparison.stages import score_unit
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY, read_graphs
@@ -72,7 +72,7 @@ def embed_preprocessing(
     sizes: (width, height) of the app's images; empty: the model's own input size. Weights stay bit for bit.
     Raises UserError for a file that is not ours, was packaged before, or whose preprocessing no graph can do.
     """
-    candidate, content = read_candidate(source), litert.read_metadata(source)
+    candidate, content = read_converted_file(source), litert.read_metadata(source)
     if "delivery" in content:
         raise UserError(
             "a file with float inputs", f"{source}, which takes uint8 already", "package its source"
@@ -156,7 +156,7 @@ def agreements(source: Path, packaged: Path, images: Images) -> list[tuple[Size,
     spec, embedded = litert.load_spec(source), litert.preprocessing_of(packaged)
     assert embedded is not None, "embed_preprocessing wrote it"
     expect, run, inputs_of = scorer(source, spec), litert.runner(packaged), litert.inputs_of(packaged)
-    tolerance = LIMITS[read_candidate(source).precision].max_abs
+    tolerance = LIMITS[read_converted_file(source).precision].max_abs
     assert tolerance is not None, "the table has one for each"
     compared = []
     for size in embedded.sizes:

@@ -73,7 +73,7 @@ def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
     )
 
 
-def deployable(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, RewriteReport]":
+def apply_rewrites(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, RewriteReport]":
     """A rewritten copy of `model` (which is left alone), in its dtype, and what was done to it.
 
     Rewrites are applied in float64, so the only rounding is the last one, back to the model's dtype. Raises UserError

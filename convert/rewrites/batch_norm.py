@@ -6,7 +6,7 @@ Which convolution feeds which norm is observed in one run, not guessed from name
 its input is the very tensor object that a convolution returned, and no other norm read that convolution.
 Readers that are no norms (an addition, another convolution) and changes in place between the two are not seen
 here: folding would change what they get. No model here has them, and if one does, the score of the probe in
-`convert.rewrites.apply.deployable` moves, which stops the conversion.
+`convert.rewrites.apply.apply_rewrites` moves, which stops the conversion.
 """
 
 import copy

@@ -7,7 +7,6 @@ in FILE.tflite.json. A file of convert.package prepares images itself: it takes 
 
 import mmap
 import os
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from PIL import Image
 from mobileiqa import preprocess, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
-from mobileiqa.files import integrity
+from mobileiqa.files import integrity, tflite
 from mobileiqa.photos.loading import read_image
 from mobileiqa.scoring import embedded_preprocessing, first_run, first_run_child
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
@@ -38,8 +37,6 @@ Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a 
 Runner = Callable[[Inputs], NDArray[np.float64]]
 Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any]]]
 
-_IDENTIFIER = b"TFL3"  # bytes 4..7 of every TFLite file
-_MAX_ENTRIES = 1024  # more metadata entries than this: the table is damaged, and would be read for minutes
 _CONVERT = "convert the model with `python -m convert.tflite`"
 _FOREIGN = (
     "scoring takes one score per image: `python -m convert.tflite` writes such files;"
@@ -48,7 +45,6 @@ _FOREIGN = (
 MAX_THREADS = 512
 # What LiteRT's Python binding raises; KeyError and IndexError for names and indices that lead nowhere.
 _RUNTIME = (ValueError, RuntimeError, TypeError, LookupError, OverflowError, MemoryError)
-_DAMAGED = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -265,9 +261,9 @@ def _check_identifier(path: Path) -> None:
         raise UserError("a .tflite file", f"{kind} at {path}", "check the path")
     with path.open("rb") as file:
         start = file.read(8)
-    if start[4:] != _IDENTIFIER:
+    if start[4:] != tflite.IDENTIFIER:
         raise UserError(
-            f"the TFLite identifier {_IDENTIFIER.decode()} at byte 4 of {path}",
+            f"the TFLite identifier {tflite.IDENTIFIER.decode()} at byte 4 of {path}",
             f"{start[4:]!r}" if start else "an empty file",
             _CONVERT,
         )
@@ -280,7 +276,7 @@ def _embedded(path: Path) -> dict[str, Any] | None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
         try:
             content = _entry(buffer)
-        except _DAMAGED as error:
+        except tflite.DamageError as error:
             raise UserError(
                 f"a whole TFLite file in {path}",
                 f"a truncated or damaged one ({error})",
@@ -295,22 +291,11 @@ def _embedded(path: Path) -> dict[str, Any] | None:
 
 
 def _entry(buffer: mmap.mmap) -> bytes | None:
-    """The bytes of the metadata entry, copied. Damaged tables end in one of _DAMAGED."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(buffer, 0)
-    if model.MetadataLength() > _MAX_ENTRIES:
-        raise ValueError(f"{model.MetadataLength()} metadata entries")
-    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
-    entries = [entry for entry in entries if entry.Name() == METADATA_NAME.encode()]
-    if not entries:
-        return None
-    if len(entries) > 1:
-        raise ValueError(f"{len(entries)} metadata entries {METADATA_NAME!r}, which may differ")
-    if entries[0].Buffer() >= model.BuffersLength():
-        raise ValueError(f"buffer {entries[0].Buffer()} of {model.BuffersLength()}")
-    data = model.Buffers(entries[0].Buffer())
-    return b"" if data.DataIsNone() else data.DataAsNumpy().tobytes()
+    """The bytes of the metadata entry, copied; DamageError for two of them, which may differ."""
+    ours = [place for name, place in tflite.metadata(buffer) if name == METADATA_NAME]
+    if len(ours) > 1:
+        raise tflite.DamageError(f"{len(ours)} metadata entries {METADATA_NAME!r}, which may differ")
+    return buffer[ours[0][0] : sum(ours[0])] if ours else None
 
 
 def _json_object(content: bytes, path: Path) -> dict[str, Any]:

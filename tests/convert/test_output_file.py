@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.output_file import inside, sidecar_path, staged, tool_versions, write_sidecar
+from convert.output_file import embedded_metadata, sidecar_path, staged, tool_versions, write_sidecar
 from mobileiqa.errors import UserError
 from mobileiqa.spec import from_json
 from mobileiqa.zoo import MODELS
@@ -43,7 +43,7 @@ def test_the_sidecar_describes_the_finished_file(tmp_path: Path):
 
 
 def test_inside_is_enough_to_score_a_photo():
-    content = json.loads(json.dumps(inside(SPEC, "fp32", None)))
+    content = json.loads(json.dumps(embedded_metadata(SPEC, "fp32", None)))
     assert from_json(content["spec"]) == SPEC
     assert content["untrained"] is True and content["checkpoint_sha256"] is None
     assert content["precision"] == "fp32" and content["version"]

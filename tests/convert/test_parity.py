@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from convert.comparison.compare import Edge
+from convert.comparison.compare import ParityStage
 from convert.export.onnx_file import export_onnx
 from convert.parity import main, table
 from mobileiqa.zoo import MODELS, build_seeded
@@ -37,7 +37,7 @@ def test_right_files_pass(folder: Path, photos: Path, tmp_path: Path, capsys: py
     assert summary["passed"] and summary["untrained"] and summary["images"] == 4 and summary["failed"] == 0
     assert any("untrained: for latency and parity only" in line for line in lines)
     written = json.loads(report.read_text())
-    assert {r["edge"] for r in written["reports"]} == {"features", "rewrite", "onnx"}
+    assert {r["stage"] for r in written["reports"]} == {"features", "rewrite", "onnx"}
     assert all(r["max_abs"] < 1e-4 and r["worst_image"] for r in written["reports"])
     assert written | {"reports": None} == summary | {"reports": None}
 
@@ -60,10 +60,10 @@ def test_a_wrong_file_exits_1_and_is_named(folder: Path, photos: Path, capsys: p
     assert main([NAME, *files, "--images", str(photos), "--limit", "2"]) == 1
     *lines, last = capsys.readouterr().out.strip().splitlines()
     summary = json.loads(last)
-    assert summary["culprit"] == f"{folder / 'wrong.onnx'} [ort]"
+    assert summary["first_failing_stage"] == f"{folder / 'wrong.onnx'} [ort]"
     assert (summary["failed"], summary["images"]) == (1, 2)
     assert sum("FAIL: max_abs" in line for line in lines) == 1
-    assert any(line.startswith("FAIL: the first edge that breaks is") for line in lines)
+    assert any(line.startswith("FAIL: the first stage that breaks is") for line in lines)
 
 
 def test_without_images_it_generates_some(folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -103,8 +103,8 @@ def test_a_checkpoint_that_is_not_there_is_named(folder: Path, capsys: pytest.Ca
 
 
 def test_the_table_shows_what_could_not_be_compared():
-    head, row = table([Edge("fp16", "published module", "a.tflite", "litert").failed("zero images")])
-    assert head.split()[:3] == ["edge", "candidate", "runtime"]
+    head, row = table([ParityStage("fp16", "published module", "a.tflite", "litert").failed("zero images")])
+    assert head.split()[:3] == ["stage", "candidate", "runtime"]
     assert row.startswith("fp16") and row.endswith("FAIL: zero images") and " - " in row
 
 

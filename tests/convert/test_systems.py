@@ -23,7 +23,7 @@ def test_conversion_keeps_the_score_in_one_xnnpack_partition(
     path = tmp_path / "model.tflite"
     assert tflite.main(["--model", name, "--size", "224x224", "--fp32", "--out", str(path)]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["passed"] and {report["edge"] for report in result["parity"]} == {
+    assert result["passed"] and {report["stage"] for report in result["parity"]} == {
         "features",
         "rewrite",
         "fp32",

@@ -36,7 +36,7 @@ def other(module: torch.nn.Module) -> torch.nn.Module:
 def test_the_models_own_file_passes(tiny: Any, pictures: list[Image.Image], photos: Path) -> None:
     module, spec, path = tiny
     report = assert_parity((module, spec), path, pictures)
-    assert report.passed and report.n == 6 and 0 <= report.max_abs <= SAME and report.edge == "fp32"
+    assert report.passed and report.n == 6 and 0 <= report.max_abs <= SAME and report.stage == "fp32"
     assert assert_parity(module, str(path), str(photos)).n == 4  # a module alone: prepared as the file says
     assert assert_parity(module, path, sorted(photos.iterdir()), tolerance=1e-5).tolerance.max_abs == 1e-5
 
@@ -56,7 +56,7 @@ def test_another_models_weights_fail_with_a_table(tiny: Any, pictures: list[Imag
         assert_parity((other(module), spec), path, pictures)
     first, *lines = str(raised.value).splitlines()
     assert first.startswith(f"{path} does not score as its model: max_abs 0.") and first.endswith("> 0.0001")
-    assert lines[1].split()[:3] == ["edge", "candidate", "runtime"] and "FAIL: max_abs" in lines[2]
+    assert lines[1].split()[:3] == ["stage", "candidate", "runtime"] and "FAIL: max_abs" in lines[2]
     assert lines[4].split() == ["image", "model", "file", "file", "-", "model"]
     rows = [line.rsplit(maxsplit=3) for line in lines[5:]]
     assert len(rows) == 5 and all(row[0].startswith("image ") for row in rows)

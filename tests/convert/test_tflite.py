@@ -51,8 +51,8 @@ class Run:
     def sidecar(self) -> dict[str, Any]:
         return json.loads(self.path.with_name(self.path.name + ".json").read_text())
 
-    def max_abs(self, edge: str) -> float:
-        return max(r["max_abs"] for r in self.result["parity"] if r["edge"] == edge)
+    def max_abs(self, stage: str) -> float:
+        return max(r["max_abs"] for r in self.result["parity"] if r["stage"] == stage)
 
 
 def as_a_user(folder: Path, *arguments: str) -> Run:
@@ -101,7 +101,7 @@ def fp16(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_fp32_passes_every_edge(fp32: Run, checkpoint: Path):
     assert (fp32.code, fp32.result["passed"], fp32.result["precision"]) == (0, True, "fp32")
-    assert {r["edge"] for r in fp32.result["parity"]} == {"features", "rewrite", "fp32"}
+    assert {r["stage"] for r in fp32.result["parity"]} == {"features", "rewrite", "fp32"}
     assert 0 < fp32.max_abs("fp32") <= TOLERANCES["fp32"].max_abs
     assert all(r["n"] > 0 and r["worst_image"] for r in fp32.result["parity"])
     assert fp32.lines[-1].endswith("untrained: for latency and parity only") and fp32.result["untrained"]
@@ -245,8 +245,8 @@ def test_a_packaged_file_in_one_command(checkpoint: Path, fp32: Run, exported_be
     run = convert(tmp_path, str(checkpoint), *CAMERA)
     assert (run.code, run.result["passed"], run.result["input"]) == (0, True, "uint8")
     assert run.result["sizes"] == ["64x80", "128x160"]
-    edges = [(r["edge"], r["candidate"]) for r in run.result["parity"]]
-    assert edges[-3:] == [
+    stages = [(r["stage"], r["candidate"]) for r in run.result["parity"]]
+    assert stages[-3:] == [
         ("fp32", f"{run.path} (float inputs)"), ("packaging", f"{run.path}, 64x80"),
         ("packaging", f"{run.path}, 128x160"),
     ]  # fmt: skip
@@ -282,7 +282,7 @@ def test_a_packaged_file_that_scores_otherwise_never_gets_its_name(
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     kept = tmp_path / "x.failed.tflite"
     assert (result["passed"], result["path"], result["input"]) == (False, str(kept), "uint8")
-    assert {r["edge"] for r in result["parity"] if not r["passed"]} == {"packaging"}
+    assert {r["stage"] for r in result["parity"] if not r["passed"]} == {"packaging"}
     assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
 
 
@@ -293,7 +293,7 @@ def test_no_packaged_file_is_made_of_a_float_file_that_failed(
     assert main([str(checkpoint), *CAMERA, "--out", str(tmp_path / "x.tflite")]) == 1
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["input"], result["sizes"]) == ("float", [])
-    assert "packaging" not in {r["edge"] for r in result["parity"]}
+    assert "packaging" not in {r["stage"] for r in result["parity"]}
     assert sorted(os.listdir(tmp_path)) == ["x.failed.tflite", "x.failed.tflite.json"]
 
 

@@ -1,6 +1,6 @@
 """Corrects the file that the quantizer made, operator by operator, by what its FP32 form reads.
 
-    rounding          convert.int8.algorithms.weight_rounding: codes whose errors cancel in the output
+    rounding          convert.int8.algorithms.weight_rounding: weights whose errors cancel in the output
     bias correction   what rounding adds to an output's mean, (Wq - W) E[x], is taken from its bias (arXiv 1906.04721)
 
 The shift is of the sum before the activation function, so a fused ReLU6 needs nothing special. No operator is
@@ -18,28 +18,28 @@ from numpy.typing import NDArray
 
 from convert.flatbuffer import model as fb
 from convert.int8.algorithms import weight_rounding
-from convert.int8.statistics.input_covariance import Moments
+from convert.int8.statistics.input_covariance import InputCovariance
 from convert.int8.weights import bias_of, matrices, replace, scales, stored, values, weighted
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
 
 Floats = NDArray[np.float64]
-# The FP32 weight's tensor index, whether a bias takes care of the mean, the scales -> codes as they are stored.
-Codes = MutableMapping[tuple[int, bool, bytes], NDArray[np.int8]]
+# The FP32 weight's tensor index, whether a bias takes care of the mean, the scales -> weights as they are stored.
+RoundedWeights = MutableMapping[tuple[int, bool, bytes], NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """How many weights got other codes than the nearest, of how many tensors, and how many biases were corrected."""
+    """How many weights were not rounded to nearest, of how many tensors, and how many biases were corrected."""
 
-    codes: int = 0
+    values: int = 0
     weights: int = 0
     biases: int = 0
 
 
 @dataclass(frozen=True)
-class Pair:
+class QuantizedWeight:
     """An operator with 8-bit weights: kind, input channels, FP32 and INT8 weights' indices, and the INT8 bias's."""
 
     kind: str
@@ -50,13 +50,13 @@ class Pair:
     bias: int | None
 
 
-def pairs(model: "Model", quantized: "Model") -> list[Pair]:
+def quantized_weights(model: "Model", quantized: "Model") -> list[QuantizedWeight]:
     """The weighted operators whose weights became 8-bit, in the graph's order."""
     from ai_edge_litert.schema_py_generated import TensorType
 
     before, after = model.subgraphs[0].tensors, quantized.subgraphs[0].tensors
     return [
-        Pair(fb.kind(model, a), int(before[a.inputs[0]].shape[-1]), a, weight, index, bias_of(b))
+        QuantizedWeight(fb.kind(model, a), int(before[a.inputs[0]].shape[-1]), a, weight, index, bias_of(b))
         for (a, weight), (b, index) in zip(weighted(model), weighted(quantized), strict=True)
         if after[index].type == TensorType.INT8
     ]
@@ -65,58 +65,66 @@ def pairs(model: "Model", quantized: "Model") -> list[Pair]:
 def correct(
     model: "Model",
     quantized: "Model",
-    statistics: Mapping[int, Moments],
+    covariances: Mapping[int, InputCovariance],
     least_error: bool,
     bias: bool,
-    known: Codes | None = None,
+    known: RoundedWeights | None = None,
 ) -> Corrected:
-    """Changes `quantized`, the INT8 form of the FP32 `model`, in place: its codes with `least_error`, and biases.
+    """Changes `quantized`, the INT8 form of the FP32 `model`, in place: its weights with `least_error`, and biases.
 
-    statistics: moments by the FP32 weight's tensor index (moments.collect). Operators that share a weight or a bias
-    are corrected once. known: codes of earlier calls with that model and those moments, to which new ones are added.
+    covariances: by the FP32 weight's tensor index (input_covariance.collect_covariances). Operators that share a
+    weight or a bias are corrected once. known: rounded weights of earlier calls with that model and those covariances,
+    to which new ones are added.
     """
     known = {} if known is None else known
-    codes, rounded, corrected = 0, set(), set()
-    for pair in pairs(model, quantized):
-        moments = statistics[pair.weight]
-        if least_error and moments.covariance is not None and pair.quantized not in rounded:
-            codes += _round(model, quantized, pair, moments, bias and pair.bias is not None, known)
-            rounded.add(pair.quantized)
-        if bias and pair.bias is not None and pair.bias not in corrected:
-            _shift(model, quantized, pair, moments)
-            corrected.add(pair.bias)
+    changed, rounded, corrected = 0, set(), set()
+    for entry in quantized_weights(model, quantized):
+        inputs = covariances[entry.weight]
+        if least_error and inputs.covariance is not None and entry.quantized not in rounded:
+            changed += _round(model, quantized, entry, inputs, bias and entry.bias is not None, known)
+            rounded.add(entry.quantized)
+        if bias and entry.bias is not None and entry.bias not in corrected:
+            _shift(model, quantized, entry, inputs)
+            corrected.add(entry.bias)
     fb.drop_unused_buffers(quantized)
-    return Corrected(codes, len(rounded), len(corrected))
+    return Corrected(changed, len(rounded), len(corrected))
 
 
-def _round(model: "Model", quantized: "Model", pair: Pair, moments: Moments, bias: bool, known: Codes) -> int:
-    """Codes of least error; returns how many are not the nearest."""
-    before = values(quantized, pair.quantized)
-    weights = matrices(pair.kind, values(model, pair.weight), pair.channels).astype(np.float64)
-    steps = _scales(quantized, pair.quantized, weights.shape[:2])
-    key = pair.weight, bias, steps.tobytes()
+def _round(
+    model: "Model",
+    quantized: "Model",
+    entry: QuantizedWeight,
+    inputs: InputCovariance,
+    bias: bool,
+    known: RoundedWeights,
+) -> int:
+    """Weights of least error; returns how many are not the nearest."""
+    before = values(quantized, entry.quantized)
+    weights = matrices(entry.kind, values(model, entry.weight), entry.channels).astype(np.float64)
+    scale = _scales(quantized, entry.quantized, weights.shape[:2])
+    key = entry.weight, bias, scale.tobytes()
     if key not in known:
-        h = moments.covariance
+        h = inputs.covariance
         if not bias:
-            h = h + moments.mean[:, :, None] * moments.mean[:, None, :]
-        codes = weight_rounding.least_error(weights, steps, h)
-        known[key] = stored(pair.kind, codes, before.shape).astype(before.dtype)
-    replace(quantized, pair.quantized, known[key])
+            h = h + inputs.mean[:, :, None] * inputs.mean[:, None, :]
+        rounded = weight_rounding.least_error(weights, scale, h)
+        known[key] = stored(entry.kind, rounded, before.shape).astype(before.dtype)
+    replace(quantized, entry.quantized, known[key])
     return int((known[key] != before).sum())
 
 
-def _shift(model: "Model", quantized: "Model", pair: Pair, moments: Moments) -> None:
-    """Takes (Wq - W) E[x] from the bias: float32, or int32 in steps of the scales of input and weight."""
-    weights = matrices(pair.kind, values(model, pair.weight), pair.channels).astype(np.float64)
-    codes = matrices(pair.kind, values(quantized, pair.quantized), pair.channels)
-    errors = codes * _scales(quantized, pair.quantized, weights.shape[:2])[..., None] - weights
-    shift = (errors @ moments.mean[:, :, None]).ravel()
-    bias = values(quantized, pair.bias)
+def _shift(model: "Model", quantized: "Model", entry: QuantizedWeight, inputs: InputCovariance) -> None:
+    """Takes (Wq - W) E[x] from the bias: float32, or int32 in units of the scales of input and weight."""
+    weights = matrices(entry.kind, values(model, entry.weight), entry.channels).astype(np.float64)
+    rounded = matrices(entry.kind, values(quantized, entry.quantized), entry.channels)
+    errors = rounded * _scales(quantized, entry.quantized, weights.shape[:2])[..., None] - weights
+    shift = (errors @ inputs.mean[:, :, None]).ravel()
+    bias = values(quantized, entry.bias)
     if bias.dtype == np.int32:
-        steps = _scales(quantized, pair.bias, shift.shape)
-        dead = steps == 0  # no weight but 0: its output is its bias, rounded as it was
-        shift = np.where(dead, 0, np.rint(shift / np.where(dead, 1, steps)))
-    replace(quantized, pair.bias, bias - shift)
+        scale = _scales(quantized, entry.bias, shift.shape)
+        dead = scale == 0  # no weight but 0: its output is its bias, rounded as it was
+        shift = np.where(dead, 0, np.rint(shift / np.where(dead, 1, scale)))
+    replace(quantized, entry.bias, bias - shift)
 
 
 def _scales(model: "Model", index: int, shape: tuple[int, ...]) -> Floats:

@@ -12,7 +12,6 @@ A channel that calibration never saw near 6 could be scaled, but on unseen photo
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,15 +39,15 @@ class Stream:
     readers: tuple[tuple[Any, int], ...]
 
 
-def equalize(model: "Model", path: Path, images: Iterable[Inputs]) -> int:
-    """Scales the channels of the FP32 `model`, which is the file at `path`, in place; returns how many tensors.
+def equalize(model: "Model", content: bytes, images: Iterable[Inputs]) -> int:
+    """Scales the channels of the FP32 `model`, which is the file `content`, in place; returns how many tensors.
 
     Its outputs stay what they are, but for float32 rounding.
     """
     groups = streams(model)
     if not groups:
         return 0
-    largest = _largest(path, [t for stream in groups for t in stream.tensors], images)
+    largest = _largest(content, [t for stream in groups for t in stream.tensors], images)
     for stream in groups:
         seen = np.max([largest[t] for t in stream.tensors], axis=0).astype(np.float64)
         _scale(model, stream, np.clip(seen.max() / np.maximum(seen, 1e-30), 1.0, LARGEST))
@@ -151,10 +150,10 @@ def _streams(model: "Model", links: _Links) -> list[Stream]:
     return [stream for stream in groups if stream.writers and stream.readers]
 
 
-def _largest(path: Path, tensors: list[int], images: Iterable[Inputs]) -> dict[int, NDArray[np.float32]]:
+def _largest(content: bytes, tensors: list[int], images: Iterable[Inputs]) -> dict[int, NDArray[np.float32]]:
     """The largest magnitude of each channel (last axis) over all images."""
     magnitudes: dict[int, NDArray[np.float32]] = {}
-    for tensor in activations(path, images):
+    for tensor in activations(content, images):
         for t in tensors:
             x = tensor(t)
             rows = x.reshape(-1, x.shape[-1])

@@ -28,7 +28,7 @@ LOWEST = -3.06  # hard-swish is 0 from -3 on; a little less, for SIXTH's sake
 SIXTH: Range = (-0.51, 0.51)
 
 
-def bent(graph: "Graph") -> list[str]:
+def hard_swish_inputs(graph: "Graph") -> list[str]:
     """Names of the tensors that a HARD_SWISH reads, and nothing else."""
     kinds = {t: [graph.operators[o].name for o in readers] for t, readers in graph.consumers.items()}
     return [

@@ -1,7 +1,7 @@
-"""Candidates of a search: quantized for real, judged, and remembered in a folder beside the output.
+"""Candidates of a search: quantized for real, validated, and remembered in a folder beside the output.
 
 One JSON per candidate, named by a hash of everything that decides its figures: the FP32 file, the recipe, the
-images that calibrate and those that judge, the tools' versions and our own code. A search that was killed and is
+images that calibrate and those that validate, the tools' versions and our own code. A search that was killed and is
 typed again finds them there. Files lie beside their JSON until the search is over, for the benchmark.
 """
 
@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from convert.comparison.compare import Edge, compare
+from convert.comparison.compare import ParityStage, compare
 from convert.comparison.stages import score_unit
-from convert.int8.calibration import Findings, Images, equalizes, find
-from convert.int8.quantize import apply
+from convert.flatbuffer import model as fb
+from convert.int8.calibration import CalibrationStatistics, Images, collect_statistics, uses_equalization
+from convert.int8.quantize import apply_recipe
 from convert.int8.recipe import Recipe
 from convert.int8.search.pareto_front import Measured
-from convert.int8.search.validation_split import Division
+from convert.int8.search.validation_split import ValidationSplit
 from convert.int8.statistics.interpreter import Inputs
 from convert.output_file import tool_versions
 from convert.runtimes.latency import Timing, measure
@@ -36,29 +37,30 @@ _GO_ON = "type the command again: it goes on from what was measured"
 _SEARCH_AGAIN = "remove the search's folder, or that file"
 MARK = "search.json"  # says that a folder is a search's, and may be removed
 IN_MEMORY = 512 << 20  # bytes of prepared images that are kept; more are prepared again for every candidate
-TOOLS = ("mobileiqa", "ai-edge-litert", "ai-edge-quantizer", "numpy", "Pillow")
+TOOLS = ("mobileiqa", "ai-stage-litert", "ai-stage-quantizer", "numpy", "Pillow")
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What every candidate shares. `identity`: what its figures depend on beside the recipe.
+class Candidates:
+    """What every candidate shares. `identity`: what its figures depend on, with the recipe.
 
-    findings: of calibration, by whether they are of the equalized file. The last one alone is kept, for its size.
+    fp32: its file in the folder, for the benchmark. statistics: of calibration, by whether they are of the equalized
+    file. The last one alone is kept, for its size.
     """
 
     fp32: Path
     spec: ModelSpec
-    division: Division
+    split: ValidationSplit
     folder: Path
     calibrating: Images
-    judging: Images
+    validation: Images
     identity: Mapping[str, Any] = field(repr=False)
-    findings: dict[bool, Findings] = field(default_factory=dict, repr=False)
+    statistics: dict[bool, CalibrationStatistics] = field(default_factory=dict, repr=False)
 
     @cached_property
     def expected(self) -> list[np.ndarray]:
-        """The FP32 file's scores of the judging images."""
-        return scores(self.fp32, self.judging())
+        """The FP32 file's scores of the validation images."""
+        return scores(self.fp32, self.validation())
 
     def measure(self, recipe: Recipe) -> Measured:
         """The candidate's figures, from the folder if they are there."""
@@ -66,7 +68,7 @@ class Bench:
         if record.exists():
             return Measured.from_json(_read(record).get("measured"), str(record))
         int8_path = self._quantize(recipe)
-        measured = self._judge(recipe, int8_path)
+        measured = self._validate(recipe, int8_path)
         cli.write_json(record, {"identity": dict(self.identity), "measured": asdict(measured)})
         return measured
 
@@ -108,26 +110,26 @@ class Bench:
     def _quantize(self, recipe: Recipe) -> Path:
         path = self._path(recipe, ".tflite")
         with cli.atomic(path) as temporary:
-            apply(self._found(equalizes(recipe)), recipe, temporary)
+            fb.write(apply_recipe(self._statistics(uses_equalization(recipe)), recipe)[0], temporary)
         return path
 
-    def _found(self, equalized: bool) -> Findings:
-        """What calibration finds; static recipes, which come first, share one, and all others another."""
-        if equalized not in self.findings:
-            self.findings.clear()
-            count = len(self.division.calibrating)
-            self.findings[equalized] = find(self.fp32, equalized, self.calibrating, count, self.folder)
-        return self.findings[equalized]
+    def _statistics(self, equalized: bool) -> CalibrationStatistics:
+        """Static recipes, which come first, share one, and all others another."""
+        if equalized not in self.statistics:
+            self.statistics.clear()
+            fp32, count = self.fp32.read_bytes(), len(self.split.calibrating)
+            self.statistics[equalized] = collect_statistics(fp32, equalized, self.calibrating, count)
+        return self.statistics[equalized]
 
-    def _judge(self, recipe: Recipe, path: Path) -> Measured:
-        names = [name for name, _ in self.division.judging]
-        edge = Edge("int8", "FP32", path.name, "litert")
+    def _validate(self, recipe: Recipe, path: Path) -> Measured:
+        names = [name for name, _ in self.split.validation]
+        stage = ParityStage("int8", "FP32", path.name, "litert")
         expected = self.expected  # first: an image that cannot be read is no candidate's failure
         try:
-            int8_scores = scores(path, self.judging())
-            report = compare(edge, expected, int8_scores, names, score_unit(self.spec, expected))
+            int8_scores = scores(path, self.validation())
+            report = compare(stage, expected, int8_scores, names, score_unit(self.spec, expected))
         except UserError as error:  # the runtime refuses the file: this candidate's failure, not the search's
-            report = edge.failed(one_line(str(error)), len(names))
+            report = stage.failed(one_line(str(error)), len(names))
         failure = report.reason if report.mean_abs is None else ""
         return Measured(
             recipe, sha256(path), path.stat().st_size, report.srcc, report.mean_abs, report.max_abs,
@@ -154,8 +156,8 @@ def _read(record: Path) -> dict[str, Any]:
     return typed_json.parse_object(typed_json.content_of(record), str(record), _SEARCH_AGAIN)
 
 
-def bench(fp32: Path, spec: ModelSpec, division: Division, folder: Path) -> Bench:
-    """A bench in `folder`, which is made, or taken up where an earlier search left it.
+def open_folder(fp32: bytes, spec: ModelSpec, split: ValidationSplit, folder: Path) -> Candidates:
+    """Candidates in `folder`, which is made, or taken up where an earlier search left it.
 
     Raises UserError for a folder that is there and is no search's.
     """
@@ -166,19 +168,21 @@ def bench(fp32: Path, spec: ModelSpec, division: Division, folder: Path) -> Benc
     folder.mkdir(parents=True, exist_ok=True)
     versions = tool_versions()
     identity = {
-        "fp32": sha256(fp32),
-        "calibration": division.calibrating_sha256,
-        "judging": division.judging_sha256,
+        "fp32": hashlib.sha256(fp32).hexdigest(),
+        "calibration": split.calibrating_sha256,
+        "judging": split.validation_sha256,
         "tools": {name: versions.get(name) for name in TOOLS},
         "code": _code_sha256(),
     }
     cli.write_json(folder / MARK, identity)
-    counts = (len(division.calibrating), len(division.judging))
-    calibrating, judging = (
-        _kept(make, count, spec)
-        for make, count in zip((division.calibration_inputs, division.judging_inputs), counts, strict=True)
+    with cli.atomic(folder / "fp32.tflite") as temporary:
+        temporary.write_bytes(fp32)
+    counts = (len(split.calibrating), len(split.validation))
+    calibrating, validation = (
+        _prepared_once(make, count, spec)
+        for make, count in zip((split.calibration_inputs, split.validation_inputs), counts, strict=True)
     )
-    return Bench(fp32, spec, division, folder, calibrating, judging, identity)
+    return Candidates(folder / "fp32.tflite", spec, split, folder, calibrating, validation, identity)
 
 
 def remove(folder: Path) -> None:
@@ -199,7 +203,7 @@ def _code_sha256() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _kept(make: Images, count: int, spec: ModelSpec) -> Images:
+def _prepared_once(make: Images, count: int, spec: ModelSpec) -> Images:
     """`make`, prepared once where everything fits into memory."""
     if count * sum(int(np.prod(input_spec.shape)) * 4 for input_spec in spec.inputs) > IN_MEMORY:
         return make

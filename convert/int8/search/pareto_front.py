@@ -39,7 +39,7 @@ class OverBudgetError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """A candidate beside FP32 on the judging images; shifts are in units of the score range.
+    """A candidate against FP32 on the validation images; shifts are in units of the score range.
 
     None stands for a figure that could not be computed; `failure` says why there are none.
     """
@@ -103,7 +103,7 @@ class Budget:
             reasons.append(f"shift {candidate.mean_abs:.4f}")
         return ", ".join(reasons)
 
-    def excess(self, candidate: Measured) -> float:
+    def loss_ratio(self, candidate: Measured) -> float:
         """The larger of both losses over its limit: at most 1 inside the budget, infinite without figures."""
         if candidate.failure or candidate.srcc is None or candidate.mean_abs is None:
             return math.inf
@@ -116,14 +116,14 @@ class Budget:
 def choose(candidates: Sequence[Measured], timings: Mapping[str, Timing], budget: Budget) -> Measured | None:
     """The fastest timed candidate inside the budget, None without one. `timings` by the file's SHA-256.
 
-    Of those within TIE of the fastest: the least excess, then the smallest file, then the first name.
+    Of those within TIE of the fastest: the least loss ratio, then the smallest file, then the first name.
     """
     inside = [c for c in candidates if not budget.broken(c) and c.sha256 in timings]
     if not inside:
         return None
     fastest = min(timings[c.sha256].ms for c in inside)
     tied = [c for c in inside if timings[c.sha256].ms <= fastest * (1 + TIE)]
-    return min(tied, key=lambda c: (budget.excess(c), c.size_bytes, c.name, c.sha256))
+    return min(tied, key=lambda c: (budget.loss_ratio(c), c.size_bytes, c.name, c.sha256))
 
 
 def rows(
@@ -137,7 +137,7 @@ def rows(
     def order(c: Measured) -> tuple[Any, ...]:
         timing = timings.get(c.sha256)
         inside = not budget.broken(c)
-        return c != winner, not inside, timing.ms if timing and inside else 0.0, budget.excess(c), c.name
+        return c != winner, not inside, timing.ms if timing and inside else 0.0, budget.loss_ratio(c), c.name
 
     return [
         {

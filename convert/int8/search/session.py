@@ -23,7 +23,7 @@ def results_of(path: Path) -> list[Path]:
     return [path.with_suffix(f".{name}") for name in RESULTS]
 
 
-def published(search: "Search", path: Path) -> dict[str, Any]:
+def publish_results(search: "Search", path: Path) -> dict[str, Any]:
     """Moves RESULTS beside `path`, removes the search's folder, prints the front; returns a summary for machines."""
     from convert.int8.search.candidates import remove
 
@@ -33,7 +33,7 @@ def published(search: "Search", path: Path) -> dict[str, Any]:
         put(search.folder / name, target)
     remove(search.folder)
     rows, fp32_ms = content["candidates"], content["fp32_latency_ms"]
-    cli.say(f"within {search.budget}, judged on {content['judged_on']}; FP32 takes {fp32_ms:.2f} ms:")
+    cli.say(f"within {search.budget}, validated on {content['judged_on']}; FP32 takes {fp32_ms:.2f} ms:")
     for line in pareto_front.table(rows):
         cli.say(line)
     recipe, data, picture = map(str, targets)
@@ -44,13 +44,13 @@ def published(search: "Search", path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def kept(search: "Search", path: Path) -> dict[str, Any]:
+def note_measurements(search: "Search", path: Path) -> dict[str, Any]:
     """Says that the file failed parity and that the measurements are kept; nothing for machines."""
     cli.note(f"{search.folder} holds what was measured; nothing of it was written beside {path}")
     return {}
 
 
-def over_budget(error: pareto_front.OverBudgetError, path: Path) -> dict[str, Any]:
+def report_over_budget(error: pareto_front.OverBudgetError, path: Path) -> dict[str, Any]:
     """Prints the candidates that came closest; returns the command's last line."""
     for line in [f"FAIL: {error}; the closest:", *pareto_front.table(error.rows)]:
         cli.say(line)

@@ -19,12 +19,12 @@ from convert.int8.statistics.interpreter import Inputs, TensorInterpreter
 Range = tuple[float, float]
 
 PER_IMAGE = 1024  # values kept of each activation and image: enough for its distribution over a set
-STEPS = 255
+LEVELS = 255
 SHARES = np.linspace(1.0, 0.3, 36)  # of the extremes, tried as clipping points
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observer:
     """One activation over all images: its extremes, a sample of its values (float32), and how many there were."""
 
     low: float
@@ -33,15 +33,17 @@ class Observed:
     count: int
 
 
-def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str, Observed]:
-    """Runs a float32 .tflite file on prepared images: tensor name -> what was seen of it.
+def observe_activations(
+    source: Path | bytes, images: Iterable[Inputs], threads: int = 1
+) -> dict[str, Observer]:
+    """Runs a float32 .tflite file on prepared images: tensor name -> its observer.
 
     Constants are left out. Raises ValueError where an activation is not finite, or there are no images.
     """
-    interpreter = TensorInterpreter(path, threads)
+    interpreter = TensorInterpreter(source, threads)
     names = interpreter.float_activations()
     rng = np.random.default_rng(0)
-    summaries: dict[str, list[Observed]] = {name: [] for name in names.values()}
+    summaries: dict[str, list[Observer]] = {name: [] for name in names.values()}
     for inputs in images:
         interpreter(inputs)
         for index, name in names.items():
@@ -51,18 +53,18 @@ def observe(path: Path, images: Iterable[Inputs], threads: int = 1) -> dict[str,
     return {name: _joined(parts) for name, parts in summaries.items()}
 
 
-def _summary(tensor: NDArray[np.float32], name: str, rng: np.random.Generator) -> Observed:
+def _summary(tensor: NDArray[np.float32], name: str, rng: np.random.Generator) -> Observer:
     values = tensor.ravel()
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"expected finite activations; found {low}..{high} in {name}")
     if values.size > PER_IMAGE:
         values = values[rng.integers(0, values.size, PER_IMAGE)]
-    return Observed(low, high, values.copy(), tensor.size)
+    return Observer(low, high, values.copy(), tensor.size)
 
 
-def _joined(parts: list[Observed]) -> Observed:
-    return Observed(
+def _joined(parts: list[Observer]) -> Observer:
+    return Observer(
         min(p.low for p in parts),
         max(p.high for p in parts),
         np.concatenate([p.values for p in parts]),
@@ -70,41 +72,43 @@ def _joined(parts: list[Observed]) -> Observed:
     )
 
 
-def floored(seen: Observed, lowest: float) -> Observed:
+def clamped(observer: Observer, lowest: float) -> Observer:
     """The same with everything below `lowest` raised to it, where what reads the tensor does so anyway."""
-    values = np.maximum(seen.values, np.float32(lowest))
-    return Observed(max(seen.low, lowest), max(seen.high, lowest), values, seen.count)
+    values = np.maximum(observer.values, np.float32(lowest))
+    return Observer(max(observer.low, lowest), max(observer.high, lowest), values, observer.count)
 
 
-def min_max(seen: Observed) -> Range:
+def min_max(observer: Observer) -> Range:
     """Every value that was seen."""
-    return seen.low, seen.high
+    return observer.low, observer.high
 
 
-def least_error(seen: Observed) -> Range:
+def least_error(observer: Observer) -> Range:
     """The range of least mean squared error: first the upper end, then the lower, clipped by a share.
 
     The extremes stand for themselves beside the sample, one value each of all: a range that clips them pays for
     that and no more. Among the sample's few values they would keep the range of a hard-swish, whose values are
     nearly all small, as wide as its largest one.
     """
-    high = min((seen.high * share for share in SHARES), key=lambda end: _error(seen, seen.low, end))
-    low = min((seen.low * share for share in SHARES), key=lambda end: _error(seen, end, high))
+    high = min(
+        (observer.high * share for share in SHARES), key=lambda end: _error(observer, observer.low, end)
+    )
+    low = min((observer.low * share for share in SHARES), key=lambda end: _error(observer, end, high))
     return low, high
 
 
-def _error(seen: Observed, low: float, high: float) -> float:
+def _error(observer: Observer, low: float, high: float) -> float:
     """The mean squared error of 8-bit rounding within low..high."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / STEPS
-    values = np.concatenate([seen.values, np.float32([seen.low, seen.high])]).astype(np.float64)
+    scale = (high - low) / LEVELS
+    values = np.concatenate([observer.values, np.float32([observer.low, observer.high])]).astype(np.float64)
     if scale == 0:
         squares = np.square(values)
     else:
         zero = round(-low / scale)
-        rounded = (np.clip(np.rint(values / scale) + zero, 0, STEPS) - zero) * scale
+        rounded = (np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale
         squares = np.square(rounded - values)
-    return float(squares[:-2].mean() + squares[-2:].sum() / seen.count)
+    return float(squares[:-2].mean() + squares[-2:].sum() / observer.count)
 
 
 METHODS = {"min-max": min_max, "mse": least_error}

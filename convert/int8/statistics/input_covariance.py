@@ -1,13 +1,12 @@
 """What the weights of a FP32 file multiply: mean and covariance of each operator's inputs over images.
 
 Inputs are sampled at some output positions, padding included; each operator's by a generator of its own, so that its
-samples do not depend on which others are wanted. Operators that share a weight (a network that computes its first
-blocks in bands) share its moments.
+samples do not depend on which others are collected. Operators that share a weight (a network that computes its first
+blocks in bands) share its statistics.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Moments:
+class InputCovariance:
     """mean (groups, inputs); covariance (groups, inputs, inputs), float64.
 
     No covariance for more inputs than LARGEST, or than there were samples: it would fit those samples alone.
@@ -51,29 +50,29 @@ class _Sums:
         if self.products is not None:
             self.products += x.transpose(0, 2, 1) @ x
 
-    def moments(self) -> Moments:
+    def covariance(self) -> InputCovariance:
         mean = self.values / self.count
         if self.products is None or self.count < mean.shape[1]:
-            return Moments(mean, None)
-        return Moments(mean, self.products / self.count - mean[:, :, None] * mean[:, None, :])
+            return InputCovariance(mean, None)
+        return InputCovariance(mean, self.products / self.count - mean[:, :, None] * mean[:, None, :])
 
 
-def collect(
-    model: "Model", path: Path, operators: list[tuple[Any, int]], images: Iterable[Inputs]
-) -> dict[int, Moments]:
-    """Runs the FP32 file at `path`, which is `model`: weight's tensor index -> moments of what it multiplies.
+def collect_covariances(
+    model: "Model", content: bytes, operators: list[tuple[Any, int]], images: Iterable[Inputs]
+) -> dict[int, InputCovariance]:
+    """Runs the FP32 file `content`, which is `model`: weight's tensor index -> statistics of what it multiplies.
 
     `operators`: operators and their weights, of weights.weighted.
     """
     generators = [np.random.default_rng(int(operator.outputs[0])) for operator, _ in operators]
     sums_by_weight: dict[int, _Sums] = {}
-    for tensor in activations(path, images):
+    for tensor in activations(content, images):
         for (operator, weight), rng in zip(operators, generators, strict=True):
             x = np.ascontiguousarray(_multiplied(model, operator, tensor(int(operator.inputs[0])), rng))
             if weight not in sums_by_weight:
                 sums_by_weight[weight] = _empty(*x.shape[::2])
             sums_by_weight[weight].add(x)
-    return {weight: sums.moments() for weight, sums in sums_by_weight.items()}
+    return {weight: sums.covariance() for weight, sums in sums_by_weight.items()}
 
 
 def _empty(groups: int, inputs: int) -> _Sums:
@@ -92,21 +91,21 @@ def _multiplied(model: "Model", operator: Any, x: Map, rng: np.random.Generator)
     patches = _patches(x, operator.builtinOptions, shape[1:3], output[1:3], rng)
     if kind == "DEPTHWISE_CONV_2D":
         return patches.transpose(2, 0, 1)
-    samples, taps, channels = patches.shape
+    samples, positions, channels = patches.shape
     groups = channels // shape[-1]
-    return patches.reshape(samples, taps, groups, -1).transpose(2, 0, 1, 3).reshape(groups, samples, -1)
+    return patches.reshape(samples, positions, groups, -1).transpose(2, 0, 1, 3).reshape(groups, samples, -1)
 
 
 def _patches(x: Map, options: Any, kernel: list[int], output: list[int], rng: np.random.Generator) -> Map:
-    """(samples, taps, channels) of a map (images, rows, columns, channels), zeros where it is padded."""
+    """(samples, kernel positions, channels) of a map (images, rows, columns, channels), zeros where it is padded."""
     count = len(x) * output[0] * output[1]
     positions = np.arange(count) if count <= SAMPLES else rng.integers(0, count, SAMPLES)
     image, row, column = np.unravel_index(positions, (len(x), *output))
     same = options.padding == 0
-    rows, inside = _taps(
+    rows, inside = _kernel_positions(
         row, x.shape[1], kernel[0], output[0], options.strideH, options.dilationHFactor, same
     )
-    columns, across = _taps(
+    columns, across = _kernel_positions(
         column, x.shape[2], kernel[1], output[1], options.strideW, options.dilationWFactor, same
     )
     patches = x[image[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -114,10 +113,10 @@ def _patches(x: Map, options: Any, kernel: list[int], output: list[int], rng: np
     return patches.reshape(len(positions), -1, x.shape[-1])
 
 
-def _taps(
+def _kernel_positions(
     position: NDArray[np.intp], size: int, kernel: int, output: int, stride: int, dilation: int, same: bool
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Along one axis, (samples, taps): the index that each tap reads, and whether it is inside the map.
+    """Along one axis, (samples, kernel positions): the index that each reads, and whether it is inside the map.
 
     SAME pads what the last window lacks, the odd pixel behind.
     """

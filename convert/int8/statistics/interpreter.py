@@ -22,17 +22,22 @@ Map = NDArray[np.float32]
 class TensorInterpreter:
     """A loaded file; call it with named inputs, then read tensors by index.
 
-    An input with more crops than the file's batch is run by its first part. Raises UserError as litert.runner does.
+    source: a file, or the bytes of one that this process made and that need no first run elsewhere. An input with
+    more crops than the file's batch is run by its first part. Raises UserError as litert.runner does.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, source: Path | bytes, threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        first_run.check(path)
+        if isinstance(source, bytes):
+            model = {"model_content": source}
+        else:
+            first_run.check(source)
+            model = first_run_child.model(str(source))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that it takes memory
             self._interpreter: Any = Interpreter(
-                **first_run_child.model(str(path)),
+                **model,
                 num_threads=threads,
                 experimental_preserve_all_tensors=True,
             )
@@ -71,9 +76,9 @@ class TensorInterpreter:
         return {index: detail["name"] for index, detail in details.items() if detail["dtype"] == np.float32}
 
 
-def activations(path: Path, images: Iterable[Inputs]) -> Iterator[Callable[[int], Map]]:
+def activations(source: Path | bytes, images: Iterable[Inputs]) -> Iterator[Callable[[int], Map]]:
     """Runs a file on prepared images: after each, a function from a tensor's index to its values there."""
-    interpreter = TensorInterpreter(path)
+    interpreter = TensorInterpreter(source)
     for inputs in images:
         interpreter(inputs)
         yield interpreter.value

@@ -10,11 +10,11 @@ from PIL import Image
 from convert.accuracy import main
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY
-from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
-from convert.output_file import inside
+from convert.output_file import embedded_metadata
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import InputSpec, ModelSpec
+from tests.convert.int8.networks import quantize_file
 
 SIZE = 16
 SPEC = ModelSpec(
@@ -27,7 +27,7 @@ def subject(small: Path) -> Path:
     """The small network as convert.tflite would leave it: with a signature, and with its spec inside."""
     model = fb.read(small)
     fb.name_signature(model, ["image"])
-    fb.set_metadata(model, METADATA_ENTRY, json.dumps(inside(SPEC, "fp32", None)).encode())
+    fb.set_metadata(model, METADATA_ENTRY, json.dumps(embedded_metadata(SPEC, "fp32", None)).encode())
     fb.write(model, small)
     return small
 
@@ -52,9 +52,9 @@ def test_a_wrong_calibration_set_breaks_the_gates(
     images = [prepare(path, SPEC) for path in sorted(contrasts.iterdir())]
     grey = [{"image": inputs["image"] * np.float32(0.05)} for inputs in images]
     files = {name: tmp_path / f"{name}.tflite" for name in ("dynamic", "static", "wrong")}
-    quantize(subject, Recipe("dynamic"), [], files["dynamic"])
-    quantize(subject, Recipe(ranges="min-max", float_first=0), images, files["static"])
-    quantize(subject, Recipe(ranges="min-max", float_first=0), grey, files["wrong"])
+    quantize_file(subject, Recipe("dynamic"), [], files["dynamic"])
+    quantize_file(subject, Recipe(ranges="min-max", float_first=0), images, files["static"])
+    quantize_file(subject, Recipe(ranges="min-max", float_first=0), grey, files["wrong"])
     out = tmp_path / "out"
     arguments = [str(subject), *map(str, files.values()), "--images", str(contrasts), "--out", str(out)]
     assert main(arguments) == 1

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from convert.comparison.compare import TOLERANCES, Edge, compare, pair_flips, sqnr_db, srcc
+from convert.comparison.compare import TOLERANCES, ParityStage, compare, pair_flips, sqnr_db, srcc
 
 IMAGES = ["a", "b", "c", "d"]
 SCORES = [np.float32([0.1]), np.float32([0.7]), np.float32([0.4]), np.float32([0.9])]
 
 
-def edge(kind: str = "fp32") -> Edge:
-    return Edge(kind, "published module", "file.tflite", "litert")
+def stage(kind: str = "fp32") -> ParityStage:
+    return ParityStage(kind, "published module", "file.tflite", "litert")
 
 
 def moved(*by: float) -> list[np.ndarray]:
@@ -22,7 +22,7 @@ def moved(*by: float) -> list[np.ndarray]:
 
 
 def test_equal_outputs_pass_with_figures():
-    report = compare(edge(), SCORES, SCORES, IMAGES)
+    report = compare(stage(), SCORES, SCORES, IMAGES)
     assert report.passed and not report.reason
     assert (report.n, report.max_abs, report.mean_abs, report.bias) == (4, 0, 0, 0)
     assert report.srcc == pytest.approx(1)
@@ -31,7 +31,7 @@ def test_equal_outputs_pass_with_figures():
 
 
 def test_figures_of_a_known_shift():
-    report = compare(edge("fp16"), SCORES, moved(1e-3, -1e-3, 1e-3, 1.5e-3), IMAGES)
+    report = compare(stage("fp16"), SCORES, moved(1e-3, -1e-3, 1e-3, 1.5e-3), IMAGES)
     assert report.max_abs == pytest.approx(1.5e-3)
     assert report.mean_abs == pytest.approx(4.5e-3 / 4)
     assert report.bias == pytest.approx(2.5e-3 / 4)
@@ -42,7 +42,7 @@ def test_figures_of_a_known_shift():
 
 
 def test_one_bad_image_is_not_averaged_away():
-    report = compare(edge(), SCORES, moved(0, 0, 2e-4, 0), IMAGES)
+    report = compare(stage(), SCORES, moved(0, 0, 2e-4, 0), IMAGES)
     assert not report.passed
     assert report.worst_image == "c"
     assert "max_abs" in report.reason
@@ -61,36 +61,36 @@ def test_one_bad_image_is_not_averaged_away():
     ],
 )
 def test_what_cannot_be_compared_fails_and_says_why(candidate: list[np.ndarray | None], reason: str):
-    report = compare(edge("int8"), SCORES, candidate, IMAGES)
+    report = compare(stage("int8"), SCORES, candidate, IMAGES)
     assert not report.passed
     assert reason in report.reason
     assert report.max_abs is None
 
 
 def test_zero_images_fail():
-    report = compare(edge(), [], [], [])
+    report = compare(stage(), [], [], [])
     assert (report.passed, report.reason) == (False, "zero images")
 
 
 def test_empty_outputs_fail():
     empty = [np.zeros(0, np.float32)] * 4
-    assert "shape (0,)" in compare(edge(), empty, empty, IMAGES).reason
+    assert "shape (0,)" in compare(stage(), empty, empty, IMAGES).reason
 
 
 def test_a_reference_that_is_not_finite_fails():
     broken = [np.float32([np.nan]), *SCORES[1:]]
-    assert "reference for a is not finite" in compare(edge(), broken, SCORES, IMAGES).reason
+    assert "reference for a is not finite" in compare(stage(), broken, SCORES, IMAGES).reason
 
 
 def test_a_reference_that_hardly_varies_proves_nothing():
     flat = [np.float32([0.5 + 1e-5 * i]) for i in range(4)]
-    report = compare(edge(), flat, flat, IMAGES)
+    report = compare(stage(), flat, flat, IMAGES)
     assert not report.passed
     assert "any candidate would pass" in report.reason
 
 
 def test_errors_are_in_units_of_the_score_range():
-    report = compare(edge(), [100 * s for s in SCORES], [100 * s + 0.005 for s in SCORES], IMAGES, scale=100)
+    report = compare(stage(), [100 * s for s in SCORES], [100 * s + 0.005 for s in SCORES], IMAGES, scale=100)
     assert report.max_abs == pytest.approx(5e-5, rel=1e-2)
     assert report.passed
 
@@ -98,13 +98,13 @@ def test_errors_are_in_units_of_the_score_range():
 def test_an_images_score_is_the_mean_of_its_crops():
     reference = [np.float32([s - 0.1, s + 0.1]) for s in (0.2, 0.4, 0.6, 0.8)]
     swapped = [crops[::-1].copy() for crops in reference]
-    assert compare(edge(), reference, swapped, IMAGES).passed
+    assert compare(stage(), reference, swapped, IMAGES).passed
 
 
 def test_features_are_compared_element_by_element():
     rng = np.random.default_rng(0)
     reference = [rng.standard_normal((1, 3, 4)) for _ in IMAGES]
-    report = compare(edge("features"), reference, [f[:, ::-1] for f in reference], IMAGES)
+    report = compare(stage("features"), reference, [f[:, ::-1] for f in reference], IMAGES)
     assert not report.passed
     assert report.srcc is None
 
@@ -112,14 +112,14 @@ def test_features_are_compared_element_by_element():
 def test_int8_is_judged_by_ranking_and_mean():
     scores = [np.array([v]) for v in np.linspace(0, 1, 20)]
     names = [str(i) for i in range(20)]
-    assert compare(edge("int8"), scores, [s + 5e-3 for s in scores], names).passed
-    assert "mean_abs" in compare(edge("int8"), scores, [s + 2e-2 for s in scores], names).reason
+    assert compare(stage("int8"), scores, [s + 5e-3 for s in scores], names).passed
+    assert "mean_abs" in compare(stage("int8"), scores, [s + 2e-2 for s in scores], names).reason
     swapped = [*scores[10:], *scores[:10]]
-    assert "SRCC" in compare(edge("int8"), scores, swapped, names).reason
+    assert "SRCC" in compare(stage("int8"), scores, swapped, names).reason
 
 
 def test_int8_needs_enough_images_to_rank():
-    report = compare(edge("int8"), SCORES[:2], SCORES[:2], IMAGES[:2])
+    report = compare(stage("int8"), SCORES[:2], SCORES[:2], IMAGES[:2])
     assert not report.passed
     assert "SRCC needs 3 images" in report.reason
 
@@ -146,7 +146,7 @@ def test_sqnr_of_a_hundredth_is_40_db():
 
 def test_reports_are_json_without_nan():
     for candidate in (SCORES, [None] * 4):
-        text = json.dumps(compare(edge(), SCORES, candidate, IMAGES).to_json(), allow_nan=False)
+        text = json.dumps(compare(stage(), SCORES, candidate, IMAGES).to_json(), allow_nan=False)
         assert json.loads(text)["tolerance"]["reason"]
 
 
@@ -160,6 +160,6 @@ def test_the_table_of_tolerances_is_the_documented_one():
 
 
 def test_reports_are_frozen():
-    report = compare(edge(), SCORES, SCORES, IMAGES)
+    report = compare(stage(), SCORES, SCORES, IMAGES)
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.passed = False

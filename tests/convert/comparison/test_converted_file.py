@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from convert.comparison.converted_file import at_size, read_candidate, spec_difference
+from convert.comparison.converted_file import at_size, read_converted_file, spec_difference
 from convert.export.onnx_file import export_onnx
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
@@ -54,7 +54,7 @@ def test_files_are_read(tiny: Any, tmp_path: Path):
     toy, spec, tflite = tiny
     onnx_file = export_onnx(toy, spec, tmp_path / "toy.onnx")
     for path, tolerance in ((tflite, "fp32"), (onnx_file, "onnx")):
-        candidate = read_candidate(path)
+        candidate = read_converted_file(path)
         assert (candidate.spec, candidate.precision) == (spec, "fp32")
         assert candidate.tolerance("any") == tolerance
 
@@ -66,14 +66,14 @@ def with_precision(tiny: Any, path: Path, precision: str) -> Path:
 
 
 def test_fp16_files_have_a_wider_tolerance_where_fp16_is_executed(tiny: Any, tmp_path: Path):
-    candidate = read_candidate(with_precision(tiny, tmp_path / "a.tflite", "fp16"))
+    candidate = read_converted_file(with_precision(tiny, tmp_path / "a.tflite", "fp16"))
     assert candidate.tolerance("litert") == "fp16"
     assert candidate.tolerance("arm:cortex-a76") == "fp16-arithmetic"
 
 
 def test_an_unknown_precision_has_no_tolerance(tiny: Any, tmp_path: Path):
     with pytest.raises(UserError, match=r"fp32, fp16, int8.*'int4'"):
-        read_candidate(with_precision(tiny, tmp_path / "a.tflite", "int4"))
+        read_converted_file(with_precision(tiny, tmp_path / "a.tflite", "int4"))
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_an_unknown_precision_has_no_tolerance(tiny: Any, tmp_path: Path):
 )
 def test_what_is_no_candidate_is_refused(name: str, words: str, tmp_path: Path):
     with pytest.raises(UserError, match=words):
-        read_candidate(tmp_path / name)
+        read_converted_file(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Parity at every edge: what is right passes, and each way of being wrong fails with its reason."""
+"""Parity at every stage: what is right passes, and each way of being wrong fails with its reason."""
 
 import copy
 import dataclasses
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from convert.comparison import stages
-from convert.comparison.stages import check, culprit
+from convert.comparison.stages import check, first_failing_stage
 from convert.export.onnx_file import export_onnx
 from convert.runtimes import runners
 from mobileiqa.errors import UserError
@@ -57,7 +57,7 @@ def images(photo: Photo) -> Images:
 
 @pytest.fixture(scope="module")
 def onnx_file(model: nn.Module, spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_onnx(model, spec, tmp_path_factory.mktemp("edges") / "toy.onnx")
+    return export_onnx(model, spec, tmp_path_factory.mktemp("stages") / "toy.onnx")
 
 
 def exported(module: nn.Module, spec: ModelSpec, folder: Path) -> Path:
@@ -66,15 +66,15 @@ def exported(module: nn.Module, spec: ModelSpec, folder: Path) -> Path:
 
 def test_every_edge_of_an_honest_pipeline_passes(model, spec, images, onnx_file, tiny):
     reports = check(model, spec, [tiny[2], onnx_file], images, rewritten=model)
-    assert [(r.edge, r.runtime) for r in reports] == [
+    assert [(r.stage, r.runtime) for r in reports] == [
         *[("features", "torch")] * 2,
         ("rewrite", "torch"),
         ("onnx", "ort"),
         ("fp32", "litert"),
     ]
     assert all(r.passed for r in reports), [r.reason for r in reports]
-    assert culprit(reports) is None
-    assert all(r.n == len(images) for r in reports if r.edge != "features")
+    assert first_failing_stage(reports) is None
+    assert all(r.n == len(images) for r in reports if r.stage != "features")
     assert reports[-1].max_abs < 1e-6 and reports[-1].srcc == pytest.approx(1)
 
 
@@ -125,8 +125,8 @@ class ColumnOfScores(Featured):
 )
 def test_a_wrong_graph_fails(wrong: type[Featured], reason: str, model, spec, images, tmp_path: Path):
     path = exported(wrong(model.toy).eval(), spec, tmp_path)
-    report = culprit(check(model, spec, [path], images, rewritten=model))
-    assert report is not None and (report.edge, report.candidate) == ("onnx", str(path))
+    report = first_failing_stage(check(model, spec, [path], images, rewritten=model))
+    assert report is not None and (report.stage, report.candidate) == ("onnx", str(path))
     assert reason in report.reason
 
 
@@ -143,7 +143,7 @@ def test_a_tflite_file_with_swapped_channels_fails(model, spec, images, tmp_path
     content = {"spec": spec.to_json(), "precision": "fp32"}
     path.write_bytes(with_metadata(path.read_bytes(), "mobileiqa", json.dumps(content).encode()))
     for pictures in (images, sample_images(4)):
-        report = culprit(check(model, spec, [path], pictures, rewritten=model))
+        report = first_failing_stage(check(model, spec, [path], pictures, rewritten=model))
         assert report is not None and report.runtime == "litert" and "max_abs" in report.reason
 
 
@@ -157,9 +157,11 @@ def perturbed(model: nn.Module) -> nn.Module:
 def test_perturbed_weights_fail_where_they_entered(model, spec, images, onnx_file, tmp_path: Path):
     other = perturbed(model)
     path = exported(other, spec, tmp_path)
-    assert culprit(check(model, spec, [path, onnx_file], images, rewritten=model)).candidate == str(path)
+    assert first_failing_stage(
+        check(model, spec, [path, onnx_file], images, rewritten=model)
+    ).candidate == str(path)
     reports = check(model, spec, [path], images, rewritten=other)
-    assert culprit(reports).candidate == f"{stages.REWRITTEN}, feature 0"
+    assert first_failing_stage(reports).candidate == f"{stages.REWRITTEN}, feature 0"
     assert [r.passed for r in reports] == [False, True, False, False]
 
 
@@ -172,7 +174,7 @@ def test_features_differ_where_scores_do_not(model, spec, images):
             return first + 0.01, second
 
     reports = check(model, spec, [], images, rewritten=Cancelled(model.toy).eval())
-    assert [(r.edge, r.passed) for r in reports] == [
+    assert [(r.stage, r.passed) for r in reports] == [
         ("features", False),
         ("features", True),
         ("rewrite", True),
@@ -207,7 +209,7 @@ class Staged(Featured):
 def test_the_published_module_runs_once_an_image(model, spec, images):
     published = Staged(model.toy).eval()
     reports = check(published, spec, [], images, rewritten=model)
-    assert [(r.edge, r.passed, r.n) for r in reports] == [
+    assert [(r.stage, r.passed, r.n) for r in reports] == [
         *[("features", True, stages.FEATURE_IMAGES)] * 2,
         ("rewrite", True, len(images)),
     ]
@@ -220,7 +222,7 @@ def test_features_that_pass_by_are_compared(model, spec, images):
     published = Staged(model.toy).eval()
     other = Staged(model.toy).eval()
     other.shift = 1e-3
-    failed = [r.edge for r in check(published, spec, [], images, rewritten=other) if not r.passed]
+    failed = [r.stage for r in check(published, spec, [], images, rewritten=other) if not r.passed]
     assert failed[:2] == ["features", "features"]
 
 
@@ -230,7 +232,7 @@ def test_a_rewritten_module_that_breaks_down_is_a_report(model, spec, images):
             raise RuntimeError("sizes do not\nmatch")
 
     reports = check(model, spec, [], images, rewritten=Broken(model.toy).eval())
-    assert [(r.edge, r.passed, r.reason) for r in reports] == [
+    assert [(r.stage, r.passed, r.reason) for r in reports] == [
         ("features", False, "sizes do not match"),
         ("rewrite", False, "sizes do not match"),
     ]
@@ -242,7 +244,9 @@ def test_a_rewritten_module_that_breaks_down_is_a_report(model, spec, images):
 def test_wrong_preprocessing_fails(field: dict[str, Any], model, spec, images, tmp_path: Path):
     first, second = spec.inputs
     wrong = dataclasses.replace(spec, inputs=(dataclasses.replace(first, **field), second))
-    report = culprit(check(model, spec, [exported(model, wrong, tmp_path)], images, rewritten=model))
+    report = first_failing_stage(
+        check(model, spec, [exported(model, wrong, tmp_path)], images, rewritten=model)
+    )
     assert report is not None and "wrong spec: authentic." in report.reason
     assert report.n == len(images)
 
@@ -254,7 +258,7 @@ def test_a_candidate_of_another_size_is_compared_at_its_size(
     larger = dataclasses.replace(spec, inputs=(dataclasses.replace(first, width_px=50), second))
     monkeypatch.setattr(stages, "_deployable", lambda module, _: module)
     reports = check(model, spec, [exported(model, larger, tmp_path)], images)
-    assert culprit(reports) is None and reports[-1].edge == "onnx"
+    assert first_failing_stage(reports) is None and reports[-1].stage == "onnx"
 
 
 def test_zero_images_fail_on_every_edge(model, spec, onnx_file):
@@ -271,14 +275,14 @@ def test_a_runtime_that_breaks_down_is_a_report(model, spec, images, onnx_file, 
     monkeypatch.setitem(runners.RUNTIMES, "litert", after_the_first_chunk)
     reports = check(model, spec, [onnx_file, tiny[2]], images, rewritten=model)
     assert [r.reason for r in reports if not r.passed] == ["out of memory"]
-    assert culprit(reports).runtime == "litert"
+    assert first_failing_stage(reports).runtime == "litert"
 
 
 def test_a_runtime_that_drops_an_image_fails(model, spec, images, tiny, monkeypatch):
     monkeypatch.setitem(
         runners.RUNTIMES, "litert", lambda path, batch: [np.float32([0.5])] * (len(batch) - 1)
     )
-    report = culprit(check(model, spec, [tiny[2]], images, rewritten=model))
+    report = first_failing_stage(check(model, spec, [tiny[2]], images, rewritten=model))
     assert report.reason.startswith(f"{len(images) - 2} outputs for {len(images)} images")
 
 

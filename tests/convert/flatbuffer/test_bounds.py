@@ -11,13 +11,13 @@ import pytest
 
 from android_bench.results import tflite_file
 from convert import inspect
-from convert.flatbuffer import bounds
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graphs
 from convert.packaging.packaged_file import embed_preprocessing
 from convert.report import files
 from convert.snippets.__main__ import main as snippets
 from mobileiqa.errors import UserError
+from mobileiqa.files import tflite
 from mobileiqa.scoring import litert
 from tests.convert.packaging.conftest import TINY, write_tiny
 
@@ -48,9 +48,9 @@ def model_vector(content: bytes, field: int) -> int:
 
 
 def test_sound_files_pass(tiny_bytes: bytes, tmp_path: Path) -> None:
-    bounds.check(tiny_bytes)
+    tflite.check(tiny_bytes)
     embed_preprocessing(tmp_path / "tiny.tflite", tmp_path / "camera.tflite", [(90, 70), (70, 90)])
-    bounds.check((tmp_path / "camera.tflite").read_bytes())
+    tflite.check((tmp_path / "camera.tflite").read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_tables_without_end_are_counted(bounded) -> None:
     content += struct.pack("<I", entries) + (subgraph - positions).astype("<u4").tobytes()
     content += struct.pack("<i", subgraph - 18)
     with pytest.raises(ValueError, match="a vector of 300000 tables"):
-        bounds.check(bytes(content))
+        tflite.check(bytes(content))
     struct.pack_into("<I", content, 36, 3)  # three of them are sound
-    bounds.check(bytes(content))
+    tflite.check(bytes(content))
 
 
 @pytest.mark.parametrize("seed", range(4))

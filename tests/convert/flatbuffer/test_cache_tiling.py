@@ -36,7 +36,7 @@ class Strip(nn.Module):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiling") / "plain.tflite"
-    export_tflite(Strip().eval(), SPEC, path)
+    path.write_bytes(export_tflite(Strip().eval(), SPEC))
     model = fb.read(path)
     fb.name_signature(model, ["image"])
     fb.write(model, path)

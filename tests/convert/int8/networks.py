@@ -1,8 +1,15 @@
 """Networks written by hand, operator by operator: no converter stands between a test and the file."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from convert.flatbuffer import model as fb
+from convert.int8.calibration import CalibrationStatistics
+from convert.int8.quantize import Quantized, apply_recipe, quantize
+from convert.int8.recipe import Recipe
 
 NONE, RELU, RELU6 = 0, 1, 3
 SAME, VALID = 0, 1
@@ -124,3 +131,17 @@ def bending(b: Any) -> bytes:
 def hard_swish(b: Any, x: int) -> int:
     """HARD_SWISH."""
     return b.op("HARD_SWISH", [x], [b.tensor(*map(int, b.tensors[x].shape))], "HardSwishOptions")
+
+
+def quantize_file(fp32: Path, recipe: Recipe, images: Iterable[Any], out: Path) -> Quantized:
+    """`quantize` from file to file."""
+    model, quantized = quantize(fp32.read_bytes(), recipe, images)
+    fb.write(model, out)
+    return quantized
+
+
+def apply_to_file(statistics: CalibrationStatistics, recipe: Recipe, out: Path) -> Quantized:
+    """`apply_recipe` into a file."""
+    model, quantized = apply_recipe(statistics, recipe)
+    fb.write(model, out)
+    return quantized

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calibration import select
-from convert.int8.arguments import automatic, request
+from convert.int8.arguments import automatic, parse_arguments
 from mobileiqa.errors import UserError
 from mobileiqa.zoo import MODELS
 
@@ -41,52 +41,52 @@ def test_a_mode_and_a_set_in_any_order(chosen: Path) -> None:
         [str(chosen), "static"],
         [str(chosen / "manifest.json")],
     ):
-        found = request(words, SPEC)
+        found = parse_arguments(words, SPEC)
         assert found.recipe.mode == "static" and len(found.calibration.images) == 3
         assert found.calibration_sha256 == found.calibration.sha256
 
 
 def test_other_recipes_have_the_set_that_is_named_and_no_generated_one(chosen: Path) -> None:
     for mode in ("dynamic", "weights"):
-        found = request([mode], SPEC)
+        found = parse_arguments([mode], SPEC)
         assert (found.recipe.mode, found.calibration, found.calibration_sha256) == (mode, None, None)
-        assert len(request([mode, str(chosen)], SPEC).calibration.images) == 3
+        assert len(parse_arguments([mode, str(chosen)], SPEC).calibration.images) == 3
 
 
 def test_without_a_set_images_are_generated_and_it_says_so(capsys) -> None:
-    found = request([], SPEC)
+    found = parse_arguments([], SPEC)
     assert found.calibration.generated and "WARNING" in capsys.readouterr().err
 
 
 def test_a_recipe_file(chosen: Path, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps({"mode": "dynamic", "keep_float": ["^head"]}))
-    assert request([str(path)], SPEC).recipe.keep_float == ("^head",)
+    assert parse_arguments([str(path)], SPEC).recipe.keep_float == ("^head",)
     with pytest.raises(UserError, match="after --int8"):
-        request(["static", str(path)], SPEC)
+        parse_arguments(["static", str(path)], SPEC)
 
 
 @pytest.mark.parametrize("word", ["checkpoint.pth", "int4", "missing_folder"])
 def test_other_words_are_named(word: str) -> None:
     with pytest.raises(UserError, match=f"static, dynamic, weights or a recipe's JSON.*{word}"):
-        request([word], SPEC)
+        parse_arguments([word], SPEC)
 
 
 def test_two_of_a_kind_are_refused(chosen: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one mode"):
-        request(["static", "dynamic"], SPEC)
+        parse_arguments(["static", "dynamic"], SPEC)
     with pytest.raises(UserError, match="one calibration set"):
-        request([str(chosen), str(tmp_path)], SPEC)
+        parse_arguments([str(chosen), str(tmp_path)], SPEC)
 
 
 def test_a_set_for_other_inputs_is_refused(chosen: Path) -> None:
     with pytest.raises(UserError, match=r"image\.height_px: 80 stored, 96 wanted"):
-        request([str(chosen)], MODELS["lar-iqa-single"].spec.resized(64, 96))
+        parse_arguments([str(chosen)], MODELS["lar-iqa-single"].spec.resized(64, 96))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"manifest\.json"):
-        request([str(tmp_path)], SPEC)
+        parse_arguments([str(tmp_path)], SPEC)
 
 
 def test_auto_judges_by_a_folder_and_works_beside_the_output(chosen: Path, photo, tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_auto_judges_by_a_folder_and_works_beside_the_output(chosen: Path, photo
         photo(i, 90, 80).save(tmp_path / f"p{i}.png")
     for words in (["auto", str(chosen)], [str(chosen), "auto"]):
         found = automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, None)
-        assert len(found.calibration.images) == 3 and len(found.search.division.judging) == 8
+        assert len(found.calibration.images) == 3 and len(found.search.split.validation) == 8
         assert found.search.folder == tmp_path / "x.search" and found.search.budget.max_srcc_drop == 0.005
     assert automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, 0.001).search.budget.max_srcc_drop == 0.001
-    assert request([str(chosen)], SPEC).settled(tmp_path / "no file", SPEC).search is None
+    assert parse_arguments([str(chosen)], SPEC).with_recipe(b"no file", SPEC).search is None
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_auto_without_images_divides_the_set(chosen: Path, tmp_path: Path, capsy
         automatic(["auto", str(chosen)], SPEC, tmp_path / "x.tflite", None, None)
     found = automatic(["auto"], SPEC, tmp_path / "x.tflite", None, None)
     assert found.calibration.generated and "WARNING" in capsys.readouterr().err
-    assert (len(found.search.division.calibrating), len(found.search.division.judging)) == (22, 10)
+    assert (len(found.search.split.calibrating), len(found.search.split.validation)) == (22, 10)
 
 
 @pytest.mark.parametrize("other", ["static", "recipe.json", "missing_folder", "auto"])

@@ -9,7 +9,7 @@ import pytest
 from calibration import select
 from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer.reader import read_graph
-from convert.int8 import calibration as findings
+from convert.int8 import calibration as statistics
 from convert.tflite import main
 from mobileiqa.scoring.litert import load_spec
 from tests.convert.varied import answer, varied
@@ -62,8 +62,8 @@ def test_the_reference_model_in_int8(distorted: Path, tmp_path: Path) -> None:
         "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
     )
     assert code == 0 and result["precision"] == "int8"
-    (edge,) = [r for r in result["parity"] if r["edge"] == "int8"]
-    assert edge["n"] == 24 and edge["srcc"] >= 0.99 and edge["mean_abs"] <= 0.01
+    (stage,) = [r for r in result["parity"] if r["stage"] == "int8"]
+    assert stage["n"] == 24 and stage["srcc"] >= 0.99 and stage["mean_abs"] <= 0.01
     found = runtime_delegation(path)
     assert (found["partitions"], found["nodes_delegated"]) == (1, found["nodes_total"])
     sidecar = json.loads(path.with_name("int8.tflite.json").read_text())
@@ -79,17 +79,17 @@ def test_ranges_that_are_wrong_fail_the_gate(
     pictures: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the calibration images had been nearly grey: every activation is clipped at a fifth of its range."""
-    observe = findings.observe
+    observe_activations = statistics.observe_activations
 
-    def narrowed(path: Path, images: Any, threads: int = 1) -> Any:
+    def narrowed(source: bytes, images: Any, threads: int = 1) -> Any:
         import dataclasses
 
         return {
             name: dataclasses.replace(seen, low=seen.low / 5, high=seen.high / 5, values=seen.values / 5)
-            for name, seen in observe(path, images, threads).items()
+            for name, seen in observe_activations(source, images, threads).items()
         }
 
-    monkeypatch.setattr(findings, "observe", narrowed)
+    monkeypatch.setattr(statistics, "observe_activations", narrowed)
     path = tmp_path / "int8.tflite"
     code, result = run(
         "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)

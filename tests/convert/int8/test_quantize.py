@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convert.comparison.compare import Edge, compare
+from convert.comparison.compare import ParityStage, compare
 from convert.delegation.partitions import runtime_delegation
 from convert.flatbuffer import model as fb
 from convert.flatbuffer import passes
@@ -18,11 +18,20 @@ from convert.int8 import calibration
 from convert.int8 import quantize as quantizing
 from convert.int8 import recipe as recipes
 from convert.int8.algorithms.hard_swish import LOWEST
-from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
-from convert.int8.statistics.activation_ranges import observe
+from convert.int8.statistics.activation_ranges import observe_activations
 from mobileiqa.errors import UserError
-from tests.convert.int8.networks import RELU, bending, convolution, hard_swish, linear, mean, pictures, uneven
+from tests.convert.int8.networks import (
+    RELU,
+    bending,
+    convolution,
+    hard_swish,
+    linear,
+    mean,
+    pictures,
+    quantize_file,
+    uneven,
+)
 
 EVERYTHING = Recipe(float_first=0)
 
@@ -44,7 +53,7 @@ def spread(values: np.ndarray) -> float:
 def test_scores_stay_close_and_the_file_shrinks(small, images, score, tmp_path, recipe, limit) -> None:
     """In units of the scores' own deviation."""
     out = tmp_path / "int8.tflite"
-    done = quantize(small, recipe, images, out)
+    done = quantize_file(small, recipe, images, out)
     expected, found = score(small, images), score(out, images)
     assert np.abs(found - expected).max() < limit * spread(expected), (found, expected)
     assert not np.array_equal(found, expected)
@@ -57,7 +66,7 @@ def test_scores_stay_close_and_the_file_shrinks(small, images, score, tmp_path, 
 def test_hard_swish_stays_in_one_partition(small, images, tmp_path, operators) -> None:
     """Left as HARD_SWISH it has no INT8 kernel in XNNPACK, and the graph splits; behind 8 bits it can be left."""
     out = tmp_path / "int8.tflite"
-    quantize(small, EVERYTHING, images, out)
+    quantize_file(small, EVERYTHING, images, out)
     assert operators(small)["HARD_SWISH"] == 2 and operators(out)["HARD_SWISH"] == 1
     found = runtime_delegation(out)
     assert (
@@ -68,7 +77,7 @@ def test_hard_swish_stays_in_one_partition(small, images, tmp_path, operators) -
 def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch) -> None:
     """Stored in any wider range the factor is not clipped, and hard-swish is wrong."""
     right, wrong = tmp_path / "right.tflite", tmp_path / "wrong.tflite"
-    quantize(small, Recipe(ranges="min-max", float_first=0), images, right)
+    quantize_file(small, Recipe(ranges="min-max", float_first=0), images, right)
     gates = [t for t in read_graph(right).tensors if t.name.endswith("/gate") and t.scales]
     assert [(t.scales[0], t.zero_points[0]) for t in gates] == [(pytest.approx(1 / 255), -128)]
 
@@ -78,8 +87,10 @@ def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch
 
     hard_swish_as_products = quantizing.hard_swish_as_products
     monkeypatch.setattr(quantizing, "hard_swish_as_products", unclipped)
-    monkeypatch.setattr(calibration, "bent", lambda model: [])  # what it reads is clipped at -3 otherwise
-    quantize(small, Recipe(ranges="min-max", float_first=0), images, wrong)
+    monkeypatch.setattr(
+        calibration, "hard_swish_inputs", lambda graph: []
+    )  # what it reads is clipped at -3 otherwise
+    quantize_file(small, Recipe(ranges="min-max", float_first=0), images, wrong)
     expected = score(small, images)
     errors = [np.abs(score(path, images) - expected).max() for path in (right, wrong)]
     assert errors[1] > 5 * errors[0], errors
@@ -88,7 +99,7 @@ def test_the_gates_range_is_the_clip(small, images, score, tmp_path, monkeypatch
 def test_a_quantized_file_can_be_edited_and_still_runs(small, images, score, tmp_path) -> None:
     """The quantizer puts buffers behind the flatbuffer: copied without them, the file does not load."""
     out, edited = tmp_path / "int8.tflite", tmp_path / "edited.tflite"
-    quantize(small, EVERYTHING, images, out)
+    quantize_file(small, EVERYTHING, images, out)
     model = fb.read(out)
     fb.set_metadata(model, "note", b"edited")
     fb.write(model, edited)
@@ -96,7 +107,7 @@ def test_a_quantized_file_can_be_edited_and_still_runs(small, images, score, tmp
 
 
 def test_the_last_regressor_stays_in_float(small, images, tmp_path) -> None:
-    quantize(small, EVERYTHING, images, tmp_path / "int8.tflite")
+    quantize_file(small, EVERYTHING, images, tmp_path / "int8.tflite")
     graph = read_graph(tmp_path / "int8.tflite")
     weights = [graph.tensors[o.inputs[1]].dtype for o in graph.operators if o.name == "FULLY_CONNECTED"]
     assert weights == ["int8", "float32"]
@@ -105,7 +116,7 @@ def test_the_last_regressor_stays_in_float(small, images, tmp_path) -> None:
 def test_the_first_convolutions_stay_in_float(small, images, tmp_path) -> None:
     out = tmp_path / "int8.tflite"
     for count, expected in ((0, ["int8", "int8"]), (1, ["float32", "int8"]), (2, ["float32", "float32"])):
-        quantize(small, Recipe(float_first=count), images, out)
+        quantize_file(small, Recipe(float_first=count), images, out)
         graph = read_graph(out)
         convolutions = [o for o in graph.operators if o.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
         assert [graph.tensors[o.inputs[1]].dtype for o in convolutions] == expected
@@ -120,14 +131,14 @@ def test_a_kept_layer_stays_in_float_and_an_unknown_one_is_refused(small, images
         if fb.kind(model, o) == "DEPTHWISE_CONV_2D"
     ]
     out = tmp_path / "int8.tflite"
-    every = quantize(small, EVERYTHING, images, out)
-    less = quantize(small, dataclasses.replace(EVERYTHING, keep_float=(f"^{names[0]}",)), images, out)
+    every = quantize_file(small, EVERYTHING, images, out)
+    less = quantize_file(small, dataclasses.replace(EVERYTHING, keep_float=(f"^{names[0]}",)), images, out)
     assert less.static == every.static - 1
     graph = read_graph(out)
     (depthwise,) = [o for o in graph.operators if o.name == "DEPTHWISE_CONV_2D"]
     assert graph.tensors[depthwise.inputs[1]].dtype == "float32"
     with pytest.raises(UserError, match=r"match operators.*'no_such_layer'"):
-        quantize(small, Recipe(keep_float=("no_such_layer",)), images, out)
+        quantize_file(small, Recipe(keep_float=("no_such_layer",)), images, out)
 
 
 class Bent(nn.Module):
@@ -149,7 +160,7 @@ def test_eight_bits_end_where_a_kernel_is_missing(exported, images, tmp_path) ->
     model = fb.read(path)
     passes.shorten_names(model)
     fb.write(model, path)
-    done = quantize(path, EVERYTHING, images, out)
+    done = quantize_file(path, EVERYTHING, images, out)
     assert done.dynamic == 1
     graph = read_graph(out)
     first, second = (o for o in graph.operators if o.name == "CONV_2D")
@@ -171,10 +182,10 @@ def test_the_gate_fails_what_narrow_channels_are_lost_in(
 ) -> None:
     """By the tolerance that judges every INT8 file: 0.003 and SRCC 0.999 by default, 0.015 to 0.18 otherwise."""
     path, out, held_out = save(uneven(flatbuffer)), tmp_path / "int8.tflite", pictures(40, seed=1)
-    quantize(path, dataclasses.replace(EVERYTHING, **changed), pictures(32), out)
+    quantize_file(path, dataclasses.replace(EVERYTHING, **changed), pictures(32), out)
     expected, found = (list(score(file, held_out)[:, None]) for file in (path, out))
-    edge = Edge("int8", "FP32", "INT8", "litert")
-    report = compare(edge, expected, found, [str(i) for i in range(40)], float(np.ptp(expected)))
+    stage = ParityStage("int8", "FP32", "INT8", "litert")
+    report = compare(stage, expected, found, [str(i) for i in range(40)], float(np.ptp(expected)))
     assert report.passed == passes, report
     assert passes or "mean_abs" in report.reason
     assert not passes or report.mean_abs < 0.005
@@ -203,9 +214,9 @@ def test_the_image_does_not_pass_through_8_bits_on_its_way_to_a_float_convolutio
     ]
     smooth[0]["in0"][0, 0, 0], smooth[0]["in0"][0, 0, 1] = -1, 1  # all of the range
     recipe, right, wrong = Recipe(float_first=1), tmp_path / "right.tflite", tmp_path / "wrong.tflite"
-    assert quantize(padded, recipe, smooth, right).static == 1
+    assert quantize_file(padded, recipe, smooth, right).static == 1
     monkeypatch.setattr(recipes, "_computing", lambda graph, kinds, static: static)
-    assert quantize(padded, recipe, smooth, wrong).static == 2
+    assert quantize_file(padded, recipe, smooth, wrong).static == 2
     assert (operators(right)["QUANTIZE"], operators(wrong)["QUANTIZE"]) == (1, 2)
     errors = [np.abs(score(path, smooth) - score(padded, smooth)).mean() for path in (right, wrong)]
     assert errors[1] > 2 * errors[0], errors
@@ -224,9 +235,9 @@ def test_a_hard_swish_behind_the_last_convolution_stays_one(
         tmp_path / "right",
         tmp_path / "wrong",
     )
-    quantize(path, EVERYTHING, pictures(16), right)
-    monkeypatch.setattr(quantizing, "_clipped", lambda model, chosen: chosen)
-    quantize(path, EVERYTHING, pictures(16), wrong)
+    quantize_file(path, EVERYTHING, pictures(16), right)
+    monkeypatch.setattr(quantizing, "_restored_hard_swish", lambda model, chosen: chosen)
+    quantize_file(path, EVERYTHING, pictures(16), wrong)
     assert (operators(right)["HARD_SWISH"], operators(wrong)["HARD_SWISH"]) == (1, 0)
     expected = score(path, pictures(16))
     errors = [np.abs(score(file, pictures(16)) - expected).mean() for file in (right, wrong)]
@@ -236,16 +247,16 @@ def test_a_hard_swish_behind_the_last_convolution_stays_one(
 def test_images_are_read_once(small, images, tmp_path) -> None:
     """They may come from a generator; the file is the same."""
     once, again = tmp_path / "once.tflite", tmp_path / "again.tflite"
-    done = quantize(small, EVERYTHING, iter(images), once)
+    done = quantize_file(small, EVERYTHING, iter(images), once)
     assert done.images == 16 and done.corrected.biases == 3
-    assert quantize(small, EVERYTHING, images, again) == done
+    assert quantize_file(small, EVERYTHING, images, again) == done
     assert once.read_bytes() == again.read_bytes()
 
 
 def test_a_hard_swish_between_float_convolutions_stays_in_float(flatbuffer, save, score, tmp_path) -> None:
     """8 bits between them would bring back the noise that they are in float for; so with the ADD behind them."""
     path, out = save(bending(flatbuffer)), tmp_path / "int8.tflite"
-    quantize(path, Recipe(float_first=2), pictures(16), out)
+    quantize_file(path, Recipe(float_first=2), pictures(16), out)
     graph = read_graph(out)
     kinds = [(o.name, graph.tensors[o.outputs[0]].dtype) for o in graph.operators]
     assert kinds[:4] == [
@@ -261,9 +272,11 @@ def test_steps_of_a_hard_swish_are_not_spent_below_where_it_is_0(flatbuffer, sav
     path = save(
         b.build(linear(b, mean(b, convolution(b, bent, np.ones((8, 3, 3, 8)), np.zeros(8))), np.ones((1, 8))))
     )
-    quantize(path, Recipe(ranges="min-max", float_first=0), pictures(16), out := tmp_path / "int8.tflite")
+    quantize_file(
+        path, Recipe(ranges="min-max", float_first=0), pictures(16), out := tmp_path / "int8.tflite"
+    )
     tensors = {t.name: t for t in read_graph(out).tensors}
-    seen = observe(path, pictures(16))[f"t{x}"]
+    seen = observe_activations(path, pictures(16))[f"t{x}"]
     assert seen.low < -20 and tensors[f"t{x}"].scales[0] == pytest.approx(
         (seen.high - LOWEST) / 255, rel=1e-3
     )

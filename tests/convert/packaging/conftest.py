@@ -11,7 +11,7 @@ from PIL import Image
 
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY
-from convert.output_file import inside
+from convert.output_file import embedded_metadata
 from convert.packaging.preprocessing import take_uint8_image
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
@@ -73,7 +73,9 @@ def write_tiny(b: Any, path: Path, spec: ModelSpec, fp16: bool = False) -> Path:
     head = [pooled, b.constant(rng.normal(0, 0.3, (1, 8))), b.constant(np.array([0.5]))]
     linear = b.op("FULLY_CONNECTED", head, [b.tensor(1, 1)], "FullyConnectedOptions")
     score = b.op("RESHAPE", [linear, b.constant([1])], [b.tensor(1)], "ReshapeOptions", newShape=[1])
-    b.note(METADATA_ENTRY, json.dumps(inside(spec, "fp16" if fp16 else "fp32", "ab" * 32)).encode())
+    b.note(
+        METADATA_ENTRY, json.dumps(embedded_metadata(spec, "fp16" if fp16 else "fp32", "ab" * 32)).encode()
+    )
     if fp16:
         b.note(fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
     path.write_bytes(b.build(score))

@@ -270,11 +270,11 @@ def test_a_packaged_file_is_not_packaged_again(tiny: Path, tmp_path: Path, capsy
 def test_a_12_megapixel_photo_in_mobilenet_iqa(real_photos: list[Path], tmp_path: Path) -> None:
     """A whole network behind a real resize: the score of the prepared photo within 1e-3, all in one partition."""
     from convert.delegation.partitions import runtime_delegation
-    from convert.load import resolve
+    from convert.load import load_model
     from convert.tflite import Precision, Via, convert
 
     source, out = tmp_path / "float.tflite", tmp_path / "camera.tflite"
-    done = convert(resolve("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
+    done = convert(load_model("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
     photo = next(path for path in real_photos if path.stem == "samsung_s7_edge")
     embed_preprocessing(source, out, [(4032, 3024)])
     expected = litert.runner(source)(prepare(photo, done.source.spec))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.comparison.compare import Edge, ParityReport, compare
+from convert.comparison.compare import ParityReport, ParityStage, compare
 from convert.output_file import failed_path, sidecar_path, staged
 from convert.packaging import signatures
 from convert.packaging.publish import publish
@@ -43,8 +43,8 @@ def finish(tiny: Path, tmp_path: Path, images):
                 None,
             )  # fmt: skip
             scores = [np.array([s]) for s in (0.1, 0.5, 0.9)]
-            edge = Edge("fp32", "published module", str(unproven), "litert")
-            reports = [compare(edge, scores, [s + error for s in scores], ["a", "b", "c"])]
+            stage = ParityStage("fp32", "published module", str(unproven), "litert")
+            reports = [compare(stage, scores, [s + error for s in scores], ["a", "b", "c"])]
             return publish(done, reports, path, images, camera)
 
     return run
@@ -67,7 +67,7 @@ def test_a_packaged_file_takes_the_float_files_place(finish) -> None:
     assert left(path) == ["x.tflite", "x.tflite.json"]
     names = [f"{path} (float inputs)", f"{path}, 150x110", f"{path}, 110x150"]
     assert [r.candidate for r in reports] == names and all(r.passed for r in reports)
-    assert [r.edge for r in reports] == ["fp32", "packaging", "packaging"]
+    assert [r.stage for r in reports] == ["fp32", "packaging", "packaging"]
     assert all(0 < r.max_abs <= r.tolerance.max_abs for r in reports[1:])
     assert litert.preprocessing_of(path) == embedded
     assert json.loads(sidecar_path(path).read_text())["delivery"] == json.loads(

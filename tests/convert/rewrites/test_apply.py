@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from convert.rewrites import apply as deploy
-from convert.rewrites.apply import deployable, probe_inputs
+from convert.rewrites.apply import apply_rewrites, probe_inputs
 from convert.rewrites.core import Rewrite, Sites, linear
 from convert.rewrites.strips import bins
 from mobileiqa.errors import UserError
@@ -59,7 +59,7 @@ def features(module: nn.Module, inputs: list[torch.Tensor]) -> list[torch.Tensor
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_and_features_are_those_of_the_published_module(name: str, seeded: Any):
     model, inputs = copy.deepcopy(seeded(name)).double(), images(name)
-    module, report = deployable(model, MODELS[name].spec)
+    module, report = apply_rewrites(model, MODELS[name].spec)
     assert {a.name: a.sites for a in report.applied} == SITES[name]
     assert all(a.refused == () for a in report.applied)
     # The spline's centres are float32 knots, 6e-7 of a step off; all else is exact.
@@ -78,14 +78,14 @@ def test_scores_and_features_are_those_of_the_published_module(name: str, seeded
 def test_the_model_that_was_passed_is_left_alone(seeded: Any):
     model = copy.deepcopy(seeded(SMALL))
     before, modules = copy.deepcopy(model.state_dict()), [type(m) for m in model.modules()]
-    module, _ = deployable(model, MODELS[SMALL].spec)
+    module, _ = apply_rewrites(model, MODELS[SMALL].spec)
     assert [type(m) for m in model.modules()] == modules
     assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
     assert {p.dtype for p in module.parameters()} == {torch.float32} and not module.training
 
 
 def test_the_report_is_json(seeded: Any):
-    _, report = deployable(seeded(SMALL), MODELS[SMALL].spec)
+    _, report = apply_rewrites(seeded(SMALL), MODELS[SMALL].spec)
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert data["model"] == SMALL and 0 <= data["max_abs_error"] < 1e-6
     assert [a["name"] for a in data["applied"]] == list(SITES[SMALL])
@@ -95,7 +95,7 @@ def test_the_report_is_json(seeded: Any):
 def test_refusals_are_reported(seeded: Any):
     model = copy.deepcopy(seeded(SMALL))
     model.head.grid[3, 4] += 0.05
-    module, report = deployable(model, MODELS[SMALL].spec)
+    module, report = apply_rewrites(model, MODELS[SMALL].spec)
     spline = next(a for a in report.applied if a.name == "spline_without_comparisons")
     assert spline.sites == 1 and "head: grid is not uniform" in spline.refused[0]
     image = images(SMALL)[0].float()
@@ -120,7 +120,7 @@ def scale(factor: float) -> Rewrite:
 def test_a_rewrite_that_moves_the_score_is_a_bug(seeded: Any, monkeypatch, factor: float):
     monkeypatch.setattr(deploy, "rewrites", lambda probe: (scale(factor),))
     with pytest.raises(UserError, match="rewrites that move the score"):
-        deployable(seeded(SMALL), MODELS[SMALL].spec)
+        apply_rewrites(seeded(SMALL), MODELS[SMALL].spec)
 
 
 def _off(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
@@ -151,7 +151,7 @@ def test_a_perturbed_equation_is_a_bug(
     """Weights off by a percent, a gate left out, bins that start late."""
     monkeypatch.setattr(f"convert.rewrites.{module}.{attribute}", wrong)
     with pytest.raises((UserError, RuntimeError)):  # torch says it itself when shapes do not fit any more
-        deployable(seeded(name), MODELS[name].spec)
+        apply_rewrites(seeded(name), MODELS[name].spec)
 
 
 @pytest.mark.parametrize(("key", "value"), [("backbone.bn1.running_var", -1.0), ("head.base_weight", 1e38)])
@@ -163,7 +163,7 @@ def test_finite_weights_that_give_no_score_are_the_users_error(seeded: Any, key:
             if name.endswith("weight") and tensor.dim() == 4:
                 tensor.fill_(1e38)
     with pytest.raises(UserError, match="scores a picture"):
-        deployable(model, MODELS[SMALL].spec)
+        apply_rewrites(model, MODELS[SMALL].spec)
 
 
 # Probes.
@@ -182,6 +182,6 @@ def test_probes_are_small_fixed_and_of_the_models_shape():
 def test_a_size_is_no_part_of_the_rewritten_module(seeded: Any):
     """Two sizes of one checkpoint share their weights bit for bit: the rewrites never see the size."""
     spec = MODELS[SMALL].spec
-    one, other = (deployable(seeded(SMALL), spec.resized(*size))[0] for size in ((64, 64), (640, 320)))
+    one, other = (apply_rewrites(seeded(SMALL), spec.resized(*size))[0] for size in ((64, 64), (640, 320)))
     assert one.state_dict().keys() == other.state_dict().keys()
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())

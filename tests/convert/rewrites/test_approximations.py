@@ -11,7 +11,7 @@ import torch
 from convert.comparison.stages import check
 from convert.delegation.partitions import runtime_delegation
 from convert.parity import parity_images
-from convert.rewrites.apply import deployable
+from convert.rewrites.apply import apply_rewrites
 from convert.rewrites.approximations import APPROXIMATIONS, approximated, checked
 from convert.rewrites.sparse_pooling import SparseLDA, step
 from convert.rewrites.strips import StripLDA
@@ -64,7 +64,7 @@ def test_a_flat_image_does_not_notice_and_a_chequered_one_does() -> None:
 def test_the_rewritten_model_is_the_approximated_one_and_not_the_published(seeded: Any) -> None:
     model = copy.deepcopy(seeded(NAME)).double()
     changed = approximated(model, ["sparse-pooling"])
-    module, report = deployable(changed, MODELS[NAME].spec)
+    module, report = apply_rewrites(changed, MODELS[NAME].spec)
     assert report.max_abs_error < 1e-9
     x = torch.randn(1, 3, 160, 192, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
@@ -85,7 +85,7 @@ def test_parity_judges_the_approximation_apart_from_the_rewrites(seeded: Any) ->
     """The rewritten module is compared with what it was made from, that with the published one."""
     model, spec = seeded(NAME), MODELS[NAME].spec.resized(160, 128)
     changed = approximated(model, ["sparse-pooling"])
-    module, _ = deployable(changed, spec)
+    module, _ = apply_rewrites(changed, spec)
     images = parity_images(None, 4)
     reports = {r.edge: r for r in check(model, spec, [], images, rewritten=module, approximate=changed)}
     assert set(reports) == {"approximation", "features", "rewrite"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from convert.rewrites.apply import deployable
+from convert.rewrites.apply import apply_rewrites
 from convert.rewrites.batch_norm import apply, fold, observe
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
@@ -118,7 +118,7 @@ def test_what_is_not_seen_here_is_stopped_by_the_probe(kind: type[Shortcut]):
     _, sites = apply(copy.deepcopy(model), (torch.randn(1, 3, 8, 8),))
     assert (sites.replaced, sites.refused) == (1, [])  # wrongly
     with pytest.raises(UserError, match="rewrites that move the score of toy"):
-        deployable(model, ModelSpec("toy", (InputSpec("image", 8, 8),)))
+        apply_rewrites(model, ModelSpec("toy", (InputSpec("image", 8, 8),)))
 
 
 def test_pairs_are_observed_not_guessed(x: torch.Tensor):

@@ -11,15 +11,15 @@ import pytest
 from android_bench.emulate import missing, run_arm
 from android_bench.runners.arm_runner import missing_runner
 from android_bench.runners.instruction_counter import count
-from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
-from convert.load import Source, resolve
+from convert.load import ModelSource, load_model
 from convert.tflite import Precision, Via, convert
 from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import MODELS, build_seeded, seed_weights
+from tests.convert.int8.networks import quantize_file
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,16 +29,16 @@ needs_runner = pytest.mark.skipif(bool(missing_runner()), reason=f"{missing_runn
 SMALL = {"grid": 6, "head_pool": 2}  # of MobileIQA, instead of a grid of 22
 
 
-def small(name: str) -> Source:
+def small(name: str) -> ModelSource:
     """The model at an input size, grid and number of crops that emulation runs in seconds."""
     from mobileiqa.models.mobile_iqa import STUDENT, TEACHER, MobileIQA
 
     variants = {"mobilenet-iqa": STUDENT, "mobilevit-iqa": TEACHER}
     if name not in variants:
-        return Source(build_seeded(name), _small_spec(MODELS[name].spec), None)
+        return ModelSource(build_seeded(name), _small_spec(MODELS[name].spec), None)
     model = MobileIQA(dataclasses.replace(variants[name], **SMALL)).eval()
     seed_weights(model, MODELS[name].prefixes())
-    return Source(model, _small_spec(MODELS[name].spec), None)
+    return ModelSource(model, _small_spec(MODELS[name].spec), None)
 
 
 def _small_spec(spec: ModelSpec) -> ModelSpec:
@@ -94,10 +94,12 @@ def test_fp16_arithmetic_is_executed_on_cortex_a76_alone(tmp_path: Path) -> None
 @needs_runner
 def test_int8_runs_on_dot_products(tmp_path: Path) -> None:
     """The reference model: most of FP32's multiply-accumulates become SDOT, sixteen each, where the core has it."""
-    source = resolve(None, "96x64")
+    source = load_model(None, "96x64")
     fp32, int8 = tmp_path / "fp32.tflite", tmp_path / "int8.tflite"
     convert(source, Precision.FP32, Via.LITERT, fp32)
-    quantize(fp32, Recipe("static"), [prepare(image, source.spec) for _, image in sample_images(4)], int8)
+    quantize_file(
+        fp32, Recipe("static"), [prepare(image, source.spec) for _, image in sample_images(4)], int8
+    )
     plain, dots, without = (
         count(path, cpu).counts
         for path, cpu in ((fp32, "cortex-a76"), (int8, "cortex-a76"), (int8, "cortex-a53"))

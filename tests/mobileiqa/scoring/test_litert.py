@@ -8,6 +8,7 @@ import torch
 
 from convert.flatbuffer import model as flatbuffer
 from mobileiqa.errors import UserError
+from mobileiqa.files import tflite
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from tests.convert.conftest import FlatbufferBuilder
@@ -79,8 +80,8 @@ def test_more_images_than_the_files_batch_must_be_a_multiple_of_it():
 
 
 def test_a_damaged_table_is_not_read_for_minutes(tiny, monkeypatch):
-    monkeypatch.setattr(litert, "_MAX_ENTRIES", 1)
-    with pytest.raises(UserError, match=r"damaged one \(\d+ metadata entries\)"):
+    monkeypatch.setattr(tflite, "MAX_TABLES", 1)
+    with pytest.raises(UserError, match=r"damaged one \(a vector of \d+ tables\)"):
         litert.read_metadata(tiny[2])
 
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from convert.flatbuffer import model as fb
-from convert.int8.algorithms.bias_correction import Corrected, pairs
-from convert.int8.quantize import quantize
+from convert.int8.algorithms.bias_correction import Corrected, quantized_weights
 from convert.int8.recipe import Recipe
-from convert.int8.statistics.input_covariance import Moments, collect
+from convert.int8.statistics.input_covariance import InputCovariance, collect_covariances
 from convert.int8.weights import bias_of, matrices, values, weighted
-from tests.convert.int8.networks import RELU6, convolution, linear, mean, pictures, uneven
+from tests.convert.int8.networks import RELU6, convolution, linear, mean, pictures, quantize_file, uneven
 
 PLAIN = {"equalize": False, "rounding": "nearest", "bias_correction": False, "float_first": 0}
 
@@ -24,24 +23,24 @@ def network(flatbuffer, save) -> Path:
 def shifts(path: Path, out: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of every quantized operator with a bias: the shift of its output's mean by its own rounding, and the step."""
     model, quantized = fb.read(path), fb.read(out)
-    moments = collect(model, path, weighted(model), pictures(12))
+    covariances = collect_covariances(model, path.read_bytes(), weighted(model), pictures(12))
     return [
-        _shift(model, quantized, pair, moments[pair.weight])
-        for pair in pairs(model, quantized)
-        if pair.bias is not None
+        _shift(model, quantized, entry, covariances[entry.weight])
+        for entry in quantized_weights(model, quantized)
+        if entry.bias is not None
     ]
 
 
-def _shift(model, quantized, pair, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+def _shift(model, quantized, entry, inputs: InputCovariance) -> tuple[np.ndarray, np.ndarray]:
     tensors = quantized.subgraphs[0].tensors
-    exact = matrices(pair.kind, values(model, pair.weight), pair.channels).astype(np.float64)
-    scale = np.asarray(tensors[pair.quantized].quantization.scale).reshape(*exact.shape[:2], 1)
-    codes = matrices(pair.kind, values(quantized, pair.quantized), pair.channels)
-    step = tensors[pair.bias].quantization
+    exact = matrices(entry.kind, values(model, entry.weight), entry.channels).astype(np.float64)
+    scale = np.asarray(tensors[entry.quantized].quantization.scale).reshape(*exact.shape[:2], 1)
+    rounded = matrices(entry.kind, values(quantized, entry.quantized), entry.channels)
+    step = tensors[entry.bias].quantization
     step = np.float64(1e-6) if step is None or step.scale is None else np.asarray(step.scale, np.float64)
-    bias = values(quantized, pair.bias) * (step if values(quantized, pair.bias).dtype == np.int32 else 1.0)
-    before = values(model, bias_of(pair.operator))
-    return ((codes * scale - exact) @ moments.mean[:, :, None]).ravel() + bias - before, step
+    bias = values(quantized, entry.bias) * (step if values(quantized, entry.bias).dtype == np.int32 else 1.0)
+    before = values(model, bias_of(entry.operator))
+    return ((rounded * scale - exact) @ inputs.mean[:, :, None]).ravel() + bias - before, step
 
 
 @pytest.mark.parametrize("mode", ["static", "dynamic", "weights"])
@@ -49,15 +48,15 @@ def _shift(model, quantized, pair, moments: Moments) -> tuple[np.ndarray, np.nda
 def test_the_mean_of_every_output_stays(network, tmp_path, mode: str, rounding: str) -> None:
     out = tmp_path / "int8.tflite"
     recipe = Recipe(mode, **{**PLAIN, "rounding": rounding})
-    quantize(network, recipe, pictures(12), out)
+    quantize_file(network, recipe, pictures(12), out)
     left = shifts(network, out)
     assert any(np.abs(shift).max() > 4 * np.max(step) for shift, step in left), "nothing to correct"
-    done = quantize(
+    done = quantize_file(
         network, Recipe(mode, **{**PLAIN, "rounding": rounding, "bias_correction": True}), pictures(12), out
     )
     found = shifts(network, out)
     assert done.corrected.biases == len(found) == len(left)
-    assert (done.corrected.codes > 0) == (rounding == "least-error")
+    assert (done.corrected.values > 0) == (rounding == "least-error")
     for shift, step in found:
         assert (np.abs(shift) <= 1.01 * step).all()
 
@@ -69,7 +68,7 @@ def test_operators_that_share_a_weight_are_corrected_once(flatbuffer, save, tmp_
     bias = b.constant(np.float32([0.1, 0.2, 0.3]))
     twice = convolution(b, convolution(b, b.input(1, 16, 16, 3), weight, bias, RELU6), weight, bias, RELU6)
     path, out = save(b.build(linear(b, mean(b, twice), np.ones((1, 3))))), tmp_path / "int8.tflite"
-    done = quantize(path, Recipe("weights"), pictures(12), out)
+    done = quantize_file(path, Recipe("weights"), pictures(12), out)
     assert done.corrected.biases == done.corrected.weights == 1
     for shift, step in shifts(path, out):
         assert (np.abs(shift) <= 1.01 * step).all()
@@ -78,22 +77,22 @@ def test_operators_that_share_a_weight_are_corrected_once(flatbuffer, save, tmp_
 @pytest.mark.parametrize("mode", ["dynamic", "weights"])
 def test_without_images_nothing_is_corrected(network, tmp_path, mode: str) -> None:
     with_images, without, plain = (tmp_path / f"{name}.tflite" for name in ("with", "without", "plain"))
-    quantize(network, Recipe(mode, float_first=0), pictures(12), with_images)
-    done = quantize(network, Recipe(mode, float_first=0), (), without)
-    quantize(network, Recipe(mode, **{**PLAIN, "float_first": 0}), pictures(12), plain)
+    quantize_file(network, Recipe(mode, float_first=0), pictures(12), with_images)
+    done = quantize_file(network, Recipe(mode, float_first=0), (), without)
+    quantize_file(network, Recipe(mode, **{**PLAIN, "float_first": 0}), pictures(12), plain)
     assert (done.images, done.corrected, done.equalized) == (0, Corrected(), 0)
     assert without.read_bytes() == plain.read_bytes() != with_images.read_bytes()
 
 
 def test_scores_move_less(network, tmp_path, score) -> None:
-    """In 8-bit weights alone; held-out images."""
-    out, held_out = tmp_path / "int8.tflite", pictures(24, seed=9)
-    expected, errors = score(network, held_out), []
+    """In 8-bit weights alone; other images."""
+    out, others = tmp_path / "int8.tflite", pictures(24, seed=9)
+    expected, errors = score(network, others), []
     for recipe in (
         Recipe("weights", **PLAIN),
         Recipe("weights", **{**PLAIN, "bias_correction": True}),
         Recipe("weights"),
     ):
-        quantize(network, recipe, pictures(24), out)
-        errors.append(np.abs(score(out, held_out) - expected).mean())
+        quantize_file(network, recipe, pictures(24), out)
+        errors.append(np.abs(score(out, others) - expected).mean())
     assert errors[1] < 0.8 * errors[0] and errors[2] < 0.6 * errors[0], errors

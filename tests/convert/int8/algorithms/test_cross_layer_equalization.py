@@ -21,7 +21,7 @@ def test_scores_stay_and_channels_fill_the_range(flatbuffer, save, tmp_path, sco
     path, out = save(uneven(flatbuffer, RELU)), tmp_path / "equalized.tflite"
     model = fb.read(path)
     found = streams(model)
-    assert equalize(model, path, pictures(8)) == sum(len(s.tensors) for s in found) >= 7
+    assert equalize(model, path.read_bytes(), pictures(8)) == sum(len(s.tensors) for s in found) >= 7
     fb.write(model, out)
     expected, scores = score(path, pictures(8)), score(out, pictures(8))
     assert np.abs(scores - expected).max() < 1e-5 * np.ptp(expected)
@@ -81,7 +81,7 @@ def test_a_shared_weight_is_scaled_once(flatbuffer, save, tmp_path, score) -> No
     whole = b.op("CONCATENATION", bands, [b.tensor(1, 16, 16, 4)], "ConcatenationOptions", axis=1)
     path, out = save(b.build(linear(b, mean(b, whole), rng.standard_normal((1, 4))))), tmp_path / "out.tflite"
     model = fb.read(path)
-    assert equalize(model, path, pictures(8)) == 7
+    assert equalize(model, path.read_bytes(), pictures(8)) == 7
     fb.write(model, out)
     expected = score(path, pictures(8))
     assert np.abs(score(out, pictures(8)) - expected).max() < 1e-5 * np.ptp(expected)

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from convert.flatbuffer import model as fb
-from convert.int8.algorithms.dead_channels import widen
-from convert.int8.quantize import quantize
+from convert.int8.algorithms.dead_channels import widen_dead_channels
 from convert.int8.recipe import Recipe
-from tests.convert.int8.networks import RELU6, convolution, linear, mean, pictures
+from tests.convert.int8.networks import RELU6, convolution, linear, mean, pictures, quantize_file
 
 RECIPE = Recipe(float_first=0, equalize=False, rounding="nearest", bias_correction=False)
 BIAS = np.array([0.5, 2.0, -1.5, 0.1], np.float32)  # channels 1 and 2 of the depthwise convolution are dead
@@ -36,7 +35,7 @@ def network(b: Any, dead: float) -> bytes:
 )
 def test_the_score_stays(flatbuffer, save, score, tmp_path, dead, recipe) -> None:
     fp32, out = save(network(flatbuffer, dead)), tmp_path / "int8.tflite"
-    quantize(fp32, recipe, pictures(12), out)
+    quantize_file(fp32, recipe, pictures(12), out)
     images = pictures(6, seed=1)
     expected, found = score(fp32, images), score(out, images)
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
@@ -44,11 +43,11 @@ def test_the_score_stays(flatbuffer, save, score, tmp_path, dead, recipe) -> Non
 
 def test_only_channels_that_need_it_are_touched(flatbuffer, save, tmp_path, monkeypatch) -> None:
     fp32, out = save(network(flatbuffer, 0.0)), tmp_path / "int8.tflite"
-    monkeypatch.setattr("convert.int8.quantize.widen", lambda *_: 0)
-    quantize(fp32, RECIPE, pictures(12), out)
+    monkeypatch.setattr("convert.int8.quantize.widen_dead_channels", lambda *_: 0)
+    quantize_file(fp32, RECIPE, pictures(12), out)
     before, after = fb.read(out), fb.read(out)
-    assert widen(fb.read(fp32), after) == 2
-    assert widen(fb.read(fp32), after) == 0
+    assert widen_dead_channels(fb.read(fp32), after) == 2
+    assert widen_dead_channels(fb.read(fp32), after) == 0
     changes = [
         name
         for old, new in zip(before.subgraphs[0].tensors, after.subgraphs[0].tensors, strict=True)

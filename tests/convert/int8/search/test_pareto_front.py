@@ -64,9 +64,9 @@ def test_a_launch_that_was_disturbed_does_not_decide() -> None:
 
 
 def test_the_excess_is_the_worse_of_both_losses() -> None:
-    assert BUDGET.excess(measured("a", 0.99, 0.001)) == pytest.approx(2)
-    assert BUDGET.excess(measured("a", 0.999, 0.03)) == pytest.approx(3)
-    assert BUDGET.excess(measured("a", None, None, failure="x")) == math.inf
+    assert BUDGET.loss_ratio(measured("a", 0.99, 0.001)) == pytest.approx(2)
+    assert BUDGET.loss_ratio(measured("a", 0.999, 0.03)) == pytest.approx(3)
+    assert BUDGET.loss_ratio(measured("a", None, None, failure="x")) == math.inf
 
 
 def test_rows_survive_json_and_a_table_names_what_is_broken() -> None:

@@ -18,21 +18,21 @@ from calibration.photos import read_photos
 from calibration.sets import CalibrationSet
 from convert.flatbuffer import model as fb
 from convert.flatbuffer import passes
-from convert.int8.calibration import Findings
-from convert.int8.quantize import apply, quantize
+from convert.int8.calibration import CalibrationStatistics
+from convert.int8.quantize import apply_recipe
 from convert.int8.recipe import Recipe, plan, read
 from convert.int8.search import candidates, sensitivity
 from convert.int8.search import search as auto
 from convert.int8.search.pareto_front import Budget, OverBudgetError
 from convert.int8.search.search import Search, search
-from convert.int8.search.validation_split import Division, divide
+from convert.int8.search.validation_split import ValidationSplit, split_scenes
 from convert.runtimes.latency import FileLatency, Session, Timing
 from convert.tflite import main
 from mobileiqa.checkpoint import sha256
 from mobileiqa.distortions.apply import distort
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
-from tests.convert.int8.networks import bending
+from tests.convert.int8.networks import bending, quantize_file
 
 SHARED = Path(__file__).resolve().parents[4].parent / "shared"
 SPEC = ModelSpec("small", (InputSpec("image", 16, 16),), trained_on="nothing")
@@ -61,8 +61,8 @@ class Ruined(nn.Module):
 def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from convert.export.tflite_file import export_tflite
 
-    path = export_tflite(Ruined(), SPEC, tmp_path_factory.mktemp("fp32") / "fp32.tflite")
-    model = fb.read(path)
+    path = tmp_path_factory.mktemp("fp32") / "fp32.tflite"
+    model = fb.unpack(export_tflite(Ruined(), SPEC))
     passes.shorten_names(model)
     fb.name_signature(model, ["image"])
     fb.write(model, path)
@@ -81,8 +81,8 @@ def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Calibratio
 
 
 @pytest.fixture(scope="module")
-def division(pictures: CalibrationSet) -> Division:
-    return divide(pictures)
+def split(pictures: CalibrationSet) -> ValidationSplit:
+    return split_scenes(pictures)
 
 
 @pytest.fixture
@@ -90,11 +90,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """Every recipe that was really quantized."""
     made: list[Recipe] = []
 
-    def applying(found: Findings, recipe: Recipe, out: Path) -> Any:
+    def applying(statistics: CalibrationStatistics, recipe: Recipe) -> Any:
         made.append(recipe)
-        return apply(found, recipe, out)
+        return apply_recipe(statistics, recipe)
 
-    monkeypatch.setattr(candidates, "apply", applying)
+    monkeypatch.setattr(candidates, "apply_recipe", applying)
     return made
 
 
@@ -127,39 +127,39 @@ def second(fp32: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_ruined_layer_is_the_most_sensitive(fp32: Path, division: Division, tmp_path: Path) -> None:
+def test_the_ruined_layer_is_the_most_sensitive(fp32: Path, split: ValidationSplit, tmp_path: Path) -> None:
     recipe, out = Recipe("static", "mse", float_first=0), tmp_path / "int8.tflite"
-    quantize(fp32, recipe, division.calibration_inputs(), out)
+    quantize_file(fp32, recipe, split.calibration_inputs(), out)
     model = fb.read(fp32)
     found = sensitivity.layers(model, plan(model, recipe).static)
-    ratios = sensitivity.noise(fp32, out, found, list(division.calibration_inputs())[:4])
+    ratios = sensitivity.noise(fp32, out, found, list(split.calibration_inputs())[:4])
     assert set(ratios) >= {name for layer in found for name in layer.names}, "tensors keep their names"
     first = sensitivity.order([tuple(found)], ratios, [1.0])[0]
     assert first[0].names == (second(fp32),)
 
 
 def test_a_network_with_hard_swish_is_searched_whole(flatbuffer, save) -> None:
-    """Depthwise convolutions and all heads: 8 bits do not end at a hard-swish."""
+    """Depthwise convolutions and all base_recipes: 8 bits do not end at a hard-swish."""
     model = fb.read(save(bending(flatbuffer)))
     kinds = {
         model.subgraphs[0].tensors[o.outputs[0]].name.decode(): fb.kind(model, o)
         for o in model.subgraphs[0].operators
     }
-    heads = auto._heads(model, "mse")
-    found = sensitivity.layers(model, heads[0][1])
+    base_recipes = auto._base_recipes(model, "mse")
+    found = sensitivity.layers(model, base_recipes[0][1])
     assert "DEPTHWISE_CONV_2D" in {kinds[name] for layer in found for name in layer.names}
-    assert [(head.mode, head.float_first) for head, _ in heads] == [
+    assert [(recipe.mode, recipe.float_first) for recipe, _ in base_recipes] == [
         *(("static", count) for count in (0, 1, 2, 3, 5)), ("dynamic", 3), ("weights", 3),
     ]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_the_search(
-    fp32: Path, division: Division, tmp_path: Path, counted: list[Recipe], recorded: list[int]
+    fp32: Path, split: ValidationSplit, tmp_path: Path, counted: list[Recipe], recorded: list[int]
 ) -> None:
     """Finds a recipe inside the budget; again, elsewhere, the same; again, here, without any work."""
-    wanted = Search(Budget(), division, tmp_path / "one.search")
-    chosen = search(fp32, SPEC, wanted)
+    wanted = Search(Budget(), split, tmp_path / "one.search")
+    chosen = search(fp32.read_bytes(), SPEC, wanted)
     model = fb.read(fp32)
     planned = plan(model, chosen)
     assert len(planned.static) + len(planned.dynamic) + len(planned.weights) >= 2, "and no more than it must"
@@ -176,34 +176,34 @@ def test_the_search(
     assert 0 < len(inside) < len(front["candidates"]) and (wanted.folder / "front.png").stat().st_size > 5000
 
     out = tmp_path / "again.tflite"
-    quantize(fp32, read(wanted.folder / "recipe.json"), division.calibration_inputs(), out)
-    assert sha256(out) == best["sha256"], "the recipe's file makes the file that was judged"
+    quantize_file(fp32, read(wanted.folder / "recipe.json"), split.calibration_inputs(), out)
+    assert sha256(out) == best["sha256"], "the recipe's file makes the file that was measured"
 
     made = len(counted)
     assert made == len({str(recipe) for recipe in counted})
-    assert search(fp32, SPEC, wanted) == chosen and (len(counted), len(recorded)) == (made, 1)
-    assert search(fp32, SPEC, Search(Budget(), division, tmp_path / "two.search")) == chosen
+    assert search(fp32.read_bytes(), SPEC, wanted) == chosen and (len(counted), len(recorded)) == (made, 1)
+    assert search(fp32.read_bytes(), SPEC, Search(Budget(), split, tmp_path / "two.search")) == chosen
     assert len(counted) == 2 * made
 
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on(
-    fp32: Path, division: Division, tmp_path: Path, counted: list[Recipe], recorded: list[int],
+    fp32: Path, split: ValidationSplit, tmp_path: Path, counted: list[Recipe], recorded: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    wanted, done = Search(Budget(), division, tmp_path / "x.search"), candidates.apply
+    wanted, done = Search(Budget(), split, tmp_path / "x.search"), candidates.apply_recipe
 
-    def killed(found: Findings, recipe: Recipe, out: Path) -> Any:
+    def killed(statistics: CalibrationStatistics, recipe: Recipe) -> Any:
         if len(counted) == 5:
             raise KeyboardInterrupt
-        return done(found, recipe, out)
+        return done(statistics, recipe)
 
-    monkeypatch.setattr(candidates, "apply", killed)
+    monkeypatch.setattr(candidates, "apply_recipe", killed)
     with pytest.raises(KeyboardInterrupt):
-        search(fp32, SPEC, wanted)
+        search(fp32.read_bytes(), SPEC, wanted)
     assert len(counted) == 5 and not list(wanted.folder.glob("*.tmp"))
-    monkeypatch.setattr(candidates, "apply", done)
-    search(fp32, SPEC, wanted)
+    monkeypatch.setattr(candidates, "apply_recipe", done)
+    search(fp32.read_bytes(), SPEC, wanted)
     assert len(counted) > 5 and len(counted) == len({str(recipe) for recipe in counted}), (
         "none was made twice"
     )
@@ -213,10 +213,8 @@ def test_another_image_or_file_or_recipe_is_another_candidate(
     pictures: CalibrationSet, tmp_path: Path
 ) -> None:
     def key(recipe: Recipe = Recipe("weights"), content: bytes = b"one", images: int = 36) -> Path:  # noqa: B008
-        (tmp_path / "fp32.tflite").write_bytes(content)
-        divided = divide(dataclasses.replace(pictures, images=pictures.images[:images]))
-        bench = candidates.bench(tmp_path / "fp32.tflite", SPEC, divided, tmp_path / "x.search")
-        return bench._path(recipe, ".json")
+        part = split_scenes(dataclasses.replace(pictures, images=pictures.images[:images]))
+        return candidates.open_folder(content, SPEC, part, tmp_path / "x.search")._path(recipe, ".json")
 
     assert key() == key()
     assert len({key(), key(Recipe("dynamic")), key(content=b"two"), key(images=35)}) == 4
@@ -224,13 +222,13 @@ def test_another_image_or_file_or_recipe_is_another_candidate(
 
 @pytest.mark.slow
 def test_no_recipe_keeps_to_the_budget(
-    fp32: Path, division: Division, tmp_path: Path, recorded: list[int], monkeypatch: pytest.MonkeyPatch
+    fp32: Path, split: ValidationSplit, tmp_path: Path, recorded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing may move, and no layer may go back to float: the closest are named, nothing is timed."""
     monkeypatch.setattr(auto, "KEPT", (0,))
-    wanted = Search(Budget(0.0, max_shift=1e-9), division, tmp_path / "x.search")
+    wanted = Search(Budget(0.0, max_shift=1e-9), split, tmp_path / "x.search")
     with pytest.raises(OverBudgetError, match=r"1 - SRCC <= 0 and a mean shift <= 1e-09") as caught:
-        search(fp32, SPEC, wanted)
+        search(fp32.read_bytes(), SPEC, wanted)
     found = caught.value.rows
     assert len(found) > 2 and not any(row["chosen"] or row["budget"] == "inside" for row in found)
     ranked = [row["mean_abs"] for row in found if row["srcc"] is not None]
@@ -238,26 +236,25 @@ def test_no_recipe_keeps_to_the_budget(
     assert recorded == [] and not (wanted.folder / "recipe.json").exists()
 
 
-def test_a_folder_of_others_is_left_alone(division: Division, tmp_path: Path) -> None:
-    folder, fp32 = tmp_path / "x.search", tmp_path / "fp32.tflite"
+def test_a_folder_of_others_is_left_alone(split: ValidationSplit, tmp_path: Path) -> None:
+    folder = tmp_path / "x.search"
     folder.mkdir()
     (folder / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="a search's folder or nothing"):
-        candidates.bench(fp32, SPEC, division, folder)
+        candidates.open_folder(b"", SPEC, split, folder)
     candidates.remove(folder)
     assert (folder / "thesis.txt").exists()
 
 
 @pytest.mark.slow
 def test_a_candidate_that_the_runtime_refuses_is_no_end(
-    fp32: Path, division: Division, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fp32: Path, split: ValidationSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(found: Findings, recipe: Recipe, out: Path) -> None:
+    def broken(model: Any, out: Path) -> None:
         out.write_bytes(b"\0\0\0\0TFL3 and no more")
 
-    monkeypatch.setattr(candidates, "apply", broken)
-    bench = candidates.bench(fp32, SPEC, division, tmp_path / "x.search")
-    found = bench.measure(Recipe())
+    monkeypatch.setattr(candidates.fb, "write", broken)
+    found = candidates.open_folder(fp32.read_bytes(), SPEC, split, tmp_path / "x.search").measure(Recipe())
     assert found.srcc is None and "LiteRT can load and run" in Budget().broken(found)
 
 

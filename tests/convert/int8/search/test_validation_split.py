@@ -8,7 +8,7 @@ import pytest
 
 from calibration.photos import file_sha256, read_photos
 from calibration.sets import CalibrationSet, generated
-from convert.int8.search.validation_split import beside, divide, evenly
+from convert.int8.search.validation_split import split_scenes, split_with_folder, spread_evenly
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
 
@@ -24,44 +24,44 @@ def chosen(photo, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
 
 
 def test_a_third_judges_and_calibrates_nothing(chosen: CalibrationSet) -> None:
-    found = divide(chosen)
+    found = split_scenes(chosen)
     everything = [inputs["image"].tobytes() for inputs in chosen.prepared()]
     calibrating = [inputs["image"].tobytes() for inputs in found.calibration_inputs()]
-    judging = [inputs["image"].tobytes() for inputs in found.judging_inputs()]
-    assert (len(calibrating), len(judging)) == (16, 8)
-    assert sorted(calibrating + judging) == sorted(everything)
-    assert found == divide(chosen) and found.calibrating_sha256 != chosen.sha256
+    validation = [inputs["image"].tobytes() for inputs in found.validation_inputs()]
+    assert (len(calibrating), len(validation)) == (16, 8)
+    assert sorted(calibrating + validation) == sorted(everything)
+    assert found == split_scenes(chosen) and found.calibrating_sha256 != chosen.sha256
 
 
 def test_pictures_of_one_scene_stay_together(chosen: CalibrationSet) -> None:
     """A blurred copy that calibrated would tell what the sharp one is judged by."""
     photos = [dataclasses.replace(p, reference=f"scene{i // 2}") for i, p in enumerate(chosen.images)]
-    found = divide(dataclasses.replace(chosen, images=(*photos, *photos)))
+    found = split_scenes(dataclasses.replace(chosen, images=(*photos, *photos)))
     scenes = [p.reference for p in (*photos, *photos)]
     held = {scenes[i] for i in range(48) if i not in found.calibrating}
     assert held == {"scene2", "scene5", "scene8", "scene11"}
-    assert held.isdisjoint(scenes[i] for i in found.calibrating) and len(found.judging) == 16
+    assert held.isdisjoint(scenes[i] for i in found.calibrating) and len(found.validation) == 16
 
 
 def test_too_few_to_divide(chosen: CalibrationSet) -> None:
     with pytest.raises(UserError, match=r"at least 24 scenes.*21 scenes, 7 images.*--images"):
-        divide(dataclasses.replace(chosen, images=chosen.images[:21]))
+        split_scenes(dataclasses.replace(chosen, images=chosen.images[:21]))
 
 
 def test_a_folder_judges_and_the_whole_set_calibrates(chosen: CalibrationSet, photo, tmp_path: Path) -> None:
     for i in range(8):
         photo(i, 40, 30).save(tmp_path / f"p{i}.png")
-    found = beside(chosen, tmp_path)
-    assert found.calibrating == tuple(range(24)) and [name for name, _ in found.judging][:2] == [
+    found = split_with_folder(chosen, tmp_path)
+    assert found.calibrating == tuple(range(24)) and [name for name, _ in found.validation][:2] == [
         "p0.png",
         "p1.png",
     ]
-    first = found.judging_sha256
+    first = found.validation_sha256
     photo(99, 40, 30).save(tmp_path / "p3.png")
-    assert beside(chosen, tmp_path).judging_sha256 != first
+    assert split_with_folder(chosen, tmp_path).validation_sha256 != first
     (tmp_path / "p7.png").unlink()
     with pytest.raises(UserError, match="at least 8 images"):
-        beside(chosen, tmp_path)
+        split_with_folder(chosen, tmp_path)
 
 
 def test_an_image_that_calibrates_may_not_judge(chosen: CalibrationSet, photo, tmp_path: Path) -> None:
@@ -69,12 +69,12 @@ def test_an_image_that_calibrates_may_not_judge(chosen: CalibrationSet, photo, t
         photo(i, 40, 30).save(tmp_path / f"p{i}.png")
     known = dataclasses.replace(chosen.images[0], sha256=file_sha256(tmp_path / "p5.png"))
     with pytest.raises(UserError, match=r"did not calibrate.*1 that are .* such as p5\.png"):
-        beside(dataclasses.replace(chosen, images=(known, *chosen.images[1:])), tmp_path)
+        split_with_folder(dataclasses.replace(chosen, images=(known, *chosen.images[1:])), tmp_path)
 
 
 def test_evenly_keeps_both_ends() -> None:
-    assert evenly(range(10), 4) == [0, 3, 6, 9] and evenly([1, 2], 5) == [1, 2]
-    spread = evenly(range(1000), 200)
+    assert spread_evenly(range(10), 4) == [0, 3, 6, 9] and spread_evenly([1, 2], 5) == [1, 2]
+    spread = spread_evenly(range(1000), 200)
     assert len(set(spread)) == 200 and np.diff(spread).max() <= 6
 
 
@@ -83,7 +83,7 @@ def test_generated_pictures_are_divided_by_their_numbers() -> None:
     """They are drawn by number: a part of them may not be drawn as the first ones."""
     made = generated(24, 0, SPEC)
     everything = [inputs["image"].tobytes() for inputs in made.prepared()]
-    found = divide(made)
+    found = split_scenes(made)
     calibrating = [inputs["image"].tobytes() for inputs in found.calibration_inputs()]
-    judging = [inputs["image"].tobytes() for inputs in found.judging_inputs()]
-    assert sorted(calibrating + judging) == sorted(everything) and len(judging) == 8
+    validation = [inputs["image"].tobytes() for inputs in found.validation_inputs()]
+    assert sorted(calibrating + validation) == sorted(everything) and len(validation) == 8

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from convert.int8.statistics.activation_ranges import Observed, least_error, min_max, observe
+from convert.int8.statistics.activation_ranges import Observer, least_error, min_max, observe_activations
 
 
-def seen_of(values: np.ndarray) -> Observed:
-    return Observed(float(values.min()), float(values.max()), values.astype(np.float32), len(values))
+def seen_of(values: np.ndarray) -> Observer:
+    return Observer(float(values.min()), float(values.max()), values.astype(np.float32), len(values))
 
 
 def error(values: np.ndarray, low: float, high: float) -> float:
@@ -19,7 +19,7 @@ def error(values: np.ndarray, low: float, high: float) -> float:
 
 def test_extremes_are_those_of_all_images_not_their_average(small, images) -> None:
     """The input's own range is known; an average of the images' maxima would be far inside it."""
-    seen = observe(small, images)
+    seen = observe_activations(small, images)
     inputs = np.stack([i["args_0"] for i in images])
     name = next(n for n, s in seen.items() if s.low == inputs.min() and s.high == inputs.max())
     assert seen[name].high > 1.5 * np.mean([i.max() for i in inputs])
@@ -30,7 +30,7 @@ def test_activations_are_the_networks_own(small, images) -> None:
     """A tensor of the file is followed into PyTorch: the mean over the pixels, before the linear layers."""
     from torch import nn
 
-    seen = observe(small, images)
+    seen = observe_activations(small, images)
     shapes = {name: len(s.values) for name, s in seen.items()}
     assert sum(n == 8 * 16 for n in shapes.values()) >= 1  # the means
     assert all(
@@ -45,12 +45,12 @@ def test_activations_are_the_networks_own(small, images) -> None:
 def test_a_value_that_is_not_finite_is_refused(small, images) -> None:
     images[3]["args_0"][0, 1, 2, 3] = np.nan
     with pytest.raises(ValueError, match="expected finite activations; found nan"):
-        observe(small, images)
+        observe_activations(small, images)
 
 
 def test_no_images_are_refused(small) -> None:
     with pytest.raises(ValueError, match="at least one calibration image"):
-        observe(small, [])
+        observe_activations(small, [])
 
 
 def test_least_error_clips_an_outlier_and_min_max_does_not() -> None:

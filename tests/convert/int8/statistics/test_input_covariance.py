@@ -1,4 +1,4 @@
-"""Moments of what weights multiply, checked against what the runtime computes with those weights.
+"""Statistics of what weights multiply, checked against what the runtime computes with those weights.
 
 The mean of an operator's output is W E[x] + b and its variance diag(W C W'), whatever the padding, stride, dilation
 and layout of the weight.
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convert.flatbuffer import model as fb
-from convert.int8.statistics.input_covariance import collect
+from convert.int8.statistics.input_covariance import collect_covariances
 from convert.int8.statistics.interpreter import activations
 from convert.int8.weights import bias_of, matrices, stored, values, weighted
 from tests.convert.int8.networks import SAME, VALID, convolution, linear
@@ -51,7 +51,7 @@ def test_a_linear_layer(flatbuffer, save) -> None:
 def check(path, images) -> None:
     model = fb.read(path)
     ((operator, weight),) = weighted(model)
-    moments = collect(model, path, [(operator, weight)], images)[weight]
+    inputs = collect_covariances(model, path.read_bytes(), [(operator, weight)], images)[weight]
     w = matrices(fb.kind(model, operator), values(model, weight), 4).astype(np.float64)
     assert np.array_equal(
         stored(fb.kind(model, operator), w, values(model, weight).shape), values(model, weight)
@@ -59,10 +59,10 @@ def check(path, images) -> None:
     found = np.concatenate(
         [t(int(operator.outputs[0])).reshape(-1, w.shape[0] * w.shape[1]) for t in activations(path, images)]
     )
-    means = (w @ moments.mean[:, :, None]).ravel() + values(model, bias_of(operator))
+    means = (w @ inputs.mean[:, :, None]).ravel() + values(model, bias_of(operator))
     assert means == pytest.approx(found.mean(0), rel=1e-4, abs=1e-4)
-    if moments.covariance is not None:
-        variances = np.einsum("gok,gkl,gol->go", w, moments.covariance, w).ravel()
+    if inputs.covariance is not None:
+        variances = np.einsum("gok,gkl,gol->go", w, inputs.covariance, w).ravel()
         assert variances == pytest.approx(found.var(0), rel=1e-3)
 
 
@@ -72,5 +72,10 @@ def test_there_is_no_covariance_of_fewer_samples_than_inputs(flatbuffer, save) -
     rng = np.random.default_rng(0)
     seen = [{"in0": rng.standard_normal((1, 4)).astype(np.float32)} for _ in range(4)]
     model = fb.read(path)
-    kept = [next(iter(collect(model, path, weighted(model), seen[:n]).values())).covariance for n in (3, 4)]
+    kept = [
+        next(
+            iter(collect_covariances(model, path.read_bytes(), weighted(model), seen[:n]).values())
+        ).covariance
+        for n in (3, 4)
+    ]
     assert kept[0] is None and kept[1].shape == (1, 4, 4)

@@ -13,7 +13,6 @@ from torch import nn
 
 from mobileiqa.reasons import REASONS
 
-BACKBONE = "tf_efficientnet_lite0"  # timm's name
 LAST = 1280  # channels of its last map
 EARLY = ((1, 24), (2, 40), (4, 112))  # stage (strides 4, 8 and 16), its channels
 LAST_WIDTH, EARLY_WIDTH, HIDDEN = 192, 64, 256
@@ -24,11 +23,13 @@ WIDTH = len(VIEWS) * (LAST_WIDTH + len(EARLY) * EARLY_WIDTH)  # of the features
 class WholePhoto(nn.Module):
     """overview (N, 3, H, W) and fragments (N, 3, H', W'), normalised -> scores (N,), 0..1, higher is better."""
 
+    kind = "tf_efficientnet_lite0"  # timm's name
+
     def __init__(self) -> None:
         import timm
 
         super().__init__()
-        self.backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
+        self.backbone = timm.create_model(self.kind, pretrained=False, num_classes=0)
         self.early = nn.ModuleList(nn.Conv2d(channels, EARLY_WIDTH, 1) for _, channels in EARLY)
         self.last = nn.ModuleDict({view: nn.Conv2d(LAST, LAST_WIDTH, 1) for view in VIEWS})
         self.hidden = nn.Linear(WIDTH, HIDDEN)

@@ -11,6 +11,7 @@ from mobileiqa.checkpoint_files import state_dict
 from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
+from mobileiqa.models.whole_photo import WholePhoto
 from mobileiqa.training import efficientnet
 
 # Of a timm classifier: a model that only reads feature maps has no use for them.
@@ -60,7 +61,7 @@ def _kind(model: nn.Module) -> str:
     """timm's name of the backbone."""
     if isinstance(model, MobileIQA):
         return model.variant.backbone
-    return model.kind if isinstance(model, LarIQASingle) else BACKBONE
+    return model.kind if isinstance(model, LarIQASingle | WholePhoto) else BACKBONE
 
 
 def _backbones(model: nn.Module) -> list[nn.Module]:

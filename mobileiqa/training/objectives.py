@@ -5,7 +5,7 @@ degradation  the same, and each distorted image's distortion and level as a clas
              little data, knowing what was done to an image is learnt much sooner than how bad it looks
 multi-task   LAR-IQA's branch with one head per dataset (their scales differ); the first one is exported
 distill      MobileIQA's student against a teacher's opinion features
-imitate      a LAR-IQA branch against a trained one of another backbone (imitation.py)
+imitate      a LAR-IQA branch against a trained one of another backbone (stage_distillation.py)
 """
 
 import dataclasses
@@ -51,7 +51,8 @@ def supervised(setup: Setup) -> Task:
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
         return _scored(setup.recipe, setup.model(*batch.inputs), batch, gather)
 
-    return Task(setup.model, loss, setup.model, lambda: (setup.model, setup.spec))
+    spec = dataclasses.replace(setup.spec, reasons=())  # labels of scores teach no reasons
+    return Task(setup.model, loss, setup.model, lambda: (setup.model, spec))
 
 
 class Degradations(nn.Module):

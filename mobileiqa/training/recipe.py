@@ -92,6 +92,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe("lar-iqa-branch-jnd", "lar-iqa-single", "multi-task", 100, 32, jnd=0.5, **_LAR),
         Recipe("lar-iqa-kan", "lar-iqa-kan", "supervised", 50, 20, **_LAR),
         Recipe("lar-iqa-mlp", "lar-iqa-mlp", "supervised", 50, 20, **_LAR),
+        # From the reference (--init) or a Lite0 backbone, on people's ratings: they say nothing of reasons.
+        Recipe("whole-photo", "whole-photo", "supervised", 30, 16, lr=2e-4, weight_decay=2e-2, warmup_epochs=1.0,
+               final_lr=0.01, losses=(("mse", 10.0), ("plcc", 1.0)), ema=0.99, clip_norm=5.0),
+        # A trunk that knows distortions: where tools.train_reference starts.
         Recipe("reference", "lar-iqa-lite", "degradation", 5, 40, lr=1e-3, weight_decay=2e-2,
                warmup_epochs=0.1, final_lr=0.01, losses=(("mse", 10.0), ("plcc", 1.0)),
                options=(("classes", 1.0),), crop_px=160, window_px=336, ema=0.999, clip_norm=5.0,

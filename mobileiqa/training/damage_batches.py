@@ -1,0 +1,124 @@
+"""Batches of packed copies: part of the fragments' grid, turned and mirrored, with labels and orders.
+
+A batch is made of chunks of CHUNK copies of one group, so that orders by construction are seen. What a step reads
+depends on the seed and the step alone.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mobileiqa.fragments import Pixels
+from mobileiqa.reasons import REASONS
+from mobileiqa.training.damage import GROUP
+from mobileiqa.training.damage_pack import FRAGMENTS, GRID, OVERVIEWS, PATCH_PX, ROWS
+
+CHUNK = 5
+LINKED, LINKS = 6, 3  # from this place on, a group has copies that belong to another one: so many pairs
+VALIDATION_EVERY = 40  # one photo of so many, by name, is not trained on: its copies draw the curve
+
+
+@dataclass(frozen=True)
+class Batch:
+    """overview and fragments: normalised float32 NCHW; labels (N,), reasons (N, 11) 0 or 1; pairs (P,) of places."""
+
+    overview: torch.Tensor
+    fragments: torch.Tensor
+    score: torch.Tensor
+    reasons: torch.Tensor
+    cell: torch.Tensor
+    better: torch.Tensor
+    worse: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the views are while training: grid x grid of the patches, and the overview's side."""
+
+    grid: int
+    overview_px: int
+
+
+class Pack:
+    """What damage_pack.pack wrote, or has written so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fragments = np.load(folder / FRAGMENTS, mmap_mode="r")
+        self.overviews = np.load(folder / OVERVIEWS, mmap_mode="r")
+        lines = (folder / ROWS).read_text().split("\n")[:-1]  # what follows the last line break is not whole
+        rows = [json.loads(line) for line in lines]
+        photos = sorted({row["photo"] for row in rows} - {""})
+        held = set(photos[::VALIDATION_EVERY])
+        self.train = [row for row in rows if row["photo"] not in held]
+        self.validation = [row for row in rows if row["photo"] in held]
+
+    def chunks(self, seed: int, epoch: int) -> list[tuple[dict, NDArray[np.int64]]]:
+        """(row, places in its group) of a pass over all training copies, in random order."""
+        rng = np.random.default_rng([seed, epoch])
+        pairs = [(row, places) for row in self.train for places in halves(row["orders"], rng)]
+        return [pairs[i] for i in rng.permutation(len(pairs))]
+
+    def batch(
+        self, chunks: list[tuple[dict, NDArray[np.int64]]], size: Size, rng: np.random.Generator
+    ) -> Batch:
+        """The copies of `chunks` in one batch."""
+        views, labels, orders = [], [], []
+        for row, places in chunks:
+            at = {int(place): len(views) + i for i, place in enumerate(places)}
+            orders += [(at[a], at[b]) for a, b in row["orders"] if a in at and b in at]
+            for place in places:
+                views.append(self._views(row["group"] * GROUP + int(place), size, rng))
+                labels.append((row["score"][place], row["reasons"][place], row["cell"][place]))
+        scores, reasons, cells = zip(*labels, strict=True)
+        table = torch.tensor([[float(i in each) for i in range(len(REASONS))] for each in reasons])
+        pairs = torch.tensor(orders, dtype=torch.long).reshape(-1, 2)
+        fragments, overviews = (_normalized(np.stack(each)) for each in zip(*views, strict=True))
+        overviews = _resized(overviews, size.overview_px)
+        return Batch(
+            overviews, fragments, torch.tensor(scores), table, torch.tensor(cells), pairs[:, 0], pairs[:, 1]
+        )
+
+    def _views(self, index: int, size: Size, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """Some rows and columns of the grid in their order, and the overview, both in one of eight poses."""
+        rows, columns = (np.sort(rng.choice(GRID, size.grid, replace=False)) for _ in range(2))
+        patches = self.fragments[index].reshape(GRID, PATCH_PX, GRID, PATCH_PX, 3)[rows][:, :, columns]
+        mosaic = patches.reshape(size.grid * PATCH_PX, size.grid * PATCH_PX, 3)
+        pose = int(rng.integers(8))
+        return turned(mosaic, pose), turned(self.overviews[index], pose)
+
+
+def halves(orders: Sequence[Sequence[int]], rng: np.random.Generator) -> NDArray[np.int64]:
+    """(2, CHUNK): a group's places in random order, what was made of the same copy or at two strengths together."""
+    pairs = [pair for pair in orders if min(pair) > 0 and max(pair) >= LINKED]
+    order = rng.permutation(GROUP)
+    if len(pairs) != LINKS:
+        return order.reshape(-1, CHUNK)
+    linked = [pairs[i] for i in rng.permutation(LINKS)]
+    single = [int(place) for place in order if not any(place in pair for pair in pairs)]
+    return np.array([[*linked[0], *linked[1], single[0]], [*linked[2], *single[1:]]])
+
+
+def turned(pixels: Pixels, pose: int) -> Pixels:
+    """One of the eight ways to turn and mirror a square."""
+    if pose & 1:
+        pixels = pixels[:, ::-1]
+    if pose & 2:
+        pixels = pixels[::-1]
+    return pixels.transpose(1, 0, 2) if pose & 4 else pixels
+
+
+def _normalized(pixels: Pixels) -> torch.Tensor:
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
+    if images.shape[-1] == side:
+        return images
+    smaller = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return smaller.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,260 @@
+"""Training of `whole-photo` on packed copies: scores, reasons, the 125 cells, and orders by construction.
+
+Batch norms keep the statistics that the trunk was trained with, and the stages up to stride 4 stay as they are:
+two views of two kinds share them, and two cores have no time for their gradients. Averaged weights are what counts.
+"""
+
+import csv
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mobileiqa import cli
+from mobileiqa.models.whole_photo import EARLY, HIDDEN, VIEWS, WholePhoto
+from mobileiqa.training.damage import PRISTINE_CELL
+from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
+
+Step = tuple[int, float, Batch]  # number, learning rate, batch
+FROZEN_STAGES = 2  # of the trunk, and the stem: strides 2 and 4
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps at some sizes of the views, which take turns."""
+
+    steps: int
+    sizes: tuple[Size, ...]
+    lr: float  # of the new layers; the trunk's is a quarter of it
+    final: float  # fraction of lr that the cosine ends at
+    batch: int = 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the weights, given the pack and the start."""
+
+    phases: tuple[Phase, ...] = (
+        Phase(860, (Size(4, 192), Size(3, 256), Size(4, 224)), 1.2e-3, 0.1),
+        Phase(100, (Size(6, 256),), 1.5e-4, 0.05),
+    )
+    mse: float = 20.0
+    plcc: float = 2.0
+    cells: float = 0.5
+    reasons: float = 3.0
+    order: float = 10.0
+    views: tuple[str, ...] = VIEWS
+    weight_decay: float = 2e-2
+    ema: float = 0.998
+    clip_norm: float = 5.0
+    seed: int = 1
+    validate_every: int = 100
+    validation_copies: int = 150
+
+
+class Trainee(nn.Module):
+    """The model, and a classifier of the 125 cells and none on its hidden layer, dropped after training."""
+
+    def __init__(self, model: WholePhoto) -> None:
+        super().__init__()
+        self.model = model
+        self.cells = nn.Linear(HIDDEN, PRISTINE_CELL + 1)
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores (N,), logits of reasons (N, 11) and of cells (N, 126)."""
+        views = zip(VIEWS, (batch.overview, batch.fragments), strict=True)
+        features = torch.cat([self.model.view_features(name, self._maps(view)) for name, view in views], 1)
+        hidden = self.model.forward_hidden(features)
+        score = torch.sigmoid(self.model.score(hidden)).squeeze(1)
+        return score, self.model.reasons(hidden), self.cells(hidden)
+
+    def _maps(self, view: torch.Tensor) -> list[torch.Tensor]:
+        """As model.maps, without gradients of the frozen stages."""
+        net, stages, maps = self.model.backbone, dict(EARLY), []
+        with torch.no_grad():
+            x = net.bn1(net.conv_stem(view))
+            for stage in range(FROZEN_STAGES):
+                x = net.blocks[stage](x)
+                maps += [x] if stage in stages else []
+        for stage in range(FROZEN_STAGES, len(net.blocks)):
+            x = net.blocks[stage](x)
+            maps += [x] if stage in stages else []
+        return [*maps, net.bn2(net.conv_head(x))]
+
+    def groups(self, lr: float) -> list[dict]:
+        """Parameter groups: new layers at lr, the trunk and the early maps' convolutions at a quarter."""
+        old = [*self.model.backbone.parameters(), *self.model.early.parameters()]
+        ids = {id(p) for p in old}
+        new = [p for p in self.parameters() if id(p) not in ids]
+        return [{"params": new, "lr": lr}, {"params": old, "lr": lr / 4}]
+
+
+def losses(trainee: Trainee, batch: Batch, plan: Plan) -> dict[str, torch.Tensor]:
+    """Each term, and "loss", their weighted sum."""
+    score, reasons, cells = trainee(batch)
+    known = batch.cell >= 0
+    gap = (batch.score[batch.better] - batch.score[batch.worse]).clamp(0, 0.2) / 2
+    parts = {
+        "mse": functional.mse_loss(score, batch.score),
+        "plcc": 1 - _pearson(score, batch.score),
+        "cells": functional.cross_entropy(cells[known], batch.cell[known])
+        if known.any()
+        else score.new_zeros(()),
+        "reasons": functional.binary_cross_entropy_with_logits(reasons, batch.reasons),
+        "order": _mean(functional.relu(gap - (score[batch.better] - score[batch.worse]))),
+    }
+    return {**parts, "loss": sum(getattr(plan, name) * value for name, value in parts.items())}
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    return values.mean() if len(values) else values.new_zeros(())
+
+
+def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).sum() / (a.norm() * b.norm() + 1e-8)
+
+
+@dataclass
+class Average:
+    """Exponential moving average of a module's weights; early steps weigh less."""
+
+    decay: float
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Takes in the weights after step `step` (from 0)."""
+        decay = min(self.decay, (step + 1) / (step + 10))
+        for key, value in module.state_dict().items():
+            if key not in self.state:
+                self.state[key] = value.clone()
+            elif value.is_floating_point():
+                self.state[key].lerp_(value, 1 - decay)
+
+
+def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
+    """Trains `model` in place; returns it with the averaged weights. Writes out/curve.csv and out/state.pt.
+
+    Where out/state.pt is there already, training goes on from it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    trainee = Trainee(model).to(memory_format=torch.channels_last).eval()  # batch norms keep their statistics
+    average, state, start = Average(plan.ema), out / "state.pt", 0
+    optimizer = torch.optim.AdamW(trainee.groups(1.0), weight_decay=plan.weight_decay)
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        trainee.load_state_dict(saved["weights"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average.state, start = saved["average"], saved["step"]
+    total, terms, began = sum(p.steps for p in plan.phases), [], time.monotonic()
+    curve = Curve(out / "curve.csv")
+    steps = cli.progress(_ahead(_steps(packed, plan, start)), "training", total - start)
+    for step, lr, batch in steps:
+        for group, factor in zip(optimizer.param_groups, (1, 0.25), strict=True):
+            group["lr"] = lr * factor
+        parts = losses(trainee, batch, plan)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        nn.utils.clip_grad_norm_(trainee.parameters(), plan.clip_norm)
+        optimizer.step()
+        average.update(trainee, step)
+        terms.append({name: float(value.detach()) for name, value in parts.items()})
+        if (step + 1) % 20 == 0:
+            curve.add(step + 1, time.monotonic() - began, lr, terms)
+            terms = []
+        if (step + 1) % plan.validate_every == 0 or step + 1 == total:
+            with cli.atomic(state) as temporary:
+                torch.save({"weights": trainee.state_dict(), "optimizer": optimizer.state_dict(),
+                            "average": average.state, "step": step + 1}, temporary)  # fmt: skip
+            curve.validated(step + 1, validation(average, trainee, Pack(packed), plan))
+    trainee.load_state_dict(average.state)
+    return model
+
+
+def _steps(packed: Path, plan: Plan, start: int) -> Iterator[Step]:
+    """(step, learning rate, batch) from step `start`; each pass over the pack reads what is there by then."""
+    step, epoch, chunks, pack = 0, 0, [], None
+    for number, phase in enumerate(plan.phases):
+        count = phase.batch // CHUNK
+        for within in range(phase.steps):
+            if len(chunks) < count:
+                pack = Pack(packed)
+                chunks, epoch = pack.chunks(plan.seed, epoch), epoch + 1
+            these, chunks = chunks[:count], chunks[count:]
+            if step >= start:
+                rng = np.random.default_rng([plan.seed, number, step])
+                size = phase.sizes[step % len(phase.sizes)]
+                yield step, _rate(phase, within), pack.batch(these, size, rng)
+            step += 1
+
+
+def _ahead(steps: Iterator[Step]) -> Iterator[Step]:
+    """The same, the next batch being read while this one is learnt."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, steps, None)
+        while (step := pending.result()) is not None:
+            pending = pool.submit(next, steps, None)
+            yield step
+
+
+def _rate(phase: Phase, step: int) -> float:
+    """Linear over the first 40 steps, then a cosine to `final`."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / phase.steps))
+    return phase.lr * min(1, (step + 1) / 40) * (phase.final + (1 - phase.final) * cosine)
+
+
+@torch.inference_mode()
+def validation(average: Average, trainee: Trainee, pack: Pack, plan: Plan) -> dict[str, float]:
+    """SRCC and PLCC of the averaged weights on copies of photos that are not trained on, and first reasons right."""
+    from mobileiqa.metrics import correlations
+
+    current = {key: value.clone() for key, value in trainee.state_dict().items()}
+    trainee.load_state_dict(average.state)
+    scores, labels, right = [], [], []
+    for row in pack.validation[: plan.validation_copies // 10]:
+        batch = pack.batch(
+            [(row, np.arange(len(row["score"])))], plan.phases[0].sizes[0], np.random.default_rng(0)
+        )
+        score, reasons, _ = trainee(batch)
+        scores += score.tolist()
+        labels += batch.score.tolist()
+        right += batch.reasons[torch.arange(len(score)), reasons.argmax(1)].tolist()
+    trainee.load_state_dict(current)
+    if len(scores) < 20:
+        return {}
+    figures = correlations(scores, labels)
+    return {"srcc": figures.srcc, "plcc": figures.plcc, "reasons": float(np.mean(right))}
+
+
+class Curve:
+    """A CSV of the terms' means over 20 steps; validation rows have figures instead."""
+
+    COLUMNS = ("step", "seconds", "lr", "loss", "mse", "plcc", "cells", "reasons", "order",
+               "val_srcc", "val_plcc", "val_reasons")  # fmt: skip
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            self._write(self.COLUMNS)
+
+    def add(self, step: int, seconds: float, lr: float, terms: list[dict[str, float]]) -> None:
+        """The means of the terms since the last row."""
+        means = {name: f"{np.mean([each[name] for each in terms]):.5f}" for name in terms[0]}
+        row = {"step": step, "seconds": f"{seconds:.0f}", "lr": f"{lr:.6f}", **means}
+        self._write([row.get(name, "") for name in self.COLUMNS])
+
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        """The validation figures at `step`."""
+        row = {"step": step, **{f"val_{name}": f"{value:.4f}" for name, value in figures.items()}}
+        self._write([row.get(name, "") for name in self.COLUMNS])
+
+    def _write(self, row: Sequence[object]) -> None:
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)

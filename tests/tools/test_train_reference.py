@@ -1,0 +1,97 @@
+"""The shipped weights' training: its errors, and (slow, with piq) all of it on a few small photos."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileiqa import checkpoint
+from mobileiqa.training_record import reference_key
+from mobileiqa.zoo import MODELS, build_seeded
+from tools import train_reference
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    y, x = np.mgrid[:330, :340]
+    for index in range(5):
+        waves = [128 + 90 * np.sin(x / (7 + index + k)) * np.cos(y / (5 + k)) for k in range(3)]
+        Image.fromarray(np.stack(waves, 2).astype(np.uint8)).save(folder / f"p{index}.png")
+    return folder
+
+
+@pytest.fixture
+def severity(tmp_path: Path) -> Path:
+    path = tmp_path / "severity.csv"
+    lines = [f"{n},{level},{4.8 - 0.7 * level}" for n in range(1, 26) for level in range(1, 6)]
+    path.write_text("distortion,level,mean_score\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def trunk(tmp_path: Path) -> Path:
+    return checkpoint.save(
+        tmp_path / "trunk.safetensors", build_seeded("lar-iqa-lite"), MODELS["lar-iqa-lite"].spec
+    )
+
+
+def test_a_name_that_is_nowhere_cannot_be_left_out(photos, severity, trunk, tmp_path, capsys):
+    arguments = [
+        str(photos),
+        "--severity",
+        str(severity),
+        "--init",
+        str(trunk),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert train_reference.main([*arguments, "--exclude", "other.png"]) == 2
+    assert "other.png" in capsys.readouterr().err
+
+
+def test_the_start_has_the_trunk_and_the_record(photos, severity, trunk, tmp_path):
+    arguments = [str(photos), "--severity", str(severity), "--init", str(trunk), "--exclude", "p4.png"]
+    args = train_reference.arguments().parse_args(arguments)
+    model, spec = train_reference.start(args)
+    source = checkpoint.load(trunk)[0]
+    for name in ("backbone.blocks.3.0.conv_pw.weight", "early.1.weight"):
+        assert model.state_dict()[name].equal(source.state_dict()[name])
+    keys = spec.training.keys("train")
+    assert reference_key("pristine", "p0.png") in keys and reference_key("pristine", "p4.png") not in keys
+    assert spec.training.unrecorded == (trunk.name,)
+
+
+@pytest.mark.slow
+def test_it_trains_from_photos_to_a_checkpoint_and_does_not_pack_twice(
+    photos, severity, trunk, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("piq", reason="install the train extra: pip install piq")
+    from mobileiqa.training import damage_pack
+
+    monkeypatch.setattr(train_reference, "GROUPS", (1, 1))
+    monkeypatch.setattr(train_reference, "CARDS", 1)
+    out = tmp_path / "run"
+    arguments = [
+        str(photos),
+        "--severity",
+        str(severity),
+        "--init",
+        str(trunk),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--steps",
+        "1",
+    ]
+    assert train_reference.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["photos"] == 5
+    _, spec = checkpoint.load(out / "best.safetensors")
+    assert spec.name == "whole-photo" and "KADID-calibrated" in spec.trained_on and spec.training
+    monkeypatch.setattr(damage_pack, "pack", None)
+    assert train_reference.main(arguments) == 0

@@ -1,0 +1,143 @@
+"""Trains the model in the box from pristine photos alone: python -m tools.train_reference PRISTINE... --severity CSV
+
+Three stages in one folder, each of which is taken up where it was left: full-reference labels are calibrated to
+KADID-10k's human means; every photo is damaged in many ways and packed as both views of the model; `whole-photo` is
+trained on them, from a trunk that knows distortions (--init: a lar-iqa-lite checkpoint). Then ship it:
+python -m tools.ship_reference OUT/best.safetensors
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from mobileiqa import cli
+from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.errors import UserError
+
+MODEL = "whole-photo"
+LARGE_PX = 300_000  # a photo with more pixels is damaged more often: fewer have as much to show
+GROUPS = (5, 8)  # of ten copies, of each small and each large photo
+CARDS = 20  # groups of pictures with nothing to judge
+SETTINGS = "pack.json"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    return cli.command(arguments(), _command, argv)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = cli.parser(
+        __doc__ or "",
+        "python -m tools.train_reference photos/ large/ --severity severity.csv --init trunk.safetensors",
+    )
+    parser.add_argument("pristine", nargs="+", type=Path, metavar="DIR", help="folders of undistorted photos")
+    parser.add_argument("--severity", type=Path, required=True, metavar="CSV", help="KADID-10k's mean scores")
+    parser.add_argument(
+        "--init", type=Path, required=True, metavar="PATH", help="whole-photo or lar-iqa-lite weights"
+    )
+    parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="photos to leave out")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/whole-photo"), metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that damage photos (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=5, help="of damage and order (default %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=0, metavar="N", help="of each phase (default: the plan's)"
+    )
+    return parser
+
+
+def _command(args: argparse.Namespace) -> int:
+    from mobileiqa import checkpoint
+    from mobileiqa.training import damage_training
+    from mobileiqa.training.malloc import keep_freed_memory
+
+    keep_freed_memory()
+    args.out.mkdir(parents=True, exist_ok=True)
+    model, spec = start(args)
+    plan = damage_training.Plan()
+    if args.steps:
+        plan = dataclasses.replace(
+            plan, phases=tuple(dataclasses.replace(p, steps=args.steps) for p in plan.phases)
+        )
+    photos = packed(args)
+    damage_training.train(model, args.out, args.out, plan)
+    spec = dataclasses.replace(
+        spec,
+        trained_on=f"{photos} pristine photos, damaged; transferred KADID scores and, where there are none, "
+        f"KADID-calibrated full-reference scores; from {args.init.name}",
+    )
+    path = checkpoint.save(args.out / "best.safetensors", model, spec, force=True)
+    cli.emit({"checkpoint": str(path), "photos": photos, "steps": sum(p.steps for p in plan.phases)})
+    return 0
+
+
+def start(args: argparse.Namespace):  # noqa: ANN201 (torch is imported inside)
+    """The model before its first step, and its spec with the record of every image that it will have seen."""
+    import torch
+
+    from mobileiqa import checkpoint
+    from mobileiqa.training import damage_training, records
+    from mobileiqa.training.initial_weights import initialize
+    from mobileiqa.training.pixel_sources import synthetic
+    from mobileiqa.zoo import build, entry
+
+    torch.manual_seed(damage_training.Plan().seed)
+    source, source_spec = checkpoint.load(args.init)
+    model, spec = build(MODEL), entry(MODEL).spec
+    cli.note(f"{MODEL} from {initialize(model, MODEL, [args.init], from_scratch=False)}")
+    if source_spec.name == "lar-iqa-lite":
+        model.early.load_state_dict(source.early.state_dict())
+    one_score = {(1, 1): 3.0}  # the record does not depend on which distortions there are
+    sets = [synthetic(folder, one_score, SPLIT_SEED, 0.0, excluded(args, folder)) for folder in args.pristine]
+    record = records.of_sets(sets).with_earlier([(args.init.name, source_spec.training)])
+    return model, dataclasses.replace(spec, training=record)
+
+
+def excluded(args: argparse.Namespace, folder: Path) -> list[str]:
+    """Those of --exclude that lie in `folder`. UserError for a name that is in no folder."""
+    unknown = [name for name in args.exclude if not any((each / name).is_file() for each in args.pristine)]
+    if unknown:
+        raise UserError("photos of the given folders to leave out", ", ".join(unknown), "correct --exclude")
+    return [name for name in args.exclude if (folder / name).is_file()]
+
+
+def packed(args: argparse.Namespace) -> int:
+    """Makes the pack, unless this very one is there already. Returns how many photos it is of."""
+    from PIL import Image
+
+    from mobileiqa.distortions import severity
+    from mobileiqa.photos.search import find_images
+    from mobileiqa.training import damage_pack
+
+    low, high = severity.SCORE_RANGE
+    labels = {cell: (score - low) / (high - low) for cell, score in severity.read(args.severity).items()}
+    small, large = [], []
+    for path in [p for p in find_images(args.pristine) if p.name not in args.exclude]:
+        with Image.open(path) as image:
+            (large if image.width * image.height > LARGE_PX else small).append(path)
+    if len(small) < damage_pack.CALIBRATION_PHOTOS:
+        expected = f"{damage_pack.CALIBRATION_PHOTOS} photos or more of at most {LARGE_PX} pixels"
+        raise UserError(expected, str(len(small)), "name a folder of small pristine photos, too")
+    jobs = damage_pack.photo_order(small, large, GROUPS, CARDS, args.seed)
+    settings = {"seed": args.seed, "photos": [p.name if p else "" for p in jobs]}
+    path = args.out / SETTINGS
+    if not path.exists() or json.loads(path.read_text()) != settings:
+        (args.out / "state.pt").unlink(missing_ok=True)  # it has read another pack
+        figures = damage_pack.calibrate(small, labels, args.out, args.seed)
+        cli.note(
+            f"full-reference labels on distortions left out: SRCC {figures['srcc']:.3f}, PLCC {figures['plcc']:.3f}"
+        )
+        damage_pack.pack(jobs, labels, args.out, args.seed, args.workers)
+        cli.write_json(path, settings)
+    return len(small) + len(large)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

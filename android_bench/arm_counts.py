@@ -110,8 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Counts the instructions of one inference on an emulated ARM core. They are not latency.",
-        EXAMPLE,
+        "Counts the instructions of one inference on an emulated ARM core. They are not latency.", EXAMPLE
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE.tflite")

@@ -55,7 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE.tflite")
     add("--runs", type=int, metavar="N", help=f"measured runs per launch ({default.runs})")
-    add("--warmup", type=int, metavar="N", help=f"runs before them ({default.warmup_runs})")
+    add(
+        "--warmup",
+        dest="warmup_runs",
+        type=int,
+        metavar="N",
+        help=f"runs before them ({default.warmup_runs})",
+    )
     add("--threads", type=int, metavar="N", help=f"threads, each with a CPU of its own ({default.threads})")
     add("--launches", type=int, metavar="N", help=f"fresh processes per file ({default.launches})")
     add("--cpu-mask", type=hex_mask, metavar="HEX", help="CPUs to pin to, such as 0x2 (the last ones)")
@@ -174,14 +180,8 @@ def _emulate(args: argparse.Namespace) -> dict[str, Any]:
 
 def _given(args: argparse.Namespace) -> dict[str, int]:
     """The timing options that were given, by BenchConfig's names."""
-    values = {
-        "runs": args.runs,
-        "warmup_runs": args.warmup,
-        "threads": args.threads,
-        "launches": args.launches,
-        "cpu_mask": args.cpu_mask,
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    names = ("runs", "warmup_runs", "threads", "launches", "cpu_mask")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def table(results: Sequence[BenchResult]) -> str:

@@ -47,8 +47,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Lays benchmark results side by side; with --baseline, exits with 1 when one became slower.",
-        EXAMPLE,
+        "Lays benchmark results side by side; with --baseline, exits with 1 when one became slower.", EXAMPLE
     )
     add = parser.add_argument
     add(

@@ -183,8 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Shows what each operator of a .tflite file costs on this machine, delegated or not.",
-        EXAMPLE,
+        "Shows what each operator of a .tflite file costs on this machine, delegated or not.", EXAMPLE
     )
     default, add = BenchConfig(), parser.add_argument
     add("file", type=Path, metavar="FILE.tflite")
@@ -223,14 +222,9 @@ def _run(args: argparse.Namespace) -> int:
         cli.write_text(args.plot, svg(measured))
     if args.out:
         cli.write_json(args.out, to_json(measured))
-    brief = {
-        "file": measured.file,
-        "signature": measured.signature,
-        "runtime": measured.runtime,
-        **measured.summary(),
-    }
-    brief["written"] = [str(path) for path in (args.plot, args.out) if path]
-    cli.emit(brief)
+    identity = {name: getattr(measured, name) for name in ("file", "signature", "runtime")}
+    written = [str(path) for path in (args.plot, args.out) if path]
+    cli.emit({**identity, **measured.summary(), "written": written})
     return 0
 
 

@@ -137,22 +137,16 @@ def junit(rows: Sequence[Row], max_slowdown: float) -> bytes:
     if not any(row.verdict in JUDGED for row in rows):
         case = ElementTree.SubElement(suite, "testcase", classname="android_bench.compare", name="gate")
         ElementTree.SubElement(case, "error", message="no row could be judged", type="nothing judged")
-    counts = {
-        "tests": len(suite),
-        "failures": len(suite.findall("testcase/failure")),
-        "errors": len(suite.findall("testcase/error")),
-        "skipped": len(suite.findall("testcase/skipped")),
-    }
-    for element in (suite, root := ElementTree.Element("testsuites")):
-        element.attrib.update({name: str(count) for name, count in counts.items() if _has(element, name)})
+    counts = {"tests": len(suite)}
+    for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        counts[name] = len(suite.findall(f"testcase/{kind}"))
+    suite.attrib.update({name: str(count) for name, count in counts.items()})
+    root = ElementTree.Element(
+        "testsuites", {n: v for n, v in suite.attrib.items() if n not in ("name", "skipped")}
+    )
     root.append(suite)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
-
-
-def _has(element: ElementTree.Element, name: str) -> bool:
-    """The outer element of JUnit's schema has no count of skipped tests."""
-    return element.tag == "testsuite" or name != "skipped"
 
 
 def _outcome(case: ElementTree.Element, row: Row, max_slowdown: float) -> None:

@@ -59,24 +59,20 @@ def measure(
         taken, again = _quiet_round(signatures, config, cpus, name, progress, if_disturbed)
         rounds.append(taken)
         repeated += again
-    by_signature = list(zip(*rounds, strict=True))
-    results = [_result(*pair, config, repeated) for pair in zip(signatures, by_signature, strict=True)]
+    results = [
+        BenchResult(
+            **entry.identity(),
+            config=config,
+            device=this_machine(),
+            runtime=launched[0][1],
+            launches=tuple(launch for launch, _ in launched),
+            repeated=repeated,
+        )
+        for entry, launched in zip(signatures, zip(*rounds, strict=True), strict=True)
+    ]
     if if_disturbed is not IfDisturbed.KEEP:
         _refuse_disturbed(results)
     return results
-
-
-def _result(
-    entry: FileSignature, taken: Sequence[tuple[Launch, str]], config: BenchConfig, repeated: int
-) -> BenchResult:
-    return BenchResult(
-        **entry.identity(),
-        config=config,
-        device=this_machine(),
-        runtime=taken[0][1],
-        launches=tuple(launch for launch, _ in taken),
-        repeated=repeated,
-    )
 
 
 def _quiet_round(

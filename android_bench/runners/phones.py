@@ -149,11 +149,14 @@ def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult
     _require_unthrottled(device, after)
     governors = sorted({core.governor for core in phone.cores if core.index in cpus})
     record = PhoneRecord(phone.soc, phone.android, ", ".join(governors), before, after)
+    platform = f"{phone.android}, {phone.abis[0]}"
+    cpu, cores = f"{phone.name}, {phone.soc}", len(phone.cores)
+    measured_on = MeasuredOn("phone", cpu, cores, platform, phone.fp16_hardware)
     return [
         BenchResult(
             **entry.identity(),
             config=config,
-            device=_measured_on(phone),
+            device=measured_on,
             runtime=bench.program.runtime,
             launches=tuple(done),
             phone=record,
@@ -191,13 +194,3 @@ def _require_unthrottled(device: Device, after: ThermalState) -> None:
             f"{device.serial}: the phone began to throttle ({after.thermal_status}) while it was measured: let it "
             "cool down, and use fewer launches or a cool-down between them"
         )
-
-
-def _measured_on(phone: Phone) -> MeasuredOn:
-    return MeasuredOn(
-        kind="phone",
-        cpu=f"{phone.name}, {phone.soc}",
-        cores=len(phone.cores),
-        platform=f"{phone.android}, {phone.abis[0]}",
-        fp16_hardware=phone.fp16_hardware,
-    )

@@ -21,7 +21,7 @@ HASH_SIDE = 8  # 8x8 differences across and 8x8 down: 128 bits
 FLAT = 8  # a thumbnail whose grey levels span less has differences that are noise, and no difference hash
 GREY = 2.0  # mean distance of the largest from the smallest channel, 0..255, below which a picture is grey
 
-Stratum = tuple[tuple[str, str], ...]  # (property, bin), see sampling.py
+Stratum = tuple[tuple[str, str], ...]  # (property, bin), see stratified_sampling.py
 
 
 @dataclass(frozen=True)

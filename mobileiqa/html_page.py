@@ -50,7 +50,8 @@ svg .axis { stroke: var(--line); fill: none } svg .mark { stroke: var(--soft); s
 .map svg { height: 1.6rem } .map { margin: .3rem 0 }
 @media (max-width: 30em) { .card img { width: 6.5rem; height: 6.5rem }
   dl.wide { display: block } .wide dd { margin: 0 0 .4rem } }
-.cards { width: 100% } .cards td:first-child { text-align: left; overflow-wrap: anywhere }
+.cards { width: 100% } .cards thead th { overflow-wrap: normal }
+.cards td:first-child { text-align: left; overflow-wrap: anywhere }
 @media (max-width: 46em) {
   .cards thead { display: none } .cards, .cards tbody { display: block }
   .cards tr { display: grid; grid-template-columns: 1fr 1fr; column-gap: 1.5rem; border: 1px solid var(--line);

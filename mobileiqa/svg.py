@@ -96,7 +96,7 @@ def _grid(x: Axis, y: Axis) -> Iterator[str]:
 
 
 def _shown(tick: float) -> str:
-    return f"{tick:.3g}".replace("e-0", "e-") if abs(tick) > 1e-12 else "0"
+    return f"{tick:.6g}".replace("e-0", "e-") if abs(tick) > 1e-12 else "0"
 
 
 def line(points: Sequence[tuple[float, float]], attributes: str) -> str:

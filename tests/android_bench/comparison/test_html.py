@@ -18,7 +18,6 @@ from android_bench.comparison.plot import png
 from android_bench.comparison.regression_gate import judge, lay_out
 from android_bench.results.entries import read
 from mobileiqa.errors import UserError
-from mobileiqa.svg import log_ticks
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -152,21 +151,6 @@ def test_svg_draws_by_hand_dashed_and_hollow(rows):
     assert [g[0].get("stroke-dasharray") for g in groups] == [None, None, "5 3"]
     assert [{c.get("fill") for c in g.iter("circle")} for g in groups][2] == {"var(--paper)"}
     assert groups[2][0].get("d").count("L") == 2
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (1.0, 10.0, [1, 2, 5, 10]),
-        (99.0, 101.0, [50, 100, 200]),
-        (3.0, 3.0, [2, 5]),
-        (2.0, 2.0, [2, 5]),
-        (0.0004, 0.0009, [0.0002, 0.0005, 0.001]),
-        (0.03, 400, [0.02, 0.1, 1, 10, 100, 500]),
-    ],
-)
-def test_ticks_hold_the_values(low, high, expected):
-    assert log_ticks(low, high) == expected
 
 
 def test_png_shows_each_series_in_its_colour(rows):

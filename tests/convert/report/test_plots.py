@@ -9,7 +9,6 @@ import pytest
 from convert.accuracy_report.layer_sqnr import Layer, LayerTable
 from convert.delegation.partitions import Forecast
 from convert.report import plots
-from mobileiqa.svg import across
 
 
 def numbers(svg: ElementTree.Element, across: bool) -> dict[float, float]:
@@ -61,13 +60,6 @@ def test_scores_that_do_not_vary_can_be_drawn(values: list[float]) -> None:
     same = np.array(values)
     for svg in (plots.scatter(same, same, "x"), plots.histogram(same - same, "x", 0.1)):
         assert not re.search("nan|inf", svg) and ElementTree.fromstring(svg) is not None
-
-
-@pytest.mark.parametrize("span", [(0, 1), (-0.03, 0.03), (0.4711, 0.4713), (0, 36), (-3e-8, 5e-8), (0, 1700)])
-def test_ticks_are_few_and_inside(span: tuple[float, float]) -> None:
-    axis = across(*span, "x")
-    assert 3 <= len(axis.ticks) <= 7
-    assert all(span[0] - 1e-12 <= tick <= span[1] + 1e-12 for tick in axis.ticks)
 
 
 def layer(index: int, dtype: str, noise: float) -> Layer:

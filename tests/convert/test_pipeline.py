@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from calibration.generated import generated
+from calibration.sets import generated
 from convert.flatbuffer import model as fb
 from convert.int8 import quantize as quantizing
 from convert.int8.arguments import Int8Arguments

@@ -106,7 +106,7 @@ def draw_latency() -> None:
     """latency.svg: seconds as bars, memory and size in words."""
     from statistics import median
 
-    content = json.loads((ROOT / "benchmarks" / "peers.json").read_text(encoding="utf-8"))
+    content = json.loads((ROOT / "benchmarks" / "baselines.json").read_text(encoding="utf-8"))
     rows = {row["built"]["route"]: row for row in content["rows"] if row["built"]["case"]["size"] == SIZE}
     bars = []
     for route, label in ROUTES.items():

@@ -1,8 +1,8 @@
 """Fits a rating model to the votes of every image at once, by maximum likelihood or by moments.
 
 Five models are searched in the boxes of search_spaces.py. Maximum entropy needs no search: its likeliest member has the
-votes' mean and variance. GSD's likelihood has kinks, so each of its smooth pieces is searched (see gsd.py) from the
-best point of a grid, and the best piece wins.
+votes' mean and variance. GSD's likelihood has kinks, so each of its smooth pieces (see mean_variance_laws.py) is
+searched from the best point of a grid, and the best piece wins.
 
 With votes in fewer than three categories many parameters give the same likelihood: `identified` is False, and only
 likelihoods compare.
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mobileiqa.errors import UserError
-from mobileiqa.ratings import descent, gsd, models
+from mobileiqa.ratings import descent, models
+from mobileiqa.ratings import mean_variance_laws as laws
 from mobileiqa.ratings.search_spaces import PUBLISHED, SPACES, SearchSpace, moments
 
 Values = NDArray[np.float64]
@@ -86,7 +87,7 @@ def checked_votes(votes: ArrayLike) -> Values:
 def _parameters(model: str, counts: Values, method: str, bounds: str) -> Values:
     mean, variance = moments(counts)
     if model == "maxentropy" or (model == "gsd" and method == "moments"):
-        return np.stack([mean, gsd.rho_of(mean, variance)], -1)
+        return np.stack([mean, laws.rho_of(mean, variance)], -1)
     if model == "gsd":
         return _fit_gsd(counts)
     spaces = SPACES[model] if bounds == "none" else PUBLISHED[model]
@@ -125,25 +126,25 @@ def _fit_gsd(counts: Values) -> Values:
     """The best of the moments' law and of every piece, ends included, that its grid does not rule out."""
     mean, variance = moments(counts)
     result = np.stack(
-        [mean, gsd.rho_of(mean, variance)], -1
+        [mean, laws.rho_of(mean, variance)], -1
     )  # exact where votes are in two neighbouring categories
-    best = descent.negative_log_likelihood(counts, gsd.cells(result[:, 0], result[:, 1]))
-    grids = [_grid_best(counts, low, upper) for low, upper in gsd.PIECES]
+    best = descent.negative_log_likelihood(counts, laws.gsd_cells(result[:, 0], result[:, 1]))
+    grids = [_grid_best(counts, low, upper) for low, upper in laws.PIECES]
     lowest = np.min([value for _, value in grids], axis=0)
-    for (low, upper), (start, value) in zip(gsd.PIECES, grids, strict=True):
+    for (low, upper), (start, value) in zip(laws.PIECES, grids, strict=True):
         rows = np.flatnonzero(value <= lowest + _SLACK)
         if not len(rows):
             continue
 
         def cells(x: Values, low: int = low, upper: bool = upper) -> Values:
-            return gsd.piece_cells(low, upper, x[:, 0], x[:, 1])
+            return laws.piece_cells(low, upper, x[:, 0], x[:, 1])
 
         box = np.array([low, 0.0]), np.array([low + 1, 1.0])
         x = descent.likelihood_fit(counts[rows], cells, start[rows], *box)
         level = descent.negative_log_likelihood(counts[rows], cells(x))
         better = level < best[rows]
         best[rows[better]] = level[better]
-        rho = gsd.piece_rho(low, upper, x[:, 0], x[:, 1])
+        rho = laws.piece_rho(low, upper, x[:, 0], x[:, 1])
         result[rows[better]] = np.stack([x[:, 0], rho], -1)[better]
     return result
 
@@ -152,7 +153,7 @@ def _grid_best(counts: Values, low: int, upper: bool) -> tuple[Values, Values]:
     """The best of a piece's grid for every image: (psi, t) (B, 2), and its negative log-likelihood (B,)."""
     psi, t = np.meshgrid(np.linspace(low, low + 1, 41), np.linspace(0, 1, 41), indexing="ij")
     grid = np.stack([psi.ravel(), t.ravel()], -1)
-    table = np.log(np.maximum(gsd.piece_cells(low, upper, grid[:, 0], grid[:, 1]), descent.TINY)).T
+    table = np.log(np.maximum(laws.piece_cells(low, upper, grid[:, 0], grid[:, 1]), descent.TINY)).T
     points, values = [], []
     for start in range(0, len(counts), _CHUNK):
         level = counts[start : start + _CHUNK] @ table

@@ -6,7 +6,7 @@
 | beta, kumaraswamy | 0..1 cut at .2, .4, .6, .8 | shapes a, b |
 | logit-logistic | the same; F(x) = sigmoid((logit x - logit mu) / s) | median mu, scale s |
 | maxentropy | none: the law of largest entropy for a mean and a variance | psi = mean, rho |
-| gsd | none: the generalised score distribution (gsd.py) | psi = mean, rho |
+| gsd | none: the generalised score distribution (mean_variance_laws.py) | psi = mean, rho |
 
 rho says where the variance lies between its largest (0) and smallest (1) value for that mean. A cell is a
 difference of distribution functions below the median and of survival functions above it: the other way round
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mobileiqa.errors import UserError
-from mobileiqa.ratings import gsd, maxentropy
+from mobileiqa.ratings import mean_variance_laws as laws
 
 Values = NDArray[np.float64]
 LINE_CUTS = np.array([1.5, 2.5, 3.5, 4.5])
@@ -191,9 +191,9 @@ MODELS: dict[str, RatingModel] = {
         ("mu", "s"), (_UNIT, _POSITIVE), logit_logistic_cells, _logit_logistic_quantile
     ),
     "beta": RatingModel(("a", "b"), (_POSITIVE, _POSITIVE), beta_cells, _beta_quantile),
-    "maxentropy": RatingModel(("psi", "rho"), (_VOTES, _UNIT), maxentropy.cells, closed=True),
+    "maxentropy": RatingModel(("psi", "rho"), (_VOTES, _UNIT), laws.maxentropy_cells, closed=True),
     "normal": RatingModel(("mu", "s"), (_REAL, _POSITIVE), normal_cells, _normal_quantile),
     "logistic": RatingModel(("mu", "s"), (_REAL, _POSITIVE), logistic_cells, _logistic_quantile),
     "kumaraswamy": RatingModel(("a", "b"), (_POSITIVE, _POSITIVE), kumaraswamy_cells, _kumaraswamy_quantile),
-    "gsd": RatingModel(("psi", "rho"), (_VOTES, _UNIT), gsd.cells, closed=True),
+    "gsd": RatingModel(("psi", "rho"), (_VOTES, _UNIT), laws.gsd_cells, closed=True),
 }

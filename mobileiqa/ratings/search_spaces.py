@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa.ratings import gsd, models
+from mobileiqa.ratings import mean_variance_laws as laws
+from mobileiqa.ratings import models
 
 Values = NDArray[np.float64]
 _MIDDLES = (np.arange(5) + 0.5) / 5  # of the categories on 0..1
@@ -34,8 +35,8 @@ class SearchSpace:
 def moments(counts: Values) -> tuple[Values, Values]:
     """Mean and population variance (...), (...) of votes (..., 5)."""
     share = counts / counts.sum(-1, keepdims=True)
-    mean = (share * gsd.VOTES).sum(-1)
-    return mean, (share * (gsd.VOTES - mean[..., None]) ** 2).sum(-1)
+    mean = (share * laws.VOTES).sum(-1)
+    return mean, (share * (laws.VOTES - mean[..., None]) ** 2).sum(-1)
 
 
 def _spread(variance: Values) -> Values:

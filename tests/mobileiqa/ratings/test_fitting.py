@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from mobileiqa.errors import UserError
-from mobileiqa.ratings import gsd
+from mobileiqa.ratings import mean_variance_laws as laws
 from mobileiqa.ratings.comparison import criteria
 from mobileiqa.ratings.descent import negative_log_likelihood
 from mobileiqa.ratings.fitting import fit
@@ -206,7 +206,7 @@ def test_golden_images(golden: dict) -> None:
 def test_golden_moment_fits(golden: dict) -> None:
     for entry in golden["analytic"]["moment fit"]:
         mean = np.array(entry["mean"])
-        votes = 100 * pmf("maxentropy", (mean, gsd.rho_of(mean, np.array(entry["variance"]))))
+        votes = 100 * pmf("maxentropy", (mean, laws.rho_of(mean, np.array(entry["variance"]))))
         for name in ("normal", "logistic", "beta", "kumaraswamy", "logit-logistic"):
             result = fit(name, votes, "moments")
             assert np.allclose(result.parameters, entry[name]["parameters"], rtol=1e-5), (entry["mean"], name)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from mobileiqa.errors import UserError
-from mobileiqa.ratings import gsd, maxentropy
+from mobileiqa.ratings import mean_variance_laws as laws
 from mobileiqa.ratings.models import MODELS, good_or_better, pmf, poor_or_worse, quantile
 
 LATENT = tuple(name for name, model in MODELS.items() if model.quantile)
@@ -21,7 +21,7 @@ def test_uniform_is_a_member_of_five_models() -> None:
         ("gsd", (3, 0.5)),
     ]:  # fmt: skip
         assert np.allclose(pmf(name, parameters), 0.2, atol=1e-12), name
-    assert gsd.variance_of(np.array(3.0), np.array(0.5)) == 2
+    assert laws.variance_of(np.array(3.0), np.array(0.5)) == 2
 
 
 def test_beta_and_kumaraswamy_agree_where_b_is_1() -> None:
@@ -93,9 +93,9 @@ def test_gsd_equals_the_published_products_in_fractions() -> None:
 def test_gsd_has_its_mean_and_variance_everywhere_also_at_the_ends() -> None:
     psi, rho = np.meshgrid(np.linspace(1, 5, 81), np.linspace(0, 1, 41))
     p = pmf("gsd", np.stack([psi, rho], -1))
-    mean = p @ gsd.VOTES
-    variance = (p * (gsd.VOTES - mean[..., None]) ** 2).sum(-1)
-    assert np.abs(mean - psi).max() < 1e-13 and np.abs(variance - gsd.variance_of(psi, rho)).max() < 1e-13
+    mean = p @ laws.VOTES
+    variance = (p * (laws.VOTES - mean[..., None]) ** 2).sum(-1)
+    assert np.abs(mean - psi).max() < 1e-13 and np.abs(variance - laws.variance_of(psi, rho)).max() < 1e-13
     assert pmf("gsd", (1, 0.3)).tolist() == [1, 0, 0, 0, 0] and pmf("gsd", (4.25, 1)).tolist() == [
         0,
         0,
@@ -112,9 +112,9 @@ def test_maximum_entropy_has_its_moments_and_no_law_with_them_has_more_entropy()
         [rng.uniform(0, 1, 1000), 10 ** -rng.uniform(0, 6, 500), 1 - 10 ** -rng.uniform(0, 6, 500)]
     )
     p = pmf("maxentropy", np.stack([psi, rho], -1))
-    assert np.abs(p @ gsd.VOTES - psi).max() < 1e-9
-    spread = (p * (gsd.VOTES - psi[:, None]) ** 2).sum(1)
-    assert np.abs(spread - gsd.variance_of(psi, rho)).max() < 1e-9
+    assert np.abs(p @ laws.VOTES - psi).max() < 1e-9
+    spread = (p * (laws.VOTES - psi[:, None]) ** 2).sum(1)
+    assert np.abs(spread - laws.variance_of(psi, rho)).max() < 1e-9
     law = pmf("maxentropy", (2.6, 0.6))
     for direction in ([1, -3, 3, -1, 0], [0, 1, -3, 3, -1]):  # changes neither total, mean nor variance
         for size in (-1e-3, 1e-3):
@@ -122,7 +122,7 @@ def test_maximum_entropy_has_its_moments_and_no_law_with_them_has_more_entropy()
             assert -(other * np.log(other)).sum() < -(law * np.log(law)).sum()
     two = pmf("maxentropy", [(2.25, 1), (2.25, 0), (1, 0.5)])
     assert np.allclose(two, [[0, 0.75, 0.25, 0, 0], [0.6875, 0, 0, 0, 0.3125], [1, 0, 0, 0, 0]])
-    assert np.isnan(maxentropy.multipliers(np.array([2.25]), np.array([1.0]))).all()
+    assert np.isnan(laws.multipliers(np.array([2.25]), np.array([1.0]))).all()
 
 
 def samples(name: str, a: float, b: float, rng: np.random.Generator) -> np.ndarray:
@@ -184,9 +184,9 @@ def test_golden_analytic_checks(golden: dict) -> None:
         assert np.abs(pmf("gsd", (entry["psi"], entry["rho"])) - entry["p"]).max() < 1e-14
     for entry in golden["analytic"]["maxentropy"]:
         mean = np.array([entry["mean"]])
-        rho = gsd.rho_of(mean, np.array([entry["variance"]]))
-        assert np.abs(maxentropy.cells(mean, rho)[0] - entry["p"]).max() < 1e-12
-        assert np.allclose(maxentropy.multipliers(mean, rho)[0], entry["lagrange"], rtol=1e-9, atol=1e-9)
+        rho = laws.rho_of(mean, np.array([entry["variance"]]))
+        assert np.abs(laws.maxentropy_cells(mean, rho)[0] - entry["p"]).max() < 1e-12
+        assert np.allclose(laws.multipliers(mean, rho)[0], entry["lagrange"], rtol=1e-9, atol=1e-9)
 
 
 def test_golden_quantiles(golden: dict) -> None:

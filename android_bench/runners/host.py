@@ -94,10 +94,10 @@ def _quiet_round(
             progress(f"launch {name} of {entry.name}{', again' * (again > 0)}")
             time.sleep(config.cooldown_s)
             taken.append(_launch(entry, config, cpus))
-        disturbances = [interference.of_launch(launch, config) for launch, _ in taken]
-        if if_disturbed is IfDisturbed.KEEP or not any(disturbances):
+        reasons = [interference.of_launch(launch, config) for launch, _ in taken]
+        if if_disturbed is IfDisturbed.KEEP or not any(reasons):
             return taken, again
-    entry, words = next(pair for pair in zip(signatures, disturbances, strict=True) if pair[1])
+    entry, words = next(pair for pair in zip(signatures, reasons, strict=True) if pair[1])
     times = "" if tries == 1 else f"{tries} times in a row, "
     raise RunError(
         f"{entry.location}: launch {name} was disturbed, {times}so nothing is reported: {words}; {interference.ADVICE}"

@@ -258,7 +258,7 @@ def write_bench(tmp_path) -> Callable:
 
 @pytest.fixture
 def steady(measured) -> list[dict]:
-    """The real results with calm runs in the place of this machine's: 100 ms and 400 ms, 0.5 % of noise."""
+    """The real results with quiet runs in the place of this machine's: 100 ms and 400 ms, 0.5 % of noise."""
     import copy
 
     generator, results = np.random.default_rng(0), copy.deepcopy(measured["results"])

@@ -20,7 +20,7 @@ def found(rows):
     return {(v.case, v.target.metric, v.target.against): v for v in verdicts(rows)}
 
 
-def test_ratio_is_ours_over_the_peer():
+def test_ratio_is_ours_over_the_baseline():
     rows = [row(OURS, ms=(20.0,)), row("executorch", ms=(100.0,))]
     verdict = found(rows)[MOBILE, "median_ms", "executorch"]
     assert verdict.value == pytest.approx(0.2)
@@ -34,7 +34,7 @@ def test_target_is_missed_just_above_its_bound():
     assert verdict[MOBILE, "memory_mb", "executorch"].passed
 
 
-def test_a_peer_that_failed_does_not_meet_a_target():
+def test_a_baseline_that_failed_does_not_meet_a_target():
     broken = Row(Built("executorch", MOBILE, Path("model.pte"), {}), error="does not convert: out of memory")
     verdict = found([row(OURS), broken])[MOBILE, "median_ms", "executorch"]
     assert verdict.value is None

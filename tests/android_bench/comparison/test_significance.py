@@ -78,9 +78,9 @@ def test_interval_holds_the_truth_about_as_often_as_it_says():
 
 
 def test_launches_that_differ_widen_the_interval():
-    calm = np.stack([times(seed, 10) for seed in range(6)])
-    jumpy = calm * np.array([1, 1.5, 1, 1.4, 0.8, 1])[:, None]
-    (_, low, high), (_, wide_low, wide_high) = speed(calm, calm[::-1]), speed(jumpy, calm[::-1])
+    quiet = np.stack([times(seed, 10) for seed in range(6)])
+    jumpy = quiet * np.array([1, 1.5, 1, 1.4, 0.8, 1])[:, None]
+    (_, low, high), (_, wide_low, wide_high) = speed(quiet, quiet[::-1]), speed(jumpy, quiet[::-1])
     assert wide_high - wide_low > 2 * (high - low)
 
 

@@ -30,7 +30,7 @@ CALM = Launch(
 )
 
 
-def calm(**evidence) -> Launch:
+def quiet(**evidence) -> Launch:
     """CALM with other counters."""
     return dataclasses.replace(CALM, evidence=dataclasses.replace(CALM.evidence, **evidence))
 
@@ -48,7 +48,7 @@ def result(*launches: Launch, **config) -> BenchResult:
     )
 
 
-def test_a_calm_measurement_is_not_complained_about():
+def test_a_quiet_measurement_is_not_complained_about():
     assert of_launch(CALM, BenchConfig()) == ""
     assert of_result(result(CALM, CALM, CALM)) == []
 
@@ -57,28 +57,28 @@ def test_a_calm_measurement_is_not_complained_about():
     ("launch", "words"),
     [
         (
-            calm(wait_ms=33.4),
+            quiet(wait_ms=33.4),
             "it waited for its CPU for 3.2% of the measured time .at most 3%., put aside 4 times",
         ),
-        (calm(wait_ms=500.0), "it waited for its CPU for 48% .* another process ran there"),
-        (calm(init_wait_ms=1.5), "while the file was loaded it waited for its CPU for 30% of the time"),
+        (quiet(wait_ms=500.0), "it waited for its CPU for 48% .* another process ran there"),
+        (quiet(init_wait_ms=1.5), "while the file was loaded it waited for its CPU for 30% of the time"),
         (
-            dataclasses.replace(calm(init_wait_ms=5.5), init_ms=50.0),
+            dataclasses.replace(quiet(init_wait_ms=5.5), init_ms=50.0),
             "while the file was loaded it waited for its CPU for 11% of the time .at most 10%.",
         ),
-        (calm(steal_ms=40.0), "the hypervisor took its CPU for 3.8%"),
+        (quiet(steal_ms=40.0), "the hypervisor took its CPU for 3.8%"),
         (
-            calm(pace_before_ms=0.29, pace_after_ms=0.33),
+            quiet(pace_before_ms=0.29, pace_after_ms=0.33),
             "its core changed speed: .* took 0.29 ms before the runs and 0.33 ms after",
         ),
-        (calm(pace_before_ms=0.33, pace_after_ms=0.29), "its core changed speed"),
+        (quiet(pace_before_ms=0.33, pace_after_ms=0.29), "its core changed speed"),
         (
             dataclasses.replace(CALM, run_ms=(100.0, 120.0) * 5, evidence=None),
             "the middle half of its runs spans 18% of the median .at most 10%.",
         ),
     ],
 )
-def test_each_kind_of_disturbance_is_named(launch, words):
+def test_each_kind_of_interference_is_named(launch, words):
     assert re.search(words, of_launch(launch, BenchConfig()))
     (said,) = of_result(result(launch))
     assert said == f"launch 1: {of_launch(launch, BenchConfig())}"
@@ -87,13 +87,13 @@ def test_each_kind_of_disturbance_is_named(launch, words):
 @pytest.mark.parametrize(
     "launch",
     [
-        calm(wait_ms=30.0),
-        calm(wait_ms=None, steal_ms=None),  # a kernel that does not count
-        calm(steal_ms=30.0),
-        dataclasses.replace(calm(steal_ms=10.0, wait_ms=0.0), run_ms=(10.0,) * 10),  # one tick
-        calm(init_wait_ms=0.9),
-        dataclasses.replace(calm(init_wait_ms=4.5), init_ms=50.0),  # kernel threads beside a large load
-        calm(pace_before_ms=0.29, pace_after_ms=0.318),
+        quiet(wait_ms=30.0),
+        quiet(wait_ms=None, steal_ms=None),  # a kernel that does not count
+        quiet(steal_ms=30.0),
+        dataclasses.replace(quiet(steal_ms=10.0, wait_ms=0.0), run_ms=(10.0,) * 10),  # one tick
+        quiet(init_wait_ms=0.9),
+        dataclasses.replace(quiet(init_wait_ms=4.5), init_ms=50.0),  # kernel threads beside a large load
+        quiet(pace_before_ms=0.29, pace_after_ms=0.318),
         dataclasses.replace(CALM, run_ms=(0.015, 0.05) * 5, evidence=None),  # 20 us are no disturbance
         dataclasses.replace(
             CALM, run_ms=(100.0, 150.0, 100.0), evidence=None
@@ -105,17 +105,17 @@ def test_what_is_within_the_limits_passes(launch):
 
 
 def test_several_threads_wait_at_the_same_time():
-    launch = calm(wait_ms=50.0)
+    launch = quiet(wait_ms=50.0)
     assert of_launch(launch, BenchConfig()) != ""
     assert of_launch(launch, BenchConfig(threads=2)) == ""
-    assert "or too many threads of its own" in of_launch(calm(wait_ms=200.0), BenchConfig(threads=2))
+    assert "or too many threads of its own" in of_launch(quiet(wait_ms=200.0), BenchConfig(threads=2))
 
 
 def test_launches_are_judged_beside_each_other():
     slow = dataclasses.replace(CALM, run_ms=tuple(ms * 1.2 for ms in CALM.run_ms))
     (said,) = of_result(result(CALM, slow))
     assert said == "launches took 100.2 to 120.2 ms (at most 15% apart)"
-    (said,) = of_result(result(CALM, calm(pace_before_ms=0.35, pace_after_ms=0.35)))
+    (said,) = of_result(result(CALM, quiet(pace_before_ms=0.35, pace_after_ms=0.35)))
     assert said.startswith("the core's speed differed: a fixed computation took 0.3 to 0.35 ms")
     assert of_result(result(CALM, CALM, CALM, CALM, slow)) == []  # one odd launch of five moves no median
     assert len(of_result(result(CALM, CALM, slow, slow, slow))) == 1
@@ -124,7 +124,7 @@ def test_launches_are_judged_beside_each_other():
 
 
 def test_evidence_survives_json_and_what_is_unknown_is_left_out():
-    kept = [result(CALM), result(calm(wait_ms=None)), result(dataclasses.replace(CALM, evidence=None))]
+    kept = [result(CALM), result(quiet(wait_ms=None)), result(dataclasses.replace(CALM, evidence=None))]
     data = to_json(kept)
     assert from_json(data) == kept
     written = [entry["launches"][0] for entry in data["results"]]
@@ -134,7 +134,7 @@ def test_evidence_survives_json_and_what_is_unknown_is_left_out():
 
 def test_a_disturbed_result_says_so_wherever_it_is_compared(tmp_path):
     path = tmp_path / "bench.json"
-    path.write_text(json.dumps(to_json([result(CALM), result(calm(wait_ms=500.0))])))
+    path.write_text(json.dumps(to_json([result(CALM), result(quiet(wait_ms=500.0))])))
     good, bad = read(path)
     assert good.note == ""
     assert bad.note.startswith("disturbed: launch 1: it waited for its CPU for 48%")

@@ -16,7 +16,7 @@ from android_bench.results.measurements import BenchConfig, Precision
 from android_bench.runners import host
 from mobileiqa.errors import RunError, UserError
 
-# Other tests run beside these: what they test must not depend on a calm machine.
+# Other tests run beside these: what they test must not depend on a quiet machine.
 measure = partial(host.measure, if_disturbed=IfDisturbed.KEEP)
 
 
@@ -117,7 +117,7 @@ def test_another_process_on_the_cpu_is_noticed_and_nothing_is_reported(large, cp
 
 
 @pytest.mark.slow
-def test_a_disturbed_turn_is_measured_again_and_then_given_up(tiny, large, cpu):
+def test_a_disturbed_round_is_measured_again_and_then_given_up(tiny, large, cpu):
     heard = []
     with busy(cpu), pytest.raises(RunError, match="disturbed, 4 times in a row"):
         host.measure([tiny.path, large.path], BenchConfig(), heard.append, IfDisturbed.REPEAT)
@@ -140,8 +140,8 @@ def test_the_evidence_of_a_kept_launch_says_how_much_was_lost(large, cpu):
 
 
 @pytest.mark.slow
-def test_a_calm_launch_is_reported(tiny):
-    """A calm stretch of 2 ms is found within a few tries even on a machine with other work to do."""
+def test_a_quiet_launch_is_reported(tiny):
+    """A quiet stretch of 2 ms is found within a few tries even on a machine with other work to do."""
     config = BenchConfig(runs=100)
     for _ in range(3):
         try:

@@ -22,7 +22,7 @@ from calibration.stratified_sampling import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
-from mobileiqa.text import printable
+from mobileiqa.text import table
 from mobileiqa.zoo import MODELS
 
 WORST = 10  # images in the saturation table
@@ -119,16 +119,18 @@ def _inference_spec(model: str | None, stored: ModelSpec) -> ModelSpec | None:
 
 
 def _lines(report: Audit) -> list[str]:
-    width = max(len(finding.gate) for finding in report.findings)
-    lines = coverage_lines(report.calibration.coverage, report.candidates)
-    lines += ["", "most saturated               at 0  at 255  luminance"]
-    lines += [
-        f"  {photo.id:<24} {photo.black:>6.1%}  {photo.white:>6.1%}  {photo.luminance:>9.2f}"
-        for photo in _most_saturated(report.calibration.images)[:WORST]
-    ]
-    gates = [f"{f.gate:<{width}}  {f.status:<11}  {f.detail}" for f in report.findings]
+    saturated = [["most saturated", "at 0", "at 255", "luminance"]]
+    for photo in _most_saturated(report.calibration.images)[:WORST]:
+        saturated.append(
+            [f"  {photo.id}", f"{photo.black:.1%}", f"{photo.white:.1%}", f"{photo.luminance:.2f}"]
+        )
     verdict = f"FAIL: {', '.join(report.failed)}" if report.failed else "passed"
-    return [printable(line) for line in [*lines, "", *gates, "", verdict]]
+    blocks = (
+        coverage_lines(report.calibration.coverage, report.candidates),
+        table(saturated, left=(0,)).splitlines(),
+        table([[f.gate, f.status, f.detail] for f in report.findings]).splitlines(),
+    )
+    return [line for block in blocks for line in [*block, ""]] + [verdict]
 
 
 def _most_saturated(photos: Sequence[Photo]) -> list[Photo]:

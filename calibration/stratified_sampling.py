@@ -17,6 +17,7 @@ import numpy as np
 
 from calibration.photos import Photo, Stratum
 from mobileiqa.errors import UserError
+from mobileiqa.text import table
 
 Bins = tuple[tuple[float, str], ...]  # (upper edge, name): the first bin whose edge lies above the value
 Coverage = dict[str, dict[str, int]]  # property -> bin -> images
@@ -133,15 +134,14 @@ def _rank(name: str) -> tuple[float, str]:
 
 def coverage_lines(selection: Coverage, candidates: Coverage) -> list[str]:
     """A block per property: bin, images, of how many candidates, bar. Bins without any image are shown, too."""
-    lines = []
+    rows = []
     for name in candidates or selection:
-        counts = selection.get(name, {})
-        bins = {**dict.fromkeys(candidates.get(name, {}), 0), **counts}
+        offered, counts = candidates.get(name, {}), selection.get(name, {})
+        bins = {**dict.fromkeys(offered, 0), **counts}
         most = max(bins.values(), default=0) or 1
-        lines.append(f"{name:<24} images  candidates")
-        for bin_name, count in bins.items():
-            total = candidates.get(name, {}).get(bin_name, "-")
-            lines.append(
-                f"  {bin_name:<22} {count:>6}  {total:>10}  {'#' * round(_BAR * count / most)}".rstrip()
+        rows.append([name, "images", "candidates", ""])
+        for each, count in bins.items():
+            rows.append(
+                [f"  {each}", str(count), str(offered.get(each, "-")), "#" * round(_BAR * count / most)]
             )
-    return lines
+    return table(rows, left=(0, 3)).splitlines() if rows else []

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobileiqa.errors import UserError
 
@@ -88,8 +88,9 @@ def draw_scores() -> None:
         folder = Path(name)
         save_distorted(folder, TILES.items())
         rows = json.loads(command("score", folder, "--format", "json").splitlines()[-1])["results"]
-        scores = {Path(row["image"]).stem: row["score"] for row in rows}
-        sheet = Image.new("RGB", (len(TILES) * (TILE_PX + 8) - 8, TILE_PX + CAPTION_PX), "white")
+        captions = {Path(row["image"]).stem: _caption(row) for row in rows}
+        height = TILE_PX + (CAPTION_PX + 24 if any(reason for _, reason in captions.values()) else CAPTION_PX)
+        sheet = Image.new("RGB", (len(TILES) * (TILE_PX + 8) - 8, height), "white")
         draw = ImageDraw.Draw(sheet)
         for column, label in enumerate(TILES):
             left = column * (TILE_PX + 8)
@@ -97,9 +98,18 @@ def draw_scores() -> None:
                 side = min(tile.size)
                 face = tile.crop((90, 20, side - 60, side - 130)).resize((TILE_PX, TILE_PX))
             sheet.paste(face, (left, 0))
-            draw.text((left + TILE_PX / 2, TILE_PX + 20), f"{scores[label]:.2f}", "black", big, "mm")
-            draw.text((left + TILE_PX / 2, TILE_PX + 49), label, "#555555", small, "mm")
+            score, reason = captions[label]
+            for text, style, color, down in (
+                (score, big, "black", 20), (label, small, "#555555", 49), (reason, small, "#a03020", 73),
+            ):  # fmt: skip
+                draw.text((left + TILE_PX / 2, TILE_PX + down), text, color, style, "mm")
     sheet.save(OUT / "score.jpg", quality=88, optimize=True)
+
+
+def _caption(row: dict[str, Any]) -> tuple[str, str]:
+    """The score, and the likeliest reason where the model gives some."""
+    reason, probability = next(iter(row.get("reasons", {}).items()), ("", 0))
+    return f"{row['score']:.2f}", f"says: {reason} ({probability:.2f})" if reason else ""
 
 
 def draw_latency() -> None:

@@ -12,12 +12,9 @@ from pathlib import Path
 from convert.accuracy_report import files, tables
 from convert.accuracy_report import report as reports
 from convert.accuracy_report.measure import images_of, is_converted, load, measure
-from convert.parity import exit_code
+from convert.parity import add_scoring, check_scoring, exit_code
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.evaluate import SPLITS
-
-LAYER_IMAGES = 4  # SQNR hardly changes from image to image, and the runtime's own kernels are slow
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,26 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_scoring(parser: argparse.ArgumentParser, without: str = "") -> None:
-    """What is scored and measured; `without`: what happens where no images are named, empty where some must be."""
-    add = parser.add_argument
-    images = parser.add_mutually_exclusive_group(required=not without)
-    about = f"image or folder; default: {without}" if without else "image or folder"
-    images.add_argument("--images", type=cli.input_path, metavar="DIR", help=about)
-    images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
-    add("--split", choices=SPLITS, help="of --data; default: test, else validation")
-    add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")
-    add(
-        "--layers", type=int, default=LAYER_IMAGES, metavar="N", help="images for SQNR (%(default)s); 0: none"
-    )
-    add("--latency", action="store_true", help="also run python -m android_bench on all files, in turn")
-    add("--threads", type=int, default=1, metavar="N", help="for scoring (1)")
-
-
 def _run(arguments: argparse.Namespace) -> int:
-    check_numbers(arguments)
-    if arguments.split and not arguments.data:
-        raise UserError("--split beside --data", f"--split {arguments.split}", "leave it out")
+    check_scoring(arguments)
     outputs = [arguments.out / name for name in reports.FILES] if arguments.out else []
     for path in [*outputs, *([arguments.json] if arguments.json else [])]:
         cli.refuse_existing(path, arguments.force)
@@ -79,13 +58,6 @@ def _run(arguments: argparse.Namespace) -> int:
     return exit_code(report.passed, images.search, arguments.limit)
 
 
-def check_numbers(arguments: argparse.Namespace) -> None:
-    """UserError for a number of `add_scoring` that cannot be."""
-    for name, least in (("threads", 1), ("limit", 1), ("layers", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} of {least} or more", str(value), f"correct --{name}")
-
-
 if __name__ == "__main__":
+    cli.older("python -m convert.accuracy", "python -m convert.check FP32 FILE... --images DIR")
     raise SystemExit(main())

@@ -14,12 +14,14 @@ from convert.load import load_model
 from convert.runtimes import runners
 from mobileiqa import cli, text
 from mobileiqa.errors import UserError
+from mobileiqa.evaluate import SPLITS
 from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch, search_images
 from mobileiqa.zoo import UNTRAINED
 
 __all__ = ["check", "first_failing_stage", "main", "table"]
 
+LAYER_IMAGES = 4  # SQNR hardly changes from image to image, and the runtime's own kernels are slow
 GENERATED = 6  # images where --images is not given
 
 
@@ -115,6 +117,39 @@ def exit_code(passed: bool, search: ImageSearch, limit: int | None) -> int:
     if not passed:
         return 1
     return 2 if search.unread and limit is None else 0
+
+
+def add_scoring(parser: argparse.ArgumentParser, without: str = "") -> None:
+    """What is scored and measured; `without`: what happens where no images are named, empty where some must be."""
+    add = parser.add_argument
+    images = parser.add_mutually_exclusive_group(required=not without)
+    about = f"image or folder; default: {without}" if without else "image or folder"
+    images.add_argument("--images", type=cli.input_path, metavar="DIR", help=about)
+    images.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help="see python -m mobileiqa.data list")
+    add("--split", choices=SPLITS, help="of --data; default: test, else validation")
+    add("--limit", type=int, metavar="N", help="N images only: the first, or drawn from --data")
+    add(
+        "--layers", type=int, default=LAYER_IMAGES, metavar="N", help="images for SQNR (%(default)s); 0: none"
+    )
+    add("--latency", action="store_true", help="also run python -m android_bench on all files, in turn")
+    add("--threads", type=int, default=1, metavar="N", help="for scoring (1)")
+
+
+def check_scoring(arguments: argparse.Namespace, of_images: Sequence[str] = ("limit",)) -> None:
+    """UserError for options of `add_scoring` that cannot be, or do not go together."""
+    for name, least in (("threads", 1), ("limit", 1), ("layers", 0), ("stages", 0)):
+        value = getattr(arguments, name, None)
+        if value is not None and value < least:
+            raise UserError(f"--{name} of {least} or more", str(value), f"correct --{name}")
+    scored = arguments.images or arguments.data
+    needs = [
+        ("split", "--data", arguments.data),
+        *((name, "--images or --data", scored) for name in of_images),
+    ]
+    for name, other, there in needs:
+        value = getattr(arguments, name)
+        if value is not None and not there:
+            raise UserError(f"--{name} beside {other}", f"--{name} alone", "leave it out")
 
 
 def parity_images(path: Path | None, limit: int | None) -> Images:

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -36,16 +36,14 @@ from mobileiqa.files.outputs import (
 from mobileiqa.text import PLOT_METADATA, flush_or_drop, note, printable
 
 __all__ = [
-    "Terminated", "atomic", "command", "emit", "note", "parser", "progress", "refuse_existing",
+    "Terminated", "atomic", "command", "emit", "note", "older", "parser", "progress", "refuse_existing",
     "refuse_existing_folder", "refuse_existing_in", "run", "save_plot", "say", "status", "typed", "warn",
     "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 T = TypeVar("T")
 
-_TYPED = ContextVar(
-    "_TYPED", default=("", "")
-)  # such as `mobileiqa` and `bench compare`; empty of `python -m MODULE`
+_TYPED: ContextVar[tuple[str, Mapping[str, str]]] = ContextVar("_TYPED")  # not of `python -m MODULE`
 _PROG = ContextVar("_PROG", default="")  # of the running command
 _ONLY_JSON = ContextVar("_ONLY_JSON", default=False)  # --json without a path
 _WORDS: ContextVar[set[str]] = ContextVar("_WORDS")  # not empty once the running command has said something
@@ -57,9 +55,9 @@ _READER_GONE = 141  # 128 + SIGPIPE, as a shell says it of other programs
 
 
 @contextmanager
-def typed(front: str, name: str) -> Iterator[None]:
-    """In the block a command is called `front name`, as it was typed, and so are the others that it names."""
-    with _value(_TYPED, (front, name)):
+def typed(prog: str, names: Mapping[str, str]) -> Iterator[None]:
+    """In the block a command is called `prog`, as it was typed, and others that it mentions by `names`: of modules."""
+    with _value(_TYPED, (prog, names)):
         yield
 
 
@@ -73,14 +71,9 @@ def _value(variable: ContextVar[T], value: T) -> Iterator[None]:
 
 
 def as_typed(text: str) -> str:
-    """`text` with each `python -m MODULE` of ours as this command's own name was typed: `mobileiqa NAME`."""
-    front, _ = _TYPED.get()
-    if not front or "python -m " not in text:
-        return text
-    from mobileiqa.main import COMMANDS
-
-    names = {command.typed: name for name, command in COMMANDS.items()}
-    return _MODULE.sub(lambda match: f"{front} {names[match[1]]}" if match[1] in names else match[0], text)
+    """`text` with each `python -m MODULE` of ours as this command was typed: `mobileiqa NAME`."""
+    _, names = _TYPED.get(("", {}))
+    return _MODULE.sub(lambda match: names.get(match[1], match[0]), text) if names else text
 
 
 def command(
@@ -88,7 +81,17 @@ def command(
 ) -> int:
     """Parses `argv` and runs the command; returns its exit code (see `run`)."""
     arguments = parser.parse_args(argv)
-    return run(parser.prog, lambda: body(arguments))
+
+    def checked() -> int:
+        path = getattr(arguments, "json", None)  # a model, where --json without a path stands before it
+        if path and path.is_file() and path.suffix.lower() != ".json":
+            todo = "put --json without a path last"
+            raise UserError(
+                "a .json file for --json, and none of the inputs", f"{path}, which is there", todo
+            )
+        return body(arguments)
+
+    return run(parser.prog, checked)
 
 
 def run(prog: str, body: Callable[[], int]) -> int:
@@ -166,8 +169,6 @@ class _Json(argparse.Action):
     """--json: the JSON line only. With a path: everything as JSON, in that file."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        if values and values.is_file() and values.suffix.lower() != ".json":
-            parser.error(f"argument --json: {values} is there and no .json; put --json without a path last")
         if values:
             setattr(namespace, self.dest, values)
         else:
@@ -220,7 +221,7 @@ def parser(summary: str, example: str) -> argparse.ArgumentParser:
     """
     match = _COMMAND.match(example)
     assert match, "an example begins with its command"
-    prog = " ".join(_TYPED.get()).strip() or match[0]
+    prog = _TYPED.get(("", {}))[0] or match[0]
     return Parser(
         prog=prog,
         description=summary,
@@ -257,6 +258,11 @@ def warn(text: str, prog: str = "") -> None:
     """One line about what went wrong, or may have, on stderr, after the command's name where one is running."""
     name = prog or _PROG.get()
     note(as_typed(f"{name}: {text}" if name else text))
+
+
+def older(prog: str, now: str) -> None:
+    """Says what to type now instead of an earlier version's name."""
+    warn(f"an older name; type `{now}` now", prog)
 
 
 def say(text: str = "") -> None:

@@ -46,9 +46,7 @@ JOBS = {
         "onnx": Command("convert.onnx", "a checkpoint to a parity-checked .onnx file", "convert"),
     },
     "judge": {
-        "parity": Command("convert.parity", "compares converted files with their checkpoint, edge by edge"),
-        "accuracy": Command("convert.accuracy", "what converted files cost in accuracy, with gates"),
-        "report": Command("convert.report.__main__", "one HTML page about the converted files of a model"),
+        "check": Command("convert.check", "converted files: parity at every stage, accuracy, one page"),
         "inspect": Command("convert.inspect", "operators, delegation, MACs and memory of a .tflite file"),
     },
     "measure": {
@@ -73,6 +71,9 @@ JOBS = {
 COMMANDS = {name: command for job in JOBS.values() for name, command in job.items()}
 # Names of earlier versions, for one more: what to type now, and what they still run.
 OLDER = {
+    "parity": ("check CHECKPOINT FILE...", "convert.parity"),
+    "accuracy": ("check FP32 FILE... --images DIR", "convert.accuracy"),
+    "report": ("check FP32 DIR --html PAGE", "convert.report.__main__"),
     "deliver": ("package", "convert.package"),
     "compare": ("bench compare", "android_bench.compare"),
     "profile": ("bench profile", "android_bench.profile"),
@@ -113,7 +114,7 @@ def _call(words: list[str], prog: str) -> int:
         return 0
     if name in OLDER:
         now, module = OLDER[name]
-        cli.warn(f"an older name; type `{prog} {now}` now", f"{prog} {name}")
+        cli.older(f"{prog} {name}", f"{prog} {now}")
         return _run(Command(module, ""), name, rest, prog)
     if rest and f"{name} {rest[0]}" in COMMANDS:
         name, rest = f"{name} {rest[0]}", rest[1:]
@@ -137,7 +138,8 @@ def _check(name: str, rest: list[str], prog: str) -> None:
 
 def _run(command: Command, name: str, rest: list[str], prog: str) -> int:
     try:
-        with cli.typed(prog, name):
+        names = {each.typed: f"{prog} {known}" for known, each in COMMANDS.items()}
+        with cli.typed(f"{prog} {name}", names):
             return importlib.import_module(command.module).main(rest)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mobileiqa.main import COMMANDS
+from mobileiqa.main import COMMANDS, OLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("mobileiqa", "convert", "calibration", "android_bench")
@@ -25,7 +25,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 KNOWN = "AMD|ARM|BY-SA|CC|CI|CONTRIBUTING|CPU|CSV|CVPR|EPYC|GB|GPU|HTML|JPEG|JSON|MB|SHA-256"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 CI = ROOT / "docs" / "ci"
-MODULES = {command.typed: command.module for command in COMMANDS.values()}
+MODULES = {command.typed: command.module for command in COMMANDS.values()} | {m: m for _, m in OLDER.values()}
 
 
 def typed(text: str) -> list[list[str]]:
@@ -91,7 +91,7 @@ def test_the_workflow_calls_commands_that_exist(capsys: pytest.CaptureFixture[st
     content = yaml.safe_load((CI / "parity.yml").read_text(encoding="utf-8"))
     lines = [step["run"] for step in content["jobs"]["parity"]["steps"] if "run" in step]
     calls = [shlex.split(line) for line in lines if line.startswith("mobileiqa ")]
-    assert [words[1] for words in calls] == ["inspect", "report"]
+    assert [words[1] for words in calls] == ["inspect", "check"]
     for _, name, *words in calls:
         shown = help_of(COMMANDS[name].typed, [], capsys)
         assert all(word in shown for word in words if word.startswith("--"))

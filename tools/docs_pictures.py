@@ -2,7 +2,7 @@
 
     score.jpg     one photo and three of KADID-10k's distortions of it, scored by `mobileiqa score`
     latency.svg   benchmarks/baselines.json, one size, as bars
-    report.png    a page of `mobileiqa report` on the reference model, as a browser shows it (chromium-headless-shell)
+    report.png    a page of `mobileiqa check --html`, as a browser shows it (chromium-headless-shell)
 
 The photo is the U.S. Navy's portrait of Grace Hopper, in the public domain, which ships with matplotlib.
 """

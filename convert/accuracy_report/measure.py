@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.litert import Inputs
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def images_of(
     return Images(about, names, tuple(s.path for s in labels.samples), labels.samples)
 
 
-def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model, ...]:
+def load(
+    fp32: str, candidates: Sequence[str], threads: int = 1, weights: str | None = None
+) -> tuple[Model, ...]:
     """FP32 and the candidates, loaded. A checkpoint is run at the candidates' input size.
 
     Raises UserError for files that do not load, an FP32 file that is not, and candidates of another model,
@@ -88,7 +93,7 @@ def load(fp32: str, candidates: Sequence[str], threads: int = 1) -> tuple[Model,
     for path in candidates:
         if Path(path).suffix.lower() != ".tflite":
             raise UserError("candidates ending in .tflite", path, "convert the checkpoint first")
-    reference, *others = load_models([fp32, *candidates], threads)
+    reference, *others = load_models([fp32, *candidates], threads, weights)
     if is_converted(reference) and (kind := precision(read_graph(fp32))) != "fp32":
         raise UserError(f"an FP32 file first, then candidates; {fp32} to be one", kind, "correct the order")
     spec = wanted_spec(reference, others[0].scorer.spec)
@@ -126,7 +131,7 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
     scores = (raw - low) / unit if spec.higher_is_better else (high - raw) / unit
     files = [_file(reference, other, scores[[0, i]], images, unit) for i, other in enumerate(others, 1)]
     if layer_images and is_converted(reference) and not reference.scorer.embedded:
-        paths = _spread(images.paths, layer_images)
+        paths = spread(images.paths, layer_images)
         files = [
             file if model.scorer.embedded else replace(file, layers=_layers(reference, model, paths))
             for file, model in zip(files, others, strict=True)
@@ -230,10 +235,10 @@ def _notes(models: Sequence[Model], spec: ModelSpec, layer_images: int) -> Itera
         yield "no SQNR along the graph: FP32 is a checkpoint; name an FP32 .tflite file instead"
 
 
-def _spread(paths: Sequence[Path], count: int) -> list[Path]:
+def spread(images: Sequence[T], count: int) -> list[T]:
     """`count` of the images or fewer, from first to last: neighbours are often one photo's distortions."""
-    indices = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [paths[i] for i in indices]
+    indices = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return [images[i] for i in indices]
 
 
 def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerTable:

@@ -142,7 +142,7 @@ def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
         if not math.isfinite(score):
             problem = f"{score} for the golden image {name!r}"
             raise UserError(
-                f"finite scores from {source}", problem, "check the file with `python -m convert.parity`"
+                f"finite scores from {source}", problem, "check the file with `python -m convert.check`"
             )
     return vectors
 

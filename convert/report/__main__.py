@@ -8,9 +8,8 @@ not delegate as forecast; the page is written all the same.
 import argparse
 from pathlib import Path
 
-from convert.accuracy import add_scoring, check_numbers
 from convert.accuracy_report.measure import images_of
-from convert.parity import exit_code
+from convert.parity import add_scoring, check_scoring, exit_code
 from convert.report.content import Request, gather, summary
 from convert.report.files import find
 from mobileiqa import cli
@@ -58,22 +57,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if not images:
         cli.say("no images were named, so no score was compared")
     search = images.search if images else NOTHING_SEARCHED
-    cli.emit({**summary(content, arguments.out), "images_left_out": search.left_out})
+    cli.emit({"out": str(arguments.out), **summary(content), "images_left_out": search.left_out})
     return exit_code(content.passed, search, arguments.limit)
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises UserError for options that cannot be, or do not go together."""
-    check_numbers(arguments)
-    scored = arguments.images or arguments.data
-    for name, beside, there in (("split", "--data", arguments.data), ("limit", "--images or --data", scored),
-                                ("fp32", "--images or --data", scored)):  # fmt: skip
-        if getattr(arguments, name) is not None and not there:
-            raise UserError(f"--{name} beside {beside}", f"--{name} alone", "leave it out")
+    check_scoring(arguments, ("limit", "fp32"))
     for path in arguments.files:
         if not path.exists():
             raise UserError("a folder or .tflite files", f"nothing at {path}", "correct the path")
 
 
 if __name__ == "__main__":
+    cli.older("python -m convert.report", "python -m convert.check FP32 DIR --html PAGE")
     raise SystemExit(main())

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from convert.accuracy_report.gates import failed
 from convert.accuracy_report.measure import Images, is_converted, load, measure
 from convert.accuracy_report.report import FileReport, Report
+from convert.comparison.compare import ParityReport
 from convert.inspect import check, inspect
 from convert.output_file import command
 from convert.report.files import File, reference
@@ -30,6 +30,8 @@ class Request:
     layer_images: int = 0
     latency: bool = False
     threads: int = 1
+    weights: str | None = None  # of a checkpoint that has several
+    stages: tuple[ParityReport, ...] = ()  # convert.comparison.stages, where it ran
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Content:
     latency: Session | None
     left_out: dict[str, str]
     command: str
+    stages: tuple[ParityReport, ...] = ()
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -58,9 +61,14 @@ class Content:
         return next((row for row in rows if row.sha256 == file.sha256), None)
 
     def problems(self, file: File) -> list[str]:
-        """What is wrong with a file, a phrase each: gates, its sidecar, its delegation."""
+        """What is wrong with a file, a phrase each: its stages, gates, its sidecar, its delegation."""
         row, inspected = self.measured(file), self.inspected[self.files.index(file)]
         return [
+            *(
+                f"parity in {s.runtime}: {s.reason}"
+                for s in self.stages
+                if s.candidate == str(file.path) and not s.passed
+            ),
             *([f"gates broken: {', '.join(failed(row.verdicts))}"] if row and not row.passed else []),
             *([file.problem] if file.problem else []),
             *inspected["check"]["differences"],
@@ -68,8 +76,8 @@ class Content:
 
     @property
     def passed(self) -> bool:
-        """Nothing is wrong with any file."""
-        return not any(self.problems(file) for file in self.files)
+        """Nothing is wrong with any stage or file."""
+        return all(stage.passed for stage in self.stages) and not any(map(self.problems, self.files))
 
 
 def gather(files: Sequence[File], left_out: dict[str, str], request: Request) -> Content:
@@ -82,14 +90,16 @@ def gather(files: Sequence[File], left_out: dict[str, str], request: Request) ->
     steps = list(cli.progress(files, "inspecting", len(files)))
     inspected = tuple({**inspect(file.graph), "check": check(file.graph)} for file in steps)
     times = measure_latency([f.path for f in files], RETRY) if request.latency else None
-    return Content(tuple(files), inspected, request.images, report, times, left_out, command())
+    return Content(
+        tuple(files), inspected, request.images, report, times, left_out, command(), request.stages
+    )
 
 
 def _compared(files: Sequence[File], request: Request) -> tuple[Report, list[File]]:
     """The accuracy report, and the files that are in it: FP32 first where it is one of them."""
     assert request.images
     fp32, others = reference(files, request.fp32)
-    models = load(fp32, [str(file.path) for file in others], request.threads)
+    models = load(fp32, [str(file.path) for file in others], request.threads, request.weights)
     report = measure(models, request.images, request.layer_images)
     first = [file for file in files if file not in others] if is_converted(models[0]) else []
     return report, [*first, *others]
@@ -103,10 +113,10 @@ def _one_model(files: Sequence[File]) -> None:
         raise UserError("files of one model", models, "name the files of one")
 
 
-def summary(content: Content, out: Path) -> dict[str, Any]:
+def summary(content: Content) -> dict[str, Any]:
     """The command's last line."""
     return {
-        "out": str(out), "model": content.spec.name, "passed": content.passed,
+        "model": content.spec.name, "passed": content.passed,
         "images": len(content.images.names) if content.images else 0,
         "files": list(_brief(content)), "left_out": content.left_out,
     }  # fmt: skip

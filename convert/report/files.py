@@ -54,19 +54,21 @@ class File:
         return ""
 
 
-def find(paths: Sequence[Path]) -> tuple[list[File], dict[str, str]]:
+def find(paths: Sequence[Path], packaged: bool = False) -> tuple[list[File], dict[str, str]]:
     """The files to compare, FP32 first, then by precision and name; and those left out: name -> why.
 
-    `paths` are .tflite files and folders of such. Raises UserError when there is none, when two have one name, and
+    `paths` are .tflite files and folders of such. packaged: files with embedded preprocessing that are named by
+    themselves are among them. Raises UserError when there is none, when two have one name, and
     for a file or a sidecar that is damaged or another's.
     """
     files: list[File] = []
     left_out: dict[str, str] = {}
+    named = {path.resolve() for path in paths if packaged}
     for path in _tflite_files(paths):
         if path.is_file():
             integrity.verify(path)
         graph = read_graph(path)
-        if reason := _unfit(graph):
+        if reason := _unfit(graph, path.resolve() in named):
             left_out[path.name] = reason
         else:
             files.append(File(path, graph, precision(graph), sha256(path), _origin(path)))
@@ -112,11 +114,11 @@ def _tflite_files(paths: Sequence[Path]) -> list[Path]:
     return list(by_name.values())
 
 
-def _unfit(graph: Graph) -> str:
+def _unfit(graph: Graph, packaged: bool) -> str:
     """Why a file is not compared, or an empty string."""
     if "spec" not in graph.description:
         return "it does not say which model it is"
-    if graph.description.get("delivery"):
+    if graph.description.get("delivery") and not packaged:
         return "it takes an image's bytes: python -m convert.selftest checks it"
     return ""
 

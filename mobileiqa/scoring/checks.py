@@ -47,5 +47,5 @@ def constant_warning(scores: Sequence[float], pictures: Sequence[Path], spec: Mo
         return ""
     return (
         f"all {len(scores)} images, {different} different files, score {scores[0]:.6g}: the model does not see them; "
-        "compare the file with its checkpoint (python -m convert.parity)"
+        "compare the file with its checkpoint (python -m convert.check)"
     )

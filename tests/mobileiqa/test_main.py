@@ -32,6 +32,14 @@ def test_help_needs_nothing_but_python() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("module", ["convert.accuracy", "convert.report", "convert.delivery"])
+def test_an_older_module_runs_and_says_what_to_type_now(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.startswith("usage: python -m convert.")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"python -m {module}: an older name; type `python -m convert.")
+
+
 def test_every_command_that_has_a_main_is_listed() -> None:
     """A new command is not forgotten: whatever ends in a call of main(argv) is in the table."""
     found = set()
@@ -40,7 +48,8 @@ def test_every_command_that_has_a_main_is_listed() -> None:
             text = path.read_text(encoding="utf-8")
             if "def main(argv" in text:
                 found.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    assert found - {"mobileiqa.main"} == {command.module for command in COMMANDS.values()}
+    older = {module for _, module in OLDER.values()}
+    assert found - {"mobileiqa.main"} == {command.module for command in COMMANDS.values()} | older
 
 
 def test_arguments_and_exit_code_are_the_commands_own(tmp_path: Path, capsys) -> None:
@@ -81,7 +90,7 @@ def test_usage_errors_show_the_name_that_was_typed(words: list[str], call: str) 
 def test_other_commands_are_named_as_this_one_was_typed() -> None:
     text = "`python -m convert.tflite`, python -m calibration.select. python -m android_bench --out; python -m tools.x"
     assert as_typed(text) == text
-    with typed("mobileiqa", "score"):
+    with typed("mobileiqa score", {command.typed: f"mobileiqa {name}" for name, command in COMMANDS.items()}):
         assert (
             as_typed(text)
             == "`mobileiqa convert`, mobileiqa calibrate. mobileiqa bench --out; python -m tools.x"

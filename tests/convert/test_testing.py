@@ -56,7 +56,7 @@ def test_another_models_weights_fail_with_a_table(tiny: Any, pictures: list[Imag
         assert_parity((other(module), spec), path, pictures)
     first, *lines = str(raised.value).splitlines()
     assert first.startswith(f"{path} does not score as its model: max_abs 0.") and first.endswith("> 0.0001")
-    assert lines[1].split()[:3] == ["stage", "candidate", "runtime"] and "FAIL: max_abs" in lines[2]
+    assert lines[1].split()[:3] == ["stage", "file", "runtime"] and "FAIL: max_abs" in lines[2]
     assert lines[4].split() == ["image", "model", "file", "file", "-", "model"]
     rows = [line.rsplit(maxsplit=3) for line in lines[5:]]
     assert len(rows) == 5 and all(row[0].startswith("image ") for row in rows)

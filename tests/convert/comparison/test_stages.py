@@ -256,7 +256,7 @@ def test_a_candidate_of_another_size_is_compared_at_its_size(
 ):
     first, second = spec.inputs
     larger = dataclasses.replace(spec, inputs=(dataclasses.replace(first, width_px=50), second))
-    monkeypatch.setattr(stages, "_deployable", lambda module, _: module)
+    monkeypatch.setattr(stages, "_rewritten", lambda module, _: module)
     reports = check(model, spec, [exported(model, larger, tmp_path)], images)
     assert first_failing_stage(reports) is None and reports[-1].stage == "onnx"
 

@@ -1,7 +1,7 @@
 """A rewritten model to an .onnx file, and what such a file says of itself.
 
 Opset 20, where exact GELU is one operator (at 18 it is five). Fixed shapes, inputs named as the spec names
-them, one output "score" (N,), weights inside the file. The spec travels in the file's metadata, so that ONNX
+them, outputs too ("score" (N,) first), weights inside the file. The spec travels in the file's metadata, so that ONNX
 Runtime users find the preprocessing with the weights. What the exporter notes about each node (stack traces
 with paths of the machine) is removed.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.output_file import embedded_metadata
-from mobileiqa import cli, typed_json
+from mobileiqa import cli, reasons, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 20
-OUTPUT = "score"
 _EXPORT = "export the model with `python -m convert.onnx`"
 
 
@@ -46,12 +45,12 @@ def export_onnx(
     arguments = tuple(torch.zeros(i.shape) for i in spec.inputs)
     with _quiet():
         program = torch.onnx.export(
-            module,
+            reasons.with_outputs(module, spec),
             arguments,
             dynamo=True,
             opset_version=OPSET,
             input_names=[i.name for i in spec.inputs],
-            output_names=[OUTPUT],
+            output_names=list(spec.outputs),
             verbose=False,
         )
     model = program.model_proto

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from mobileiqa import reasons
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.spec import ModelSpec
 
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 def export_tflite(module: "nn.Module", spec: ModelSpec) -> bytes:
     """The bytes of a float32 .tflite file of `module` (rewritten, float32) with the inputs of `spec`, shapes fixed.
 
-    Input names are InputSpec.name, float32 NCHW; the output is `score`, (N,). Raises UserError with the end
-    of the converter's log when it fails.
+    Input names are InputSpec.name, float32 NCHW; the outputs are those of `spec`, in its order. Raises UserError
+    with the end of the converter's log when it fails.
     """
     import torch
 
     inputs = {i.name: torch.zeros(i.shape) for i in spec.inputs}
     with _quiet() as log:
         try:
-            return _convert(module, inputs)
+            return _convert(reasons.with_outputs(module, spec), inputs)
         except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
             reason = one_line(str(error))[:300] or type(error).__name__
             tail = one_line(_tail(log))[-300:]

@@ -6,7 +6,7 @@ of the graph are convert.flatbuffer.passes; reading for people is convert.flatbu
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,17 +238,17 @@ def set_metadata(model: "Model", name: str, content: bytes) -> None:
     model.metadata.append(entry)
 
 
-def name_signature(model: "Model", inputs: list[str]) -> None:
-    """Makes the one signature serving_default: `inputs` in the graph's order -> score."""
+def name_signature(model: "Model", inputs: Sequence[str], outputs: Sequence[str] = (OUTPUT,)) -> None:
+    """Makes the one signature serving_default: `inputs` in the graph's order -> `outputs` in the graph's order."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
-    assert len(graph.inputs) == len(inputs) and len(graph.outputs) == 1
+    ends = [*zip(inputs, graph.inputs, strict=True), *zip(outputs, graph.outputs, strict=True)]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
-    signature.inputs = [_named(name, index) for name, index in zip(inputs, graph.inputs, strict=True)]
-    signature.outputs = [_named(OUTPUT, graph.outputs[0])]
-    for name, index in [*zip(inputs, graph.inputs, strict=True), (OUTPUT, graph.outputs[0])]:
+    signature.inputs = [_named(name, index) for name, index in ends[: len(inputs)]]
+    signature.outputs = [_named(name, index) for name, index in ends[len(inputs) :]]
+    for name, index in ends:
         graph.tensors[index].name = name.encode()
     model.signatureDefs = [signature]
 

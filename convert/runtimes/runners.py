@@ -17,6 +17,7 @@ import numpy as np
 from convert.runtimes.gpu import scores_on_gpu, vulkan_driver
 from convert.runtimes.tool_environments import python_of, run_tool
 from mobileiqa.errors import UserError
+from mobileiqa.reasons import torch_outputs
 from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -34,13 +35,7 @@ ARM = "arm:"  # prefix of a runtime name, before an emulated CPU
 
 def torch_runner(model: "nn.Module", spec: ModelSpec) -> Runner:
     """A module called with the inputs in `spec`'s order."""
-    import torch
-
-    def run(inputs: Inputs) -> np.ndarray:
-        with torch.inference_mode():
-            return model(*(torch.from_numpy(inputs[i.name]) for i in spec.inputs)).numpy()
-
-    return run
+    return lambda inputs: torch_outputs(model, spec, inputs)["score"]
 
 
 def onnx_runner(path: Path | str) -> Runner:

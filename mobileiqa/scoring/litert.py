@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 METADATA_NAME = "mobileiqa"
 SIGNATURE = "serving_default"
-OUTPUT = "score"
+OUTPUT, REASONS = "score", "reasons"
 
 Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a file of convert.package
 Runner = Callable[[Inputs], NDArray[np.float64]]
+Outputs = Mapping[str, NDArray[np.float64]]
+OutputsRunner = Callable[[Inputs], Outputs]
 Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any]]]
 
 _CONVERT = "convert the model with `python -m convert.tflite`"
@@ -112,13 +114,22 @@ def open_familiar(path: str | os.PathLike[str], threads: int = 1) -> "Interprete
 def runner(
     path: str | os.PathLike[str], threads: int = 1, interpreter: "Interpreter | None" = None
 ) -> Runner:
-    """Loads a .tflite file and returns a function from named inputs to scores.
+    """`outputs_runner`, of which the function returns the scores alone."""
+    run = outputs_runner(path, threads, interpreter)
+    return lambda inputs: run(inputs)[OUTPUT]
 
-    The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns float64
-    scores (N,). N is a multiple of the file's own batch: more is run in turn. Of a packaged file's signatures
-    it runs the one whose size the arrays have. `interpreter`: what `open_familiar` built for the same
-    file. Scores are passed on as they are, NaN included. Raises UserError when the file cannot be loaded or a
-    delegate refuses it, and for inputs of another name, shape or type.
+
+def outputs_runner(
+    path: str | os.PathLike[str], threads: int = 1, interpreter: "Interpreter | None" = None
+) -> OutputsRunner:
+    """Loads a .tflite file and returns a function from named inputs to its outputs by name.
+
+    The function takes arrays by input name, float32 NCHW or as `inputs_of` makes them, and returns, in float64, the
+    scores (N,) as "score" and, of a file that has them, probabilities (N, reasons) as "reasons". N is a multiple of
+    the file's own batch: more is run in turn. Of a packaged file's signatures it runs the one whose size the arrays
+    have. `interpreter`: what `open_familiar` built for the same file. Scores are passed on as they are, NaN included.
+    Raises UserError when the file cannot be loaded or a delegate refuses it, and for inputs of another name, shape or
+    type.
     """
     path = Path(path)
     check_threads(threads)
@@ -128,7 +139,7 @@ def runner(
     keys = [size.signature for size in embedded.sizes] if embedded else [SIGNATURE]
     opened = _open(path, threads, keys, interpreter)
 
-    def score(inputs: Inputs) -> NDArray[np.float64]:
+    def run(inputs: Inputs) -> Outputs:
         one = next((each for each in opened if each.takes(inputs)), opened[0])
         count = _check_inputs(inputs, one.shapes, one.dtype)
         parts = []
@@ -136,12 +147,12 @@ def runner(
             window = slice(start, start + one.batch)
             part = {name: np.ascontiguousarray(array[window]) for name, array in inputs.items()}
             parts.append(_run(one, part, path))
-        scores = np.concatenate(parts)
-        if scores.shape != (count,):
-            raise UserError(f"scores of shape ({count},) from {path}", f"{scores.shape}", _CONVERT)
-        return scores
+        outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if outputs[OUTPUT].shape != (count,):
+            raise UserError(f"scores of shape ({count},) from {path}", f"{outputs[OUTPUT].shape}", _CONVERT)
+        return outputs
 
-    return score
+    return run
 
 
 def check_threads(threads: int) -> None:
@@ -177,15 +188,20 @@ def _open(path: Path, threads: int, keys: list[str], interpreter: "Interpreter |
     )
 
 
-def _run(signature: "_Signature", inputs: Inputs, path: Path) -> NDArray[np.float64]:
-    """The scores of one batch: a scalar is one, and so is each row of (N, 1). UserError where the runtime fails."""
+def _run(signature: "_Signature", inputs: Inputs, path: Path) -> dict[str, NDArray[np.float64]]:
+    """The outputs of one batch; of scores, a scalar is one and so is each row of (N, 1). UserError where it fails."""
     try:
-        scores = np.atleast_1d(np.asarray(signature.run(**inputs)[OUTPUT]).astype(np.float64))
+        stored = {
+            name: np.array(values, np.float64, ndmin=1) for name, values in signature.run(**inputs).items()
+        }
     except _RUNTIME as error:
         raise UserError(f"{path} to run in LiteRT", _words(error), _CONVERT) from error
-    scale, zero_point = signature.quantization
-    real = (scores - zero_point) * scale if scale else scores
-    return real.reshape(-1) if real.size == len(real) else real
+    outputs = {}
+    for name, (scale, zero_point) in signature.quantization.items():
+        outputs[name] = (stored[name] - zero_point) * scale if scale else stored[name]
+    if outputs[OUTPUT].size == len(outputs[OUTPUT]):
+        outputs[OUTPUT] = outputs[OUTPUT].reshape(-1)
+    return outputs
 
 
 def _words(error: Exception) -> str:
@@ -199,7 +215,9 @@ class _Signature:
     run: Callable[..., dict[str, NDArray[Any]]]
     shapes: Mapping[str, tuple[int, ...]]
     dtype: np.dtype[Any]
-    quantization: tuple[float, int] = (0.0, 0)  # the score's scale and zero point; scale 0: it is no integer
+    quantization: Mapping[
+        str, tuple[float, int]
+    ]  # of each output, scale and zero point; scale 0: it is no integer
 
     @property
     def batch(self) -> int:
@@ -212,10 +230,11 @@ class _Signature:
 
 def _opened(signature: Any, path: Path) -> _Signature:
     outputs = signature.get_output_details()
-    if list(outputs) != [OUTPUT]:
-        outputs = sorted(outputs)
-        names = typed_json.shortened(", ".join(map(repr, outputs))) or "no output"
-        raise UserError(f"one output named {OUTPUT!r} in {path}", names, _FOREIGN)
+    if set(outputs) not in ({OUTPUT}, {OUTPUT, REASONS}):
+        names = typed_json.shortened(", ".join(map(repr, sorted(outputs)))) or "no output"
+        raise UserError(
+            f"one output named {OUTPUT!r} in {path}, with {REASONS!r} or without", names, _FOREIGN
+        )
     details = signature.get_input_details()
     shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
     if not shapes or any(not shape or min(shape) < 1 for shape in shapes.values()):
@@ -223,17 +242,17 @@ def _opened(signature: Any, path: Path) -> _Signature:
             f"inputs of one fixed size, a batch first, in {path}", f"{shapes or 'none'}", _FOREIGN
         )
     dtype = np.dtype(next(iter(details.values()))["dtype"])
-    return _Signature(signature, shapes, dtype, _quantization(outputs[OUTPUT], path))
+    return _Signature(signature, shapes, dtype, {n: _quantization(o, path) for n, o in outputs.items()})
 
 
-def _quantization(score: dict[str, Any], path: Path) -> tuple[float, int]:
+def _quantization(output: dict[str, Any], path: Path) -> tuple[float, int]:
     """The output's scale and zero point, 0 and 0 of a float. UserError for integers that do not say their scale."""
-    scale, zero_point = score["quantization"]
-    if np.dtype(score["dtype"]).kind == "f":
+    scale, zero_point = output["quantization"]
+    if np.dtype(output["dtype"]).kind == "f":
         return 0.0, 0
     if not scale:
         raise UserError(
-            f"a score in float, or with a scale, in {path}", f"{np.dtype(score['dtype'])}", _FOREIGN
+            f"a score in float, or with a scale, in {path}", f"{np.dtype(output['dtype'])}", _FOREIGN
         )
     return float(scale), int(zero_point)
 

@@ -132,7 +132,7 @@ def _post_process(model: "Model", source: "ModelSource", fp16_weights: "Fp16Weig
 
     for edit in PASSES:
         edit(model)
-    fb.name_signature(model, [i.name for i in source.spec.inputs])
+    fb.name_signature(model, [i.name for i in source.spec.inputs], source.spec.outputs)
     obstacles: list[str] = []
     if fp16_weights:
         store_fp16_weights(model, fp16_weights.fan_in)

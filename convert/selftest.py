@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.packaging import checksum, golden_vectors
+from convert.packaging.packaged_file import flat
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.files import integrity
@@ -75,17 +78,26 @@ def _golden(path: Path) -> Iterator[Check]:
     """One check for each golden image in each size; or that they, or the file, cannot be run."""
     try:
         stored = golden_vectors.read(read_graph(path))
-        run, embedded = litert.runner(path), litert.preprocessing_of(path)
+        run, embedded = litert.outputs_runner(path), litert.preprocessing_of(path)
         assert embedded is not None, "its metadata was read before"
-        vectors = [(size, *pair) for size in stored.sizes for pair in size.scores.items()]
-        for size, name, expected in cli.progress(vectors, "golden vectors"):
+        vectors = [(size, name) for size in stored.sizes for name in size.scores]
+        for size, name in cli.progress(vectors, "golden vectors"):
             pixels = golden_vectors.draw(name, size.width_px, size.height_px)
-            score = float(run({embedded.input: pixels[None]}).mean())
-            close = abs(score - expected) <= stored.tolerance  # False for NaN
-            figures = f"{score:.6f}, expected {expected:.6f} within {stored.tolerance:g}"
-            yield Check(_named(name, size, len(stored.sizes)), close, figures)
+            outputs, expected = flat(run({embedded.input: pixels[None]})), size.outputs(name)
+            yield Check(_named(name, size, len(stored.sizes)), *_close(outputs, expected, stored.tolerance))
     except UserError as error:
         yield Check("golden vectors", False, one_line(str(error)))
+
+
+def _close(outputs: np.ndarray, expected: np.ndarray, tolerance: float) -> tuple[bool, str]:
+    """Whether score and reasons are the golden ones within `tolerance`, and the figures. NaN never is."""
+    figures = f"{outputs[0]:.6f}, expected {expected[0]:.6f} within {tolerance:g}"
+    if outputs.shape != expected.shape:
+        return False, f"{len(outputs) - 1} reasons, expected {len(expected) - 1}"
+    errors = np.abs(outputs - expected)
+    if len(errors) > 1:
+        figures += f"; reasons off by {errors[1:].max():.6f} at most"
+    return bool((errors <= tolerance).all()), figures
 
 
 def _named(image: str, size: golden_vectors.GoldenSize, sizes: int) -> str:

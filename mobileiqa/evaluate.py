@@ -214,7 +214,7 @@ def load_models(names: Sequence[str], threads: int, weights: str | None = None) 
     models = []
     for name in names or [None]:
         published = name is not None and name.lower().endswith(PUBLISHED_SUFFIXES)
-        scorer = load_scorer(name, threads, weights if published or len(names) < 2 else None)
+        scorer = load_scorer(named(name), threads, weights if published or len(names) < 2 else None)
         path = Path(named(name))
         label = "reference" if name is None else Path(name).name if files[Path(name).name] == 1 else name
         models.append(Model(label, path if path.is_file() else None, scorer))

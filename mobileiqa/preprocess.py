@@ -13,7 +13,7 @@ from PIL import Image
 
 from mobileiqa import tokens
 from mobileiqa.errors import UserError
-from mobileiqa.fragments import fragments
+from mobileiqa.fragments import fragments, starts
 from mobileiqa.photos import color_spaces
 from mobileiqa.photos.loading import read_image
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
@@ -134,3 +134,44 @@ def centred(length: int, window: int) -> int:
     Cutting rounds half to even; padding puts the odd pixel on the far side (its functional.center_crop).
     """
     return round((length - window) / 2) if length >= window else -((window - length) // 2)
+
+
+def what_is_read(spec: ModelSpec) -> str:
+    """Which part of a photo a model sees, for people: "the whole photo at 256x256 and 64 patches of 64x64"."""
+    return " and ".join(_part_read(each) for each in spec.inputs if not each.of_reference)
+
+
+def _part_read(spec: InputSpec) -> str:
+    size = f"{spec.width_px}x{spec.height_px}"
+    if spec.fit is Fit.FRAGMENTS:
+        count = spec.width_px * spec.height_px // spec.patch_px**2
+        return f"{count} patches of {spec.patch_px}x{spec.patch_px} from all of it at full size"
+    if spec.fit is Fit.RANDOM_CROPS:
+        assert spec.resize_px is not None, "InputSpec checks this"
+        return f"{spec.crops} crops of {size} of the photo at {spec.resize_px[1]}x{spec.resize_px[0]}"
+    whole = {Fit.RESIZE: f"the whole photo at {size}", Fit.CENTER_CROP: f"its centre, {size}, at full size"}
+    return whole.get(spec.fit, "the whole photo at full size")
+
+
+def full_size_share(spec: ModelSpec, width: int, height: int) -> float:
+    """The share, 0..1, of a photo's pixels that a model reads unreduced; of several inputs the largest."""
+    return max(_share_read(each, width, height) for each in spec.inputs)
+
+
+def _share_read(spec: InputSpec, width: int, height: int) -> float:
+    if spec.fit is Fit.CENTER_CROP:
+        return min(spec.width_px, width) * min(spec.height_px, height) / (width * height)
+    if spec.fit is Fit.FRAGMENTS:
+        lengths = ((width, spec.width_px), (height, spec.height_px))
+        covered = [_covered(side, of_mosaic // spec.patch_px, spec.patch_px) for side, of_mosaic in lengths]
+        return covered[0] * covered[1] / (width * height)
+    if spec.fit is Fit.RESIZE:
+        return float(spec.width_px >= width and spec.height_px >= height)
+    return float(spec.fit is Fit.MULTI_SCALE)
+
+
+def _covered(length: int, count: int, patch_px: int) -> int:
+    """How many of `length` pixels lie in one of `count` patches along it; patches of neighbours may overlap."""
+    if length <= patch_px:
+        return length
+    return len({first + i for first in starts(length, count, patch_px) for i in range(patch_px)})

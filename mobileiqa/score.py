@@ -1,7 +1,8 @@
 """Scores photos: python -m mobileiqa.score PHOTO_OR_FOLDER... [--model CHECKPOINT | FILE.tflite | NAME].
 
 A .tflite file runs in LiteRT and never imports torch; a checkpoint or a model name runs in PyTorch. Both read
-the same prepared inputs, and an image's score is the mean over its crops. A broken image is listed and the
+the same prepared inputs, and an image's score is the mean over its crops. A model that gives reasons names them
+beside the score, the likeliest first; what the model reads of a photo is said. A broken image is listed and the
 rest goes on; one that was named by itself, not found in a folder, also makes the exit code 2. Rows are written as
 they are made: an interrupted run keeps them, of --out PATH in PATH.partial, and the same command
 starts anew.
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import cli
+from mobileiqa import cli, reasons
 from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
+from mobileiqa.photos.loading import read_image
 from mobileiqa.photos.search import search_images
-from mobileiqa.preprocess import prepare
+from mobileiqa.preprocess import full_size_share, prepare
 from mobileiqa.scoring import litert
 from mobileiqa.scoring.checks import constant_warning, score_error
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
@@ -42,15 +44,21 @@ if TYPE_CHECKING:
 class Scorer:
     """A loaded model, whatever runs it."""
 
-    run: litert.Runner
+    outputs: litert.OutputsRunner
     spec: ModelSpec
     runtime: str  # "litert" or "torch"
-    inputs_of: litert.Prepare | None = None  # an image to `run`'s inputs; None: preprocess.prepare by `spec`
+    inputs_of: litert.Prepare | None = (
+        None  # an image to `outputs`'s inputs; None: preprocess.prepare by `spec`
+    )
     reference: Path | None = None  # the pristine original of every image, for a spec with such an input
     embedded: EmbeddedPreprocessing | None = None  # what a file with embedded preprocessing takes
 
+    def run(self, inputs: litert.Inputs) -> NDArray[np.float64]:
+        """The scores (N,) alone."""
+        return self.outputs(inputs)[litert.OUTPUT]
+
     def prepare(self, image: "Image.Image | Path") -> dict[str, NDArray[Any]]:
-        """The inputs of `run` for one image; raises UserError for one that cannot be read or does not fit."""
+        """The inputs of `outputs` for one image; raises UserError for one that cannot be read or does not fit."""
         return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec, self.reference)
 
     @property
@@ -92,13 +100,23 @@ def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
     """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason."""
     for image in images:
         try:
-            inputs = scorer.prepare(image)
+            rgb = read_image(image, scorer.spec.color_management)
+            inputs = scorer.prepare(rgb)
         except UserError as error:
             yield Row(str(image), None, one_line(str(error)))
             continue
-        score = float(scorer.run(inputs).mean())
-        reason = score_error(score, scorer.spec)
-        yield Row(str(image), None, reason) if reason else Row(str(image), score)
+        outputs = scorer.outputs(inputs)
+        score = float(outputs[litert.OUTPUT].mean())
+        if problem := score_error(score, scorer.spec):
+            yield Row(str(image), None, problem)
+            continue
+        share = full_size_share(scorer.spec, *rgb.size)
+        yield Row(str(image), score, "", _reasons(outputs, scorer.spec), share)
+
+
+def _reasons(outputs: litert.Outputs, spec: ModelSpec) -> dict[str, float]:
+    """Each reason's probability, the mean over an image's crops; empty for a model that gives none."""
+    return reasons.named(outputs[litert.REASONS].mean(0), spec) if litert.REASONS in outputs else {}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -193,7 +211,7 @@ def _litert_scorer(model: str, threads: int) -> Scorer:
     with integrity.unchanged(model):
         interpreter = litert.open_familiar(model, threads)
         spec = litert.load_spec(model)  # which checks the hash
-        run, inputs_of = litert.runner(model, threads, interpreter), litert.inputs_of(model)
+        run, inputs_of = litert.outputs_runner(model, threads, interpreter), litert.inputs_of(model)
         return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
 
 
@@ -212,10 +230,9 @@ def _torch_scorer(model: str, threads: int, weights: str | None, full_reference:
         spec = spec.with_reference()
     torch.set_num_threads(threads)
 
-    def run(inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-        with torch.inference_mode():
-            scores = module(*(torch.from_numpy(inputs[input_spec.name]) for input_spec in spec.inputs))
-        return scores.double().numpy()
+    def run(inputs: Mapping[str, NDArray[np.float32]]) -> litert.Outputs:
+        outputs = reasons.torch_outputs(module, spec, inputs)
+        return {name: output.astype(np.float64) for name, output in outputs.items()}
 
     return Scorer(run, spec, "torch")
 

@@ -24,11 +24,15 @@ class Tolerance:
     max_abs: float | None = None
     mean_abs: float | None = None
     min_srcc: float | None = None
+    min_agreement: float | None = None  # of the likeliest reason, where there are reasons
 
     def __str__(self) -> str:
         limits = {"max": self.max_abs, "mean": self.mean_abs}
         parts = [f"{name}<={value:g}" for name, value in limits.items() if value is not None]
-        return " ".join(parts + ([f"SRCC>={self.min_srcc:g}"] if self.min_srcc is not None else []))
+        least = {"SRCC": self.min_srcc, "agree": self.min_agreement}
+        return " ".join(
+            [*parts, *(f"{name}>={value:g}" for name, value in least.items() if value is not None)]
+        )
 
 
 # In pipeline order, so that the first failing stage is where the score moved.
@@ -59,6 +63,16 @@ TOLERANCES: dict[str, Tolerance] = {
 }
 
 
+# Of the probabilities of reasons, of the same kinds of stages; other kinds as above.
+REASON_TOLERANCES = {
+    "int8": Tolerance(
+        "8-bit weights move every probability, so the likeliest reason counts",
+        mean_abs=2e-2,
+        min_agreement=0.9,
+    ),
+}
+
+
 @dataclass(frozen=True)
 class ParityReport:
     """One stage. Errors are candidate - reference in units of the score range; None: could not be computed.
@@ -83,6 +97,7 @@ class ParityReport:
     srcc: float | None = None
     pair_flips: float | None = None
     worst_image: str | None = None
+    agreement: float | None = None  # 0..1, of reasons: the share of images whose likeliest one is the same
 
     @property
     def verdict(self) -> str:
@@ -105,10 +120,18 @@ class ParityStage:
     candidate: str
     runtime: str
 
+    of_reasons: bool = False
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What judges it."""
+        own = REASON_TOLERANCES if self.of_reasons else TOLERANCES
+        return own.get(self.kind, TOLERANCES[self.kind])
+
     def failed(self, reason: str, n: int = 0) -> ParityReport:
         """The report of a stage that could not be compared."""
         return ParityReport(
-            self.reference, self.candidate, self.runtime, self.kind, n, TOLERANCES[self.kind], False, reason
+            self.reference, self.candidate, self.runtime, self.kind, n, self.tolerance, False, reason
         )
 
 
@@ -129,7 +152,7 @@ def compare(
     if reason := _incomparable(reference, candidate, images):
         return stage.failed(reason, n)
     expected, actual = _values(reference) / scale, _values(candidate) / scale
-    limit = TOLERANCES[stage.kind].max_abs or 0.0
+    limit = stage.tolerance.max_abs or 0.0
     if expected.size > 1 and np.ptp(expected) <= limit:
         return stage.failed(
             f"the reference varies by {np.ptp(expected):.3g} only: any candidate would pass", n
@@ -142,7 +165,7 @@ def compare(
         stage.runtime,
         stage.kind,
         n,
-        TOLERANCES[stage.kind],
+        stage.tolerance,
         passed=True,
         max_abs=float(np.abs(errors).max()),
         mean_abs=float(np.abs(errors).mean()),
@@ -151,6 +174,7 @@ def compare(
         srcc=srcc(expected[:, 0], actual[:, 0]) if ranked else None,
         pair_flips=pair_flips(expected[:, 0], actual[:, 0]) if ranked else None,
         worst_image=images[int(np.abs(errors).max(axis=1).argmax())],
+        agreement=float((expected.argmax(1) == actual.argmax(1)).mean()) if stage.of_reasons else None,
     )
     reason = _broken(report)
     return dataclasses.replace(report, passed=not reason, reason=reason)
@@ -200,6 +224,9 @@ def _broken(report: ParityReport) -> str:
         reasons.append(f"SRCC needs {MIN_RANKED} images or more whose scores differ")
     elif limits.min_srcc is not None and report.srcc < limits.min_srcc:
         reasons.append(f"SRCC {report.srcc:.4f} < {limits.min_srcc:g}")
+    least = limits.min_agreement
+    if least is not None and (report.agreement is None or report.agreement < least):
+        reasons.append(f"the likeliest reasons agree in {report.agreement or 0:.0%} < {least:.0%}")
     return "; ".join(reasons)
 
 

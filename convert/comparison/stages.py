@@ -6,9 +6,11 @@ stage in pipeline order is where the score moved. The reference runs in float32:
 and 6 GB at 1907x1231.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,11 @@ from PIL import Image
 from convert.comparison.compare import TOLERANCES, ParityReport, ParityStage, compare
 from convert.comparison.converted_file import ConvertedFile, at_size, read_converted_file, spec_difference
 from convert.runtimes import runners
-from convert.runtimes.runners import Batch, Inputs, torch_runner
+from convert.runtimes.runners import Batch, Inputs
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.preprocess import prepare
+from mobileiqa.reasons import torch_outputs
 from mobileiqa.scoring import litert
 from mobileiqa.scoring.litert import Prepare
 from mobileiqa.spec import ModelSpec
@@ -64,7 +67,7 @@ class Attempt:
 
 @dataclass
 class Recorder:
-    """A module as a Run that keeps the features of the first FEATURE_IMAGES images that it scores.
+    """A module as a Run that keeps the reasons of all images, and the features of the first FEATURE_IMAGES.
 
     The published module takes 5 s for a full-size image, so its features are those that pass by while it scores.
     """
@@ -74,19 +77,22 @@ class Recorder:
     features: list[list[np.ndarray]] = field(
         default_factory=list
     )  # per image, as forward_features returns them
+    reasons: list[np.ndarray] = field(
+        default_factory=list
+    )  # per image, (crops, reasons), where there are some
 
     def __call__(self, batch: Batch) -> list[np.ndarray]:
         """The scores of each image, (crops,)."""
         return [self._score(inputs) for inputs in batch]
 
     def _score(self, inputs: Inputs) -> np.ndarray:
-        run = torch_runner(self.module, self.spec)
-        if len(self.features) >= FEATURE_IMAGES:
-            return run(inputs)
         with _passing_features(self.module) as seen:
-            score = run(inputs)
-        self.features.append(seen[0] if seen else features(self.module, self.spec, inputs))
-        return score
+            outputs = torch_outputs(self.module, self.spec, inputs)
+        if len(self.features) < FEATURE_IMAGES:
+            self.features.append(seen[0] if seen else features(self.module, self.spec, inputs))
+        if "reasons" in outputs:
+            self.reasons.append(outputs["reasons"])
+        return outputs["score"]
 
 
 @contextmanager
@@ -161,10 +167,15 @@ def _attempts(files: Sequence[ConvertedFile], spec: ModelSpec, names: Sequence[s
     for file in files:
         different = spec_difference(spec, file.spec)
         for name in names:
-            if runners.reads(name, file.path):
-                stage = ParityStage(file.tolerance(name), PUBLISHED, str(file.path), name)
-                failure = f"wrong spec: {different}" if different else ""
-                yield Attempt(stage, _bound(name, file.path), failure, inputs_of=own_inputs_of(file.path))
+            if not runners.reads(name, file.path):
+                continue
+            stage = ParityStage(file.tolerance(name), PUBLISHED, str(file.path), name)
+            failure = f"wrong spec: {different}" if different else ""
+            yield Attempt(stage, _bound(name, file.path), failure, inputs_of=own_inputs_of(file.path))
+            if spec.reasons and name in runners.REASONS:
+                stage = dataclasses.replace(stage, candidate=f"{file.path}, reasons", of_reasons=True)
+                run = partial(runners.REASONS[name], file.path)
+                yield Attempt(stage, run, failure, inputs_of=own_inputs_of(file.path))
 
 
 def own_inputs_of(path: Path) -> Prepare | None:
@@ -206,7 +217,17 @@ def _compare(
     exact = approximation.outputs if approximate is not None else expected
     return [
         *compare_features(base.features, rewrite_recorder.features, names[:FEATURE_IMAGES], rewrite.failure),
-        *(_report(each, exact if each is rewrite else expected, names, unit) for each in attempts),
+        *(
+            [compare_reasons(rewrite.stage, base.reasons, rewrite_recorder.reasons, names)]
+            if spec.reasons
+            else []
+        ),
+        *(
+            _report(each, reference.reasons, names, 1.0)
+            if each.stage.of_reasons
+            else _report(each, exact if each is rewrite else expected, names, unit)
+            for each in attempts
+        ),
     ]
 
 
@@ -216,6 +237,17 @@ def _report(
     if attempt.failure:
         return attempt.stage.failed(attempt.failure, len(names))
     return compare(attempt.stage, expected, attempt.outputs, names, unit)
+
+
+def compare_reasons(
+    stage: ParityStage,
+    expected: Sequence[np.ndarray],
+    reasons: Sequence[np.ndarray | None],
+    names: Sequence[str],
+) -> ParityReport:
+    """The report of a stage's reasons, (crops, reasons) for each image: probabilities, whatever the score's range."""
+    stage = dataclasses.replace(stage, candidate=f"{stage.candidate}, reasons", of_reasons=True)
+    return compare(stage, expected, reasons, names)
 
 
 def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:

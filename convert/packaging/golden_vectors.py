@@ -1,4 +1,4 @@
-"""Golden vectors: images that any language can draw with integers, and the scores that the file must give them.
+"""Golden vectors: images that any language can draw with integers, and the outputs that the file must give them.
 
 They are stored in the file, as JSON in the metadata entry `mobileiqa_golden`, with the formulas below: an app can
 check on its own phone that the file, the runtime and its own image handling work together. The scores are those
@@ -59,12 +59,17 @@ IMAGES: dict[str, tuple[Draw, str]] = {
 
 @dataclass(frozen=True)
 class GoldenSize:
-    """One size's signature and its golden scores by image."""
+    """One size's signature, and its golden scores and reasons by image."""
 
     signature: str
     width_px: int = field(metadata={"range": (1, 32768)})
     height_px: int = field(metadata={"range": (1, 32768)})
     scores: dict[str, float] = field(metadata={"range": (-1e9, 1e9)})
+    reasons: dict[str, tuple[float, ...]] = field(default_factory=dict, metadata={"range": (-1e9, 1e9)})
+
+    def outputs(self, image: str) -> NDArray[np.float64]:
+        """The score and the probabilities of the reasons, (1 + reasons,)."""
+        return np.array([self.scores[image], *self.reasons.get(image, ())])
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,22 @@ def draw(name: str, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def vectors(
-    score: Callable[[NDArray[np.uint8]], float], sizes: Sequence[Size], tolerance: float
+    outputs: Callable[[NDArray[np.uint8]], NDArray[np.float64]], sizes: Sequence[Size], tolerance: float
 ) -> dict[str, Any]:
-    """The entry's content: every image's formula, and its score in every size; `tolerance` in score units."""
+    """The entry's content: every image's formula, and its score and reasons in every size.
+
+    outputs: an image's score and reasons, (1 + reasons,). `tolerance` in score units; reasons share it.
+    """
+
+    def golden(size: Size) -> dict[str, Any]:
+        values = {name: [float(each) for each in outputs(draw(name, *size.pixels))] for name in IMAGES}
+        reasons = {name: value[1:] for name, value in values.items() if value[1:]}
+        scores = {name: value[0] for name, value in values.items()}
+        return {**asdict(size), "scores": scores, **({"reasons": reasons} if reasons else {})}
+
     return {
         "arithmetic": "unsigned 32 bits, wrapping; / rounds down",
         "images": {name: formula for name, (_, formula) in IMAGES.items()},
         "tolerance": tolerance,
-        "sizes": [
-            {**asdict(size), "scores": {name: score(draw(name, *size.pixels)) for name in IMAGES}}
-            for size in sizes
-        ],
+        "sizes": [golden(size) for size in sizes],
     }

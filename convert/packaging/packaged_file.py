@@ -1,11 +1,10 @@
-"""A float .tflite file of ours into the file that an app takes: one uint8 RGB image in, the score out.
+"""A float .tflite file of ours into the file that an app takes: one uint8 RGB image in, score and reasons out.
 
 FP32, FP16 or INT8 -> preprocessing in the graph -> golden vectors, standard metadata, hashes, checksum -> parity. The
 reference is always the file that was packaged, fed by mobileiqa.preprocess as it would be in Python.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +81,11 @@ def embed_preprocessing(
     low, high = spec.score_range
     # First, so that a file that does not run is refused before its tables are read.
     vectors = golden_vectors.vectors(
-        scorer(source, spec), embedded.sizes, golden_vectors.TOLERANCES[precision] * (high - low)
+        outputs_of(source, spec), embedded.sizes, golden_vectors.TOLERANCES[precision] * (high - low)
     )
     model = _one_graph(source, spec)
     take_uint8_images(model, spec, embedded.sizes)
-    text = f"{spec.name} {precision}: one uint8 RGB image of {embedded} in, score out"
+    text = f"{spec.name} {precision}: one uint8 RGB image of {embedded} in, {' and '.join(spec.outputs)} out"
     model.description = text.encode()
     standard = tflite_metadata.model_metadata(
         spec, text, str(content.get("version", "unknown")), embedded.sizes
@@ -100,14 +99,14 @@ def embed_preprocessing(
 
 
 def _one_graph(source: Path, spec: ModelSpec) -> "Model":
-    """The source in object form. UserError unless it is one graph whose one signature has the spec's inputs."""
+    """The source in object form. UserError unless it is one graph whose one signature has the spec's ends."""
     model = fb.read(source)
     signatures = [sorted(_text(entry.name) for entry in each.inputs) for each in model.signatureDefs or ()]
     expected = sorted(entry.name for entry in spec.inputs)
     ends = [(len(graph.inputs), len(graph.outputs)) for graph in model.subgraphs]
-    if ends != [(len(expected), 1)] or signatures != [expected]:
+    if ends != [(len(expected), len(spec.outputs))] or signatures != [expected]:
         raise UserError(
-            f"one graph with one output and one signature that takes {', '.join(expected)} in {source}",
+            f"one graph with {len(spec.outputs)} output and one signature that takes {', '.join(expected)} in {source}",
             f"{len(ends)} graphs of (inputs, outputs) {shortened(str(ends), 100)}, signatures that take "
             f"{shortened(str(signatures), 200)}",
             "convert the checkpoint again",
@@ -131,15 +130,29 @@ def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
     checksum.write_checksum(path)
 
 
-def scorer(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], float]:
-    """The reference: pixels (H, W, 3) through mobileiqa.preprocess and the file with float inputs."""
-    run = litert.runner(source)
-    return lambda pixels: float(run(prepare(Image.fromarray(pixels), spec)).mean())
+def outputs_of(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:
+    """The reference: pixels (H, W, 3) through mobileiqa.preprocess and the file with float inputs, as `flat` has it."""
+    run = litert.outputs_runner(source)
+    return lambda pixels: flat(run(prepare(Image.fromarray(pixels), spec)))
+
+
+def flat(outputs: litert.Outputs) -> np.ndarray:
+    """An image's score and the probabilities of its reasons, means over its crops, float64 (1 + reasons,)."""
+    means = [
+        outputs[name].mean(0, keepdims=True).ravel()
+        for name in (litert.OUTPUT, litert.REASONS)
+        if name in outputs
+    ]
+    return np.concatenate(means)
 
 
 def _finite(vectors: dict[str, Any], source: Path) -> dict[str, Any]:
     for name, score in (pair for size in vectors["sizes"] for pair in size["scores"].items()):
-        if not math.isfinite(score):
+        values = [
+            score,
+            *(each for size in vectors["sizes"] for each in size.get("reasons", {}).get(name, ())),
+        ]
+        if not np.isfinite(values).all():
             problem = f"{score} for the golden image {name!r}"
             raise UserError(
                 f"finite scores from {source}", problem, "check the file with `python -m convert.check`"
@@ -155,18 +168,22 @@ def agreements(source: Path, packaged: Path, images: Images) -> list[tuple[Size,
     """
     spec, embedded = litert.load_spec(source), litert.preprocessing_of(packaged)
     assert embedded is not None, "embed_preprocessing wrote it"
-    expect, run, inputs_of = scorer(source, spec), litert.runner(packaged), litert.inputs_of(packaged)
+    expect, run, inputs_of = (
+        outputs_of(source, spec),
+        litert.outputs_runner(packaged),
+        litert.inputs_of(packaged),
+    )
     tolerance = LIMITS[read_converted_file(source).precision].max_abs
     assert tolerance is not None, "the table has one for each"
     compared = []
     for size in embedded.sizes:
         pixels = None if embedded.fitted else size.pixels
         photos = _photos(images, pixels, spec.color_management)
-        scores = [(expect(np.asarray(photo)), run(inputs_of(photo)).mean()) for photo in photos]
-        expected, packaged_scores = np.array(scores).reshape(-1, 2).T
-        unit = score_unit(spec, list(expected))
+        outputs = [(expect(np.asarray(photo)), flat(run(inputs_of(photo)))) for photo in photos]
+        expected, actual = np.array(outputs).reshape(len(outputs), 2, -1).swapaxes(0, 1)
+        unit = [score_unit(spec, list(expected[:, :1])), *(1.0 for _ in spec.reasons)]
         names = [name for name, _ in images]
-        compared.append((size, judge(names, expected / unit, packaged_scores / unit, tolerance)))
+        compared.append((size, judge(names, expected / unit, actual / unit, tolerance)))
     return compared
 
 
@@ -178,16 +195,16 @@ def _photos(images: Images, size: tuple[int, int] | None, colors: ColorManagemen
 
 
 def judge(names: Sequence[str], expected: np.ndarray, scores: np.ndarray, tolerance: float) -> Agreement:
-    """Float64 scores in units of the score range; what is not finite, or does not vary, does not pass."""
+    """Float64 (images, 1 + reasons), scores in units of their range; what is not finite, or hardly varies, fails."""
     if not names:
         return Agreement(0, float("inf"), "", "zero images")
-    errors = np.abs(scores - expected)
+    errors = np.abs(scores - expected).max(axis=1)
     worst = int(errors.argmax())  # the first NaN, where there is one
     largest, reason = float(errors[worst]), ""
     if not np.isfinite(errors).all():
         largest, reason = float("inf"), f"a score that is not finite for {names[worst]}"
-    elif len(names) > 1 and np.ptp(expected) <= tolerance:
-        reason = f"the scores vary by {np.ptp(expected):.3g} only: any file would pass"
+    elif len(names) > 1 and np.ptp(expected[:, 0]) <= tolerance:
+        reason = f"the scores vary by {np.ptp(expected[:, 0]):.3g} only: any file would pass"
     elif largest > tolerance:
         reason = f"{largest:.2e} > {tolerance:g} for {names[worst]}"
     return Agreement(len(names), largest, names[worst], reason)

@@ -1,6 +1,6 @@
 """One uint8 RGB image in, the score out: preprocessing drawn in front of a finished .tflite graph.
 
-    image (1, H, W, 3) uint8 RGB -> resize or centre crop -> (pixel - 255 mean) * 1 / (255 std) -> the model
+    image (1, H, W, 3) uint8 RGB -> resize, centre crop or fragments -> (pixel - 255 mean) * 1 / (255 std) -> the model
 
 The weights stay as they are, so FP32, FP16 and INT8 files all take it, and a packaged file is its float file behind a
 few more operators. Normalisation is therefore not folded into the first convolution: it would change that
@@ -17,6 +17,7 @@ from convert.flatbuffer.builder import Builder
 from convert.packaging.nhwc_input import channels_last
 from convert.packaging.resize import GraphBuilder, resize
 from mobileiqa.errors import UserError
+from mobileiqa.fragments import starts
 from mobileiqa.preprocess import centred as centred  # the rule itself: a copy could drift
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
 
@@ -34,8 +35,9 @@ def image_size(spec: ModelSpec, size: tuple[int, int] | None) -> tuple[int, int]
             raise UserError(
                 "a model that scores RGB", f"{input_spec.color_space} in {input_spec.name!r}", _FLOAT
             )
-        if input_spec.fit is Fit.FRAGMENTS:
-            raise UserError("inputs that are resized or centre crops", "fragments of the whole photo", _FLOAT)
+        if size is not None and min(size) < input_spec.patch_px:
+            expected = f"an image of {input_spec.patch_px} pixels or more each way, for patches of that size"
+            raise UserError(expected, "--input-size {}x{}".format(*size), "correct --input-size")
         if input_spec.fit is Fit.RANDOM_CROPS:
             raise UserError(
                 "inputs that are resized or centre crops", f"{input_spec.crops} random crops", _FLOAT
@@ -64,7 +66,7 @@ def take_uint8_image(model: "Model", spec: ModelSpec, width: int, height: int) -
         _normalize(ops, fitted, input_spec, tensor, to_float)
     graph.operators = [*ops.nodes, *graph.operators]
     graph.inputs = [image]
-    fb.name_signature(model, [IMAGE])
+    fb.name_signature(model, [IMAGE], spec.outputs)
 
 
 def _fp16(model: "Model") -> bool:
@@ -95,7 +97,33 @@ def _fit(ops: GraphBuilder, image: int, input_spec: InputSpec) -> int:
     """The image as preprocess.fit_pixels makes it: uint8 (1, height_px, width_px, 3)."""
     if input_spec.fit is Fit.RESIZE:
         return resize(ops, image, input_spec.width_px, input_spec.height_px, input_spec.resample)
+    if input_spec.fit is Fit.FRAGMENTS:
+        return _fragments(ops, image, input_spec)
     return _crop(ops, image, input_spec.width_px, input_spec.height_px)
+
+
+def _fragments(ops: GraphBuilder, image: int, spec: InputSpec) -> int:
+    """The mosaic of mobileiqa.fragments: whole rows of patches first, so that rows + columns are sliced, not each."""
+    _, height, width, _ = ops.shape(image)
+    patch = spec.patch_px
+    rows = [
+        ops.slice(image, [0, top, 0, 0], [1, patch, width, 3])
+        for top in starts(height, spec.height_px // patch, patch)
+    ]
+    bands = _joined(ops, rows, 1, (1, spec.height_px, width, 3))
+    columns = [
+        ops.slice(bands, [0, 0, left, 0], [1, spec.height_px, patch, 3])
+        for left in starts(width, spec.width_px // patch, patch)
+    ]
+    return _joined(ops, columns, 2, (1, spec.height_px, spec.width_px, 3))
+
+
+def _joined(ops: GraphBuilder, parts: list[int], axis: int, shape: tuple[int, ...]) -> int:
+    if len(parts) == 1:
+        return parts[0]
+    output = ops.bytes(*shape)
+    ops.nodes.extend(ops.builder.join(parts, axis, output))
+    return output
 
 
 def _crop(ops: GraphBuilder, image: int, width: int, height: int) -> int:

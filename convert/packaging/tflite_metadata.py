@@ -39,7 +39,7 @@ class Table:
 
 
 def model_metadata(spec: ModelSpec, description: str, version: str, sizes: Sequence[Size]) -> bytes:
-    """The entry's content for a file with one RGB image in and one score out, a subgraph for each of `sizes`."""
+    """The entry's content for a file with one RGB image in and the spec's outputs, a subgraph for each of `sizes`."""
     import flatbuffers
 
     fields = {
@@ -47,7 +47,7 @@ def model_metadata(spec: ModelSpec, description: str, version: str, sizes: Seque
         1: description,
         2: version,
         3: [
-            Table(7, {0: _graph_name(spec, size, sizes), 2: [_image(size)], 3: [_score(spec)]})
+            Table(7, {0: _graph_name(spec, size, sizes), 2: [_image(size)], 3: _outputs(spec)})
             for size in sizes
         ],
         4: spec.origin,
@@ -73,6 +73,21 @@ def _image(size: Size) -> Table:
         IMAGE_PROPERTIES,
         Table(2, {0: Scalar("Int8", RGB), 1: pixels}),
         {4: [normalization], 5: Table(2, {0: [255.0], 1: [0.0]})},
+    )
+
+
+def _outputs(spec: ModelSpec) -> list[Table]:
+    """The score's metadata and, of a model that gives them, the reasons'."""
+    return [_score(spec), *([_reasons(spec)] if spec.reasons else [])]
+
+
+def _reasons(spec: ModelSpec) -> Table:
+    return _tensor(
+        "reasons",
+        f"Probabilities, 0 to 1, of what lowers the quality, in this order: {', '.join(spec.reasons)}.",
+        FEATURE_PROPERTIES,
+        Table(0, {}),
+        {5: Table(2, {0: [1.0], 1: [0.0]})},
     )
 
 

@@ -76,6 +76,14 @@ def litert_runner(path: Path | str) -> Runner:
     return runner(path, threads=1)
 
 
+def litert_reasons(path: Path, batch: Batch) -> list[np.ndarray]:
+    """Each image's probabilities of reasons, (crops, reasons), of a .tflite file that gives them."""
+    from mobileiqa.scoring.litert import outputs_runner
+
+    run = outputs_runner(path)
+    return [run(inputs)["reasons"] for inputs in batch]
+
+
 def tensorflow_runner(path: Path | str) -> Runner:
     """A .tflite file in TensorFlow's own interpreter (environment onnx2tf)."""
     return lambda inputs: run_child("tensorflow", Path(path), [inputs])[0]
@@ -142,6 +150,10 @@ RUNTIMES: dict[str, Runtime] = {
     **{name: partial(run_child, name) for name in CHILDREN},
     "gpu": scores_on_gpu,
 }
+
+
+# Runtimes that give reasons, beside the scores of RUNTIMES; the others compute the same graph up to its score.
+REASONS: dict[str, Runtime] = {"litert": litert_reasons}
 
 
 def runtime(name: str) -> Runtime:

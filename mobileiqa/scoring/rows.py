@@ -19,6 +19,7 @@ from typing import Any
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import STREAM, put, refuse_other
+from mobileiqa.preprocess import what_is_read
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import csv_text, printable
 
@@ -27,11 +28,18 @@ FORMATS = ("table", "csv", "json", "jsonl")
 
 @dataclass(frozen=True)
 class Row:
-    """One image's score, or the reason why it has none."""
+    """One image's score, or why it has none; what the model says of it, and how much of the photo it read."""
 
     image: str
     score: float | None
     error: str = ""
+    reasons: Mapping[str, float] = field(default_factory=dict)  # name -> probability, the likeliest first
+    full_size_share: float | None = None  # of the photo's pixels, read unreduced
+
+    @property
+    def reason(self) -> tuple[str, float | None]:
+        """The likeliest reason and its probability; empty and None where there is none."""
+        return next(iter(self.reasons.items()), ("", None))
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def summary(rows: list[Row], origin: Origin) -> dict[str, Any]:
         "model": origin.spec.name,
         "runtime": origin.runtime,
         "note": origin.note,
+        "reads": what_is_read(origin.spec),
         "score_range": origin.spec.score_range,
         "higher_is_better": origin.spec.higher_is_better,
         "images": len(rows),
@@ -169,31 +178,54 @@ def _print(text: str) -> None:
 
 def _object(rows: list[Row], origin: Origin, **more: bool) -> str:
     """One compact object: the summary and the results."""
-    results = [{"image": row.image, "score": row.score} for row in rows if row.score is not None]
+    results = [_scored(row) for row in rows if row.score is not None]
     return _compact({**summary(rows, origin), **more, "results": results}) + "\n"
 
 
 def _table_head(origin: Origin) -> str:
     low, high = origin.spec.score_range
     better = "higher" if origin.spec.higher_is_better else "lower"
-    lines = [f"{origin.spec.name}: score {low:g}..{high:g}, {better} is better"]
+    lines = [
+        f"{origin.spec.name}: score {low:g}..{high:g}, {better} is better; reads {what_is_read(origin.spec)}"
+    ]
     lines += [origin.note] if origin.note else []
-    return "\n".join([*lines, f"{'score':>9}  image"]) + "\n"
+    return "\n".join([*lines, f"{'score':>9}{_reason_column('reason', origin)}  image"]) + "\n"
 
 
 def _table_line(row: Row, origin: Origin) -> str:
-    return f"{'-' if row.score is None else format(row.score, '.4f'):>9}  {printable(row.image)}\n"
+    name, probability = row.reason
+    reason = f"{name} ({probability:.2f})" if probability is not None else ""
+    score = "-" if row.score is None else format(row.score, ".4f")
+    return f"{score:>9}{_reason_column(reason, origin)}  {printable(row.image)}\n"
+
+
+def _reason_column(text: str, origin: Origin) -> str:
+    """`text` as wide as the longest reason with its probability; empty for a model that gives none."""
+    width = max(map(len, origin.spec.reasons), default=-9) + len(" (0.00)")
+    return f"  {text:<{width}}" if origin.spec.reasons else ""
+
+
+def _csv_head(origin: Origin) -> str:
+    return f"image,score,{'reason,probability,' if origin.spec.reasons else ''}error,note\n"
 
 
 def _csv_line(row: Row, origin: Origin) -> str:
     """Every row says when the weights are untrained, since rows get copied around."""
-    return csv_text([(row.image, row.score, row.error, origin.note)])
+    reason = row.reason if origin.spec.reasons else ()
+    return csv_text([(row.image, row.score, *reason, row.error, origin.note)])
 
 
 def _json_line(row: Row, origin: Origin) -> str:
-    reason = {"error": row.error} if row.score is None else {}
     note = {"note": origin.note} if origin.note else {}
-    return _compact({"image": row.image, "score": row.score, **reason, **note}) + "\n"
+    if row.score is None:
+        return _compact({"image": row.image, "score": None, "error": row.error, **note}) + "\n"
+    return _compact({**_scored(row), **note}) + "\n"
+
+
+def _scored(row: Row) -> dict[str, Any]:
+    """A scored image in JSON."""
+    more = {"reasons": row.reasons, "full_size_share": row.full_size_share}
+    return {"image": row.image, "score": row.score, **{k: v for k, v in more.items() if v not in (None, {})}}
 
 
 def _compact(value: dict[str, Any]) -> str:
@@ -202,6 +234,6 @@ def _compact(value: dict[str, Any]) -> str:
 
 _FORMATS = {
     "table": _Format(_table_head, _table_line),
-    "csv": _Format(lambda origin: "image,score,error,note\n", _csv_line),
+    "csv": _Format(_csv_head, _csv_line),
     "jsonl": _Format(lambda origin: "", _json_line),
 }

@@ -96,7 +96,7 @@ def test_bench_profile_and_inspect_take_any_file(foreign, build, capsys) -> None
     [
         (
             detector,
-            r"one output named 'score' in .*detector\.tflite; found 'out0', 'out1'; .*bench and profile take any",
+            r"one output named 'score' in .*detector\.tflite, .*; found 'out0', 'out1'; .*bench and profile take any",
         ),
         (scalar, r"one output named 'score'"),
         (nameless, r"the signature 'serving_default'.*found no signature; scoring takes one score per image"),

@@ -204,7 +204,7 @@ def test_scores_come_to_0_1_higher_better_and_equal_inputs_are_prepared_once(lab
     def model(value: float, **changed) -> Model:
         def run(inputs):
             seen.append(inputs)
-            return np.array([value, value + 1])  # two crops
+            return {"score": np.array([value, value + 1])}  # two crops
 
         return Model(f"{value}", None, Scorer(run, dataclasses.replace(tiny[1], **changed), "test"))
 

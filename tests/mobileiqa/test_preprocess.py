@@ -9,6 +9,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as vision
 
+from mobileiqa import preprocess
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import IMAGENET_MEAN, IMAGENET_STD, Fit, InputSpec, ModelSpec
 from mobileiqa.zoo import MODELS
@@ -174,3 +175,23 @@ def test_lar_iqa_on_real_photos(real_photos: list[Path]):
             assert torch.allclose(
                 torch.from_numpy(array), torch.from_numpy(expected[key]), atol=ULPS, rtol=0
             ), path
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "share", "words"),
+    [
+        (InputSpec("i", 64, 64, fit=Fit.CENTER_CROP), (128, 32), 0.5, "its centre, 64x64, at full size"),
+        (InputSpec("i", 64, 64), (65, 64), 0, "the whole photo at 64x64"),
+        (InputSpec("i", 64, 64), (64, 20), 1, "the whole photo at 64x64"),
+        (InputSpec("i", 64, 96, fit=Fit.FRAGMENTS, patch_px=32), (320, 100), 96 * 64 / 32000, "6 patches of 32x32"),
+        (InputSpec("i", 64, 64, fit=Fit.FRAGMENTS, patch_px=32), (40, 20), 1, "4 patches of 32x32"),
+        (
+            InputSpec("i", 64, 64, fit=Fit.RANDOM_CROPS, resize_px=(90, 80), crops=2),
+            (500, 500), 0, "2 crops of 64x64 of the photo at 80x90",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_read_of_a_photo_is_known(spec: InputSpec, size: tuple[int, int], share: float, words: str):
+    model = ModelSpec("m", (spec,))
+    assert preprocess.full_size_share(model, *size) == pytest.approx(share)
+    assert preprocess.what_is_read(model).startswith(words)

@@ -48,7 +48,10 @@ def test_table_lists_the_broken_image_and_goes_on(folder: Path, tiny, capsys):
     *lines, last = out.splitlines()
     summary = json.loads(last)
     a, c = expected_scores(folder, tiny)
-    assert lines[0] == "toy: score 0..1, higher is better"
+    assert (
+        lines[0]
+        == "toy: score 0..1, higher is better; reads the whole photo at 32x24 and its centre, 40x40, at full size"
+    )
     assert lines[1] == UNTRAINED == summary["note"]
     assert [line.split() for line in lines[3:]] == [
         [f"{a:.4f}", str(folder / "a.png")],
@@ -160,14 +163,14 @@ def test_mistakes_end_in_one_line_and_code_2(folder: Path, capsys, args: list[st
 
 
 def test_a_score_that_is_not_finite_is_a_failure(folder: Path, tiny):
-    scorer = score.Scorer(lambda inputs: np.array([0.5, np.nan]), tiny[1], "litert")
+    scorer = score.Scorer(lambda inputs: {"score": np.array([0.5, np.nan])}, tiny[1], "litert")
     (row,) = score.score_images([folder / "a.png"], scorer)
     assert (row.score, row.error) == (None, "the model's score is nan")
 
 
 def test_a_score_far_outside_the_range_is_a_failure(folder: Path, tiny, capsys):
     spec = dataclasses.replace(tiny[1], trained_on="KonIQ-10k")
-    scorer = score.Scorer(lambda inputs: np.array([-415.0]), spec, "litert")
+    scorer = score.Scorer(lambda inputs: {"score": np.array([-415.0])}, spec, "litert")
     (row,) = score.score_images([folder / "a.png"], scorer)
     assert row.score is None and "-415, outside 0..1 by more than 0.25" in row.error
 
@@ -176,7 +179,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
     for seed in range(3):
         photo(seed, 40, 40).save(folder / f"other{seed}.png")
     (folder / "b.jpg").unlink()
-    scorer = score.Scorer(lambda inputs: np.array([0.453]), tiny[1], "litert")
+    scorer = score.Scorer(lambda inputs: {"score": np.array([0.453])}, tiny[1], "litert")
     monkeypatch.setattr(score, "load_scorer", lambda *_: scorer)
     assert score.main([str(folder)]) == 0
     assert "warning: all 5 images, 5 different files, score 0.453" in capsys.readouterr().err
@@ -184,7 +187,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
 
 def test_the_score_is_the_mean_over_crops_and_trained_weights_are_not_called_untrained(folder: Path, tiny):
     spec = dataclasses.replace(tiny[1], trained_on="KonIQ-10k")
-    scorer = score.Scorer(lambda inputs: np.array([0.25, 0.5]), spec, "litert")
+    scorer = score.Scorer(lambda inputs: {"score": np.array([0.25, 0.5])}, spec, "litert")
     (row,) = score.score_images([folder / "a.png"], scorer)
     assert (row.score, scorer.note) == (0.375, "")
 

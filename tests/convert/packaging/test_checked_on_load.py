@@ -177,15 +177,15 @@ def test_a_file_replaced_while_it_is_loaded_is_refused(
     camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a conversion beside: the spec of one file and the weights of the other would score."""
-    original = litert.runner
+    original = litert.outputs_runner
 
-    def replaced(path: str, *arguments: object) -> litert.Runner:
+    def replaced(path: str, *arguments: object) -> litert.OutputsRunner:
         other = tmp_path / "other.tflite"
         other.write_bytes(camera.read_bytes())
         other.replace(path)
         return original(path, *arguments)
 
-    monkeypatch.setattr(litert, "runner", replaced)
+    monkeypatch.setattr(litert, "outputs_runner", replaced)
     with pytest.raises(UserError, match=r"one file at .*camera\.tflite while it is loaded"):
         load_scorer(str(camera))
 

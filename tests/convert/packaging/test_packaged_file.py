@@ -184,7 +184,7 @@ def test_a_score_that_moves_fails(flatbuffer, pictures: Path, tmp_path: Path, ca
     ],
 )
 def test_the_gate(expected: list[float], scores: list[float], reason: str) -> None:
-    found = judge(["a", "b"][: len(expected)], np.array(expected), np.array(scores), 1e-3)
+    found = judge(["a", "b"][: len(expected)], np.c_[expected], np.c_[scores], 1e-3)
     assert found.passed == (reason == "") and reason in found.reason
 
 

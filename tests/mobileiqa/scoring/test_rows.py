@@ -1,6 +1,7 @@
 """Rows of scores as they are made: on stdout, in NAME.partial, after an interruption, on a full disk."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -10,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,12 +20,13 @@ from mobileiqa.errors import UserError
 from mobileiqa.files.interruption import Terminated
 from mobileiqa.scoring import rows as score_rows
 from mobileiqa.scoring.rows import FORMATS, Origin, Row, partial_path, write
+from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.text import csv_value
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = ("a.jpg", "caf\udce9.jpg", "ü写.jpg", "x\n0.9  y.jpg", "=1+1.jpg", '"q",.jpg', "\x1b[2J.jpg")
 ROWS = [*(Row(name, 0.1 + i / 10) for i, name in enumerate(NAMES)), Row("bad.jpg", None, "no image")]
-SPEC: Any = SimpleNamespace(name="toy", score_range=(0.0, 1.0), higher_is_better=True)
+SPEC = ModelSpec("toy", (InputSpec("image", 64, 64),))
 ORIGIN = Origin(SPEC, "litert", "untrained")
 
 
@@ -190,3 +191,23 @@ def test_a_kill_keeps_rows_and_the_same_command_again_just_works(
     assert again.returncode == 0 and json.loads(again.stdout)["scored"] == 400
     assert out.read_text().splitlines()[: len(rows)] == rows
     assert sorted(os.listdir(tmp_path)) == ["many", "scores.csv"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_reasons_stand_beside_the_score(form: str, tmp_path: Path):
+    origin = Origin(dataclasses.replace(SPEC, reasons=("blur", "motion blur", "none")), "litert", "")
+    reasons = {"motion blur": 0.86, "blur": 0.3, "none": 0.02}
+    rows = [Row("a.jpg", 0.31, "", reasons, 0.25), Row("b.jpg", None, "no image")]
+    write(rows, origin, form, out := tmp_path / "scores")
+    text = out.read_text()
+    if form == "table":
+        assert [line.split() for line in text.splitlines()[1:]] == [
+            ["score", "reason", "image"], ["0.3100", "motion", "blur", "(0.86)", "a.jpg"], ["-", "b.jpg"],
+        ]  # fmt: skip
+    elif form == "csv":
+        first, second = csv.DictReader(io.StringIO(text))
+        assert (first["reason"], first["probability"], first["score"]) == ("motion blur", "0.86", "0.31")
+        assert (second["reason"], second["probability"], second["error"]) == ("", "", "no image")
+    else:
+        row = json.loads(text)["results"][0] if form == "json" else json.loads(text.splitlines()[0])
+        assert row == {"image": "a.jpg", "score": 0.31, "reasons": reasons, "full_size_share": 0.25}

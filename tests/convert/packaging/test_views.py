@@ -1,0 +1,130 @@
+"""A model of two views with reasons, by hand: views from one image in the graph, both outputs everywhere."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convert.comparison.compare import ParityStage
+from convert.comparison.stages import compare_reasons
+from convert.flatbuffer import model as fb
+from convert.flatbuffer.reader import METADATA_ENTRY, read_graph
+from convert.output_file import embedded_metadata
+from convert.packaging import checksum, golden_vectors, packaged_file
+from convert.packaging.packaged_file import embed_preprocessing
+from convert.packaging.preprocessing import image_size
+from convert.selftest import selftest
+from mobileiqa import score
+from mobileiqa.errors import UserError
+from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import litert
+from mobileiqa.spec import Fit, InputSpec, ModelSpec
+
+REASONS = ("blur", "too dark", "none")
+SPEC = ModelSpec(
+    "two-views",
+    (InputSpec("overview", 24, 32), InputSpec("fragments", 64, 96, fit=Fit.FRAGMENTS, patch_px=32)),
+    trained_on="noise",
+    reasons=REASONS,
+)
+
+
+@pytest.fixture
+def source(flatbuffer: Any, tmp_path: Path) -> Path:
+    """As convert.tflite writes it: means of both views' absolute values, one linear layer, sigmoid."""
+    b, rng, means = flatbuffer, np.random.default_rng(0), []
+    for each in SPEC.inputs:
+        view = b.op("ABS", [b.input(*each.shape)], [b.tensor(*each.shape)], "AbsOptions")
+        means.append(b.op("MEAN", [view, b.constant([2, 3])], [b.tensor(1, 3)], "ReducerOptions"))
+    both = b.op("CONCATENATION", means, [b.tensor(1, 6)], "ConcatenationOptions", axis=1)
+    head = [both, b.constant(rng.normal(0, 1, (4, 6))), b.constant(np.full(4, 0.3))]
+    linear = b.op("FULLY_CONNECTED", head, [b.tensor(1, 4)], "FullyConnectedOptions")
+    values = b.op("LOGISTIC", [linear], [b.tensor(1, 4)])
+    ends = [
+        b.op("SLICE", [values, b.constant([0, at]), b.constant([1, n])], [b.tensor(1, n)], "SliceOptions")
+        for at, n in ((0, 1), (1, 3))
+    ]
+    first = b.op("RESHAPE", [ends[0], b.constant([1])], [b.tensor(1)], "ReshapeOptions", newShape=[1])
+    b.note(METADATA_ENTRY, json.dumps(embedded_metadata(SPEC, "fp32", "ab" * 32)).encode())
+    path = tmp_path / "views.tflite"
+    path.write_bytes(b.build(first, ends[1]))
+    model = fb.read(path)
+    fb.name_signature(model, [each.name for each in SPEC.inputs], SPEC.outputs)
+    fb.write(model, path)
+    return path
+
+
+def test_score_gives_reasons_and_the_share_that_was_read(source: Path, photo, tmp_path: Path, capsys) -> None:
+    photo(0, 320, 100).save(tmp_path / "a.png")
+    assert score.main([str(tmp_path / "a.png"), "--model", str(source), "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (row,) = result["results"]
+    assert set(row["reasons"]) == set(REASONS) and row["full_size_share"] == pytest.approx(96 * 64 / 32000)
+    assert list(row["reasons"].values()) == sorted(row["reasons"].values(), reverse=True)
+    assert result["reads"].startswith("the whole photo at 32x24 and 6 patches of 32x32 from all of it")
+    outputs = litert.outputs_runner(source)(prepare(tmp_path / "a.png", SPEC))
+    assert row["score"] == float(outputs["score"][0])
+    assert [row["reasons"][name] for name in REASONS] == outputs["reasons"][0].tolist()
+
+
+@pytest.mark.parametrize("size", [(320, 240), (96, 64), (97, 65), (70, 40), (33, 32), (401, 33)])
+def test_the_graph_makes_the_views_of_python(
+    source: Path, size: tuple[int, int], photo, tmp_path: Path
+) -> None:
+    out = tmp_path / "packaged.tflite"
+    embed_preprocessing(source, out, [size])
+    expect, run = packaged_file.outputs_of(source, SPEC), litert.outputs_runner(out)
+    scores = []
+    for seed in range(3):
+        picture = photo(seed, *size)
+        outputs = packaged_file.flat(run(litert.inputs_of(out)(picture)))
+        np.testing.assert_allclose(outputs, expect(np.asarray(picture)), atol=1e-4)
+        scores.append(outputs[0])
+    assert np.ptp(scores) > 1e-3
+    assert all(check.passed for check in selftest(out))
+
+
+def test_fragments_are_cut_exactly(photo, shown) -> None:
+    picture, spec = photo(3, 400, 300), SPEC.inputs[1]
+    expected = np.abs(prepare(picture, ModelSpec("m", (spec,)))["fragments"])
+    np.testing.assert_allclose(shown(picture, spec), expected, atol=1e-6)
+
+
+def test_an_image_smaller_than_a_patch_is_refused() -> None:
+    spec = ModelSpec("m", (InputSpec("fragments", 64, 64, fit=Fit.FRAGMENTS, patch_px=64),))
+    with pytest.raises(UserError, match="64 pixels or more each way"):
+        image_size(spec, (400, 63))
+
+
+def test_the_self_test_compares_reasons(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "packaged.tflite"
+    embed_preprocessing(source, out, [(90, 70)])
+    model, content = fb.read(out), litert.read_metadata(out)
+    vectors = json.loads(read_graph(out).metadata[golden_vectors.ENTRY])
+    vectors["sizes"][0]["reasons"]["tiles"][1] += 0.01
+    fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(vectors).encode())
+    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    packaged_file._write(model, out, content)
+    assert {check.name for check in selftest(out) if not check.passed} == {"golden tiles"}
+
+
+def test_the_standard_metadata_names_the_reasons(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "packaged.tflite"
+    embed_preprocessing(source, out, [(90, 70)])
+    assert b"in this order: blur, too dark, none." in out.read_bytes()
+
+
+def test_reasons_are_a_stage_of_parity() -> None:
+    stage, names = ParityStage("fp16", "published module", "x.tflite", "litert"), ["a", "b"]
+    expected = [np.array([[0.1, 0.9]]), np.array([[0.8, 0.2]])]
+    report = compare_reasons(stage, expected, [each + 1e-3 for each in expected], names)
+    assert report.passed and report.candidate == "x.tflite, reasons"
+    report = compare_reasons(stage, expected, [each + 3e-3 for each in expected], names)
+    assert not report.passed and "max_abs 0.003 > 0.002" in report.reason
+    int8 = dataclasses.replace(stage, kind="int8")
+    report = compare_reasons(int8, expected, [expected[0], expected[0]], names)
+    assert report.agreement == 0.5 and "the likeliest reasons agree in 50% < 90%" in report.reason
+    assert not compare_reasons(stage, expected, [None, None], names).passed

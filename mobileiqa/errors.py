@@ -11,7 +11,7 @@ EXTRAS = {
     "train": {
         "torch": "torch", "torchvision": "torchvision", "timm": "timm", "safetensors": "safetensors", "scipy": "scipy",
         "matplotlib": "matplotlib", "cv2": "opencv-python-headless", "openpyxl": "openpyxl",
-        "tensorboardX": "tensorboardX",
+        "tensorboardX": "tensorboardX", "piq": "piq==0.8.0",
     },
     "convert": {
         "litert_torch": "litert-torch==0.10.0", "ai_edge_quantizer": "ai-edge-quantizer==0.10.0", "onnx": "onnx",

@@ -13,6 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import find_images
 from mobileiqa.reasons import NONE, REASONS, reason_of
 from mobileiqa.training.damage import blurred, exposed, jpeg
+from mobileiqa.workers import process_pool
 
 CENTRE_PX = 512
 NOISE = 15.0  # deviation, of 255
@@ -80,7 +82,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=int, default=0, metavar="N", help="photos of each part (default: all)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="default %(default)s")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="PATH.json", help="the table goes beside it, as .md")
     parser.add_argument("--force", action="store_true", help="replace existing results")
     return parser
@@ -94,19 +96,21 @@ def measure(args: argparse.Namespace) -> int:
         raise UserError("--photos or --held-out", "neither", "name photos that were not trained on")
     if bool(args.held_out) != bool(args.severity):
         raise UserError("--held-out and --severity together", "one of them", "give both")
-    score = scorer(args.checkpoint, args.threads)
     checks: list[Check] = []
     detail: dict[str, Any] = {}
     if args.photos:
         paths = find_images(args.photos)[: args.limit or None]
-        detail["photos"] = {path.name: photo_scores(path, score, args.blur)
-                            for path in cli.progress(paths, "full-size photos", len(paths))}  # fmt: skip
-        detail["cards"] = card_answers(score)
+        work = partial(_photo_scores, args.checkpoint, args.blur)
+        detail["photos"] = dict(zip([p.name for p in paths], _each(work, paths, args.workers), strict=True))
+        detail["cards"] = card_answers(scorer(args.checkpoint))
         checks += photo_checks(list(detail["photos"].values()), detail["cards"])
     if args.held_out:
-        rows = held_out_rows(find_images([args.held_out])[: args.limit or None], score, args.severity)
+        paths = find_images([args.held_out])[: args.limit or None]
+        work = partial(_held_out_rows, args.checkpoint, args.severity)
+        rows = [row for part in _each(work, list(enumerate(paths)), args.workers) for row in part]
         checks += held_out_checks(rows)
         detail["within_distortion"] = within_distortion(rows)
+        detail["reasons"] = reasons_by_distortion(rows)
     table = markdown(
         ["what must hold", "measured", "limit", "cases", "holds"], [_cells(check) for check in checks]
     )
@@ -127,7 +131,24 @@ def _cells(check: Check) -> list[str]:
     return [check.name, f"{check.figure:.4f}", limit, str(check.count), "yes" if check.holds else "**no**"]
 
 
-def scorer(checkpoint: str | None, threads: int) -> Scorer:
+def _each(work: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
+    """`work` of every item, in order."""
+    if workers == 1:
+        return [work(item) for item in cli.progress(items, "photos")]
+    with process_pool(workers) as pool:
+        return list(cli.progress(pool.map(work, items), "photos", len(items)))
+
+
+def _photo_scores(checkpoint: str | None, blur_px: float, path: Path) -> dict[str, float]:
+    return photo_scores(path, scorer(checkpoint), blur_px)
+
+
+def _held_out_rows(checkpoint: str | None, table: Path, numbered: tuple[int, Path]) -> "list[Row]":
+    return held_out_rows(*numbered, scorer(checkpoint), table)
+
+
+@cache
+def scorer(checkpoint: str | None) -> Scorer:
     """Score and reasons of uint8 (H, W, 3) pixels by a checkpoint of ours or a model's name."""
     import torch
 
@@ -135,7 +156,7 @@ def scorer(checkpoint: str | None, threads: int) -> Scorer:
     from mobileiqa.preprocess import prepare
     from mobileiqa.zoo import named
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # of each worker
     model, spec = checkpoints.load(named(checkpoint))
 
     def score(pixels: Pixels) -> Answer:
@@ -241,18 +262,15 @@ class Row:
     reason: int
 
 
-def held_out_rows(paths: Sequence[Path], score: Scorer, table: Path) -> list[Row]:
-    """Every photo, and every distortion and level of it."""
+def held_out_rows(index: int, path: Path, score: Scorer, table: Path) -> list[Row]:
+    """A photo, and every distortion and level of it."""
     low, high = severity.SCORE_RANGE
     labels = {cell: (value - low) / (high - low) for cell, value in severity.read(table).items()}
-    rows = []
-    for index, path in enumerate(cli.progress(paths, "held-out photos", len(paths))):
-        photo = np.asarray(load_image(path))
-        rows.append(Row(index, 0, 0, 1.0, *_first(score(photo))))
-        rows += [
-            Row(index, *cell, label, *_first(score(distort(photo, *cell)))) for cell, label in labels.items()
-        ]
-    return rows
+    photo = np.asarray(load_image(path))
+    pristine = Row(index, 0, 0, 1.0, *_first(score(photo)))
+    return [pristine] + [
+        Row(index, *cell, label, *_first(score(distort(photo, *cell)))) for cell, label in labels.items()
+    ]
 
 
 def _first(answer: Answer) -> tuple[float, int]:
@@ -305,6 +323,16 @@ def within_distortion(rows: Sequence[Row]) -> dict[str, float]:
         )
         for number, group in sorted(groups.items())
     }
+
+
+def reasons_by_distortion(rows: Sequence[Row]) -> dict[str, float]:
+    """How often the right reason came first at levels 3 to 5 of each distortion; empty without reasons."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for row in rows:
+        if row.level >= 3 and row.reason >= 0:
+            name = f"{row.distortion} {DISTORTIONS[row.distortion].name}"
+            right[name].append(row.reason == reason_of(row.distortion, row.level))
+    return {name: float(np.mean(each)) for name, each in right.items()}
 
 
 def _ordered_pairs(rows: Sequence[Row]) -> Iterator[bool]:

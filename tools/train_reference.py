@@ -74,8 +74,34 @@ def _command(args: argparse.Namespace) -> int:
         f"KADID-calibrated full-reference scores; from {args.init.name}",
     )
     path = checkpoint.save(args.out / "best.safetensors", model, spec, force=True)
+    curve_picture(args.out / "curve.csv", args.out / "curve.png")
     cli.emit({"checkpoint": str(path), "photos": photos, "steps": sum(p.steps for p in plan.phases)})
     return 0
+
+
+def curve_picture(table: Path, picture: Path) -> None:
+    """Draws curve.csv: what each loss was, and the correlations on photos that are not trained on."""
+    import csv
+
+    import matplotlib.pyplot as plt
+
+    with table.open(newline="") as file:
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for panel, names in zip(
+        panels, (("mse", "plcc", "reasons", "order"), ("val_srcc", "val_plcc", "val_reasons")), strict=True
+    ):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            panel.plot(*zip(*points, strict=True), marker="." if name.startswith("val") else "", label=name)
+        panel.set_xlabel("step")
+        panel.legend()
+    panels[0].set_yscale("log")
+    panels[0].set_title("training losses, means of 20 steps")
+    panels[1].set_title("copies of photos that are not trained on")
+    with cli.atomic(picture) as temporary:
+        cli.save_plot(figure, temporary, dpi=90)
+    plt.close(figure)
 
 
 def start(args: argparse.Namespace):  # noqa: ANN201 (torch is imported inside)

@@ -22,7 +22,6 @@ from mobileiqa.models.whole_photo import EARLY, HIDDEN, VIEWS, WholePhoto
 from mobileiqa.training.damage import PRISTINE_CELL
 from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
 
-Step = tuple[int, float, Batch]  # number, learning rate, batch
 FROZEN_STAGES = 2  # of the trunk, and the stem: strides 2 and 4
 
 
@@ -34,7 +33,11 @@ class Phase:
     sizes: tuple[Size, ...]
     lr: float  # of the new layers; the trunk's is a quarter of it
     final: float  # fraction of lr that the cosine ends at
+    ema: float = 0.998  # decay of the averaged weights
     batch: int = 30
+
+
+Step = tuple[int, Phase, float, Batch]  # number, its phase, learning rate, batch
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Plan:
 
     phases: tuple[Phase, ...] = (
         Phase(860, (Size(4, 192), Size(3, 256), Size(4, 224)), 1.2e-3, 0.1),
-        Phase(100, (Size(6, 256),), 1.5e-4, 0.05),
+        Phase(80, (Size(6, 256),), 1.5e-4, 0.05, ema=0.97),
     )
     mse: float = 20.0
     plcc: float = 2.0
@@ -52,7 +55,6 @@ class Plan:
     order: float = 10.0
     views: tuple[str, ...] = VIEWS
     weight_decay: float = 2e-2
-    ema: float = 0.998
     clip_norm: float = 5.0
     seed: int = 1
     validate_every: int = 100
@@ -126,12 +128,11 @@ def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 class Average:
     """Exponential moving average of a module's weights; early steps weigh less."""
 
-    decay: float
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: nn.Module, step: int, decay: float) -> None:
         """Takes in the weights after step `step` (from 0)."""
-        decay = min(self.decay, (step + 1) / (step + 10))
+        decay = min(decay, (step + 1) / (step + 10))
         for key, value in module.state_dict().items():
             if key not in self.state:
                 self.state[key] = value.clone()
@@ -146,7 +147,7 @@ def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
     """
     out.mkdir(parents=True, exist_ok=True)
     trainee = Trainee(model).to(memory_format=torch.channels_last).eval()  # batch norms keep their statistics
-    average, state, start = Average(plan.ema), out / "state.pt", 0
+    average, state, start = Average(), out / "state.pt", 0
     optimizer = torch.optim.AdamW(trainee.groups(1.0), weight_decay=plan.weight_decay)
     if state.exists():
         saved = torch.load(state, weights_only=True)
@@ -156,7 +157,7 @@ def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
     total, terms, began = sum(p.steps for p in plan.phases), [], time.monotonic()
     curve = Curve(out / "curve.csv")
     steps = cli.progress(_ahead(_steps(packed, plan, start)), "training", total - start)
-    for step, lr, batch in steps:
+    for step, phase, lr, batch in steps:
         for group, factor in zip(optimizer.param_groups, (1, 0.25), strict=True):
             group["lr"] = lr * factor
         parts = losses(trainee, batch, plan)
@@ -164,7 +165,7 @@ def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
         parts["loss"].backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), plan.clip_norm)
         optimizer.step()
-        average.update(trainee, step)
+        average.update(trainee, step, phase.ema)
         terms.append({name: float(value.detach()) for name, value in parts.items()})
         if (step + 1) % 20 == 0:
             curve.add(step + 1, time.monotonic() - began, lr, terms)
@@ -179,7 +180,7 @@ def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
 
 
 def _steps(packed: Path, plan: Plan, start: int) -> Iterator[Step]:
-    """(step, learning rate, batch) from step `start`; each pass over the pack reads what is there by then."""
+    """From step `start`; each pass over the pack reads what is there by then."""
     step, epoch, chunks, pack = 0, 0, [], None
     for number, phase in enumerate(plan.phases):
         count = phase.batch // CHUNK
@@ -191,7 +192,7 @@ def _steps(packed: Path, plan: Plan, start: int) -> Iterator[Step]:
             if step >= start:
                 rng = np.random.default_rng([plan.seed, number, step])
                 size = phase.sizes[step % len(phase.sizes)]
-                yield step, _rate(phase, within), pack.batch(these, size, rng)
+                yield step, phase, _rate(phase, within), pack.batch(these, size, rng)
             step += 1
 
 

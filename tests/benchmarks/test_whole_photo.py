@@ -99,7 +99,7 @@ def test_every_cell_of_every_photo_is_scored(tmp_path):
     table = tmp_path / "severity.csv"
     lines = [f"{n},{level},{5 - 0.5 * level}" for n in range(1, 26) for level in range(1, 6)]
     table.write_text("distortion,level,mean_score\n" + "\n".join(lines) + "\n")
-    found = held_out_rows([tmp_path / "a.png"], lambda pixels: (float(pixels.mean()), [0.0, 1.0]), table)
+    found = held_out_rows(0, tmp_path / "a.png", lambda pixels: (float(pixels.mean()), [0.0, 1.0]), table)
     assert len(found) == 126 and found[0].level == 0 and {row.reason for row in found} == {1}
     assert found[1].label == pytest.approx((4.5 - 1) / 4)
 

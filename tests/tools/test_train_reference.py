@@ -65,6 +65,15 @@ def test_the_start_has_the_trunk_and_the_record(photos, severity, trunk, tmp_pat
     assert spec.training.unrecorded == (trunk.name,)
 
 
+def test_the_curve_is_drawn_of_what_was_written(tmp_path):
+    columns = ("step", "mse", "plcc", "reasons", "order", "val_srcc", "val_plcc", "val_reasons")
+    rows = ["20,0.1,0.3,0.5,0.02,,,", "40,0.05,0.2,0.4,0.01,,,", "40,,,,,0.8,0.8,0.6"]
+    (tmp_path / "curve.csv").write_text("\n".join([",".join(columns), *rows]) + "\n")
+    train_reference.curve_picture(tmp_path / "curve.csv", tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.width == 900
+
+
 @pytest.mark.slow
 def test_it_trains_from_photos_to_a_checkpoint_and_does_not_pack_twice(
     photos, severity, trunk, tmp_path, monkeypatch, capsys

@@ -154,10 +154,13 @@ def scorer(checkpoint: str | None) -> Scorer:
 
     from mobileiqa import checkpoint as checkpoints
     from mobileiqa.preprocess import prepare
+    from mobileiqa.training.malloc import keep_freed_memory
     from mobileiqa.zoo import named
 
+    keep_freed_memory()
     torch.set_num_threads(1)  # of each worker
     model, spec = checkpoints.load(named(checkpoint))
+    model = model.to(memory_format=torch.channels_last)
 
     def score(pixels: Pixels) -> Answer:
         inputs = [torch.from_numpy(x) for x in prepare(Image.fromarray(pixels), spec).values()]

@@ -201,6 +201,11 @@ def _mask(shape: tuple[int, int], rng: np.random.Generator) -> "np.ndarray":
 _STOPS, _AT_MOST = (0.0, 0.5, 1.0, 1.5, 2.0, 2.6), (0.92, 0.87, 0.78, 0.65, 0.5, 0.4)
 
 
+def exposure_at_most(stops: float) -> float:
+    """The score of a photo that is `stops` over or under, at most."""
+    return float(np.interp(stops, _STOPS, _AT_MOST))
+
+
 def _chain(base: Copy, labels: Labels, rng: np.random.Generator) -> list[Copy]:
     """Two strengths of one damage that KADID-10k has at other amounts, or not at all; the second is worse."""
     kind = rng.choice(4, p=(0.4, 0.3, 0.15, 0.15))
@@ -208,10 +213,7 @@ def _chain(base: Copy, labels: Labels, rng: np.random.Generator) -> list[Copy]:
         first, second = np.sort(rng.uniform(0.7, 2.6, 2))
         sign = rng.choice((-1, 1))
         reason = (REASONS.index("too dark" if sign < 0 else "too bright"),)
-        pair = [
-            Copy(exposed(base.pixels, sign * s), float(np.interp(s, _STOPS, _AT_MOST)), reason)
-            for s in (first, second)
-        ]
+        pair = [Copy(exposed(base.pixels, sign * s), exposure_at_most(s), reason) for s in (first, second)]
         if rng.random() < 0.4:
             pair[1] = _doubled(base, pair[0], labels, rng)
     elif kind == 1:

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from mobileiqa.fragments import Pixels
-from mobileiqa.reasons import REASONS
-from mobileiqa.training.damage import GROUP
+from mobileiqa.reasons import NONE, REASONS
+from mobileiqa.training.damage import GAP, GROUP, NO_CELL, exposed, exposure_at_most, jpeg
 from mobileiqa.training.damage_pack import FRAGMENTS, GRID, OVERVIEWS, PATCH_PX, ROWS
 
 CHUNK = 5
@@ -34,6 +34,7 @@ class Batch:
     cell: torch.Tensor
     better: torch.Tensor
     worse: torch.Tensor
+    twins: torch.Tensor  # (T, 2): places of one copy in two poses
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,102 @@ class Pack:
             at = {int(place): len(views) + i for i, place in enumerate(places)}
             orders += [(at[a], at[b]) for a, b in row["orders"] if a in at and b in at]
             for place in places:
-                views.append(self._views(row["group"] * GROUP + int(place), size, rng))
+                pair = self._views(row["group"] * GROUP + int(place), size, rng)
+                views.append(posed(pair, int(rng.integers(8))))
                 labels.append((row["score"][place], row["reasons"][place], row["cell"][place]))
-        scores, reasons, cells = zip(*labels, strict=True)
-        table = torch.tensor([[float(i in each) for i in range(len(REASONS))] for each in reasons])
-        pairs = torch.tensor(orders, dtype=torch.long).reshape(-1, 2)
-        fragments, overviews = (_normalized(np.stack(each)) for each in zip(*views, strict=True))
-        overviews = _resized(overviews, size.overview_px)
-        return Batch(
-            overviews, fragments, torch.tensor(scores), table, torch.tensor(cells), pairs[:, 0], pairs[:, 1]
-        )
+        return _batch(views, labels, orders, [], size)
+
+    def batch_of_threes(
+        self, chunks: list[tuple[dict, NDArray[np.int64]]], size: Size, rng: np.random.Generator
+    ) -> Batch:
+        """Each copy in two poses, and damaged once more: turning changes nothing, damage is never better."""
+        views, labels, orders, twins = [], [], [], []
+        for row, places in chunks:
+            at = {int(place): len(views) + 3 * i for i, place in enumerate(places)}
+            orders += [(at[a], at[b]) for a, b in row["orders"] if a in at and b in at]
+            for place in places:
+                first, pair = at[int(place)], self._views(row["group"] * GROUP + int(place), size, rng)
+                score, reasons = row["score"][place], row["reasons"][place]
+                poses = [int(pose) for pose in rng.choice(8, 2, replace=False)]
+                views += [posed(pair, pose) for pose in poses]
+                labels += [(score, reasons, row["cell"][place])] * 2
+                further, at_most, reason = worsened(pair, rng)
+                views.append(posed(further, int(rng.integers(8))))
+                both = sorted({*reasons, reason} - {NONE})
+                labels.append((max(min(score, at_most) - GAP, GAP), both, NO_CELL))
+                orders.append((first, first + 2))
+                twins.append((first, first + 1))
+        return _batch(views, labels, orders, twins, size)
 
     def _views(self, index: int, size: Size, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """Some rows and columns of the grid in their order, and the overview, both in one of eight poses."""
+        """Some rows and columns of the grid in their order, and the overview."""
         rows, columns = (np.sort(rng.choice(GRID, size.grid, replace=False)) for _ in range(2))
         patches = self.fragments[index].reshape(GRID, PATCH_PX, GRID, PATCH_PX, 3)[rows][:, :, columns]
-        mosaic = patches.reshape(size.grid * PATCH_PX, size.grid * PATCH_PX, 3)
-        pose = int(rng.integers(8))
-        return turned(mosaic, pose), turned(self.overviews[index], pose)
+        return patches.reshape(size.grid * PATCH_PX, size.grid * PATCH_PX, 3), np.asarray(
+            self.overviews[index]
+        )
+
+
+Label = tuple[float, Sequence[int], int]  # score, reasons, cell
+
+
+def _batch(
+    views: Sequence[tuple[Pixels, Pixels]],
+    labels: Sequence[Label],
+    orders: Sequence[tuple[int, int]],
+    twins: Sequence[tuple[int, int]],
+    size: Size,
+) -> Batch:
+    scores, reasons, cells = zip(*labels, strict=True)
+    table = torch.tensor([[float(i in each) for i in range(len(REASONS))] for each in reasons])
+    pairs, same = (torch.tensor(each, dtype=torch.long).reshape(-1, 2) for each in (orders, twins))
+    fragments, overviews = (_normalized(np.stack(each)) for each in zip(*views, strict=True))
+    return Batch(
+        _resized(overviews, size.overview_px), fragments, torch.tensor(scores), table, torch.tensor(cells),
+        pairs[:, 0], pairs[:, 1], same,
+    )  # fmt: skip
+
+
+# What KADID-10k's human means are at amounts of noise (deviation) and JPEG (quality), and damage.py's of exposure.
+_NOISE = ((0, 8, 11.4, 14, 18, 25.5), (0.92, 0.72, 0.6, 0.51, 0.43, 0.33))
+_JPEG = ((4, 7, 24, 36, 43, 95), (0.09, 0.24, 0.72, 0.81, 0.83, 0.92))
+
+
+def worsened(
+    views: tuple[Pixels, Pixels], rng: np.random.Generator
+) -> tuple[tuple[Pixels, Pixels], float, int]:
+    """Both views with noise, JPEG or another exposure on top, the score that this allows at most, and its reason.
+
+    The overview of a photo is smaller than the photo: it shows a half of the noise and none of the blocks.
+    """
+    fragments, overview = views
+    kind = int(rng.choice(3, p=(0.4, 0.3, 0.3)))
+    if kind == 0:
+        sigma = rng.uniform(7, 25)
+        noisy = [_noise(view, s, rng) for view, s in ((fragments, sigma), (overview, sigma / 2))]
+        return (noisy[0], noisy[1]), float(np.interp(sigma, *_NOISE)), REASONS.index("noise")
+    if kind == 1:
+        quality = int(rng.integers(5, 51))
+        blocks = jpeg(np.ascontiguousarray(fragments), quality)
+        return (blocks, overview), float(np.interp(quality, *_JPEG)), REASONS.index("compression")
+    stops = rng.uniform(1, 2.6)
+    sign = int(rng.choice((-1, 1)))
+    reason = REASONS.index("too dark" if sign < 0 else "too bright")
+    return (
+        (exposed(fragments, sign * stops), exposed(overview, sign * stops)),
+        exposure_at_most(stops),
+        reason,
+    )
+
+
+def _noise(view: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    noise = rng.standard_normal(view.shape, np.float32) * np.float32(sigma)
+    return (view + noise + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def posed(views: tuple[Pixels, Pixels], pose: int) -> tuple[Pixels, Pixels]:
+    """Both views turned and mirrored alike."""
+    return turned(views[0], pose), turned(views[1], pose)
 
 
 def halves(orders: Sequence[Sequence[int]], rng: np.random.Generator) -> NDArray[np.int64]:

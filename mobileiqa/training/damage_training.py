@@ -35,6 +35,7 @@ class Phase:
     final: float  # fraction of lr that the cosine ends at
     ema: float = 0.998  # decay of the averaged weights
     batch: int = 30
+    threes: bool = False  # each of `batch` copies in two poses, and damaged once more
 
 
 Step = tuple[int, Phase, float, Batch]  # number, its phase, learning rate, batch
@@ -47,12 +48,14 @@ class Plan:
     phases: tuple[Phase, ...] = (
         Phase(860, (Size(4, 192), Size(3, 256), Size(4, 224)), 1.2e-3, 0.1),
         Phase(80, (Size(6, 256),), 1.5e-4, 0.05, ema=0.97),
+        Phase(150, (Size(4, 224), Size(3, 256)), 4e-4, 0.02, ema=0.97, batch=10, threes=True),
     )
     mse: float = 20.0
     plcc: float = 2.0
     cells: float = 0.5
     reasons: float = 3.0
     order: float = 10.0
+    twins: float = 40.0
     views: tuple[str, ...] = VIEWS
     weight_decay: float = 2e-2
     clip_norm: float = 5.0
@@ -111,6 +114,7 @@ def losses(trainee: Trainee, batch: Batch, plan: Plan) -> dict[str, torch.Tensor
         else score.new_zeros(()),
         "reasons": functional.binary_cross_entropy_with_logits(reasons, batch.reasons),
         "order": _mean(functional.relu(gap - (score[batch.better] - score[batch.worse]))),
+        "twins": _mean((score[batch.twins[:, 0]] - score[batch.twins[:, 1]]) ** 2),
     }
     return {**parts, "loss": sum(getattr(plan, name) * value for name, value in parts.items())}
 
@@ -192,7 +196,12 @@ def _steps(packed: Path, plan: Plan, start: int) -> Iterator[Step]:
             if step >= start:
                 rng = np.random.default_rng([plan.seed, number, step])
                 size = phase.sizes[step % len(phase.sizes)]
-                yield step, phase, _rate(phase, within), pack.batch(these, size, rng)
+                yield (
+                    step,
+                    phase,
+                    _rate(phase, within),
+                    (pack.batch_of_threes if phase.threes else pack.batch)(these, size, rng),
+                )
             step += 1
 
 
@@ -237,7 +246,7 @@ def validation(average: Average, trainee: Trainee, pack: Pack, plan: Plan) -> di
 class Curve:
     """A CSV of the terms' means over 20 steps; validation rows have figures instead."""
 
-    COLUMNS = ("step", "seconds", "lr", "loss", "mse", "plcc", "cells", "reasons", "order",
+    COLUMNS = ("step", "seconds", "lr", "loss", "mse", "plcc", "cells", "reasons", "order", "twins",
                "val_srcc", "val_plcc", "val_reasons")  # fmt: skip
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from mobileiqa.reasons import REASONS
 from mobileiqa.training import damage_pack, damage_training
 from mobileiqa.training.damage import GROUP
-from mobileiqa.training.damage_batches import CHUNK, Pack, Size, halves, turned
+from mobileiqa.training.damage_batches import CHUNK, Pack, Size, halves, turned, worsened
 from mobileiqa.training.damage_training import Phase, Plan, Trainee
 from mobileiqa.zoo import build_seeded
 
@@ -35,7 +35,7 @@ def _row(number: int, photo: str, rng: np.random.Generator) -> dict:
     return {
         "group": number,
         "photo": photo,
-        "score": rng.random(GROUP).round(3).tolist(),
+        "score": rng.uniform(0.1, 0.9, GROUP).round(3).tolist(),
         "reasons": [[int(rng.integers(11))] for _ in range(GROUP)],
         "cell": rng.integers(-1, 126, GROUP).tolist(),
         "orders": [[0, i] for i in range(1, GROUP)] if photo else [],
@@ -86,6 +86,42 @@ def test_what_belongs_together_is_in_one_batch(seed: int):
     for pair in ((3, 6), (7, 2), (8, 9)):
         assert any(set(pair) <= set(part) for part in parts)
     assert sorted(halves([], np.random.default_rng(seed)).ravel().tolist()) == list(range(GROUP))
+
+
+def test_threes_are_a_copy_in_two_poses_and_damaged_once_more(folder):
+    pack = Pack(folder)
+    row = pack.train[0]
+    batch = pack.batch_of_threes([(row, np.array([3, 0]))], Size(2, 256), np.random.default_rng(0))
+    assert batch.twins.tolist() == [[0, 1], [3, 4]]
+    assert (
+        batch.score[:2].tolist() == pytest.approx([row["score"][3]] * 2)
+        and (batch.score[2::3] <= batch.score[::3]).all()
+    )
+    pairs = set(zip(batch.better.tolist(), batch.worse.tolist(), strict=True))
+    assert pairs == {(0, 2), (3, 5), (3, 0)}
+    assert batch.cell[2::3].tolist() == [-1, -1]
+    for view in (batch.fragments, batch.overview):
+        assert not torch.equal(view[0], view[1])
+        assert torch.equal(view[0].flatten(1).sort(1).values, view[1].flatten(1).sort(1).values)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_worsened_views_say_what_was_done(seed: int):
+    grey = np.full((128, 128, 3), 120, np.uint8)
+    texture = (grey + np.random.default_rng(1).integers(-40, 40, grey.shape)).astype(np.uint8)
+    (fragments, overview), at_most, reason = worsened((texture, texture), np.random.default_rng(seed))
+    assert fragments.dtype == np.uint8 and not np.array_equal(fragments, texture) and 0 < at_most < 0.9
+    change = fragments.astype(float) - texture
+    name = REASONS[reason]
+    assert name in ("noise", "compression", "too dark", "too bright")
+    if name in ("too dark", "too bright"):
+        assert (change.mean() < -10) == (name == "too dark") and np.array_equal(fragments, overview)
+    elif name == "compression":
+        assert abs(change.mean()) < 2 and np.array_equal(overview, texture)
+    else:
+        assert (
+            abs(change.mean()) < 2 and np.abs(overview.astype(float) - texture).mean() < np.abs(change).mean()
+        )
 
 
 def test_poses_are_the_eight_symmetries_of_a_square():

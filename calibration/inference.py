@@ -1,6 +1,5 @@
 """Is calibration prepared as inference is? Which spec a model has, and where two specs differ."""
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,18 +47,11 @@ def differences(stored: ModelSpec, asked: ModelSpec) -> list[str]:
 
     Only inputs count: a set serves every model that prepares images the same way.
     """
-    names = [[spec.name for spec in side.inputs] for side in (stored, asked)]
-    if names[0] != names[1]:
-        return [f"inputs: {', '.join(names[0])} stored, {', '.join(names[1])} wanted"]
-    reasons = []
-    if stored.color_management != asked.color_management:
-        reasons = [f"color_management: {stored.color_management} stored, {asked.color_management} wanted"]
-    for old, new in zip(stored.inputs, asked.inputs, strict=True):
-        for field in dataclasses.fields(old):
-            before, after = getattr(old, field.name), getattr(new, field.name)
-            if before != after:
-                reasons.append(f"{old.name}.{field.name}: {before} stored, {after} wanted")
-    return reasons
+    return [
+        f"{name}: {old} stored, {new} wanted"
+        for name, old, new in stored.differences(asked)
+        if name in ("inputs", "color_management") or "." in name
+    ]
 
 
 def check_same(stored: ModelSpec, spec: ModelSpec) -> None:

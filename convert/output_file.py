@@ -168,9 +168,9 @@ class Sidecar:
 
 def read_sidecar(path: Path) -> Sidecar | None:
     """What the sidecar of the converted file `path` says, None without one. Raises UserError for a damaged one."""
-    beside = sidecar_path(path)
-    if not beside.is_file():
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
         return None
-    source, todo = f"a sidecar as convert writes it at {beside}", "convert again, or remove it"
-    content = typed_json.parse_object(typed_json.content_of(beside), source, todo)
+    source, todo = f"a sidecar as convert writes it at {sidecar}", "convert again, or remove it"
+    content = typed_json.parse_object(typed_json.content_of(sidecar), source, todo)
     return typed_json.decode(Sidecar, typed_json.known(Sidecar, content), source, todo)

@@ -158,7 +158,7 @@ def parity_images(path: Path | None, limit: int | None) -> Images:
 
 
 def searched_images(path: Path | None, limit: int | None) -> tuple[Images, ImageSearch]:
-    """`parity_images`, and what the folder holds beside them, which is also noted on stderr."""
+    """`parity_images`, and what else the folder holds, which is also noted on stderr."""
     if limit is not None and limit < 1:
         raise UserError("--limit of at least 1", str(limit), "correct --limit")
     if path is None:

@@ -44,7 +44,7 @@ class Via(StrEnum):
 
 @dataclass(frozen=True)
 class Converted:
-    """A written file, and the published model beside its rewritten form, for parity."""
+    """A written file, with the published model and its rewritten form, for parity."""
 
     path: Path
     precision: Precision

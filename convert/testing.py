@@ -107,7 +107,7 @@ def _below(path: Path) -> NamedImages:
 
 
 def _scores(module: "nn.Module", spec: ModelSpec, images: NamedImages, attempt: Attempt) -> list[np.ndarray]:
-    """The module's scores, and the attempt's beside them; CHUNK images' arrays in memory at a time."""
+    """The module's scores, and the attempt's; CHUNK images' arrays in memory at a time."""
     run = runners.torch_runner(module, spec)
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):

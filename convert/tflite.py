@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-srcc-drop", type=float, metavar="D",
                         help="of --int8 auto: how far SRCC with FP32 may be from 1 (0.005)")  # fmt: skip
     parser.add_argument("--approximate", nargs="+", default=[], metavar="NAME",
-                        help=f"beside --int8: changes that are not exact: {', '.join(APPROXIMATIONS)}")  # fmt: skip
+                        help=f"with --int8: changes that are not exact: {', '.join(APPROXIMATIONS)}")  # fmt: skip
     parser.add_argument(
         "--size", metavar="WxH", help="input size, WxH,WxH for two; default: the checkpoint's"
     )
@@ -167,7 +167,7 @@ def _image_sizes(arguments: argparse.Namespace, spec: ModelSpec) -> "list[tuple[
     sizes = parse_sizes(arguments.input_size)
     if arguments.input == INPUTS[0]:
         if sizes:
-            raise UserError("--input-size beside --input uint8", "float inputs", "add --input uint8")
+            raise UserError("--input-size with --input uint8", "float inputs", "add --input uint8")
         return None
     image_sizes(spec, sizes)
     return sizes
@@ -182,9 +182,7 @@ def _default(spec: ModelSpec, precision: Precision, packaged: bool) -> Path:
 def _approximations(names: list[str], precision: Precision) -> tuple[str, ...]:
     """The names, checked; UserError where only exact changes are allowed."""
     if names and precision is not Precision.INT8:
-        raise UserError(
-            "--approximate beside --int8", f"it beside {precision}, which is exact", "leave it out"
-        )
+        raise UserError("--approximate with --int8", f"it with {precision}, which is exact", "leave it out")
     return checked(names)
 
 
@@ -198,7 +196,7 @@ def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Int8Ar
             cli.refuse_existing(result, arguments.force)
         return automatic(words, spec, path, arguments.images, drop)
     if drop is not None:
-        raise UserError(f"--max-srcc-drop beside --int8 {AUTO}", f"{drop} without it", "leave it out")
+        raise UserError(f"--max-srcc-drop with --int8 {AUTO}", f"{drop} without it", "leave it out")
     return None if words is None else parse_arguments(words, spec)
 
 

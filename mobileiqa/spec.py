@@ -271,6 +271,25 @@ class ModelSpec:
                     del model_input[name]  # few inputs have it, and earlier versions do not know it
         return content
 
+    def differences(self, other: "ModelSpec") -> list[tuple[str, Any, Any]]:
+        """(field, this one's value, the other's) where they differ, inputs one by one, such as "image.mean".
+
+        Inputs of other names, or another number of them, are the one field "inputs".
+        """
+        mine, theirs = self.to_json(), other.to_json()
+        inputs, others = mine.pop("inputs"), theirs.pop("inputs")
+        values = [(name, mine.get(name), theirs.get(name)) for name in {**mine, **theirs}]
+        names = [", ".join(each["name"] for each in side) for side in (inputs, others)]
+        if names[0] != names[1]:
+            values.append(("inputs", *names))
+        else:
+            values += [
+                (f"{a['name']}.{name}", a.get(name), b.get(name))
+                for a, b in zip(inputs, others, strict=True)
+                for name in {**a, **b}
+            ]
+        return [(name, one, another) for name, one, another in values if one != another]
+
 
 def from_json(data: Any, source: str = "the model's metadata") -> ModelSpec:
     """The ModelSpec of `to_json`'s dict. Raises UserError when fields are missing, unknown, malformed or too large.

@@ -47,7 +47,7 @@ class Agreement:
     """A file's scores against FP32's, on n images; None: could not be computed.
 
     correlations: srcc, plcc, krcc, empty where `failure` says why. mean_shift and max_shift are of |d|, bias of
-    d = candidate - FP32. Of the `pairs` of images that FP32 tells apart, pair_reversed is the share that
+    d = converted - FP32. Of the `pairs` of images that FP32 tells apart, pair_reversed is the share that
     changes order and pair_tied the share that becomes a tie. spread: the largest FP32 score less the smallest.
     smallest_gap: between two scores of the file that differ.
     """
@@ -78,7 +78,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Both files against the labels; `drop` is FP32's SRCC less the candidate's, on the same resamples."""
+    """Both files against the labels; `drop` is FP32's SRCC less the converted file's, on the same resamples."""
 
     failure: str
     fp32: dict[str, Estimate]
@@ -87,16 +87,16 @@ class Labelled:
 
 
 def agreement(
-    fp32: Scores, candidate: Scores, images: Sequence[str], groups: NDArray[np.int64] | None = None
+    fp32: Scores, converted: Scores, images: Sequence[str], groups: NDArray[np.int64] | None = None
 ) -> Agreement:
-    """How well `candidate` follows `fp32` over `images`; `groups` as in metrics.bootstrap."""
+    """How well `converted` follows `fp32` over `images`; `groups` as in metrics.bootstrap."""
     n = len(images)
-    if failure := _incomparable(fp32, candidate, images):
+    if failure := _incomparable(fp32, converted, images):
         return Agreement(n, failure, {})
-    correlations, failure = _correlated(candidate, fp32, groups)
-    shift = candidate - fp32
-    levels = np.unique(candidate)
-    ties, pairs = tied_pairs(fp32, candidate)
+    correlations, failure = _correlated(converted, fp32, groups)
+    shift = converted - fp32
+    levels = np.unique(converted)
+    ties, pairs = tied_pairs(fp32, converted)
     return Agreement(
         n,
         failure,
@@ -106,26 +106,26 @@ def agreement(
         bias=float(shift.mean()),
         spread=float(np.ptp(fp32)),
         pairs=pairs,
-        pair_reversed=compare.pair_flips(fp32, candidate),
+        pair_reversed=compare.pair_flips(fp32, converted),
         pair_tied=ties / pairs if pairs else None,
-        thresholds=threshold_flips(fp32, candidate),
+        thresholds=threshold_flips(fp32, converted),
         distinct=len(levels),
         distinct_fp32=len(np.unique(fp32)),
         smallest_gap=float(np.diff(levels).min()) if len(levels) > 1 else None,
         worst=tuple(
-            Shifted(images[i], float(fp32[i]), float(candidate[i]))
+            Shifted(images[i], float(fp32[i]), float(converted[i]))
             for i in np.argsort(-np.abs(shift), kind="stable")[:WORST]
         ),
     )
 
 
-def _incomparable(fp32: Scores, candidate: Scores, images: Sequence[str]) -> str:
+def _incomparable(fp32: Scores, converted: Scores, images: Sequence[str]) -> str:
     """Why there is nothing to compare, or an empty string."""
     if not images:
         return "zero images"
-    if not len(fp32) == len(candidate) == len(images):
-        return f"{len(candidate)} scores and {len(fp32)} of FP32 for {len(images)} images"
-    for whose, scores in (("FP32's", fp32), ("the", candidate)):
+    if not len(fp32) == len(converted) == len(images):
+        return f"{len(converted)} scores and {len(fp32)} of FP32 for {len(images)} images"
+    for whose, scores in (("FP32's", fp32), ("the", converted)):
         if odd := np.flatnonzero(~np.isfinite(scores)).tolist():
             return f"{whose} score of {images[odd[0]]} is {scores[odd[0]]} ({len(odd)} not finite)"
     return ""
@@ -154,7 +154,7 @@ def tied_pairs(before: Scores, after: Scores) -> tuple[int, int]:
     return ties(after) - ties(np.stack([before, after], axis=1)), n * (n - 1) // 2 - ties(before)
 
 
-def threshold_flips(fp32: Scores, candidate: Scores) -> Thresholds | None:
+def threshold_flips(fp32: Scores, converted: Scores) -> Thresholds | None:
     """Thresholds lie halfway between the two FP32 scores on either side of each quantile; None below two images.
 
     On a score itself a threshold would turn every shift of that image, however small, into a flip.
@@ -165,36 +165,36 @@ def threshold_flips(fp32: Scores, candidate: Scores) -> Thresholds | None:
     ranked = np.sort(fp32)
     splits = [min(max(round(q * n), 1), n - 1) for q in QUANTILES]
     thresholds = np.array([(ranked[k - 1] + ranked[k]) / 2 for k in splits])
-    shares = np.mean((fp32[:, None] >= thresholds) != (candidate[:, None] >= thresholds), axis=0)
+    shares = np.mean((fp32[:, None] >= thresholds) != (converted[:, None] >= thresholds), axis=0)
     worst = int(shares.argmax())
     return Thresholds(float(shares.mean()), float(shares[worst]), float(thresholds[worst]))
 
 
-def labelled(fp32: Scores, candidate: Scores, samples: Sequence[Sample]) -> Labelled:
+def labelled(fp32: Scores, converted: Scores, samples: Sequence[Sample]) -> Labelled:
     """Both files against the samples' labels; resampled by reference where the set has references."""
     labels = np.array([sample.score for sample in samples])
     groups = reference_groups(samples)
     before, failure = _correlated(fp32, labels, groups)
-    after, other = _correlated(candidate, labels, groups)
+    after, other = _correlated(converted, labels, groups)
     if failure or other:
         return Labelled(f"FP32: {failure}" if failure else other, before, after)
-    return Labelled("", before, after, srcc_drop(fp32, candidate, labels, groups))
+    return Labelled("", before, after, srcc_drop(fp32, converted, labels, groups))
 
 
 def srcc_drop(
-    fp32: Scores, candidate: Scores, labels: Scores, groups: NDArray[np.int64] | None = None
+    fp32: Scores, converted: Scores, labels: Scores, groups: NDArray[np.int64] | None = None
 ) -> Estimate:
-    """FP32's SRCC against the labels less the candidate's, and its paired 95 % interval.
+    """FP32's SRCC against the labels less the converted file's, and its paired 95 % interval.
 
     metrics.bootstrap draws the same rows for the same seed whatever the scores are, so one resample a seed
     gives both files' SRCC on the same images: what these images have in common cancels. Resamples without a
     correlation are left out. Raises UserError as metrics.correlations does.
     """
-    value = metrics.correlations(fp32, labels).srcc - metrics.correlations(candidate, labels).srcc
+    value = metrics.correlations(fp32, labels).srcc - metrics.correlations(converted, labels).srcc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, at such a resample
         drops = [
-            _resampled_srcc(fp32, labels, seed, groups) - _resampled_srcc(candidate, labels, seed, groups)
+            _resampled_srcc(fp32, labels, seed, groups) - _resampled_srcc(converted, labels, seed, groups)
             for seed in range(RESAMPLES)
         ]
     low, high = np.nanpercentile(drops, metrics.CONFIDENCE)

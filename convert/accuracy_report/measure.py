@@ -43,7 +43,7 @@ class Images:
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     samples: tuple[Sample, ...] | None
-    search: ImageSearch = NOTHING_SEARCHED  # what a folder holds beside them
+    search: ImageSearch = NOTHING_SEARCHED  # what else a folder holds
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
@@ -96,7 +96,7 @@ def load(
     reference, *others = load_models([fp32, *candidates], threads, weights)
     if is_converted(reference) and (kind := precision(read_graph(fp32))) != "fp32":
         raise UserError(f"an FP32 file first, then candidates; {fp32} to be one", kind, "correct the order")
-    spec = wanted_spec(reference, others[0].scorer.spec)
+    spec = reference_spec(reference, others[0].scorer.spec)
     for other in others:
         if different := _difference(spec, other.scorer.spec):
             raise UserError(
@@ -106,16 +106,16 @@ def load(
     return reference, *others
 
 
-def wanted_spec(reference: Model, candidate: ModelSpec) -> ModelSpec:
-    """FP32's spec; a checkpoint's takes the candidate's input size."""
+def reference_spec(reference: Model, converted: ModelSpec) -> ModelSpec:
+    """FP32's spec; a checkpoint's takes the converted file's input size."""
     spec = reference.scorer.spec
-    return spec if is_converted(reference) else at_size(spec, candidate)
+    return spec if is_converted(reference) else at_size(spec, converted)
 
 
-def _difference(fp32: ModelSpec, candidate: ModelSpec) -> str:
-    sizes = [[f"{i.name} {i.width_px}x{i.height_px}" for i in spec.inputs] for spec in (fp32, candidate)]
+def _difference(fp32: ModelSpec, converted: ModelSpec) -> str:
+    sizes = [[f"{i.name} {i.width_px}x{i.height_px}" for i in spec.inputs] for spec in (fp32, converted)]
     other = f"{', '.join(sizes[1])}, expected {', '.join(sizes[0])}" if sizes[0] != sizes[1] else ""
-    return spec_difference(fp32, candidate) or other
+    return spec_difference(fp32, converted) or other
 
 
 def measure(models: Sequence[Model], images: Images, layer_images: int = 0, latency: bool = False) -> Report:
@@ -124,7 +124,7 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
     SQNR is of `layer_images` images, spread evenly over the set; it needs an FP32 .tflite file.
     """
     reference, *others = models
-    spec = wanted_spec(reference, others[0].scorer.spec)
+    spec = reference_spec(reference, others[0].scorer.spec)
     raw = score(models, images.paths, spec)
     unit = score_unit(spec, list(raw[0]))
     low, high = spec.score_range
@@ -178,18 +178,18 @@ def _inputs(
 
 
 def _file(
-    reference: Model, candidate: Model, scores: NDArray[np.float64], images: Images, unit: float
+    reference: Model, converted: Model, scores: NDArray[np.float64], images: Images, unit: float
 ) -> FileReport:
-    """One candidate's report but for layers and latency; scores: (2, images), FP32's first."""
-    assert candidate.path
-    graph = read_graph(candidate.path)
+    """One file's report but for layers and latency; scores: (2, images), FP32's first."""
+    assert converted.path
+    graph = read_graph(converted.path)
     kind, step, before = precision(graph), implied_step(graph), _bytes(reference)
     comparison = agreement(scores[0], scores[1], images.names, images.groups)
     known = labelled(scores[0], scores[1], images.samples) if images.samples else None
-    delegation = runtime_delegation(candidate.path)
+    delegation = runtime_delegation(converted.path)
     return FileReport(
-        label=candidate.label,
-        sha256=sha256(candidate.path),
+        label=converted.label,
+        sha256=sha256(converted.path),
         precision=kind,
         file_bytes=graph.file_bytes,
         size_ratio=graph.file_bytes / before if before else None,
@@ -214,13 +214,13 @@ def _bytes(model: Model) -> int | None:
     return model.path.stat().st_size if model.path and is_converted(model) else None
 
 
-def _origin(reference: Model, candidate: Graph) -> str:
+def _origin(reference: Model, converted: Graph) -> str:
     """A remark where the two are known to come from different checkpoints."""
     if is_converted(reference) and reference.path:
         ours = read_graph(reference.path).description.get("checkpoint_sha256")
     else:
         ours = sha256(reference.path) if reference.path else None
-    theirs = candidate.description.get("checkpoint_sha256")
+    theirs = converted.description.get("checkpoint_sha256")
     return "from another checkpoint than FP32" if ours and theirs and ours != theirs else ""
 
 
@@ -241,11 +241,11 @@ def spread(images: Sequence[T], count: int) -> list[T]:
     return [images[i] for i in indices]
 
 
-def _layers(reference: Model, candidate: Model, paths: Sequence[Path]) -> LayerTable:
-    assert reference.path and candidate.path
+def _layers(reference: Model, converted: Model, paths: Sequence[Path]) -> LayerTable:
+    assert reference.path and converted.path
     spec = reference.scorer.spec
-    inputs = (prepare(path, spec) for path in cli.progress(paths, f"layers of {candidate.label}", len(paths)))
-    return compare_layers(reference.path, candidate.path, inputs)
+    inputs = (prepare(path, spec) for path in cli.progress(paths, f"layers of {converted.label}", len(paths)))
+    return compare_layers(reference.path, converted.path, inputs)
 
 
 def benchmark(paths: Sequence[Path]) -> list[Latency]:

@@ -1,10 +1,8 @@
 """What a converted file says of itself, and whether that is what its checkpoint says."""
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from convert.runtimes.runners import ARM
 from mobileiqa.errors import UserError
@@ -72,19 +70,8 @@ def at_size(reference: ModelSpec, converted: ModelSpec) -> ModelSpec:
 
 def spec_difference(reference: ModelSpec, converted: ModelSpec) -> str:
     """What a converted file's spec says otherwise, sizes and descriptions apart; empty when nothing."""
-    expected, actual = at_size(reference, converted).to_json(), converted.to_json()
     return "; ".join(
         f"{name} is {theirs}, expected {mine}"
-        for name, mine, theirs in _fields(expected, actual)
-        if mine != theirs and name not in DESCRIPTIVE
+        for name, mine, theirs in at_size(reference, converted).differences(converted)
+        if name not in DESCRIPTIVE
     )
-
-
-def _fields(expected: dict[str, Any], actual: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Both specs' values field by field, inputs one by one: ("image.mean", (0.485, ...), (0.5, ...))."""
-    for key, mine in expected.items():
-        if key != "inputs" or len(mine) != len(actual[key]):
-            yield key, mine, actual.get(key)
-            continue
-        for one, other in zip(mine, actual[key], strict=True):
-            yield from ((f"{one['name']}.{field}", one[field], other[field]) for field in one)

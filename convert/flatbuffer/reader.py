@@ -113,7 +113,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class _Description:
-    """The types of what our metadata entry says, beside its spec; files of other versions may say more."""
+    """The types of what our metadata entry says, apart from its spec; files of other versions may say more."""
 
     version: str | None = None
     precision: str | None = None

@@ -18,7 +18,7 @@ from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 if TYPE_CHECKING:
     from convert.pipeline import Converted
 
-EDGE = "packaging"
+STAGE = "packaging"
 
 Reports = list[ParityReport]
 
@@ -57,7 +57,7 @@ def _compared(done: "Converted", out: Path, images: Images) -> Reports:
 
 def _report(done: "Converted", candidate: str, agreement: Agreement) -> ParityReport:
     return ParityReport(
-        reference=str(done.path), candidate=candidate, runtime="litert", stage=EDGE, n=agreement.images,
+        reference=str(done.path), candidate=candidate, runtime="litert", stage=STAGE, n=agreement.images,
         tolerance=LIMITS[done.precision], passed=agreement.passed, reason=agreement.reason,
         worst_image=agreement.worst_image or None, max_abs=agreement.max_abs if isfinite(agreement.max_abs) else None,
     )  # fmt: skip

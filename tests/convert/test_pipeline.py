@@ -1,6 +1,5 @@
 """A conversion stays in memory: the model's file is written once, at the end, and read by nobody on the way."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +27,9 @@ _listening: list[list[tuple[str, bool]]] = []
 
 def _listen(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _listening and ".tflite" in str(arguments[0]):
-        _, mode, flags = arguments
-        writes = any(letter in (mode or "") for letter in "wax+") or bool(flags & (os.O_WRONLY | os.O_RDWR))
-        _listening[-1].append((Path(str(arguments[0])).name, writes))
+        path, mode, _ = arguments
+        if mode is not None:  # None: tempfile.mkstemp, which makes the empty file that `atomic` has written
+            _listening[-1].append((Path(str(path)).name, any(letter in mode for letter in "wax+")))
 
 
 sys.addaudithook(_listen)  # there is no way to take one back: it is silent where nobody listens

@@ -375,7 +375,7 @@ def test_an_interruption_leaves_no_file(
         (["{folder}/absent.pt"], "nothing at"),
         (["{folder}"], "a folder"),
         (["mobilenet-iqb"], "one of mobilenet-iqa"),
-        (["{checkpoint}", "--input-size", "90x70"], "--input-size beside --input uint8"),
+        (["{checkpoint}", "--input-size", "90x70"], "--input-size with --input uint8"),
         (
             ["{checkpoint}", "--input", "uint8", "--input-size", "90x70,90x70"],
             "every size of --input-size once",

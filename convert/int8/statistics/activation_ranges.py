@@ -86,7 +86,7 @@ def min_max(observer: Observer) -> Range:
 def least_error(observer: Observer) -> Range:
     """The range of least mean squared error: first the upper end, then the lower, clipped by a share.
 
-    The extremes stand for themselves beside the sample, one value each of all: a range that clips them pays for
+    The extremes are added to the sample, one value each of all: a range that clips them pays for
     that and no more. Among the sample's few values they would keep the range of a hard-swish, whose values are
     nearly all small, as wide as its largest one.
     """

@@ -28,12 +28,13 @@ def changed(**fields: Any) -> ModelSpec:
         (changed(resample="lanczos"), "authentic.resample is lanczos, expected bilinear"),
         (changed(color_space="lab"), "authentic.color_space is lab, expected rgb"),
         (changed(fit="center_crop"), "authentic.fit"),
-        (changed(name="image"), "authentic.name is image"),
+        (changed(name="image"), "inputs is image, synthetic, expected authentic, synthetic"),
         (dataclasses.replace(SPEC, inputs=SPEC.inputs[:1]), "inputs is"),
-        (dataclasses.replace(SPEC, inputs=SPEC.inputs[::-1]), "authentic.name is synthetic"),
+        (dataclasses.replace(SPEC, inputs=SPEC.inputs[::-1]), "inputs is synthetic, authentic"),
         (dataclasses.replace(SPEC, score_range=(0.0, 100.0)), "score_range is (0.0, 100.0)"),
         (dataclasses.replace(SPEC, higher_is_better=False), "higher_is_better"),
         (dataclasses.replace(SPEC, name="lar-iqa-mlp"), "name is lar-iqa-mlp"),
+        (dataclasses.replace(SPEC, takes_reference=True), "takes_reference is True, expected None"),
     ],
 )
 def test_every_other_preprocessing_is_a_difference(spec: ModelSpec, words: str):

@@ -100,7 +100,7 @@ def test_parity_judges_the_approximation_apart_from_the_rewrites(seeded: Any) ->
 def test_exact_precisions_refuse_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model", NAME, "--fp16", "--approximate", "sparse-pooling"]
     assert main([*arguments, "--out", str(tmp_path / "a.tflite")]) == 2
-    assert "--approximate beside --int8" in capsys.readouterr().err
+    assert "--approximate with --int8" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -161,9 +161,14 @@ def draw_report() -> None:
             file = converted / f"reference_{kind}.tflite"
             command("convert", f"--{kind}", *options, "--size", "256x256", "--out", file)
         page = folder / "report.html"
-        command("report", converted, "--images", photos, "--out", page)
+        command("check", "reference", converted, "--images", photos, "--html", page)
         shot = folder / "report.png"
-        options = ("--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=820,1100")
+        options = (
+            "--headless",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            "--window-size=900,945",
+        )  # to the scores
         subprocess.run([BROWSER, *options, f"--screenshot={shot}", page.as_uri()], check=True)
         _reduce(shot, OUT / "report.png")
 

@@ -34,6 +34,7 @@ class Command:
 JOBS = {
     "score photos": {
         "score": Command("mobileiqa.score", "scores photos with a .tflite file or a checkpoint"),
+        "explain": Command("mobileiqa.explain", "draws where a photo loses quality, over the photo"),
     },
     "train and evaluate": {
         "train": Command("mobileiqa.train", "trains a model by a recipe"),

@@ -100,18 +100,19 @@ def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
     """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason."""
     for image in images:
         try:
-            rgb = read_image(image, scorer.spec.color_management)
-            inputs = scorer.prepare(rgb)
+            yield score_image(str(image), read_image(image, scorer.spec.color_management), scorer)
         except UserError as error:
             yield Row(str(image), None, one_line(str(error)))
-            continue
-        outputs = scorer.outputs(inputs)
-        score = float(outputs[litert.OUTPUT].mean())
-        if problem := score_error(score, scorer.spec):
-            yield Row(str(image), None, problem)
-            continue
-        share = full_size_share(scorer.spec, *rgb.size)
-        yield Row(str(image), score, "", _reasons(outputs, scorer.spec), share)
+
+
+def score_image(name: str, rgb: "Image.Image", scorer: Scorer) -> Row:
+    """The Row of an upright RGB image. Raises UserError where the model does not take it."""
+    outputs = scorer.outputs(scorer.prepare(rgb))
+    score = float(outputs[litert.OUTPUT].mean())
+    if problem := score_error(score, scorer.spec):
+        return Row(name, None, problem)
+    share = full_size_share(scorer.spec, *rgb.size)
+    return Row(name, score, "", _reasons(outputs, scorer.spec), share)
 
 
 def _reasons(outputs: litert.Outputs, spec: ModelSpec) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`python -m android_bench`: times .tflite files on this machine or on phones, or runs them on an emulated CPU.
+"""`python -m android_bench`: times .tflite files on this machine or on phones.
 
 Exit 0: measured. 1: the runtime refused a file, crashed, or left runs out; nothing is reported then.
 2: the user's input was wrong. Errors are one line on stderr; the last line on stdout is compact JSON.
@@ -10,11 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from android_bench.emulate import CPUS, run_arm_random
 from android_bench.results import interference
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig, BenchResult, Precision, from_json, to_json
-from android_bench.results.signatures import HELP, OPTION, read_signatures
+from android_bench.results.signatures import HELP, OPTION
 from android_bench.results.tflite_file import takes
 from android_bench.runners import phones
 from android_bench.runners.host import measure
@@ -38,8 +37,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.out:
         cli.refuse_existing(args.out, args.force)
     on_phones = args.benchmark_model or args.runner or args.serial
-    mode = _emulate if args.emulate else _measure_phones if on_phones else _measure
-    report = mode(args)
+    if args.emulate:
+        todo = "scores: `python -m convert.parity --runtimes arm:CPU`; kernels: `python -m android_bench.arm_counts`"
+        raise UserError("a host or a phone, which have times", "--emulate, which was taken out", todo)
+    report = (_measure_phones if on_phones else _measure)(args)
     if args.out:
         cli.write_json(args.out, report)
     cli.emit(_brief(report))
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         help="host: report nothing (stop), measure that round again (repeat), or report and mark it (keep)",
     )
     add(OPTION, metavar="NAME", help=f"{HELP} (all of them)")
-    add("--emulate", metavar="CPU", help=f"instead run once, untimed, on an emulated {', '.join(CPUS)}")
+    add("--emulate", metavar="CPU", help=argparse.SUPPRESS)
     add("--benchmark-model", type=Path, metavar="PATH", help="measure on phones over adb, with this program")
     add("--runner", choices=["ours"], help="the same with our own program, which `make arm` builds")
     add(
@@ -146,38 +147,6 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
     return to_json(results)
 
 
-def _emulate(args: argparse.Namespace) -> dict[str, Any]:
-    """One untimed run per signature of each file on an emulated CPU."""
-    others = (
-        "no_xnnpack",
-        "if_disturbed",
-        "benchmark_model",
-        "runner",
-        "serial",
-        "side_by_side",
-        "force_fp16",
-    )
-    ignored = [*_given(args), *(name for name in others if getattr(args, name))]
-    if ignored:
-        raise UserError(
-            "no timing options beside --emulate, which measures no time", ", ".join(ignored), "leave them out"
-        )
-    signatures, progress, rows = read_signatures(args.files, args.signature), cli.status(), []
-    for entry in signatures:
-        progress(f"{entry.name} on {args.emulate}")
-        scores = run_arm_random(entry.file.path, args.emulate, signature=entry.signature.name)
-        arithmetic = "INT8" if entry.file.precision == "int8" else "FP32"
-        if entry.file.fp16_capable and CPUS[args.emulate]:
-            arithmetic = "FP16"
-        emulated = {"fp16_hardware": CPUS[args.emulate], "scores": [float(value) for value in scores]}
-        rows.append({**entry.identity(), **emulated})
-        cli.say(
-            f"{entry.location}: ran on {args.emulate} in {arithmetic} arithmetic, output "
-            f"{', '.join(f'{value:.6g}' for value in scores)}"
-        )
-    return {"schema": 1, "emulated": args.emulate, "outputs": rows}
-
-
 def _given(args: argparse.Namespace) -> dict[str, int]:
     """The timing options that were given, by BenchConfig's names."""
     names = ("runs", "warmup_runs", "threads", "launches", "cpu_mask")
@@ -197,8 +166,6 @@ def table(results: Sequence[BenchResult]) -> str:
 
 def _brief(report: dict[str, Any]) -> dict[str, Any]:
     """The last line: without the single runs, which --out holds."""
-    if "results" not in report:
-        return report
     fields = ("file", "signature", "input_types", "input_shapes", "fp16_capable")
     rows = [
         {**{name: row[name] for name in fields}, **row["summary"], "disturbed": bool(words)}

@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,16 +58,17 @@ def run_arm(
         inputs = [Path(folder, f"{index}.npz") for index in range(len(batch))]
         for item, file in zip(batch, inputs, strict=True):
             np.savez(file, **item)
-        given = {"inputs": [str(file) for file in inputs]}
-        return _run(path, cpu, Path(folder, "scores.npz"), given, signature)
-
-
-def run_arm_random(
-    path: Path | str, cpu: str = DEFAULT_CPU, seed: int = 0, signature: str | None = None
-) -> np.ndarray:
-    """Runs the file once on random inputs, those of the benchmark; scores (N,). Raises what `run_arm` raises."""
-    with tempfile.TemporaryDirectory(prefix="arm-") as folder:
-        return _run(path, cpu, Path(folder, "scores.npz"), {"seed": seed}, signature)[0]
+        check(cpu)
+        output = Path(folder, "scores.npz")
+        request = {
+            "mode": "score", "model": str(path), "threads": 1,
+            "signature": read_signature(path, signature).runtime_name,
+            "inputs": [str(file) for file in inputs], "output": str(output),
+        }  # fmt: skip
+        python, environment = arm_command(arm_root().resolve(), cpu)
+        answer = ask(python, request, environment)
+        with np.load(output) as arrays:
+            return [arrays[str(index)] for index in range(answer["count"])]
 
 
 def arm_runner(path: Path | str, cpu: str = DEFAULT_CPU) -> Callable[[Inputs], np.ndarray]:
@@ -100,15 +100,3 @@ def arm_command(root: Path, cpu: str) -> tuple[list[str], dict[str, str]]:
         str(root / "rootfs/usr/bin/python3.11"),
     ]
     return command, {"PYTHONPATH": str(root / "site"), "PYTHONHOME": "/usr"}
-
-
-def _run(
-    path: Path | str, cpu: str, output: Path, given: dict[str, Any], signature: str | None
-) -> list[np.ndarray]:
-    check(cpu)
-    asked = read_signature(path, signature).runtime_name
-    python, env = arm_command(arm_root().resolve(), cpu)
-    request = {"mode": "score", "model": str(path), "signature": asked, "threads": 1, "output": str(output)}
-    answer = ask(python, {**request, **given}, env)
-    with np.load(output) as arrays:
-        return [arrays[str(index)] for index in range(answer["count"])]

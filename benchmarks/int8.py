@@ -105,13 +105,13 @@ def _random_inputs(path: Path, seed: int) -> dict[str, np.ndarray]:
 def _ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
     """Static INT8 by the default recipe."""
     from calibration.sets import generated
-    from convert.int8.arguments import Request
+    from convert.int8.arguments import Int8Arguments
     from convert.int8.recipe import Recipe
     from convert.load import load_model
     from convert.pipeline import Precision, Via, convert
 
     source = load_model(case.model, None if case.size == "-" else case.size)
-    request = Request(Recipe(), generated(CALIBRATION, 0, source.spec))
+    request = Int8Arguments(Recipe(), generated(CALIBRATION, 0, source.spec))
     return convert(source, Precision.INT8, Via.LITERT, path, request, approximations).path
 
 

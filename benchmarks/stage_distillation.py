@@ -8,7 +8,7 @@ Variants: `without` (the label's losses alone) and `imitate` (the same losses, a
 the recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
 references of its own, and figures come from references that neither of them nor the reference model has seen.
 
-This is how the INT8 evaluation models were trained. benchmarks/distillation.py compares MobileIQA's distillation.
+This is how the INT8 evaluation models were trained.
 """
 
 import argparse
@@ -25,12 +25,20 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from benchmarks import experiment
-from benchmarks.experiment import SPLIT_SEED, Data
+from benchmarks.experiment import (
+    SPLIT_SEED,
+    Data,
+    Result,
+    Spread,
+    figures,
+    figures_json,
+    finish,
+    once,
+)
 from benchmarks.table import markdown
 from mobileiqa import checkpoint, cli, zoo
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.training.data_loader import Feed, labels_of
-from mobileiqa.training.experiments import Result, Spread, figures, figures_json, finish, once
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
 from mobileiqa.training.state import FILE

@@ -26,9 +26,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.distortions import severity
-from mobileiqa.distortions.apply import distort
-from mobileiqa.distortions.kadid10k import DISTORTIONS
+from mobileiqa.distortions import kadid10k
+from mobileiqa.distortions.kadid10k import DISTORTIONS, distort
 from mobileiqa.errors import UserError
 from mobileiqa.fragments import Pixels
 from mobileiqa.photos.loading import load_image
@@ -154,7 +153,7 @@ def scorer(checkpoint: str | None) -> Scorer:
 
     from mobileiqa import checkpoint as checkpoints
     from mobileiqa.preprocess import prepare
-    from mobileiqa.training.malloc import keep_freed_memory
+    from mobileiqa.training.run import keep_freed_memory
     from mobileiqa.zoo import named
 
     keep_freed_memory()
@@ -267,8 +266,8 @@ class Row:
 
 def held_out_rows(index: int, path: Path, score: Scorer, table: Path) -> list[Row]:
     """A photo, and every distortion and level of it."""
-    low, high = severity.SCORE_RANGE
-    labels = {cell: (value - low) / (high - low) for cell, value in severity.read(table).items()}
+    low, high = kadid10k.SCORE_RANGE
+    labels = {cell: (value - low) / (high - low) for cell, value in kadid10k.read_severity(table).items()}
     photo = np.asarray(load_image(path))
     pristine = Row(index, 0, 0, 1.0, *_first(score(photo)))
     return [pristine] + [

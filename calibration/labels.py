@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.photos import Photo
-from mobileiqa.datasets import splits
+from mobileiqa.datasets import core
 from mobileiqa.datasets.label_files import Row, read_csv
 from mobileiqa.errors import UserError
 from mobileiqa.text import csv_name
@@ -63,7 +63,7 @@ def test_rows(file: Path) -> dict[Path, str]:
     Raises UserError for a malformed file, no test row, and images that are not there.
     """
     rows = read_csv(file, ("image",))
-    splits.refuse_other_column([row.cells for row in rows], file.name)
+    core.refuse_other_column([row.cells for row in rows], file.name)
     rows = [row for row in rows if "split" not in row.cells or _is_test(row)]
     if not rows:
         raise UserError(f"rows of the test split in {file}", "none", "give the CSV of the test images")
@@ -97,7 +97,7 @@ def _matched(photos: Sequence[Photo], folder: Path, file: Path, columns: Sequenc
     ids = {(folder / photo.id).resolve(): photo.id for photo in photos}
     rows: dict[str, Row] = {}
     listed = read_csv(file, columns)
-    splits.refuse_other_column([row.cells for row in listed], file.name)
+    core.refuse_other_column([row.cells for row in listed], file.name)
     for row in listed:
         name = _find(_names(row, file.parent), file.parent, folder, ids)
         if name is None:
@@ -126,7 +126,7 @@ def _find(names: Sequence[str], beside: Path, folder: Path, ids: Mapping[Path, s
 
 
 def _is_test(row: Row) -> bool:
-    return "split" in row.cells and splits.parse(row.text("split"), row.where) == "test"
+    return "split" in row.cells and core.parse_split(row.text("split"), row.where) == "test"
 
 
 def _cell(row: Row, column: str) -> str:

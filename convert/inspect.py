@@ -16,8 +16,7 @@ from typing import Any
 from convert.delegation import gpu_check
 from convert.delegation.accelerators import miscomputed
 from convert.delegation.macs_and_memory import macs, parameters, peak, values
-from convert.delegation.partitions import Forecast, forecast
-from convert.delegation.subgraphs import check
+from convert.delegation.partitions import Forecast, check, forecast
 from convert.flatbuffer.reader import Graph, Tensor, read_graphs
 from mobileiqa.cli import command, emit, parser, say
 from mobileiqa.files.integrity import verify

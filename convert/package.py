@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from convert.packaging.packaged_file import agreements, embed_preprocessing
-    from convert.packaging.signatures import parse_sizes
+    from convert.packaging.preprocessing import parse_sizes
     from convert.parity import parity_images
 
     source, path = arguments.model, arguments.out

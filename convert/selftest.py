@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.flatbuffer.reader import read_graph, read_graphs
-from convert.packaging import checksum, golden_vectors
+from convert.flatbuffer.reader import read_graph
+from convert.packaging import golden_vectors
 from convert.packaging.packaged_file import flat
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
@@ -32,9 +32,9 @@ class Check:
 
 
 def selftest(path: Path) -> list[Check]:
-    """The checks of a packaged file: checksum, sidecar, parts and, where these are whole, golden vectors."""
-    whole = checksum.read_checksum(path)
-    checks = [Check("checksum", whole.intact, _of_checksum(whole)), *_sidecar(path), *_parts(path)]
+    """The checks of a packaged file: checksum, sidecar and, where these are whole, golden vectors."""
+    whole = integrity.read_checksum(path)
+    checks = [Check("checksum", whole.intact, _of_checksum(whole)), *_sidecar(path), *_contents(path)]
     if all(check.passed for check in checks):
         checks += _golden(path)
     return checks
@@ -49,7 +49,7 @@ def _sidecar(path: Path) -> Iterator[Check]:
         yield Check("sidecar", False, one_line(str(error)))
 
 
-def _of_checksum(stored: checksum.Checksum) -> str:
+def _of_checksum(stored: integrity.Checksum) -> str:
     if stored.at < 0:
         return "no checksum: never packaged, or damaged there"
     if not stored.intact:
@@ -57,21 +57,12 @@ def _of_checksum(stored: checksum.Checksum) -> str:
     return f"SHA-256 {stored.stored.hex()}"
 
 
-def _parts(path: Path) -> Iterator[Check]:
-    """One check for weights, golden vectors and standard metadata each; or that the file cannot be read."""
+def _contents(path: Path) -> Iterator[Check]:
+    """A failed check where the file, or what it says of its inputs, cannot be read."""
     try:
-        graphs = read_graphs(path)
-        stored = graphs[0].description.get("parts")
-        if not isinstance(stored, dict):
-            raise UserError("hashes of the file's parts in its metadata", "none", "package it again")
-        from_json(graphs[0].description.get("delivery"), str(path))
-        computed = checksum.part_hashes(graphs)
+        from_json(read_graph(path).description.get("delivery"), str(path))
     except UserError as error:
         yield Check("contents", False, one_line(str(error)))
-        return
-    for name, digest in computed.items():
-        same = stored.get(name) == digest
-        yield Check(name, same, f"SHA-256 {digest[:16]}..." if same else "changed since packaging")
 
 
 def _golden(path: Path) -> Iterator[Check]:

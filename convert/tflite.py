@@ -162,7 +162,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _image_sizes(arguments: argparse.Namespace, spec: ModelSpec) -> "list[tuple[int, int]] | None":
     """Of the app's image, empty for the model's own; None for float inputs. UserError before any conversion."""
-    from convert.packaging.signatures import image_sizes, parse_sizes
+    from convert.packaging.preprocessing import image_sizes, parse_sizes
 
     sizes = parse_sizes(arguments.input_size)
     if arguments.input == INPUTS[0]:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mobileiqa import cli, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.checkpoint_files import state_dict, torch_file
-from mobileiqa.checkpoint_files.keys import to_published
-from mobileiqa.checkpoint_files.state_dict import StateDict, shown
+from mobileiqa.checkpoint_files.state_dict import StateDict, shown, to_published
 from mobileiqa.errors import UserError
 from mobileiqa.files.integrity import check_recorded, sha256
 from mobileiqa.spec import Fit, InputSpec, ModelSpec

@@ -3,15 +3,17 @@
 The module runs on shapes alone (PyTorch's meta device), so that 1907x1231 takes no longer than 224x224, and
 nothing of it changes: no running statistics, no training flags. MACs are those of convolutions, linear layers,
 matrix products and attention; biases count nothing. What else runs is listed with the values that it writes.
+`python -m mobileiqa.evaluate` shows the MACs of checkpoints.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mobileiqa.errors import UserError
+from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +58,25 @@ def count(module: "nn.Module", *inputs: "torch.Tensor") -> Count:
         ) from error
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return Count(counter.get_total_flops() // 2, parameters, dict(written.most_common()))
+
+
+def of_an_image(module: "nn.Module", spec: ModelSpec, size_px: tuple[int, int] | None = None) -> int | None:
+    """MACs of scoring one image, all its crops: at the spec's own input sizes, or with one image of `size_px` (w, h).
+
+    None where the model does not run at that size: its work depends on values, its size is fixed, or it has several
+    inputs, of which one size says nothing.
+    """
+    import torch
+
+    inputs = spec.inputs
+    if size_px is not None and (len(inputs) > 1 or inputs[0].fixed_size):
+        return None
+    try:
+        if size_px is not None:
+            inputs = (replace(inputs[0], width_px=size_px[0], height_px=size_px[1]),)
+        return count(module, *(torch.empty(each.shape, device="meta") for each in inputs)).macs
+    except ValueError:  # of InputSpec: fragments make up certain sizes only; of `count`
+        return None
 
 
 def _state(module: "nn.Module") -> "dict[str, torch.Tensor]":

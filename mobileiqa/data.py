@@ -5,11 +5,15 @@ set's folder must hold; `severity` averages KADID-10k's human scores for `python
 """
 
 import argparse
+import csv
+import statistics
 import sys
+from collections import defaultdict
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
+from mobileiqa.datasets.core import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 
 OPENED = 24  # images that `describe` decodes to learn their sizes
@@ -78,11 +82,9 @@ def _describe(args: argparse.Namespace) -> int:
 
 
 def _severity(args: argparse.Namespace) -> int:
-    from mobileiqa.datasets import severity
-
     cli.refuse_existing(args.out, args.force)
-    rows = severity.severities(args.path)
-    severity.write(args.out, rows)
+    rows = severities(args.path)
+    write_severity(args.out, rows)
     cli.say(f"{len(rows)} distortions and levels in {args.out}")
     cli.emit({"out": str(args.out), "rows": len(rows), "ratings": sum(row.n_references for row in rows)})
     return 0
@@ -97,6 +99,42 @@ def _list(_: argparse.Namespace) -> int:
             cli.say(f"  {what:<7} {getattr(reader, what)}")
     cli.emit({"datasets": list(READERS)})
     return 0
+
+
+@dataclass(frozen=True)
+class Severity:
+    """Human scores of one distortion at one level; 1..5, higher is better."""
+
+    distortion: int  # 1..25
+    level: int  # 1..5, 1 is the mildest
+    n_references: int
+    mean_score: float
+    std_score: float  # over those references (divided by n)
+
+
+def severities(root: Path) -> list[Severity]:
+    """One row per distortion and level of KADID-10k's dmos.csv in `root`, in order. Raises UserError."""
+    from mobileiqa.datasets.labels import check_scores
+    from mobileiqa.datasets.readers import KADID_SCALE, kadid_labels
+
+    labels = kadid_labels(root)
+    check_scores("kadid-10k", labels, KADID_SCALE)
+    scores: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for label in labels:
+        scores[label.distortion, label.level].append(label.score)
+    return [
+        Severity(*key, len(values), statistics.fmean(values), statistics.pstdev(values))
+        for key, values in sorted(scores.items())
+    ]
+
+
+def write_severity(path: Path, rows: list[Severity]) -> None:
+    """Writes rows as CSV with 4 decimals, atomically."""
+    with cli.atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Severity))
+        for row in rows:
+            writer.writerow(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in astuple(row))
 
 
 if __name__ == "__main__":

@@ -62,17 +62,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    from mobileiqa.distortions import severity
+    from mobileiqa.distortions import kadid10k
 
     if args.severity is None:
-        raise UserError("--severity CSV, where the labels come from", "none", severity.HOW_TO_MAKE)
+        raise UserError("--severity CSV, where the labels come from", "none", kadid10k.HOW_TO_MAKE)
     workers = (os.cpu_count() or 1) if args.workers is None else args.workers
     for flag, value, least in (("--workers", workers, 1), ("--seed", args.seed, 0)):
         if value < least:
             raise UserError(f"{flag} of {least} or more", str(value), f"correct {flag}")
     numbers = parse_numbers("--distortions", args.distortions, 25)
     levels = parse_numbers("--levels", args.levels, 5)
-    scores = severity.read(args.severity)
+    scores = kadid10k.read_severity(args.severity)
     search = search_images([args.pristine])
     sources = search.images
     _check_out(args.out, sources, args.force)
@@ -125,7 +125,7 @@ def _check_out(out: Path, sources: Sequence[Path], force: bool) -> None:
 
 def _check_sources(sources: Sequence[Path]) -> None:
     """Before anything is written: every image can be read, is large enough and has a name of its own."""
-    from mobileiqa.distortions.apply import MIN_PX
+    from mobileiqa.distortions.kadid10k import MIN_PX
 
     name, count = Counter(source.stem for source in sources).most_common(1)[0]
     if count > 1:
@@ -170,7 +170,7 @@ def distort_levels(job: Job) -> None:
     import numpy as np
     from PIL import Image
 
-    from mobileiqa.distortions.apply import distort
+    from mobileiqa.distortions.kadid10k import distort
 
     pixels = np.asarray(load_image(job.source))
     for level in job.levels:
@@ -192,8 +192,7 @@ def _about(
     args: argparse.Namespace, sources: Sequence[Path], numbers: Sequence[int], levels: Sequence[int]
 ) -> dict[str, Any]:
     from mobileiqa.checkpoint import sha256
-    from mobileiqa.distortions.kadid10k import DISTORTIONS
-    from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
+    from mobileiqa.distortions.kadid10k import DISTORTIONS, SCORE_NAME, SCORE_RANGE
     from mobileiqa.training_record import pixel_key
 
     return {

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli
 from mobileiqa.checkpoint import PUBLISHED_SUFFIXES
-from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
+from mobileiqa.datasets.core import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.evaluation import leakage, report
 from mobileiqa.evaluation.report import Comparison, Images, Model

@@ -52,6 +52,7 @@ class Scorer:
     )
     reference: Path | None = None  # the pristine original of every image, for a spec with such an input
     embedded: EmbeddedPreprocessing | None = None  # what a file with embedded preprocessing takes
+    module: "nn.Module | None" = None  # of a checkpoint
 
     def run(self, inputs: litert.Inputs) -> NDArray[np.float64]:
         """The scores (N,) alone."""
@@ -235,7 +236,7 @@ def _torch_scorer(model: str, threads: int, weights: str | None, full_reference:
         outputs = reasons.torch_outputs(module, spec, inputs)
         return {name: output.astype(np.float64) for name, output in outputs.items()}
 
-    return Scorer(run, spec, "torch")
+    return Scorer(run, spec, "torch", module=module)
 
 
 def _load_module(model: str, weights: str | None) -> "tuple[nn.Module, ModelSpec]":

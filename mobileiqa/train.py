@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
-from mobileiqa.datasets.splits import ALLOW_OUTSIDE, SPLIT_SEED
+from mobileiqa.datasets.core import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 from mobileiqa.files.claims import claim, in_folder, refuse_read
 

@@ -322,7 +322,7 @@ def seed_weights(model: "nn.Module", prefixes: dict[str, str], seed: int = SEED)
     """Gives any model, in place, the weights of `build_seeded`; prefixes: own key prefix -> published one."""
     import torch
 
-    from mobileiqa.checkpoint_files.keys import to_published
+    from mobileiqa.checkpoint_files.state_dict import to_published
 
     state = model.state_dict()
     for own, published in to_published(state, prefixes).items():

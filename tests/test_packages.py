@@ -84,7 +84,7 @@ def test_frameworks_load_only_where_they_are_used(package: str) -> None:
 
 
 def test_the_check_above_can_fail() -> None:
-    assert "torch" in loaded_after(["mobileiqa.layers.lda"])
+    assert "torch" in loaded_after(["mobileiqa.layers.mobile_iqa"])
 
 
 @pytest.mark.parametrize("command", [command.typed for command in COMMANDS.values()])

@@ -61,7 +61,7 @@ def save_distorted(folder: Path, kinds: Iterable[tuple[str, tuple[int, int] | No
     """NAME.png in `folder`: the photo, distorted by each (number, level)."""
     from PIL import Image
 
-    from mobileiqa.distortions.apply import distort
+    from mobileiqa.distortions.kadid10k import distort
 
     pixels = photo()
     for name, kind in kinds:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.datasets.core import SPLIT_SEED
 from mobileiqa.errors import UserError
 from mobileiqa.training_record import TrainingRecord
 

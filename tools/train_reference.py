@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.datasets.core import SPLIT_SEED
 from mobileiqa.errors import UserError
 
 MODEL = "whole-photo"
@@ -56,7 +56,7 @@ def arguments() -> argparse.ArgumentParser:
 def _command(args: argparse.Namespace) -> int:
     from mobileiqa import checkpoint
     from mobileiqa.training import damage_training
-    from mobileiqa.training.malloc import keep_freed_memory
+    from mobileiqa.training.run import keep_freed_memory
 
     keep_freed_memory()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -138,12 +138,14 @@ def packed(args: argparse.Namespace) -> int:
     """Makes the pack, unless this very one is there already. Returns how many photos it is of."""
     from PIL import Image
 
-    from mobileiqa.distortions import severity
+    from mobileiqa.distortions import kadid10k
     from mobileiqa.photos.search import find_images
     from mobileiqa.training import damage_pack
 
-    low, high = severity.SCORE_RANGE
-    labels = {cell: (score - low) / (high - low) for cell, score in severity.read(args.severity).items()}
+    low, high = kadid10k.SCORE_RANGE
+    labels = {
+        cell: (score - low) / (high - low) for cell, score in kadid10k.read_severity(args.severity).items()
+    }
     small, large = [], []
     for path in [p for p in find_images(args.pristine) if p.name not in args.exclude]:
         with Image.open(path) as image:

@@ -278,10 +278,6 @@ def results_of(data: Any, source: str) -> list[Any]:
         kind = f"schema {shortened(repr(schema), 60)}" if isinstance(data, dict) else type(data).__name__
         todo = "measure again with this version, or correct the file"
         raise UserError(f"a benchmark of schema {SCHEMA} in {source}", kind, todo)
-    if "emulated" in data:
-        raise UserError(
-            f"times in {source}", "an emulated run, which has none", "measure on a host or a phone"
-        )
     rows = data.get("results")
     if not isinstance(rows, list) or not rows or data.keys() != {"schema", "results"}:
         raise UserError(

@@ -73,7 +73,7 @@ class Counted(FileIdentity):
 def check_cpu(cpu: str) -> None:
     """Raises UserError when instructions cannot be counted on that CPU, or `make arm` has not run."""
     if cpu not in PARTS:
-        others = f"; {cpu} only runs files (`--emulate`)" if cpu in CPUS else ""
+        others = f"; {cpu} only runs files (`convert.parity --runtimes arm:{cpu}`)" if cpu in CPUS else ""
         raise UserError(f"one of the CPUs {', '.join(PARTS)}", f"{cpu!r}{others}", "name one of these")
     arm_runner.require_runner()
 

@@ -1,6 +1,6 @@
 """A float .tflite file of ours into the file that an app takes: one uint8 RGB image in, score and reasons out.
 
-FP32, FP16 or INT8 -> preprocessing in the graph -> golden vectors, standard metadata, hashes, checksum -> parity. The
+FP32, FP16 or INT8 -> preprocessing in the graph -> golden vectors, standard metadata, checksum -> parity. The
 reference is always the file that was packaged, fed by mobileiqa.preprocess as it would be in Python.
 """
 
@@ -18,13 +18,13 @@ from convert.comparison.compare import Tolerance
 from convert.comparison.converted_file import read_converted_file
 from convert.comparison.stages import score_unit
 from convert.flatbuffer import model as fb
-from convert.flatbuffer.reader import METADATA_ENTRY, read_graphs
-from convert.packaging import checksum, golden_vectors, tflite_metadata
-from convert.packaging.preprocessing import IMAGE
-from convert.packaging.signatures import image_sizes, take_uint8_images
+from convert.flatbuffer.reader import METADATA_ENTRY
+from convert.packaging import golden_vectors, tflite_metadata
+from convert.packaging.preprocessing import IMAGE, image_sizes, take_uint8_images
 from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.photos.loading import read_image
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
@@ -92,7 +92,7 @@ def embed_preprocessing(
     )
     fb.set_metadata(model, tflite_metadata.ENTRY, standard)
     fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(_finite(vectors, source)).encode())
-    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    fb.set_metadata(model, integrity.ENTRY, integrity.EMPTY)
     with cli.atomic(out) as temporary:
         _write(model, temporary, {**content, "delivery": embedded.to_json()})
     return embedded
@@ -119,15 +119,12 @@ def _text(name: bytes | None) -> str:
 
 
 def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
-    """Writes `model` with our JSON, which holds the hashes of its parts, and the checksum."""
-    fb.drop_unused_buffers(model)
-    fb.write(model, path)
-    parts = checksum.part_hashes(read_graphs(path))
-    whole = {**content, "parts": parts, "tool_versions": output_file.tool_versions()}
+    """Writes `model` with our JSON and the checksum."""
+    whole = {**content, "tool_versions": output_file.tool_versions()}
     fb.set_metadata(model, METADATA_ENTRY, json.dumps(whole).encode())
     fb.drop_unused_buffers(model)
     fb.write(model, path)
-    checksum.write_checksum(path)
+    integrity.write_checksum(path)
 
 
 def outputs_of(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,21 +8,26 @@ convolution's weights (8-bit ones could not hold it), its zero padding would hav
 with the mean, and it would save two passes over three channels, where the model makes hundreds over more.
 """
 
-from typing import TYPE_CHECKING
+import copy
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.builder import Builder
-from convert.packaging.nhwc_input import channels_last
 from convert.packaging.resize import GraphBuilder, resize
 from mobileiqa.errors import UserError
 from mobileiqa.fragments import starts
 from mobileiqa.preprocess import centred as centred  # the rule itself: a copy could drift
-from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
+from mobileiqa.scoring.embedded_preprocessing import Size
+from mobileiqa.scoring.litert import SIGNATURE
+from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, parse_size
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
+
 
 IMAGE = "image"  # the one input's name
 _FLOAT = "use the float file, and mobileiqa.preprocess in the app"
@@ -158,3 +163,108 @@ def _normalize(ops: GraphBuilder, pixels: int, input_spec: InputSpec, tensor: in
     ops.add("MUL", [differences, scale], output)
     if not direct:
         ops.add("TRANSPOSE", [output, ops.integers(0, 3, 1, 2)], tensor)
+
+
+OPTION = "--input-size"
+
+
+def parse_sizes(text: str | None) -> list[tuple[int, int]]:
+    """`WxH` or `WxH,WxH...` as (width, height) pairs; empty for None. UserError for a size given twice."""
+    sizes = [parse_size(each) for each in text.split(",")] if text else []
+    if len(set(sizes)) < len(sizes):
+        raise UserError(f"every size of {OPTION} once", repr(text), f"correct {OPTION}")
+    return sizes
+
+
+def image_sizes(spec: ModelSpec, pixels: Sequence[tuple[int, int]]) -> tuple[Size, ...]:
+    """Signature and size of each of `pixels`, or of the model's own size where that is empty.
+
+    UserError where no graph can prepare the model's inputs.
+    """
+    sizes = [image_size(spec, size) for size in pixels or [None]]
+    if len(sizes) == 1:
+        return (Size(SIGNATURE, *sizes[0]),)
+    return tuple(Size(f"score_{width}x{height}", width, height) for width, height in sizes)
+
+
+def take_uint8_images(model: "Model", spec: ModelSpec, sizes: Sequence[Size]) -> None:
+    """Replaces the model's one subgraph by one for each of `sizes`, which takes a uint8 image."""
+    (source,) = model.subgraphs
+    graphs, signatures = [], []
+    for index, size in enumerate(sizes):
+        part = copy.copy(model)  # one subgraph; buffers and operator codes are the file's own lists
+        part.subgraphs, part.signatureDefs = [copy.deepcopy(source)], copy.deepcopy(model.signatureDefs)
+        take_uint8_image(part, spec, size.width_px, size.height_px)
+        (signature,) = part.signatureDefs
+        signature.signatureKey, signature.subgraphIndex = size.signature.encode(), index
+        graphs += part.subgraphs
+        signatures.append(signature)
+    model.subgraphs, model.signatureDefs = graphs, signatures
+    _share_buffers(model)
+
+
+def _share_buffers(model: "Model") -> None:
+    """Tensors of equal values name one buffer: the sizes' normalization, and filters of equal length."""
+    first: dict[bytes, int] = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                digest = hashlib.sha256(memoryview(data)).digest()
+                tensor.buffer = first.setdefault(digest, tensor.buffer)
+
+
+NHWC = [0, 2, 3, 1]  # positions in NCHW
+
+
+def channels_last(builder: Builder, tensor: int) -> bool:
+    """Makes input `tensor` (N, H, W, C) where everything that reads it allows that; returns whether it did."""
+    model, graph = builder.model, builder.graph
+    way = _way(model, graph, tensor)
+    if way is None:
+        return False
+    for index in [tensor, *(int(o.outputs[0]) for o in way if fb.kind(model, o) != "TRANSPOSE")]:
+        turned = graph.tensors[index]
+        turned.shape, turned.shapeSignature = np.array(turned.shape)[NHWC], None
+    for operator in way:
+        if fb.kind(model, operator) == "PAD":
+            paddings = _constant(model, graph, operator.inputs[1]).reshape(4, 2)[NHWC]
+            operator.inputs = [int(operator.inputs[0]), builder.constant(paddings, "paddings")]
+    _bypass(graph, [o for o in way if fb.kind(model, o) == "TRANSPOSE"])
+    return True
+
+
+def _way(model: "Model", graph: Any, tensor: int) -> list[Any] | None:
+    """The operators between `tensor` and the TRANSPOSEs to NHWC, those included; None if something else reads it."""
+    operators: list[Any] = []
+    open_ends = [tensor]
+    while open_ends:
+        source = open_ends.pop()
+        readers = [o for o in graph.operators if source in (int(i) for i in o.inputs)]
+        if not readers or source in (int(i) for i in graph.outputs):
+            return None
+        for reader in readers:
+            kind = fb.kind(model, reader)
+            if kind not in ("QUANTIZE", "PAD", "TRANSPOSE"):
+                return None
+            if kind == "TRANSPOSE" and _constant(model, graph, reader.inputs[1]).tolist() != NHWC:
+                return None
+            if kind != "TRANSPOSE":
+                open_ends.append(int(reader.outputs[0]))
+            operators.append(reader)
+    return operators
+
+
+def _constant(model: "Model", graph: Any, index: int) -> np.ndarray:
+    """An int32 constant; empty where the tensor is none."""
+    data = model.buffers[graph.tensors[index].buffer].data
+    return np.frombuffer(b"" if data is None else bytes(data), np.int32)
+
+
+def _bypass(graph: Any, operators: list[Any]) -> None:
+    """Removes operators of one output: whatever reads it reads their first input instead."""
+    instead = {int(o.outputs[0]): int(o.inputs[0]) for o in operators}
+    removed = {id(o) for o in operators}
+    graph.operators = [o for o in graph.operators if id(o) not in removed]
+    for operator in graph.operators:
+        operator.inputs = [instead.get(int(i), int(i)) for i in operator.inputs]

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.accuracy_report.files import HIGHEST_DB
 from convert.accuracy_report.layer_sqnr import LayerTable
-from convert.accuracy_report.plots import HIGHEST_DB
 from convert.delegation.partitions import Forecast
 from mobileiqa import svg
 from mobileiqa.text import escape

@@ -32,7 +32,7 @@ class Approximation:
 def _sparse_pooling(model: "nn.Module", least: int) -> int:
     from convert.rewrites.core import replace_modules
     from convert.rewrites.sparse_pooling import SparseLDA
-    from mobileiqa.layers.lda import LDA
+    from mobileiqa.layers.mobile_iqa import LDA
 
     return replace_modules(model, LDA, partial(SparseLDA, least=least)).replaced
 

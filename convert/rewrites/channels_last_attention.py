@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv
-from mobileiqa.layers.mal import CHANNELS, MAL, ScrambledAttention, SelfAttention
+from mobileiqa.layers.mobile_iqa import CHANNELS, MAL, ScrambledAttention, SelfAttention
 from mobileiqa.models.mobile_iqa import Features, MobileIQA
 
 EQUATION = "X_nchw[0, c, i, j] = X[G i + j, c]; T^T = [X_1 | ... | X_n]"
@@ -53,7 +53,7 @@ class ChannelBranch(nn.Module):
         self.v: nn.Linear = source.v
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """y^T is read back in y's shape: the published scrambling (mobileiqa.layers.mal)."""
+        """y^T is read back in y's shape: the published scrambling (mobileiqa.layers.mobile_iqa)."""
         y = torch.softmax(self.scores(x), -1) @ self.v(x)
         y = y.t().reshape(x.shape[0], self.n, CHANNELS)
         total = y[:, 0]

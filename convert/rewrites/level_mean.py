@@ -14,7 +14,7 @@ from torch import nn
 
 from convert.rewrites.channels_last_attention import ChannelBranch, FeatureBranch, FlatMAL, attended
 from convert.rewrites.core import Rewrite, Sites, linear, replace_modules
-from mobileiqa.layers.mal import CHANNELS
+from mobileiqa.layers.mobile_iqa import CHANNELS
 
 EQUATION = "mean_l (a v)[d0 + P l] = a v', W'[d0] = mean_l Wv[d0 + P l]; (u + w)/2 = u' + w'"
 

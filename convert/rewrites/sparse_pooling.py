@@ -2,7 +2,7 @@
 
 import torch
 
-from mobileiqa.layers.lda import LDA
+from mobileiqa.layers.mobile_iqa import LDA
 
 
 class SparseLDA(LDA):

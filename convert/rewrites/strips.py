@@ -20,7 +20,7 @@ from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
 from convert.rewrites.sparse_pooling import SparseLDA, thinned
-from mobileiqa.layers.lda import LDA
+from mobileiqa.layers.mobile_iqa import LDA
 
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from convert.flatbuffer.reader import read_graph
-from convert.packaging import checksum, golden_vectors
+from convert.packaging import golden_vectors
 from convert.snippets.languages import AGAIN, LANGUAGES, Language, comment, number, side, word
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.scoring import litert
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.litert import OUTPUT
@@ -184,7 +185,7 @@ def _read(path: Path) -> tuple[EmbeddedPreprocessing, ModelSpec, GoldenVectors]:
             f"{path}, which does not",
             f"run `python -m convert.package {path} --out CAMERA.tflite` first",
         )
-    if not checksum.read_checksum(path).intact:
+    if not integrity.read_checksum(path).intact:
         raise UserError(f"{path} as it was packaged", "another checksum", "run `python -m convert.selftest`")
     return embedded, litert.load_spec(path), _vectors(path)
 

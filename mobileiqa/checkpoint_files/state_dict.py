@@ -7,7 +7,7 @@ weights to take is never guessed: with raw and averaged ones in a file, the user
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from mobileiqa.typed_json import shortened
 
 if TYPE_CHECKING:
     import torch
+
 
 WEIGHTS = ("raw", "ema")  # which of a file's weights: as the optimiser left them, or averaged over steps
 
@@ -249,3 +250,21 @@ def _leading(names: list[str], fits: Fits) -> list[str]:
         else:
             break
     return prefixes
+
+
+def rename(key: str, prefixes: dict[str, str]) -> str | None:
+    """`key` with its longest matching prefix replaced, or None when no prefix matches."""
+    matching = [p for p in prefixes if key.startswith(p)]
+    if not matching:
+        return None
+    longest = max(matching, key=len)
+    return prefixes[longest] + key[len(longest) :]
+
+
+def to_published(keys: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
+    """own key -> published key. Raises KeyError for a key that the table does not cover."""
+    table = {key: rename(key, prefixes) for key in keys}
+    uncovered = [key for key, name in table.items() if name is None]
+    if uncovered:
+        raise KeyError(f"no published name for {uncovered[:3]}")
+    return {key: name for key, name in table.items() if name is not None}

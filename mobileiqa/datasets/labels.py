@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileiqa.datasets import splits
+from mobileiqa.datasets import core
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.datasets.label_files import CORRECT, FETCH_AGAIN
 from mobileiqa.errors import UserError
@@ -137,10 +137,10 @@ def _sides(labels: Sequence[Label], seed: int) -> tuple[list[str], str]:
     """One side per label, and the rule that gave them."""
     if not any(label.split for label in labels):
         groups = [label.reference or label.image for label in labels]
-        drawn = splits.draw(groups, seed)
-        return [drawn[group] for group in groups], splits.rule(any(lb.reference for lb in labels), seed)
-    sides = [splits.parse(label.split, label.where) for label in labels]
-    splits.check_references(
+        drawn = core.draw_split(groups, seed)
+        return [drawn[group] for group in groups], core.split_rule(any(lb.reference for lb in labels), seed)
+    sides = [core.parse_split(label.split, label.where) for label in labels]
+    core.check_references(
         (label.reference, side, label.where) for label, side in zip(labels, sides, strict=True)
     )
     return sides, "as the label file gives it"

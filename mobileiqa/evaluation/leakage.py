@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileiqa import cli
-from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.datasets.splits import SPLIT_SEED
+from mobileiqa.datasets.core import SPLIT_SEED, Dataset, Sample
 from mobileiqa.errors import UserError
 from mobileiqa.photos.loading import load_image
 from mobileiqa.spec import ModelSpec

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli
 from mobileiqa.checkpoint import sha256
+from mobileiqa.counting import of_an_image
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.evaluation.leakage import Leakage
 from mobileiqa.evaluation.results import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SCHEMA = 1
+FULL_SIZE_PX = (3840, 2160)  # MobileIQA's papers count there
+FULL_SIZE = "3840x2160"
 FILES = ("evaluation.json", "scores.csv", "scatter.png")  # in the order in which they are written
 TITLES = {
     "srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE", "mae": "MAE",
@@ -35,6 +38,14 @@ class Model:
     label: str
     path: Path | None  # None: no file (a name, or the default)
     scorer: Scorer
+
+    def macs(self, size_px: tuple[int, int] | None = None) -> int | None:
+        """Multiply-accumulates of an image at the model's input size, or at (width, height); None of a .tflite file.
+
+        `python -m convert.inspect` counts those.
+        """
+        module = self.scorer.module
+        return None if module is None else of_an_image(module, self.scorer.spec, size_px)
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,11 @@ def text(compared: Comparison) -> str:
     if any(e.pairs for e in compared.evaluations):
         rows.append([f"pairs {LEVEL_GAP}+ levels apart", *map(_pairs, compared.evaluations)])
     rows.append(["file, MB", *(_megabytes(model.path) for model in compared.models)])
+    if any(model.scorer.module for model in compared.models):
+        rows.append(["GMACs", *(_giga(model.macs()) for model in compared.models)])
+        rows.append(
+            [f"GMACs at {FULL_SIZE}", *(_giga(model.macs(FULL_SIZE_PX)) for model in compared.models)]
+        )
     parts = [_header(compared), table([["", *labels], *rows], left=(0,))]
     if compared.evaluations[0].distortions:
         parts.append(
@@ -123,6 +139,10 @@ def _pairs(evaluation: Evaluation) -> str:
 
 def _megabytes(path: Path | None) -> str:
     return "-" if path is None else f"{path.stat().st_size / 1e6:.2f}"
+
+
+def _giga(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e9:.2f}"
 
 
 def _distortions(evaluations: Sequence[Evaluation]) -> list[list[str]]:
@@ -172,6 +192,8 @@ def _identity(model: Model) -> dict[str, Any]:
         "sha256": sha256(model.path) if model.path else None,
         "file_bytes": model.path.stat().st_size if model.path else None,
         "trained_on": spec.trained_on,
+        "macs": model.macs(),
+        "macs_at_3840x2160": model.macs(FULL_SIZE_PX),
         "note": model.scorer.note,
     }
 

@@ -30,6 +30,7 @@ T = TypeVar("T")
 ENTRY = "mobileiqa_seal"
 MARK = b"mobileiqa seal, SHA-256 of this file with the 32 bytes after the colon zero:"
 DIGEST_BYTES = 32
+EMPTY = MARK + bytes(DIGEST_BYTES)  # the entry's content before it is written
 HEAD_BYTES = (
     1 << 20
 )  # names of entries stand before the weights; to search those costs a third of hashing them
@@ -139,6 +140,15 @@ def read_checksum(path: str | os.PathLike[str]) -> Checksum:
         return _read_checksum(content)
 
 
+def write_checksum(path: Path) -> None:
+    """Writes the digest into a file that holds EMPTY once."""
+    empty = read_checksum(path)
+    assert empty.at >= 0 and empty.stored == bytes(DIGEST_BYTES), "the file must hold one empty checksum"
+    with path.open("r+b") as file:
+        file.seek(empty.at)
+        file.write(empty.computed)
+
+
 def _read_checksum(content: "mmap.mmap | bytes") -> Checksum:
     at = content.find(MARK)
     start, end = at + len(MARK), at + len(MARK) + DIGEST_BYTES
@@ -173,7 +183,7 @@ def _changed(path: str, state: str) -> UserError:
     return UserError(
         f"{path} as it was packaged, by the SHA-256 inside it",
         f"{state}: bytes of it have changed since",
-        "copy it again; `python -m convert.selftest` says which part was hit",
+        "copy it again; `python -m convert.selftest` checks a copy",
     )
 
 

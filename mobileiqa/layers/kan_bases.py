@@ -30,13 +30,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobileiqa.errors import UserError
-from mobileiqa.layers.kan import BASES, KANLinear, b_splines, uniform_grid
-from mobileiqa.layers.kan_functions import (
+from mobileiqa.layers.kan import (
+    BASES,
     ChebyshevLinear,
     FourierLinear,
     HermiteLinear,
     JacobiLinear,
+    KANLinear,
     WaveletLinear,
+    b_splines,
+    uniform_grid,
 )
 
 ORDERS = range(2, 6)  # of Taylor: the number of terms; with order K and L layers the degree is (K - 1)^L

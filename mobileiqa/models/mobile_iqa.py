@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mobileiqa.layers.lda import GRID, LDA
-from mobileiqa.layers.mal import CHANNELS, MAL
+from mobileiqa.layers.mobile_iqa import CHANNELS, GRID, LDA, MAL
 
 LEVELS = 5
 OPINIONS = 3

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mobileiqa.distortions.apply import distort
-from mobileiqa.distortions.kadid10k import DISTORTIONS
+from mobileiqa.distortions.kadid10k import DISTORTIONS, distort
 from mobileiqa.fragments import Pixels
 from mobileiqa.reasons import NONE, REASONS, reason_of
 from mobileiqa.training.full_reference import Cell, Labeller

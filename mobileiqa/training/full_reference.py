@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa.distortions.apply import distort
+from mobileiqa.distortions.kadid10k import distort
 from mobileiqa.fragments import Pixels, fragments
 
 GRID, PATCH_PX = 8, 64  # what the metrics compare: the size of KADID-10k's photos, of a photo of any size

@@ -1,6 +1,6 @@
 """What a training run starts from: timm's pretrained backbone, a file, other checkpoints, or nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,6 @@ from mobileiqa.errors import UserError
 from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
 from mobileiqa.models.whole_photo import WholePhoto
-from mobileiqa.training import efficientnet
 
 # Of a timm classifier: a model that only reads feature maps has no use for them.
 _CLASSIFIER = ("classifier.", "conv_head.", "bn2.", "norm_head.", "head.", "fc.")  # bn2 follows conv_head
@@ -99,7 +98,7 @@ def _from_file(model: nn.Module, name: str, path: Path) -> str:
     state = _state_dict(path)
     if state is not None:
         for backbone in _backbones(model):
-            _load_backbone(backbone, efficientnet.renamed(state, backbone.state_dict()), path.name)
+            _load_backbone(backbone, renamed(state, backbone.state_dict()), path.name)
         return f"backbone {path.name}"
     source, spec = checkpoint.load(path)
     if spec.name == name:
@@ -125,3 +124,42 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor] | None:
         return None if checkpoint.HEADER_KEY in header else state
     state = checkpoint.read_state_dict(path).tensors
     return state if checkpoint.recognise(state) is None else None
+
+
+_OUTER = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+             "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_MARKERS = ("_conv_stem.weight", "_blocks.0._depthwise_conv.weight")
+
+
+def renamed(state: Mapping[str, torch.Tensor], timm_keys: Iterable[str]) -> Mapping[str, torch.Tensor]:
+    """`state` under timm's names where it is EfficientNet's in efficientnet-pytorch's, else as it is.
+
+    `_blocks.1._expand_conv.weight` is timm's `blocks.1.0.conv_pw.weight`: one counts blocks from the input, the other
+    by stage and place in it; `_bn0` is the norm after the expansion, which a stage's block without one does not have.
+    Keys without a name there stay.
+    """
+    if not all(marker in state for marker in _MARKERS):
+        return state
+    places = dict.fromkeys(tuple(key.split(".")[1:3]) for key in timm_keys if key.startswith("blocks."))
+    blocks = [".".join(place) for place in places]
+    return {_name(key, state, blocks): value for key, value in state.items()}
+
+
+def _name(key: str, state: Mapping[str, torch.Tensor], blocks: list[str]) -> str:
+    head, _, rest = key.partition(".")
+    if head in _OUTER:
+        return f"{_OUTER[head]}.{rest}"
+    number, _, rest = rest.partition(".")
+    if head != "_blocks" or not number.isdigit() or int(number) >= len(blocks):
+        return key
+    table = _EXPANDED if f"_blocks.{number}._expand_conv.weight" in state else _PLAIN
+    layer, _, tensor = rest.partition(".")
+    return f"blocks.{blocks[int(number)]}.{table.get(layer, layer)}.{tensor}"

@@ -20,14 +20,12 @@ from torch import nn
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear
-from mobileiqa.training import logs
 from mobileiqa.training import state as states
 from mobileiqa.training.data_loader import Feed, batches, on_device
 from mobileiqa.training.distributed import Processes, average_gradients, gather
 from mobileiqa.training.kan_grid import regularization, update_grids
 from mobileiqa.training.objective import Batch, Task
-from mobileiqa.training.recipe import Recipe
-from mobileiqa.training.schedule import learning_rate
+from mobileiqa.training.recipe import Recipe, learning_rate
 from mobileiqa.training.state import State
 from mobileiqa.typed_json import shortened
 
@@ -94,7 +92,7 @@ class Run:
             "averaged": self.averaged,
         }
         states.save(self.settings.out, self.state, self.recipe)
-        logs.write(self.settings.out, self.state)
+        states.write_logs(self.settings.out, self.state)
         self.saved = time.monotonic()
 
     def step(self, step: int, micro: list[Batch], feed: Feed) -> dict[str, float]:
@@ -186,7 +184,7 @@ def fit(
             "give more images, or --set batch=N",
         )  # fmt: skip
     run = Run(task, recipe, settings, processes)
-    events = logs.Events(settings.out, run.state.step) if processes.first else None
+    events = states.Events(settings.out, run.state.step) if processes.first else None
     started = time.monotonic()
     for epoch in range(len(run.state.validation), recipe.epochs):  # an epoch ends with its validation
         if not _epoch(run, feed, epoch, events, started):
@@ -198,7 +196,7 @@ def fit(
     return run.state
 
 
-def _epoch(run: Run, feed: Feed, epoch: int, events: logs.Events | None, started: float) -> bool:
+def _epoch(run: Run, feed: Feed, epoch: int, events: states.Events | None, started: float) -> bool:
     """The rest of an epoch; False when it is time to stop."""
     stop = (epoch + 1) * feed.steps_per_epoch
     log = _Log(run, feed, events)
@@ -222,7 +220,7 @@ def _epoch(run: Run, feed: Feed, epoch: int, events: logs.Events | None, started
 class _Log:
     """Averages over log_every steps, one row each; rows end at multiples of it, wherever a run resumed."""
 
-    def __init__(self, run: Run, feed: Feed, events: logs.Events | None) -> None:
+    def __init__(self, run: Run, feed: Feed, events: states.Events | None) -> None:
         self.run, self.feed, self.events = run, feed, events
 
     def add(self, losses: dict[str, float], data_ms: float, step_ms: float) -> None:
@@ -243,7 +241,7 @@ class _Log:
         rows.clear()
 
 
-def _validated(run: Run, validate: Validate, epoch: int, events: logs.Events | None) -> None:
+def _validated(run: Run, validate: Validate, epoch: int, events: states.Events | None) -> None:
     """Validates, keeps the best weights, saves."""
     metrics = run.with_averaged(lambda: validate(run.task))
     row = {"epoch": epoch + 1, "step": run.state.step, **metrics}

@@ -20,7 +20,7 @@ from mobileiqa.layers.kan import KANLinear
 from mobileiqa.models.lar_iqa import SINGLE_WIDTH, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
 from mobileiqa.spec import ModelSpec
-from mobileiqa.training import losses, stage_distillation
+from mobileiqa.training import objective, stage_distillation
 from mobileiqa.training.objective import Batch, Gather, Task
 from mobileiqa.training.recipe import Recipe
 
@@ -150,7 +150,7 @@ def distill(setup: Setup) -> Task:
         features = student.forward_features(image)
         mse = nn.functional.mse_loss
         opinions = _mean(mse(features.opinions, targets.opinions), gather)
-        score = losses.mse(gather(student.forward_head(features)), gather(batch.score))
+        score = objective.mse(gather(student.forward_head(features)), gather(batch.score))
         parts = {"opinions": opinions, "mse": score, "loss": opinions + alpha * score}
         if levels:
             parts["levels"] = _mean(mse(features.levels, targets.levels), gather)
@@ -202,15 +202,15 @@ def _terms(recipe: Recipe, score: torch.Tensor, labels: dict[str, torch.Tensor])
 
 
 def _ranked(score: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
-    return losses.rank_pairs(score, labels["score"], labels["group"], RANK_MARGIN)
+    return objective.rank_pairs(score, labels["score"], labels["group"], RANK_MARGIN)
 
 
 TERMS: dict[str, Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]] = {
-    "mse": lambda score, labels: losses.mse(score, labels["score"]),
-    "mae": lambda score, labels: losses.mae(score, labels["score"]),
-    "plcc": lambda score, labels: losses.plcc_loss(score, labels["score"]),
-    "norm-in-norm": lambda score, labels: losses.norm_in_norm(score, labels["score"]),
-    "monotonicity": lambda score, labels: losses.monotonicity(score, labels["score"]),
+    "mse": lambda score, labels: objective.mse(score, labels["score"]),
+    "mae": lambda score, labels: objective.mae(score, labels["score"]),
+    "plcc": lambda score, labels: objective.plcc_loss(score, labels["score"]),
+    "norm-in-norm": lambda score, labels: objective.norm_in_norm(score, labels["score"]),
+    "monotonicity": lambda score, labels: objective.monotonicity(score, labels["score"]),
     "rank": _ranked,
 }
 OBJECTIVES: dict[str, Callable[[Setup], Task]] = {

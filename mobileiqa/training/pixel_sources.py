@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mobileiqa import cli, distortions
 from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.distortions.severity import SCORE_NAME, SCORE_RANGE
+from mobileiqa.distortions.kadid10k import SCORE_NAME, SCORE_RANGE
 from mobileiqa.errors import UserError
 from mobileiqa.photos.loading import decoding_sha256, load_image
 from mobileiqa.photos.search import search_images
@@ -77,7 +77,7 @@ def pixels_of(
     pixels = np.asarray(load_image(sample.path, colors))
     if not distorted:
         return pixels
-    from mobileiqa.distortions.apply import distort
+    from mobileiqa.distortions.kadid10k import distort
 
     return distort(pixels, sample.distortion, sample.level, seed)
 

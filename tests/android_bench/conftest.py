@@ -115,7 +115,7 @@ def split(folder) -> Example:
 def camera(tiny, folder) -> Path:
     """The tiny network as an app takes it: uint8 RGB in, a signature for each of two sizes."""
     from convert.flatbuffer import model as fb
-    from convert.packaging.signatures import image_sizes, take_uint8_images
+    from convert.packaging.preprocessing import image_sizes, take_uint8_images
     from mobileiqa.spec import InputSpec, ModelSpec
 
     spec, model = ModelSpec("tiny", (InputSpec("image", 32, 48),)), fb.read(tiny.path)

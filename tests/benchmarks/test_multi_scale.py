@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from benchmarks import multi_scale
+from benchmarks.experiment import Result, figures
+from benchmarks.msliqa import MultiScale, Zoom
 from benchmarks.multi_scale import (
     BASELINE,
     Part,
@@ -26,8 +28,6 @@ from benchmarks.multi_scale import (
     spec_of,
 )
 from mobileiqa.datasets.core import Sample
-from mobileiqa.training.experiments import Result, figures
-from mobileiqa.training.multi_scale import MultiScale, Zoom
 
 TINY = Plan(
     zooms=("single", "both"), train_references=1, validation_references=1, test_references=1, test_images=16,

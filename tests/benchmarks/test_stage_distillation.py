@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from benchmarks import stage_distillation
+from benchmarks.experiment import Result, figures
 from benchmarks.stage_distillation import VARIANTS, Plan, data_of, main, recipe_of, setup_of
-from mobileiqa.training.experiments import Result, figures
 
 TINY = Plan(train_references=1, validation_references=1, test_references=1, epochs=1, batch=25, crop_px=32)
 

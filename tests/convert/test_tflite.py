@@ -22,7 +22,7 @@ from convert.comparison.compare import TOLERANCES
 from convert.delegation.partitions import forecast, runtime_delegation
 from convert.flatbuffer import passes
 from convert.flatbuffer.reader import Graph, read_graph
-from convert.packaging import signatures
+from convert.packaging import preprocessing
 from convert.selftest import selftest
 from convert.tflite import Precision, _default, default_path, main
 from mobileiqa.checkpoint import save, sha256
@@ -261,13 +261,13 @@ def test_a_packaged_file_in_one_command(checkpoint: Path, fp32: Run, exported_be
 @pytest.fixture
 def other_mean(monkeypatch) -> None:
     """A normalization that is not the model's, as a bug in packaging might draw it."""
-    original = signatures.take_uint8_image
+    original = preprocessing.take_uint8_image
 
     def draw(model: Any, spec: Any, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_uint8_image", draw)
+    monkeypatch.setattr(preprocessing, "take_uint8_image", draw)
 
 
 @pytest.mark.slow
@@ -302,7 +302,7 @@ def test_no_packaged_file_is_made_of_a_float_file_that_failed(
     "stage",
     [
         "convert.packaging.publish.embed_preprocessing",
-        "convert.packaging.checksum.write_checksum",
+        "mobileiqa.files.integrity.write_checksum",
         "convert.packaging.publish.agreements",
     ],
 )

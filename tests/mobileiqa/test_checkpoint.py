@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from mobileiqa import checkpoint, cli
 from mobileiqa.checkpoint import load, load_spec, recognise, save, sha256
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.zoo import MODELS, entry
 

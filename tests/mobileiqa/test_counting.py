@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobileiqa.counting import count
+from mobileiqa.counting import count, of_an_image
+from mobileiqa.spec import Fit, InputSpec, ModelSpec
 
 
 class Products(nn.Module):
@@ -97,3 +98,12 @@ def test_mobilenet_iqa_as_published():
     found = count(module, torch.zeros(1, 3, 2160, 3840, device="meta"))
     assert found.parameters == pytest.approx(81.5e6, rel=0.001)
     assert found.macs == pytest.approx(100e9, rel=0.2)  # the paper's "100 GMACs at 3840x2160"
+
+
+def test_an_images_macs_by_spec():
+    one = ModelSpec("one", (InputSpec("image", 20, 30, fit=Fit.RANDOM_CROPS, crops=3, resize_px=(40, 40)),))
+    assert of_an_image(nn.Conv2d(3, 2, 1), one) == 3 * 20 * 30 * 6
+    assert of_an_image(nn.Conv2d(3, 2, 1), one, (40, 10)) == 3 * 40 * 10 * 6
+    assert of_an_image(nn.Sequential(nn.Flatten(), nn.Linear(1800, 2)), one, (40, 10)) is None
+    two = ModelSpec("two", (InputSpec("a", 8, 8), InputSpec("b", 8, 8)))
+    assert of_an_image(nn.Bilinear(8, 8, 1), two, (40, 10)) is None

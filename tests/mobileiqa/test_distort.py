@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileiqa.datasets.folder import folder as read_folder
+from mobileiqa.datasets.registry import folder as read_folder
 from mobileiqa.distort import main, parse_numbers, whole_folder
-from mobileiqa.distortions.apply import distort
+from mobileiqa.distortions.kadid10k import distort
 from mobileiqa.errors import UserError
 from mobileiqa.photos.search import find_images
 

@@ -20,6 +20,7 @@ from mobileiqa.metrics import correlations
 from mobileiqa.preprocess import prepare
 from mobileiqa.score import Scorer
 from mobileiqa.scoring import litert
+from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.zoo import UNTRAINED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,3 +256,12 @@ def test_the_best_side_that_is_there_is_read_and_said(labelled: Path, tiny, caps
     labels.write_text(labels.read_text().replace(",validation,", ",train,"))
     assert evaluate.main([str(tiny[2]), "--data", "folder", str(labelled)]) == 2
     assert "found 36 train; insist with --split train or all" in capsys.readouterr().err
+
+
+def test_a_checkpoints_macs_are_counted_and_a_files_are_not(tiny):
+    from torch import nn
+
+    spec = ModelSpec("one", (InputSpec("image", 20, 30),))
+    model = Model("m", None, Scorer(litert.runner(tiny[2]), spec, "torch", module=nn.Conv2d(3, 2, 1)))
+    assert (model.macs(), model.macs((3840, 2160))) == (20 * 30 * 6, 3840 * 2160 * 6)
+    assert Model("f", tiny[2], Scorer(litert.runner(tiny[2]), spec, "litert")).macs() is None

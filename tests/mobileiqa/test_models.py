@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.models.mobile_iqa import STUDENT
 from mobileiqa.zoo import MODELS, entry
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mobileiqa.checkpoint import recognise
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.zoo import MODELS, REFERENCE, SEED, build, build_seeded, entry, named, seeded_tensor

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.accuracy_report.layer_sqnr import Layer, LayerTable, compare_layers, implied_step, precision
-from convert.accuracy_report.tensor_matching import match
+from convert.accuracy_report.layer_sqnr import (
+    Layer,
+    LayerTable,
+    compare_layers,
+    implied_step,
+    match,
+    precision,
+)
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph
 from convert.int8.statistics.interpreter import dequantized

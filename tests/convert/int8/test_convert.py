@@ -40,7 +40,7 @@ def distorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
     from PIL import Image
 
-    from mobileiqa.distortions.apply import distort
+    from mobileiqa.distortions.kadid10k import distort
 
     found = sorted((SHARED / "data" / "pristine" / "val").glob("*.png"))[:40]
     if not found:

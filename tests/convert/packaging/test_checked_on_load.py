@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from convert.output_file import sidecar_path, write_sidecar
-from convert.packaging import checksum
 from convert.packaging.packaged_file import embed_preprocessing
 from convert.selftest import selftest
 from mobileiqa.errors import UserError
@@ -117,9 +116,9 @@ def test_a_sidecar_with_another_hash_than_sha256(value: object, flatbuffer, tmp_
 def test_whatever_byte_is_hit_no_score_is_given(camera: Path, tmp_path: Path) -> None:
     """The mark, the entry's name, the digest, our JSON and its word for a packaged file among them."""
     content, path = camera.read_bytes(), tmp_path / "hit.tflite"
-    names = (checksum.MARK, checksum.ENTRY.encode(), b'"delivery"', b'"spec"', b"TFL3")
+    names = (integrity.MARK, integrity.ENTRY.encode(), b'"delivery"', b'"spec"', b"TFL3")
     special = [content.index(name) + 3 for name in names] + [
-        checksum.read_checksum(camera).at,
+        integrity.read_checksum(camera).at,
         len(content) - 1,
     ]
     for position in [*special, *np.random.default_rng(0).integers(0, len(content), 40)]:

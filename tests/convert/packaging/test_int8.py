@@ -22,7 +22,7 @@ from convert import inspect, selftest, tflite
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY, read_graph, read_graphs
 from convert.package import main as deliver
-from convert.packaging import signatures
+from convert.packaging import preprocessing
 from convert.packaging.packaged_file import LIMITS
 from mobileiqa import score
 from mobileiqa.checkpoint import sha256
@@ -152,12 +152,12 @@ def test_a_resizing_file_scores_the_pixels_that_it_makes(
 def test_another_normalization_fails_the_wider_limit(
     resizing: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, out = signatures.take_uint8_image, tmp_path / "camera.tflite"
+    original, out = preprocessing.take_uint8_image, tmp_path / "camera.tflite"
 
     def other_mean(model: Any, spec: ModelSpec, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.48, 0.46, 0.41), std=(0.23, 0.22, 0.23))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_uint8_image", other_mean)
+    monkeypatch.setattr(preprocessing, "take_uint8_image", other_mean)
     code, result = run(deliver, str(resizing), *packaging(pictures, out))
     assert code == 1 and "> 0.01 for p" in result["reason"] and not out.exists()

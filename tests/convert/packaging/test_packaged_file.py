@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.delegation.partitions import forecast
-from convert.delegation.subgraphs import check
+from convert.delegation.partitions import check, forecast
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY, read_graph, read_graphs
 from convert.output_file import failed_path, sidecar_path
 from convert.package import main
-from convert.packaging import signatures
+from convert.packaging import preprocessing
 from convert.packaging.packaged_file import embed_preprocessing, judge
 from convert.selftest import selftest
 from mobileiqa import score
@@ -147,13 +146,13 @@ def test_a_size_that_moves_the_score_fails_the_file(
     flatbuffer, pictures: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """A bug that only the second size has: another normalization."""
-    original = signatures.take_uint8_image
+    original = preprocessing.take_uint8_image
 
     def other_mean(model, spec, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, spec if width > height else dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_uint8_image", other_mean)
+    monkeypatch.setattr(preprocessing, "take_uint8_image", other_mean)
     source, out = write_tiny(flatbuffer, tmp_path / "source.tflite", TINY), tmp_path / "out.tflite"
     arguments = ["--input-size", "150x110,110x150", "--images", str(pictures), "--out", str(out)]
     assert main([str(source), *arguments]) == 1

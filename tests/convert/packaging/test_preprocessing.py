@@ -10,8 +10,7 @@ from convert.delegation.partitions import disagreements, forecast, runtime_deleg
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.builder import Builder
 from convert.flatbuffer.reader import read_graph
-from convert.packaging.nhwc_input import channels_last
-from convert.packaging.preprocessing import image_size, take_uint8_image
+from convert.packaging.preprocessing import channels_last, image_size, take_uint8_image
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert

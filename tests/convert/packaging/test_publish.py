@@ -13,7 +13,7 @@ import pytest
 
 from convert.comparison.compare import ParityReport, ParityStage, compare
 from convert.output_file import failed_path, sidecar_path, staged
-from convert.packaging import signatures
+from convert.packaging import preprocessing
 from convert.packaging.publish import publish
 from convert.pipeline import Converted, Precision, Via
 from convert.selftest import selftest
@@ -77,13 +77,13 @@ def test_a_packaged_file_takes_the_float_files_place(finish) -> None:
 
 
 def test_a_packaged_file_that_scores_otherwise_is_kept_apart(finish, monkeypatch) -> None:
-    original = signatures.take_uint8_image
+    original = preprocessing.take_uint8_image
 
     def draw(model: Any, spec: Any, width: int, height: int) -> None:
         wrong = dataclasses.replace(spec.inputs[0], mean=(0.6, 0.5, 0.4))
         original(model, dataclasses.replace(spec, inputs=(wrong,)), width, height)
 
-    monkeypatch.setattr(signatures, "take_uint8_image", draw)
+    monkeypatch.setattr(preprocessing, "take_uint8_image", draw)
     path, reports, _ = finish(0.0, SIZES)
     assert path.name == "x.failed.tflite" and left(path) == [path.name, f"{path.name}.json"]
     assert [r.passed for r in reports] == [True, False, False]

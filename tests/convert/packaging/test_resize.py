@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.packaging.resize_weights import KERNELS, pillow_weights
+from convert.packaging.resize import KERNELS, pillow_weights
 from mobileiqa.photos.loading import load_image
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.spec import Fit, InputSpec, Resample

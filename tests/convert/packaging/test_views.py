@@ -13,12 +13,13 @@ from convert.comparison.stages import compare_reasons
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY, read_graph
 from convert.output_file import embedded_metadata
-from convert.packaging import checksum, golden_vectors, packaged_file
+from convert.packaging import golden_vectors, packaged_file
 from convert.packaging.packaged_file import embed_preprocessing
 from convert.packaging.preprocessing import image_size
 from convert.selftest import selftest
 from mobileiqa import score
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
@@ -106,7 +107,7 @@ def test_the_self_test_compares_reasons(source: Path, tmp_path: Path) -> None:
     vectors = json.loads(read_graph(out).metadata[golden_vectors.ENTRY])
     vectors["sizes"][0]["reasons"]["tiles"][1] += 0.01
     fb.set_metadata(model, golden_vectors.ENTRY, json.dumps(vectors).encode())
-    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    fb.set_metadata(model, integrity.ENTRY, integrity.EMPTY)
     packaged_file._write(model, out, content)
     assert {check.name for check in selftest(out) if not check.passed} == {"golden tiles"}
 

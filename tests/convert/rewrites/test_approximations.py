@@ -17,7 +17,7 @@ from convert.rewrites.sparse_pooling import SparseLDA, step
 from convert.rewrites.strips import StripLDA
 from convert.tflite import main
 from mobileiqa.errors import UserError
-from mobileiqa.layers.lda import LDA
+from mobileiqa.layers.mobile_iqa import LDA
 from mobileiqa.zoo import MODELS
 
 NAME = "mobilenet-iqa-small"

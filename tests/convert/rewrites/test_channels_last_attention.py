@@ -7,8 +7,7 @@ from torch import nn
 
 from convert.rewrites import channels_last_attention, strips
 from convert.rewrites.channels_last_attention import FlatMAL, FlatMobileIQA, FlatSelfAttention
-from mobileiqa.layers.lda import GRID
-from mobileiqa.layers.mal import CHANNELS, MAL
+from mobileiqa.layers.mobile_iqa import CHANNELS, GRID, MAL
 from mobileiqa.models.mobile_iqa import MobileIQA, Variant, published_prefixes
 from mobileiqa.zoo import seed_weights
 

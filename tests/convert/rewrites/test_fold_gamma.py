@@ -6,7 +6,7 @@ import torch
 
 from convert.rewrites import fold_gamma
 from convert.rewrites.channels_last_attention import FlatMAL, FlatSelfAttention
-from mobileiqa.layers.mal import MAL
+from mobileiqa.layers.mobile_iqa import MAL
 
 
 def test_a_seeded_mal_is_equal_and_every_gate_is_folded(mal: MAL, matrices):

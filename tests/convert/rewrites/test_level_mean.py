@@ -7,8 +7,7 @@ import torch
 from convert.rewrites import level_mean
 from convert.rewrites.channels_last_attention import FeatureBranch, FlatMAL
 from convert.rewrites.level_mean import FoldedMAL, fold, scaled
-from mobileiqa.layers.lda import GRID
-from mobileiqa.layers.mal import CHANNELS, MAL
+from mobileiqa.layers.mobile_iqa import CHANNELS, GRID, MAL
 
 POSITIONS = GRID * GRID
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from convert.rewrites import strips
 from convert.rewrites.strips import StripLDA, bins
-from mobileiqa.layers.lda import GRID, LDA
+from mobileiqa.layers.mobile_iqa import GRID, LDA
 from mobileiqa.models.mobile_iqa import STUDENT
 
 # Sizes of the paper's tables, width x height; the backbone's five levels have strides 2, 4, 8, 16, 32.

@@ -15,12 +15,13 @@ from PIL import Image
 
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import read_graph
-from convert.packaging import checksum, golden_vectors, packaged_file
+from convert.packaging import golden_vectors, packaged_file
 from convert.packaging.packaged_file import embed_preprocessing
 from convert.snippets.__main__ import main
 from convert.snippets.render import render
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.scoring import litert
 from tests.convert.packaging.conftest import TINY, write_tiny
 
@@ -182,7 +183,7 @@ def test_names_that_are_no_words_never_reach_the_code(camera: Path) -> None:
     """Whoever damages a file can write its checksum again: what goes into code is checked by itself."""
     model, content = fb.read(camera), litert.read_metadata(camera)
     fb.set_metadata(model, golden_vectors.ENTRY, _golden(camera).replace(b"score_90x70", b"x();evil"))
-    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    fb.set_metadata(model, integrity.ENTRY, integrity.EMPTY)
     packaged_file._write(model, camera, content)
     with pytest.raises(UserError, match="names of letters"):
         render(camera)
@@ -209,7 +210,7 @@ def test_golden_vectors_that_are_none_are_one_line(
     model, content = fb.read(camera), litert.read_metadata(camera)
     assert _golden(camera).count(old) >= 1
     fb.set_metadata(model, golden_vectors.ENTRY, _golden(camera).replace(old, new, 1))
-    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    fb.set_metadata(model, integrity.ENTRY, integrity.EMPTY)
     packaged_file._write(model, camera, content)
     assert main([str(camera), "--out", str(camera.with_name("out"))]) == 2
     error = capsys.readouterr().err
@@ -218,7 +219,7 @@ def test_golden_vectors_that_are_none_are_one_line(
 
 def test_a_hostile_precision_stays_in_its_comment(camera: Path, tmp_path: Path) -> None:
     model, content = fb.read(camera), litert.read_metadata(camera)
-    fb.set_metadata(model, checksum.ENTRY, checksum.EMPTY)
+    fb.set_metadata(model, integrity.ENTRY, integrity.EMPTY)
     packaged_file._write(
         model, camera, {**content, "precision": "fp32\\u000a*/ int evil = 1; /*\nint worse;"}
     )

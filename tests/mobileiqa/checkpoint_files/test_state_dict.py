@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from mobileiqa.checkpoint_files.state_dict import StateDict, select
+from mobileiqa.checkpoint_files.state_dict import StateDict, rename, select, to_published
 from mobileiqa.errors import UserError
+from mobileiqa.zoo import MODELS, build, entry
 
 RAW = {f"stem.{i}.weight": torch.full((2,), float(i)) for i in range(6)}
 EMA = {key: value + 10 for key, value in RAW.items()}
@@ -177,3 +178,36 @@ def test_a_file_that_holds_itself_ends():
 def test_names_with_control_characters_are_written_out():
     message = refusal({"\x1b[31mred": RAW, "b": EMA})
     assert "\x1b" not in message and "\\x1b" in message
+
+
+def test_the_longest_prefix_wins():
+    table = {"head.": "fc.", "head.conv.": "cnn."}
+    assert rename("head.conv.weight", table) == "cnn.weight"
+    assert rename("head.bias", table) == "fc.bias"
+    assert rename("tail.bias", table) is None
+
+
+def test_a_key_without_a_published_name_is_a_bug():
+    with pytest.raises(KeyError, match=r"tail\.bias"):
+        to_published(["head.bias", "tail.bias"], {"head.": "fc."})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_key_has_its_own_published_name(name: str):
+    import torch
+
+    with torch.device("meta"):
+        keys = list(build(name).state_dict())
+    published = to_published(keys, entry(name).prefixes())
+    assert list(published) == keys
+    assert len(set(published.values())) == len(keys)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_prefix_is_idle(name: str):
+    import torch
+
+    with torch.device("meta"):
+        keys = list(build(name).state_dict())
+    prefixes = entry(name).prefixes()
+    assert [p for p in prefixes if not any(key.startswith(p) for key in keys)] == []

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mobileiqa.datasets.core import SPLITS, Dataset
+from mobileiqa.datasets.readers import KADID_DISTORTIONS, TID_DISTORTIONS
 from mobileiqa.datasets.registry import READERS, read
-from mobileiqa.datasets.synthetic import KADID_DISTORTIONS, TID_DISTORTIONS
 from mobileiqa.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"

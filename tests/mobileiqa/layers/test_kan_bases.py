@@ -14,16 +14,16 @@ from numpy.polynomial import chebyshev, hermite
 from scipy.special import eval_jacobi
 
 from mobileiqa.errors import UserError
-from mobileiqa.layers.kan import KANLinear
-from mobileiqa.layers.kan_bases import KAN_LAYERS, TaylorLinear, build_kan, taylor_sizes
-from mobileiqa.layers.kan_functions import (
+from mobileiqa.layers.kan import (
     WAVELETS,
     ChebyshevLinear,
     FourierLinear,
     HermiteLinear,
     JacobiLinear,
+    KANLinear,
     WaveletLinear,
 )
+from mobileiqa.layers.kan_bases import KAN_LAYERS, TaylorLinear, build_kan, taylor_sizes
 
 GOLDEN = Path(__file__).resolve().parents[3].parent / "shared" / "golden"
 pytestmark = pytest.mark.filterwarnings("ignore:TaylorKAN of order 2")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.zoo import entry, seed_weights
 
 GOLDEN = Path(__file__).resolve().parents[3].parent / "shared" / "golden"

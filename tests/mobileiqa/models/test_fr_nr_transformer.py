@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from mobileiqa.checkpoint import load
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.layers.swin import Block, SwinEncoder
 from mobileiqa.models.fr_nr_transformer import PREFIXES, FRNRTransformer, Layout

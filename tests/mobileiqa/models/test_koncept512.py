@@ -11,7 +11,7 @@ import torch
 
 from convert.runtimes.tool_environments import python_of, run_tool
 from mobileiqa.checkpoint import load
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.models.koncept512 import BODY, PREFIXES, KonCept512, Pool, keras_state
 from mobileiqa.preprocess import prepare

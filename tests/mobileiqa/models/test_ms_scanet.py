@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from mobileiqa.checkpoint import load
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.models.ms_scanet import PREFIXES, MSSCANet
 from mobileiqa.preprocess import prepare

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from mobileiqa.checkpoint import load, save
-from mobileiqa.checkpoint_files.keys import to_published
+from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.models import musiq
 from mobileiqa.models.musiq import MUSIQ, PREFIXES

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.distortions.apply import distort
+from mobileiqa.distortions.kadid10k import distort
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ColorManagement
 from mobileiqa.training import pixel_sources

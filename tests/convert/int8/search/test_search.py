@@ -29,7 +29,7 @@ from convert.int8.search.validation_split import ValidationSplit, split_scenes
 from convert.runtimes.latency import FileLatency, Session, Timing
 from convert.tflite import main
 from mobileiqa.checkpoint import sha256
-from mobileiqa.distortions.apply import distort
+from mobileiqa.distortions.kadid10k import distort
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
 from tests.convert.int8.networks import bending, quantize_file

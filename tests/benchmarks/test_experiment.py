@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import experiment
+from benchmarks.experiment import OutOfTime, Result, by_reference, figures, finish, key, once, spread
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.errors import UserError
-from mobileiqa.training import experiments
 from mobileiqa.training.data_loader import Feed, labels_of
-from mobileiqa.training.experiments import OutOfTime, Result, by_reference, figures, finish, key, once, spread
 from mobileiqa.training.objective import Task
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import recipe
@@ -56,7 +56,7 @@ def test_gains_are_paired_by_seed_whatever_the_order():
         0.0707, 1e-3
     )
     assert found["b"]["srcc"].mean == pytest.approx(0.45) and found["b"]["plcc"].mean == pytest.approx(0.225)
-    assert json.loads(json.dumps(experiments.figures_json(found)))["b"]["gain"]["n"] == 2
+    assert json.loads(json.dumps(experiment.figures_json(found)))["b"]["gain"]["n"] == 2
 
 
 def test_arms_of_other_seeds_are_not_compared():
@@ -155,7 +155,7 @@ def test_a_run_that_ran_out_of_time_goes_on_and_ends_the_same(
     whole, feed = fitting(2)
     finish(whole, feed, constant, tmp_path / "whole", float("inf"))
     with monkeypatch.context() as patched:
-        patched.setattr(experiments, "time", SimpleNamespace(monotonic=lambda: 1 - 1e-9))
+        patched.setattr(experiment, "time", SimpleNamespace(monotonic=lambda: 1 - 1e-9))
         for _ in range(6):  # enough for a step each: two epochs of three
             task, feed = fitting(2)
             with pytest.raises(OutOfTime):

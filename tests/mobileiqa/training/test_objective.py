@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobileiqa.training.losses import mae, monotonicity, mse, norm_in_norm, plcc_loss, rank_pairs
+from mobileiqa.training.objective import mae, monotonicity, mse, norm_in_norm, plcc_loss, rank_pairs
 
 GROUPS = torch.tensor([0, 1, 0, 1, -1, 0, -1, 2])
 LOSSES = {

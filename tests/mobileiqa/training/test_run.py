@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FAULTS = """
 import resource, sys
 import torch
-from mobileiqa.training.malloc import keep_freed_memory
+from mobileiqa.training.run import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileiqa.training import multi_scale
-from mobileiqa.training.multi_scale import (
+from benchmarks import msliqa
+from benchmarks.msliqa import (
     BOTH,
     MULTI_CROP,
     MULTI_RESIZE,
@@ -153,7 +153,7 @@ def test_the_loss_is_mse_plus_one_minus_pearson_over_all_heads():
     rng = np.random.default_rng(0)
     scores, target = rng.random((9, 3)), rng.random(9)
     expected = sum(np.mean((s - target) ** 2) + 1 - np.corrcoef(s, target)[0, 1] for s in scores.T)
-    found = multi_scale.loss(torch.from_numpy(scores), torch.from_numpy(target))
+    found = msliqa.loss(torch.from_numpy(scores), torch.from_numpy(target))
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -167,7 +167,7 @@ def test_training_learns_brightness_with_every_head():
     history = []
     for _ in range(16):
         optimizer.zero_grad()
-        loss = multi_scale.loss(model(views(images, zooms)), target)
+        loss = msliqa.loss(model(views(images, zooms)), target)
         loss.backward()
         optimizer.step()
         history.append(loss.item())
@@ -187,9 +187,9 @@ def test_the_task_gives_each_head_its_own_view_of_each_image(model: MultiScale):
         torch.manual_seed(4)
         crop, small = views(images, zooms)
         scores = torch.stack([model.score(crop, 0), model.score(small, 1)], 1)
-        assert found.item() == pytest.approx(multi_scale.loss(scores, target).item(), rel=1e-5)
+        assert found.item() == pytest.approx(msliqa.loss(scores, target).item(), rel=1e-5)
         swapped = torch.stack([model.score(small, 0), model.score(crop, 1)], 1)
-        assert found.item() != pytest.approx(multi_scale.loss(swapped, target).item(), rel=1e-4)
+        assert found.item() != pytest.approx(msliqa.loss(swapped, target).item(), rel=1e-4)
         both = torch.stack([model.score(images, 0), model.score(images, 1)], 1)
         assert torch.allclose(whole(model, images, BOTH[:2]), both, atol=1e-6)
         assert torch.allclose(task.score(images), both.mean(1), atol=1e-6)

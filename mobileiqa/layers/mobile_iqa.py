@@ -1,12 +1,27 @@
-"""MAL, the multi-view attention learning module of MobileIQA (arXiv 2409.01212, section 3.3).
-
-Shapes, for n inputs of C = 256 channels on P = 484 positions: the rows of T, (B, n*256, P), are level-major
-(row = level*256 + channel). The channel branch attends over the P positions (dimension n*256), the feature
-branch over 256 groups of n consecutive rows (dimension n*P).
-"""
+"""MobileIQA's two layers: LDA, which brings a level to the grid, and MAL, which judges all levels together."""
 
 import torch
 from torch import nn
+
+GRID = 22  # bins per side of the published adaptive pooling
+
+
+class LDA(nn.Module):
+    """(B, in_channels, H, W) -> (B, 256, grid, grid): 1x1 conv, exact GELU, adaptive average pool, 1x1 conv."""
+
+    def __init__(
+        self, in_channels: int, hidden: int = 512, out_channels: int = 256, grid: int = GRID
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.expand = nn.Conv2d(in_channels, hidden, 1)
+        self.reduce = nn.Conv2d(hidden, out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        x = nn.functional.gelu(self.expand(x))  # erf GELU: the tanh form differs by up to 5e-4
+        return self.reduce(nn.functional.adaptive_avg_pool2d(x, self.grid))
+
 
 CHANNELS = 256
 

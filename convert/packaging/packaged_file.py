@@ -123,8 +123,7 @@ def _write(model: "Model", path: Path, content: dict[str, Any]) -> None:
     whole = {**content, "tool_versions": output_file.tool_versions()}
     fb.set_metadata(model, METADATA_ENTRY, json.dumps(whole).encode())
     fb.drop_unused_buffers(model)
-    fb.write(model, path)
-    integrity.write_checksum(path)
+    path.write_bytes(integrity.with_checksum(fb.pack(model)))
 
 
 def outputs_of(source: Path, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:

@@ -140,13 +140,11 @@ def read_checksum(path: str | os.PathLike[str]) -> Checksum:
         return _read_checksum(content)
 
 
-def write_checksum(path: Path) -> None:
-    """Writes the digest into a file that holds EMPTY once."""
-    empty = read_checksum(path)
+def with_checksum(content: bytes) -> bytes:
+    """A file's bytes, which hold EMPTY once, with the digest in its place."""
+    empty = _read_checksum(content)
     assert empty.at >= 0 and empty.stored == bytes(DIGEST_BYTES), "the file must hold one empty checksum"
-    with path.open("r+b") as file:
-        file.seek(empty.at)
-        file.write(empty.computed)
+    return content[: empty.at] + empty.computed + content[empty.at + DIGEST_BYTES :]
 
 
 def _read_checksum(content: "mmap.mmap | bytes") -> Checksum:

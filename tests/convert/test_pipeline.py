@@ -17,9 +17,12 @@ from convert.int8.arguments import Int8Arguments
 from convert.int8.calibration import collect_statistics
 from convert.int8.recipe import Recipe
 from convert.load import ModelSource
+from convert.packaging.packaged_file import embed_preprocessing
 from convert.pipeline import Precision, Via, convert
+from mobileiqa.files import integrity
 from mobileiqa.spec import InputSpec, ModelSpec
 from tests.convert.int8.networks import bending, pictures
+from tests.convert.packaging.conftest import TINY, write_tiny
 
 SPEC = ModelSpec("toy", (InputSpec("image", 32, 48),), trained_on="nothing")
 _listening: list[list[tuple[str, bool]]] = []
@@ -95,3 +98,11 @@ def test_quantization_opens_no_file_and_its_bytes_are_those_of_a_way_through_fil
     quantizing._correct(statistics, rounded, recipe)
     fb.write(rounded, tmp_path / "corrected.tflite")
     assert fb.pack(fb.read(tmp_path / "corrected.tflite")) == fb.pack(model)
+
+
+def test_packaging_writes_the_file_once(flatbuffer, tmp_path: Path) -> None:
+    source, path = write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY), tmp_path / "packaged.tflite"
+    with opened() as names:
+        embed_preprocessing(source, path, [(80, 60), (60, 80)])
+    assert len([name for name, writes in names if writes]) == 1
+    assert integrity.read_checksum(path).intact

@@ -302,7 +302,7 @@ def test_no_packaged_file_is_made_of_a_float_file_that_failed(
     "stage",
     [
         "convert.packaging.publish.embed_preprocessing",
-        "mobileiqa.files.integrity.write_checksum",
+        "mobileiqa.files.integrity.with_checksum",
         "convert.packaging.publish.agreements",
     ],
 )

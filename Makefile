@@ -27,6 +27,7 @@ convert: $(STAMP)
 	$(BIN)/python -m convert.tflite --fp16 --out $(OUT)/reference_fp16.tflite --force
 
 lint: $(STAMP)
+	$(BIN)/python -m tools.house --check > /dev/null
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

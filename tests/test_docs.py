@@ -266,6 +266,16 @@ def test_tables_list_what_the_code_lists() -> None:
     assert first_column("docs/train.md", "set") == set(READERS)
 
 
+def test_every_command_is_on_some_page() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    missing = [
+        name
+        for name, c in COMMANDS.items()
+        if not re.search(rf"(mobileiqa {name}|python -m {c.typed})\b", text)
+    ]
+    assert not missing
+
+
 def test_tolerances_are_those_of_the_code() -> None:
     from convert.accuracy_report.gates import GATES
     from convert.comparison.compare import TOLERANCES

@@ -6,7 +6,7 @@ it becomes source, and which: @@literal(file), @@comment(about). languages.py do
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
 from mobileiqa.scoring import litert
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
-from mobileiqa.scoring.litert import OUTPUT
 from mobileiqa.spec import Fit, ModelSpec
 from mobileiqa.typed_json import decode, parse
 from mobileiqa.zoo import UNTRAINED
@@ -42,14 +41,14 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source(
             "Scorer.kt.in",
             "@@word(class_name).kt",
-            "            Size(@@literal(signature), @@side(width_px), @@side(height_px), @@numbers(scores)),",
+            "            Size(@@literal(signature), @@side(width_px), @@side(height_px), @@numbers(golden)),",
         ),
     ),
     "java": (
         Source(
             "Scorer.java.in",
             "@@word(class_name).java",
-            "        new Size(@@literal(signature), @@side(width_px), @@side(height_px), @@numbers(scores)),",
+            "        new Size(@@literal(signature), @@side(width_px), @@side(height_px), @@numbers(golden)),",
         ),
     ),
     "swift": (
@@ -57,7 +56,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             "Scorer.swift.in",
             "@@word(class_name).swift",
             "    Size(signature: @@literal(signature), width: @@side(width_px), height: @@side(height_px),"
-            " scores: [@@numbers(scores)]),",
+            " golden: [@@numbers(golden)]),",
         ),
     ),
     "c++": (
@@ -65,14 +64,14 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source(
             "scorer.cpp.in",
             "@@word(snake).cpp",
-            "    {@@literal(signature), @@side(width_px), @@side(height_px), {@@numbers(scores)}},",
+            "    {@@literal(signature), @@side(width_px), @@side(height_px), {@@numbers(golden)}},",
         ),
     ),
     "python": (
         Source(
             "scorer.py.in",
             "@@word(snake).py",
-            "    (@@literal(signature), @@side(width_px), @@side(height_px), (@@numbers(scores))),",
+            "    (@@literal(signature), @@side(width_px), @@side(height_px), (@@numbers(golden))),",
         ),
     ),
 }
@@ -80,12 +79,18 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 @dataclass(frozen=True)
 class SizeFacts:
-    """One size, its signature, and what the golden images score there."""
+    """One size, its signature, and what the file gives for the golden images there."""
 
     signature: str
     width_px: int
     height_px: int
     scores: dict[str, float]
+    reasons: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def golden(self) -> list[float]:
+        """Of each golden image in turn: the score, then the probabilities of the reasons."""
+        return [v for name, score in self.scores.items() for v in (score, *self.reasons.get(name, ()))]
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Facts:
     score: str
     fit: str
     input: str
-    output: str
+    outputs: tuple[str, ...]
+    reasons: tuple[str, ...]
     tolerance: float
     images: tuple[str, ...]
     sizes: tuple[SizeFacts, ...]
@@ -146,7 +152,7 @@ def fill(template: str, facts: Any, language: Language, source: Source) -> str:
         "comment": comment,
         "word": word,
         "number": number,
-        "numbers": lambda scores: ", ".join(map(number, scores.values())),
+        "numbers": lambda values: ", ".join(map(number, values)),
         "side": side,
         "count": lambda items: str(len(items)),
         "rows": lambda sizes: "\n".join(fill(source.row, size, language, source) for size in sizes),
@@ -169,7 +175,8 @@ def read_facts(path: Path) -> Facts:
         score=f"{low:g} to {high:g}, {'higher' if spec.higher_is_better else 'lower'} is better",
         fit=_fit(embedded, spec),
         input=word(embedded.input),
-        output=OUTPUT,
+        outputs=spec.outputs,
+        reasons=spec.reasons,
         tolerance=vectors.tolerance,
         images=tuple(golden_vectors.IMAGES),
         sizes=vectors.sizes,
@@ -187,10 +194,11 @@ def _read(path: Path) -> tuple[EmbeddedPreprocessing, ModelSpec, GoldenVectors]:
         )
     if not integrity.read_checksum(path).intact:
         raise UserError(f"{path} as it was packaged", "another checksum", "run `python -m convert.selftest`")
-    return embedded, litert.load_spec(path), _vectors(path)
+    spec = litert.load_spec(path)
+    return embedded, spec, _vectors(path, len(spec.reasons))
 
 
-def _vectors(path: Path) -> GoldenVectors:
+def _vectors(path: Path, count: int) -> GoldenVectors:
     """The golden vectors, checked: whoever damages a file can write its checksum again."""
     content = read_graph(path).metadata.get(golden_vectors.ENTRY)
     if content is None:
@@ -205,6 +213,8 @@ def _vectors(path: Path) -> GoldenVectors:
         word(size.signature)
         if list(size.scores) != list(formulas):
             raise UserError(f"scores of {', '.join(formulas)}", ", ".join(size.scores) or "none", AGAIN)
+        if any(len(size.reasons.get(name, ())) != count for name in formulas):
+            raise UserError(f"{count} golden reasons of each image in {path}", "another number", AGAIN)
     return vectors
 
 
@@ -225,7 +235,7 @@ def _names(path: Path) -> tuple[str, str]:
 
 def _about(embedded: EmbeddedPreprocessing, spec: ModelSpec, precision: str) -> str:
     note = f" The weights are {UNTRAINED}." if spec.untrained else ""
-    return f"{spec.name} ({precision}): one uint8 RGB image of {embedded} in, score out.{note}"
+    return f"{spec.name} ({precision}): one uint8 RGB image of {embedded} in, {' and '.join(spec.outputs)} out.{note}"
 
 
 def _fit(embedded: EmbeddedPreprocessing, spec: ModelSpec) -> str:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from convert.packaging import golden_vectors, packaged_file
 from convert.packaging.packaged_file import embed_preprocessing
 from convert.packaging.preprocessing import image_size
 from convert.selftest import selftest
+from convert.snippets.render import render
 from mobileiqa import score
 from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
@@ -31,6 +34,21 @@ SPEC = ModelSpec(
     trained_on="noise",
     reasons=REASONS,
 )
+
+
+CPP = """
+#include <cstdio>
+#include "two_scorer.hpp"
+int main() {
+  TwoScorer scorer("two.tflite");
+  for (std::string name : TwoScorer::reasons()) {
+    for (char &c : name) if (c == ' ') c = '-';
+    std::printf("%s\\n", name.c_str());
+  }
+  for (float value : scorer.outputs(TwoScorer::draw("tiles", 90, 70).data(), 90, 70)) std::printf("%.7f\\n", value);
+  std::printf("%zu\\n", scorer.selfTest().size());
+}
+"""
 
 
 @pytest.fixture
@@ -129,3 +147,49 @@ def test_reasons_are_a_stage_of_parity() -> None:
     report = compare_reasons(int8, expected, [expected[0], expected[0]], names)
     assert report.agreement == 0.5 and "the likeliest reasons agree in 50% < 90%" in report.reason
     assert not compare_reasons(stage, expected, [None, None], names).passed
+
+
+def test_the_snippets_give_reasons(source: Path, photo, tmp_path: Path) -> None:
+    """Python's is run, the others are filled in: their own tests compile them."""
+    out = tmp_path / "two.tflite"
+    embed_preprocessing(source, out, [(90, 70)])
+    texts = render(out)
+    assert all('"too dark"' in text for name, text in texts.items() if not name.endswith(".hpp"))
+    facts: dict[str, Any] = {}
+    exec(compile(texts["two_scorer.py"], "two_scorer.py", "exec"), facts)
+    scorer, picture = facts["TwoScorer"](out), photo(0, 90, 70)
+    outputs = packaged_file.flat(litert.outputs_runner(out)(litert.inputs_of(out)(picture)))
+    assert facts["REASONS"] == list(REASONS) and scorer.self_test() == []
+    np.testing.assert_array_equal(scorer.outputs(picture), outputs)
+    assert scorer.score(picture) == outputs[0]
+
+
+@pytest.mark.slow
+def test_the_cpp_snippet_gives_them_in_that_order(source: Path, photo, tmp_path: Path) -> None:
+    import ai_edge_litert
+
+    compiler, library = shutil.which("c++"), Path(ai_edge_litert.__file__).parent
+    if compiler is None:
+        pytest.skip("no C++ compiler here")
+    out = tmp_path / "two.tflite"
+    embed_preprocessing(source, out, [(90, 70)])
+    for name, text in render(out).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "main.cpp").write_text(CPP)
+    sources = [tmp_path / "main.cpp", tmp_path / "two_scorer.cpp", library / "libLiteRt.so"]
+    options = [
+        "-std=c++17",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        f"-Wl,-rpath,{library}",
+        "-Wl,--allow-shlib-undefined",
+    ]
+    subprocess.run([compiler, *options, *sources, "-o", tmp_path / "program"], check=True)
+    done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    expected = packaged_file.flat(
+        litert.outputs_runner(out)({"image": golden_vectors.draw("tiles", 90, 70)[None]})
+    )
+    *words, wrong = done.stdout.split()
+    assert words[: len(REASONS)] == ["blur", "too-dark", "none"] and wrong == "0"
+    np.testing.assert_allclose([float(word) for word in words[len(REASONS) :]], expected, atol=1e-5)

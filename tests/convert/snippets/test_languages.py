@@ -29,8 +29,8 @@ HOSTILE = (
     "\b",
 )  # fmt: skip
 IMPOSSIBLE = ("\0", "a\0b", "\ud800", "\udcff")
-FACTS = Facts("camera.tflite", "camera", "CameraScorer", "camera_scorer", "t", "a", "s", "f", "image", "score", 0.001,
-              ("ramp", "tiles", "noise"), (SizeFacts("serving_default", 64, 48, {"ramp": 0.5}),))  # fmt: skip
+FACTS = Facts("camera.tflite", "camera", "CameraScorer", "camera_scorer", "t", "a", "s", "f", "image", ("score",),
+              ("blur",), 0.001, ("ramp", "tiles", "noise"), (SizeFacts("serving_default", 64, 48, {"ramp": 0.5}),))  # fmt: skip
 
 
 def random_texts(count: int) -> list[str]:
@@ -52,8 +52,10 @@ def random_texts(count: int) -> list[str]:
 def hostile_facts(text: str) -> Facts:
     """FACTS with `text` wherever there is text, but in names of classes and files."""
     sizes = (dataclasses.replace(FACTS.sizes[0], signature=text),)
-    names = ("file", "stem", "title", "about", "score", "fit", "input", "output")
-    return dataclasses.replace(FACTS, **dict.fromkeys(names, text), images=(text,) * 3, sizes=sizes)
+    names = ("file", "stem", "title", "about", "score", "fit", "input")
+    return dataclasses.replace(
+        FACTS, **dict.fromkeys(names, text), outputs=(text,), reasons=(text,), images=(text,) * 3, sizes=sizes
+    )
 
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "python"])

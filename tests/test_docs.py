@@ -186,6 +186,22 @@ def test_paths_and_names_in_backticks_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
+def test_code_files_exist_wherever_they_are_named(page: Path) -> None:
+    """Also in blocks, and without the folder that a table's head names."""
+    files = {
+        name_of(file)
+        for folder in (*CODE, "tools", "benchmarks", "tests", "docs")
+        for file in (ROOT / folder).rglob("*.*")
+    }
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(rf"(?<![\w/.])((?:{'|'.join(CODE)})/[\w/]+(?:\.\w+)?)", text)
+    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+    named = [span for span in spans(page) if re.fullmatch(r"[\w/]+\.(?:py|c)", span) and "NAME" not in span]
+    named = [name for name in named if not name.startswith("reference_camera_")]  # what an example writes
+    assert not [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
 def test_make_targets_in_blocks_exist(page: Path) -> None:
     for target in re.findall(r"^make ([a-z0-9-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), f"{page.name}: make {target}"

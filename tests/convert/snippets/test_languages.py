@@ -30,7 +30,8 @@ HOSTILE = (
 )  # fmt: skip
 IMPOSSIBLE = ("\0", "a\0b", "\ud800", "\udcff")
 FACTS = Facts("camera.tflite", "camera", "CameraScorer", "camera_scorer", "t", "a", "s", "f", "image", ("score",),
-              ("blur",), 0.001, ("ramp", "tiles", "noise"), (SizeFacts("serving_default", 64, 48, {"ramp": 0.5}),))  # fmt: skip
+              ("blur",), 0.001, ("ramp", "tiles", "noise"),
+              (SizeFacts("serving_default", 64, 48, {"ramp": 0.5}),))  # fmt: skip
 
 
 def random_texts(count: int) -> list[str]:

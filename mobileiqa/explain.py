@@ -5,6 +5,10 @@ its own: by the same model and preprocessing, so that a cell's number is a score
 picture shows the photo, redder where parts score lower than the best part, and the outline of the worst one. It asks
 nothing of the model's insides, so every model that scores has a map. Left out: what only the whole shows (framing,
 exposure between parts); and a part without detail, a clear sky, can score low for blur.
+
+Of a MobileIQA model (in PyTorch) the picture shows instead what each of its three opinions attends to, as Fig. 5 of the
+paper (arXiv 2409.01212): the length of an opinion's 256 values at each position, redder where it is long. The JSON has
+the cosine similarity of every two opinions (Fig. 4): near 1, they say the same.
 """
 
 import argparse
@@ -20,11 +24,15 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.photos.loading import read_image
+from mobileiqa.preprocess import fit_pixels
 from mobileiqa.score import Scorer, load_scorer, score_image
 from mobileiqa.scoring import litert
+from mobileiqa.spec import Fit
 from mobileiqa.text import PLOT_METADATA
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mobileiqa.scoring.rows import Row
 
 LONG_SIDE = 8  # cells along the photo's longer side
@@ -88,10 +96,7 @@ def draw(photo: Image.Image, parts: Sequence[Part], scorer: Scorer) -> Image.Ima
     shown = photo.copy()
     shown.thumbnail((SHOWN_PX, SHOWN_PX))
     lost = np.array([_lost(part, scorer) for part in parts], np.float32).reshape(rows, columns)
-    smooth = Image.fromarray(lost).resize(shown.size, Image.Resampling.BICUBIC)
-    share = STRONGEST * np.clip(np.asarray(smooth), 0, 1)[:, :, None]
-    mixed = np.asarray(shown) * (1 - share) + RED * share
-    picture = Image.fromarray(np.rint(mixed).astype(np.uint8))
+    picture = _reddened(shown, lost)
     worst, scale = parts[int(lost.argmax())], shown.width / photo.width
     pen = ImageDraw.Draw(picture)
     corners = [round(scale * each) for each in worst.box]
@@ -101,6 +106,44 @@ def draw(photo: Image.Image, parts: Sequence[Part], scorer: Scorer) -> Image.Ima
         (corners[0] + 8, corners[1] + 8), described(worst), font_size=max(10, shown.width // 45), **words
     )
     return picture
+
+
+def opinions_of(photo: Image.Image, scorer: Scorer, module: Any) -> "NDArray[np.float32]":
+    """The opinions (3, 256, grid, grid) of a MobileIQA module on a photo, of its first crop."""
+    import torch
+
+    with torch.inference_mode():
+        inputs = [torch.from_numpy(array) for array in scorer.prepare(photo).values()]
+        return module.forward_features(*inputs).opinions[:, 0].numpy()
+
+
+def cosine_similarities(opinions: "NDArray[np.float32]") -> list[list[float]]:
+    """(opinions, opinions), -1..1, of all values of two opinions."""
+    flat = opinions.reshape(len(opinions), -1).astype(np.float64)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    return (flat @ flat.T).clip(-1, 1).tolist()
+
+
+def draw_opinions(photo: Image.Image, opinions: "NDArray[np.float32]", scorer: Scorer) -> Image.Image:
+    """What the model reads of the photo, and beside it the same under each opinion's lengths, 0..1 of their range."""
+    only = scorer.spec.inputs[0]
+    shown = photo.copy() if only.fit is Fit.RESIZE else fit_pixels(photo, only)[0]
+    shown.thumbnail((SHOWN_PX // 2, SHOWN_PX // 2))
+    panels = [shown]
+    for lengths in np.linalg.norm(opinions, axis=1):
+        span = np.ptp(lengths) or 1.0
+        panels.append(_reddened(shown, (lengths - lengths.min()) / span))
+    picture = Image.new("RGB", (len(panels) * shown.width, shown.height))
+    for place, panel in enumerate(panels):
+        picture.paste(panel, (place * shown.width, 0))
+    return picture
+
+
+def _reddened(shown: Image.Image, amounts: "NDArray[np.float32]") -> Image.Image:
+    """The picture, redder where `amounts` (rows, columns), 0..1, are larger."""
+    smooth = Image.fromarray(amounts.astype(np.float32)).resize(shown.size, Image.Resampling.BICUBIC)
+    share = STRONGEST * np.clip(np.asarray(smooth), 0, 1)[:, :, None]
+    return Image.fromarray(np.rint(np.asarray(shown) * (1 - share) + RED * share).astype(np.uint8))
 
 
 def _lost(part: Part, scorer: Scorer) -> float:
@@ -142,14 +185,37 @@ def _run(args: argparse.Namespace) -> int:
         )
     photo = read_image(args.photo, scorer.spec.color_management)
     whole = score_image(str(args.photo), photo, scorer)
+    if scorer.module is not None and hasattr(scorer.module, "mal"):
+        opinions = opinions_of(photo, scorer, scorer.module)
+        _save(args.out, draw_opinions(photo, opinions, scorer))
+        similarities = cosine_similarities(opinions)
+        cli.say(f"cosine similarity of opinions 1-2, 1-3, 2-3: {_upper(similarities)}; drawn in {args.out}")
+        cli.emit(
+            {
+                "out": str(args.out),
+                "score": whole.score,
+                "note": scorer.note,
+                "cosine_similarity": similarities,
+            }
+        )
+        return 0
     parts = explain(photo, scorer)
+    _save(args.out, draw(photo, parts, scorer))
+    cli.emit(_report(args.out, whole, parts, scorer))
+    return 0
+
+
+def _upper(similarities: list[list[float]]) -> str:
+    pairs = [(i, j) for i in range(len(similarities)) for j in range(i + 1, len(similarities))]
+    return ", ".join(f"{similarities[i][j]:.2f}" for i, j in pairs)
+
+
+def _save(out: Path, picture: Image.Image) -> None:
     mark = PngImagePlugin.PngInfo()  # a search for images leaves the picture out
     for name, value in PLOT_METADATA.items():
         mark.add_text(name, value)
-    with cli.atomic(args.out) as temporary:
-        draw(photo, parts, scorer).save(temporary, "png", pnginfo=mark)
-    cli.emit(_report(args.out, whole, parts, scorer))
-    return 0
+    with cli.atomic(out) as temporary:
+        picture.save(temporary, "png", pnginfo=mark)
 
 
 def _report(out: Path, whole: "Row", parts: Sequence[Part], scorer: Scorer) -> dict[str, Any]:

@@ -67,3 +67,22 @@ def test_the_command_draws_a_picture_that_no_search_scores(
     assert [path.name for path in search_images([tmp_path]).images] == ["a.png"]
     assert explain.main(command) == 2 and "--force" in capsys.readouterr().err
     assert explain.main([*command[:2], str(tmp_path / "map.jpg")]) == 2
+
+
+def test_opinions_of_mobile_iqa_are_drawn_and_compared(photo, tmp_path: Path, capsys) -> None:
+    photo(0, 600, 520).save(tmp_path / "a.png")
+    out = tmp_path / "opinions.png"
+    assert explain.main([str(tmp_path / "a.png"), "--model", "mobilenet-iqa-small", "--out", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    similarities = np.array(result["cosine_similarity"])
+    np.testing.assert_allclose(similarities.diagonal(), 1)
+    assert similarities.shape == (3, 3) and (similarities == similarities.T).all()
+    assert similarities[0, 1] < 0.999  # seeded weights differ, and so do their opinions
+    pixels = np.asarray(Image.open(out)).reshape(512, 4, 512, 3)
+    assert len({pixels[:, panel].tobytes() for panel in range(4)}) == 4
+
+
+def test_equal_and_opposite_opinions() -> None:
+    one = np.random.default_rng(0).normal(size=(256, 4, 4)).astype(np.float32)
+    similarities = explain.cosine_similarities(np.stack([one, 2 * one, -one]))
+    np.testing.assert_allclose(similarities, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-6)

@@ -7,6 +7,7 @@ first 1x1 convolutions) do most of the harm: kept in float32 they cost half a pe
 holds; `store_fp16_weights` rounds the others in the flatbuffer.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from convert.flatbuffer import model as fb
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
+from mobileiqa.reasons import torch_outputs
 from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -38,29 +40,26 @@ class Fp16Weights:
     fan_in: int
     float32: int  # how many values stay float32
     rounded: int
-    max_abs: float  # of the score range, largest over the probe images
+    max_abs: float  # of the score range (or of a reason), largest over the probe images
 
 
 def choose_fp16_weights(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Fp16Weights:
-    """The smallest of FAN_INS under which rounding moves no probe image by more than `target`.
+    """The smallest of FAN_INS under which rounding moves no probe image's score, or reason, by more than `target`.
 
     Beyond the last one nothing would be rounded, so the last is returned whatever it costs; parity judges the
     file. `module` is the rewritten module; its weights are put back.
     """
-    import torch
-
     from mobileiqa.photos.generated_images import sample_images
 
     sized = _probe_spec(spec)
-    batch = [prepare(image, sized) for _, image in sample_images(IMAGES)]
-    arrays = [[torch.from_numpy(inputs[i.name][:CROPS]) for i in spec.inputs] for inputs in batch]
+    prepared = [prepare(image, sized) for _, image in sample_images(IMAGES)]
+    batch = [{name: array[:CROPS] for name, array in inputs.items()} for inputs in prepared]
     weights = {name: p for name, p in module.named_parameters() if name.endswith("weight") and p.dim() >= 2}
-    expected = _scores(module, arrays)
-    low, high = spec.score_range
+    expected = _outputs(module, spec, batch)
     fp16_weights = None
     for fan_in in FAN_INS:
         rounded = [p for p in weights.values() if _fan_in(p) > fan_in]
-        worst = float(np.abs(_scores_rounded(module, rounded, arrays) - expected).max()) / (high - low)
+        worst = float(np.abs(_outputs_rounded(module, spec, rounded, batch) - expected).max())
         count = sum(p.numel() for p in rounded)
         fp16_weights = Fp16Weights(fan_in, sum(p.numel() for p in weights.values()) - count, count, worst)
         if worst <= target:
@@ -79,18 +78,24 @@ def _fan_in(weight: "torch.Tensor") -> int:
     return weight[0].numel()
 
 
-def _scores(module: "nn.Module", arrays: "list[list[torch.Tensor]]") -> np.ndarray:
-    """One float64 score per image, the mean over its crops."""
-    import torch
+def _outputs(module: "nn.Module", spec: ModelSpec, batch: "Sequence[Mapping[str, np.ndarray]]") -> np.ndarray:
+    """Float64 (images, 1 + reasons): each image's score in units of its range and its reasons, means over its crops."""
+    low, high = spec.score_range
+    rows = []
+    for inputs in batch:
+        outputs = torch_outputs(module, spec, inputs)
+        reasons = outputs["reasons"].astype(np.float64).mean(0) if "reasons" in outputs else ()
+        rows.append([outputs["score"].astype(np.float64).mean() / (high - low), *reasons])
+    return np.array(rows)
 
-    with torch.inference_mode():
-        return np.array([module(*inputs).double().mean().item() for inputs in arrays])
 
-
-def _scores_rounded(
-    module: "nn.Module", weights: "list[nn.Parameter]", arrays: "list[list[torch.Tensor]]"
+def _outputs_rounded(
+    module: "nn.Module",
+    spec: ModelSpec,
+    weights: "list[nn.Parameter]",
+    batch: "Sequence[Mapping[str, np.ndarray]]",
 ) -> np.ndarray:
-    """The scores while `weights` are rounded to float16."""
+    """`_outputs` while `weights` are rounded to float16."""
     import torch
 
     originals = [p.detach().clone() for p in weights]
@@ -98,7 +103,7 @@ def _scores_rounded(
         for p in weights:
             p.copy_(p.half().float())
         try:
-            return _scores(module, arrays)
+            return _outputs(module, spec, batch)
         finally:
             for p, original in zip(weights, originals, strict=True):
                 p.copy_(original)

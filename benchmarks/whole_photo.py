@@ -29,12 +29,14 @@ from mobileiqa import cli
 from mobileiqa.distortions import kadid10k
 from mobileiqa.distortions.kadid10k import DISTORTIONS, distort
 from mobileiqa.errors import UserError
+from mobileiqa.files.integrity import sha256
 from mobileiqa.fragments import Pixels
 from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import find_images
 from mobileiqa.reasons import NONE, REASONS, reason_of
 from mobileiqa.training.damage import blurred, exposed, jpeg
 from mobileiqa.workers import process_pool
+from mobileiqa.zoo import named
 
 CENTRE_PX = 512
 NOISE = 15.0  # deviation, of 255
@@ -115,6 +117,7 @@ def measure(args: argparse.Namespace) -> int:
     )
     result = {
         "checkpoint": args.checkpoint or "reference",
+        "sha256": sha256(Path(named(args.checkpoint))),
         "checks": [asdict(c) | {"holds": c.holds} for c in checks],
     }
     if args.out:
@@ -154,7 +157,6 @@ def scorer(checkpoint: str | None) -> Scorer:
     from mobileiqa import checkpoint as checkpoints
     from mobileiqa.preprocess import prepare
     from mobileiqa.training.run import keep_freed_memory
-    from mobileiqa.zoo import named
 
     keep_freed_memory()
     torch.set_num_threads(1)  # of each worker

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 REFERENCE = Path(__file__).with_name("reference") / "reference.safetensors"  # trained, ships with the package
+TRUNK = REFERENCE.with_name("trunk.safetensors")  # lar-iqa-lite, where its training began; not in the wheel
 PACKAGED = REFERENCE.with_suffix(
     ".tflite"
 )  # the same model in FP16, which the base install runs: `make packaged`

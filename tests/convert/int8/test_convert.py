@@ -1,4 +1,4 @@
-"""`convert.tflite --int8` from end to end: the reference checkpoint, on photos; and a gate that fails."""
+"""`convert.tflite --int8` from end to end: a trained checkpoint, on photos; and a gate that fails."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,12 @@ from convert.flatbuffer.reader import read_graph
 from convert.int8 import calibration as statistics
 from convert.tflite import main
 from mobileiqa.scoring.litert import load_spec
+from mobileiqa.zoo import TRUNK
 from tests.convert.varied import answer, varied
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"
-SIZE = "256x256"  # of the reference model: quick, and enough of a photo
+MODEL = ("--model", str(TRUNK))
+SIZE = "256x256"  # of a trained model with one input: quick, and enough of a photo
 
 
 def run(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -30,7 +32,10 @@ def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def calibration(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("calibration") / "set"
-    assert select.main(["--images", str(pictures), "--size", SIZE, "--count", "8", "--out", str(out)]) == 0
+    assert (
+        select.main([*MODEL, "--images", str(pictures), "--size", SIZE, "--count", "8", "--out", str(out)])
+        == 0
+    )
     return out
 
 
@@ -53,13 +58,21 @@ def distorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_reference_model_in_int8(distorted: Path, tmp_path: Path) -> None:
+def test_a_trained_model_in_int8(distorted: Path, tmp_path: Path) -> None:
     path, calibration = tmp_path / "int8.tflite", tmp_path / "set"
-    arguments = ["--images", str(SHARED / "data" / "pristine" / "train"), "--size", SIZE, "--count", "24"]
+    arguments = [
+        *MODEL,
+        "--images",
+        str(SHARED / "data" / "pristine" / "train"),
+        "--size",
+        SIZE,
+        "--count",
+        "24",
+    ]
     assert select.main([*arguments, "--out", str(calibration)]) == 0
     pictures = distorted
     code, result = run(
-        "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
+        str(TRUNK), "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
     )
     assert code == 0 and result["precision"] == "int8"
     (stage,) = [r for r in result["parity"] if r["stage"] == "int8"]
@@ -92,7 +105,7 @@ def test_ranges_that_are_wrong_fail_the_gate(
     monkeypatch.setattr(statistics, "observe_activations", narrowed)
     path = tmp_path / "int8.tflite"
     code, result = run(
-        "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
+        str(TRUNK), "--int8", str(calibration), "--size", SIZE, "--images", str(pictures), "--out", str(path)
     )
     assert code == 1 and not result["passed"]
     assert not path.exists() and path.with_name("int8.failed.tflite").exists()

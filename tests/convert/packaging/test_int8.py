@@ -29,6 +29,7 @@ from mobileiqa.checkpoint import sha256
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.zoo import TRUNK
 from tests.convert.varied import answer as run
 from tests.convert.varied import varied
 
@@ -49,14 +50,25 @@ def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def int8(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that every conversion below shares; it calibrates on twelve of the pictures."""
     calibration = tmp_path_factory.mktemp("calibration") / "set"
-    chosen = ["--images", str(pictures), "--size", MODEL_SIZE, "--count", "12", "--out", str(calibration)]
+    chosen = [
+        "--model",
+        str(TRUNK),
+        "--images",
+        str(pictures),
+        "--size",
+        MODEL_SIZE,
+        "--count",
+        "12",
+        "--out",
+        str(calibration),
+    ]
     assert select.main(chosen) == 0
-    return ["--int8", str(calibration), "--size", MODEL_SIZE, "--images", str(pictures)]
+    return [str(TRUNK), "--int8", str(calibration), "--size", MODEL_SIZE, "--images", str(pictures)]
 
 
 @pytest.fixture(scope="module")
 def float_file(int8: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reference model in INT8 behind prepared float32 arrays."""
+    """A trained model in INT8 behind prepared float32 arrays."""
     path = tmp_path_factory.mktemp("float") / "float.tflite"
     assert run(tflite.main, *int8, "--out", str(path))[0] == 0
     return path

@@ -10,7 +10,7 @@ from mobileiqa import checkpoint
 from mobileiqa.errors import UserError
 from mobileiqa.models.mobile_iqa import MobileIQA, Variant
 from mobileiqa.training.initial_weights import initialize, renamed
-from mobileiqa.zoo import MODELS, REFERENCE, build, build_seeded
+from mobileiqa.zoo import MODELS, TRUNK, build, build_seeded
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_the_reference_gives_its_backbone_to_a_model_that_reads_maps() -> None:
     """Lite0's last norm, `bn2`, belongs to the classifier's convolution: maps do not pass it."""
     variant = Variant("efficientnet_lite0", (16, 24, 40, 112, 320), 1, False, grid=4)
     model = MobileIQA(variant)
-    initialize(model, "teacher", [REFERENCE], False)
-    wanted = checkpoint.load(REFERENCE)[0].backbone.state_dict()
+    initialize(model, "teacher", [TRUNK], False)
+    wanted = checkpoint.load(TRUNK)[0].backbone.state_dict()
     found = model.backbone.state_dict()
     assert all(torch.equal(value, wanted[key]) for key, value in found.items())
     assert "bn2.weight" in wanted and "bn2.weight" not in found

@@ -20,7 +20,7 @@ from mobileiqa.photos.loading import load_image
 from mobileiqa.spec import InputSpec, ModelSpec, from_json
 from mobileiqa.training import records
 from mobileiqa.training_record import CHUNK_KEYS, TrainingRecord, pixel_key, record, reference_key
-from mobileiqa.zoo import REFERENCE
+from mobileiqa.zoo import TRUNK
 from tests.mobileiqa.training import replicas
 
 SPEC = ModelSpec("lar-iqa-single", (InputSpec("image", 64, 64),), trained_on="a test")
@@ -302,7 +302,7 @@ def test_earlier_training_is_remembered(sets: dict[str, Path]) -> None:
 
 def test_what_training_starts_from_is_read_from_its_file(sets: dict[str, Path], tmp_path: Path) -> None:
     folder = [read("folder", sets["folder"])]
-    new = records.of_run(tmp_path, folder, [REFERENCE])
+    new = records.of_run(tmp_path, folder, [TRUNK])
     assert [trained.name for trained in new.sets] == ["folder", "pristine"] and new.unrecorded == ()
     assert records.of_run(tmp_path, folder, []) == new, "the run's own file is read where it goes on"
     backbone = tmp_path / "backbone.pth"
@@ -365,7 +365,7 @@ def test_every_recipe_family_leaves_the_test_side_alone(
     sets: dict[str, Path], name: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = "64x64,64x64" if recipe == "lar-iqa-kan" else "64x64"
-    more = ["--teacher", str(REFERENCE)] if recipe == "reference-branch" else []
+    more = ["--teacher", str(TRUNK)] if recipe == "reference-branch" else []
     out = tmp_path / "run"
     crop = ["crop_px=64"] if recipe.startswith("reference") else []
     assert train.main([*command(recipe, name, sets[name], out, "--size", size, *more), *crop]) == 0

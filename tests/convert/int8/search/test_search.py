@@ -32,6 +32,7 @@ from mobileiqa.checkpoint import sha256
 from mobileiqa.distortions.kadid10k import distort
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
+from mobileiqa.zoo import TRUNK
 from tests.convert.int8.networks import bending, quantize_file
 
 SHARED = Path(__file__).resolve().parents[4].parent / "shared"
@@ -295,19 +296,29 @@ def distorted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.slow
-def test_the_reference_model(
-    distorted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trained_model(distorted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches a part of the front, publishes, and the recipe beside the file makes the same bytes again."""
     monkeypatch.setattr(auto, "KEPT", (0, 2))
     monkeypatch.setattr(auto, "FIRST", (0, 3))
     size, calibration, path = ("--size", "256x256"), tmp_path / "set", tmp_path / "x.tflite"
     images = ("--images", str(distorted["val"]))
     assert (
-        select.main(["--images", str(distorted["train"]), *size, "--count", "24", "--out", str(calibration)])
+        select.main(
+            [
+                "--model",
+                str(TRUNK),
+                "--images",
+                str(distorted["train"]),
+                *size,
+                "--count",
+                "24",
+                "--out",
+                str(calibration),
+            ]
+        )
         == 0
     )
-    code, result = run("--int8", "auto", str(calibration), *size, *images, "--out", str(path))
+    code, result = run(str(TRUNK), "--int8", "auto", str(calibration), *size, *images, "--out", str(path))
     assert code == 0 and result["passed"] and result["latency_ms"] < result["fp32_latency_ms"]
     names = {"set", "x.tflite", "x.tflite.json", "x.recipe.json", "x.front.json", "x.front.png"}
     assert {p.name for p in tmp_path.iterdir()} == names
@@ -315,9 +326,16 @@ def test_the_reference_model(
     assert front["candidates"][0]["chosen"] and 1 - front["candidates"][0]["srcc"] <= 0.005
     again = tmp_path / "again.tflite"
     assert (
-        run("--int8", str(tmp_path / "x.recipe.json"), str(calibration), *size, *images, "--out", str(again))[
-            0
-        ]
+        run(
+            str(TRUNK),
+            "--int8",
+            str(tmp_path / "x.recipe.json"),
+            str(calibration),
+            *size,
+            *images,
+            "--out",
+            str(again),
+        )[0]
         == 0
     )
     assert sha256(again) == sha256(path)

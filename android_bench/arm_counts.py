@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace) -> int:
     cpus, max_growth = args.cpu or [DEFAULT_CPU], args.max_growth or MAX_GROWTH
     if args.max_growth is not None and not (args.baseline and 1 <= args.max_growth <= 100):
         raise UserError(
-            "--max-growth from 1 to 100 beside --baseline", f"{args.max_growth:g}", "use 1.01 for 1 %"
+            "--max-growth from 1 to 100 with --baseline", f"{args.max_growth:g}", "use 1.01 for 1 %"
         )
     if args.out:
         cli.refuse_existing(args.out, args.force)

@@ -67,7 +67,7 @@ def _checked(args: argparse.Namespace) -> dict[str, Path]:
     """The outputs asked for; refuses, before anything is read, what could not be honoured at the end."""
     if not args.baseline and (args.junit or args.max_slowdown is not None):
         raise UserError(
-            "--baseline beside --junit and --max-slowdown",
+            "--baseline with --junit and --max-slowdown",
             "no --baseline",
             "name the results to compare with",
         )

@@ -149,7 +149,7 @@ def check_scoring(arguments: argparse.Namespace, of_images: Sequence[str] = ("li
     for name, other, there in needs:
         value = getattr(arguments, name)
         if value is not None and not there:
-            raise UserError(f"--{name} beside {other}", f"--{name} alone", "leave it out")
+            raise UserError(f"--{name} with {other}", f"--{name} alone", "leave it out")
 
 
 def parity_images(path: Path | None, limit: int | None) -> Images:

@@ -83,7 +83,7 @@ def load_scorer(
     if Path(model).suffix.lower() == ".tflite":
         refuse_weights(weights, model)
         if reference is not None:
-            raise UserError("a checkpoint or a model name beside --reference", model, "leave --reference out")
+            raise UserError("a checkpoint or a model name with --reference", model, "leave --reference out")
         return _litert_scorer(model, threads)
     if model not in MODELS and not Path(model).exists():
         raise UserError(

@@ -102,9 +102,7 @@ def read(path: Path) -> Recipe:
     source, todo = f"a recipe as JSON in {path}", "write one as --int8 does"
     recipe = typed_json.parse(content, source, todo)
     if isinstance(recipe, dict) and recipe.pop("fine_tune", 0):  # 0 in the files of earlier versions
-        raise UserError(
-            source, "fine_tune, which was taken out: it gained nothing", "leave it out of the recipe"
-        )
+        raise UserError(source, "fine_tune, which this version no longer has", "leave it out of the recipe")
     return typed_json.decode(Recipe, recipe, source, todo)
 
 

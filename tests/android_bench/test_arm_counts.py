@@ -256,7 +256,7 @@ def test_the_table_is_in_millions():
             "one of the CPUs cortex-a53.*; found 'cortex-a55'; cortex-a55 only runs files",
         ),
         (["--cpu", "pentium"], "found 'pentium'; name one of these"),
-        (["--max-growth", "1.1"], "--max-growth from 1 to 100 beside --baseline"),
+        (["--max-growth", "1.1"], "--max-growth from 1 to 100 with --baseline"),
         (["--out", "."], "found a folder"),
     ],
 )

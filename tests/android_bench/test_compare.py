@@ -262,8 +262,8 @@ def test_a_baseline_that_says_two_things_is_refused(steady, write_bench, capsys)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--junit", "x.xml"], "--baseline beside --junit"),
-        (["--max-slowdown", "1.1"], "--baseline beside --junit"),
+        (["--junit", "x.xml"], "--baseline with --junit"),
+        (["--max-slowdown", "1.1"], "--baseline with --junit"),
         (["--baseline", "BENCH", "--max-slowdown", "0.9"], "from 1 to 100"),
         (["--baseline", "BENCH", "--max-slowdown", "nan"], "from 1 to 100"),
         (["--plot", "x.jpg"], "ends in .png"),

@@ -147,7 +147,7 @@ def test_few_images_fail(net: Net, folder: Path, capsys) -> None:
         (["{fp32}", "{int8}", "--images", "{broken}"], "photo.png"),
         (["{fp32}", "{int8}", "--data", "folder", "{empty}"], "labels.csv"),
         (["{fp32}", "{int8}", "--data", "folder", "{folder}", "--split", "train"], "train split"),
-        (["{fp32}", "{int8}", "--images", "{folder}", "--split", "test"], "--split beside --data"),
+        (["{fp32}", "{int8}", "--images", "{folder}", "--split", "test"], "--split with --data"),
         (["{fp32}", "{int8}", "--images", "{folder}", "--limit", "0"], "--limit of 1 or more"),
         (["{fp32}", "{int8}", "--images", "{folder}", "--layers", "-1"], "--layers of 0 or more"),
         (["{int8}", "{fp32}", "--images", "{folder}"], "expected an FP32 file first"),

@@ -273,7 +273,7 @@ def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Pa
     for model, reference, message in (
         ("lar-iqa-lite", image, "a model that takes a reference image"),
         ("lar-iqa-lite", tmp_path / "none.png", "nothing at"),
-        (str(tiny[2]), image, "beside --reference"),
+        (str(tiny[2]), image, "with --reference"),
     ):
         with pytest.raises(UserError, match=message):
             score.load_scorer(model, reference=reference)

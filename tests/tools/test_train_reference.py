@@ -83,6 +83,7 @@ def test_it_trains_from_photos_to_a_checkpoint_and_does_not_pack_twice(
 
     monkeypatch.setattr(train_reference, "GROUPS", (1, 1))
     monkeypatch.setattr(train_reference, "CARDS", 1)
+    monkeypatch.setattr(damage_pack, "CALIBRATION_PHOTOS", 1)
     out = tmp_path / "run"
     arguments = [
         str(photos),

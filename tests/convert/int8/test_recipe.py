@@ -44,7 +44,7 @@ def test_what_is_not_named_has_its_default(tmp_path: Path) -> None:
         ('{"bias_correction": null}', "bias_correction: null, expected bool"),
         ('{"float_first": -1}', "float_first -1"),
         ('{"float_first": true}', "float_first: True, expected int"),
-        ('{"fine_tune": 300}', "fine_tune, which was taken out"),
+        ('{"fine_tune": 300}', "fine_tune, which this version no longer has"),
         ('{"keep_float": ["a", "("]}', r"keep_float '\('"),
         ('{"keep_float": "abc"}', "keep_float: 'abc', expected a list"),
         ('{"keep_float": [3]}', r"keep_float\[0\]: 3, expected str"),

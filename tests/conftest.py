@@ -4,6 +4,7 @@ import fcntl
 import functools
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from PIL import Image
 from mobileiqa.photos.generated_images import photo_like
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children: tests that send it would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

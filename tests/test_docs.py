@@ -142,7 +142,7 @@ def source() -> str:
 
 
 @functools.cache
-def tests() -> str:
+def every_test() -> str:
     """All tests."""
     return "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests").rglob("test_*.py")))
 
@@ -171,7 +171,7 @@ def test_paths_and_names_in_backticks_exist(page: Path) -> None:
             r"((?:mobileiqa|convert|calibration|android_bench|tools)(?:\.\w+)+)(?:\(.*\))?", span
         )
         option = re.match(r"(--[a-z][a-z0-9-]+)", span)
-        if re.fullmatch(r"test_\w+", span) and f"def {span}(" not in tests():
+        if re.fullmatch(r"test_\w+", span) and f"def {span}(" not in every_test():
             wrong.append(span)
         target = re.fullmatch(r"make ([a-z0-9-]+)(?: .*)?", span)
         if (path and "NAME" not in span and not (ROOT / path[1]).exists()) or (

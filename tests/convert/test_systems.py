@@ -47,4 +47,4 @@ def test_a_checkpoint_with_a_reference_image_is_refused(tmp_path: Path, monkeypa
     path = save(tmp_path / "pair.safetensors", torch.nn.Linear(2, 2), spec)
     monkeypatch.setattr("mobileiqa.checkpoint.build", lambda name: torch.nn.Linear(2, 2))
     with pytest.raises(UserError, match="fr-nr-transformer with a reference image"):
-        load.resolve(str(path))
+        load.load_model(str(path))

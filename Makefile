@@ -91,7 +91,7 @@ packaged: $(STAMP)
 BRANCH := runs/reference-branch/best.safetensors
 subjects: evaluation-models
 evaluation-models: $(STAMP)
-	$(TRAIN) --recipe reference-branch --teacher mobileiqa/reference/reference.safetensors --from-scratch \
+	$(TRAIN) --recipe reference-branch --teacher mobileiqa/reference/trunk.safetensors --from-scratch \
 		--out runs/reference-branch --set seed=1
 	$(TRAIN) --recipe reference-kan --init $(BRANCH) $(BRANCH) --size 384x384,512x512 --out runs/reference-kan --set seed=1
 	$(TRAIN) --recipe reference-mobile --init $(BRANCH) --out runs/reference-mobile --set seed=1

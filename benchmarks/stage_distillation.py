@@ -3,7 +3,7 @@
     python benchmarks/stage_distillation.py --pristine PRISTINE/train --test-pristine PRISTINE/val \\
         --severity severity.csv
 
-The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the shipped reference model.
+The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the earlier reference (trunk.safetensors).
 Variants: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as
 the recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
 references of its own, and figures come from references that neither of them nor the reference model has seen.
@@ -114,7 +114,7 @@ def setup_of(plan: Plan, variant: str, seed: int) -> Setup:
     """A student of random weights, the same for every variant, beside the reference model."""
     torch.manual_seed(seed)
     student = zoo.build(STUDENT)
-    teacher, spec = checkpoint.load(zoo.REFERENCE)
+    teacher, spec = checkpoint.load(zoo.TRUNK)
     return Setup(recipe_of(plan, variant, seed), student, spec_of(plan), teacher=teacher, teacher_spec=spec)
 
 
@@ -140,7 +140,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     return {
         "plan": asdict(plan),
         "recipes": [recipe_of(plan, variant, SPLIT_SEED).to_json() for variant in VARIANTS],
-        "teacher_sha256": checkpoint.sha256(zoo.REFERENCE),
+        "teacher_sha256": checkpoint.sha256(zoo.TRUNK),
     }
 
 
@@ -159,7 +159,7 @@ def report(plan: Plan, found: dict[str, dict[str, Spread]]) -> str:
         f"{experiment.LABELS}\n\n"
         f"MobileNetV3-Large from random weights, {plan.epochs} epochs on {plan.train_references} references; "
         f"{plan.validation_references} more pick the epoch, {plan.test_references} unseen ones test; each with 25 "
-        f"distortions at 5 levels, one {plan.crop_px} px crop an image. The teacher is the shipped reference model.\n\n"
+        f"distortions at 5 levels, one {plan.crop_px} px crop an image. The teacher is the earlier reference, trunk.safetensors.\n\n"
         f"{table}\n"
     )
 

@@ -4,7 +4,6 @@ Batch norms keep the statistics that the trunk was trained with, and the stages 
 two views of two kinds share them, and two cores have no time for their gradients. Averaged weights are what counts.
 """
 
-import csv
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from mobileiqa import cli
 from mobileiqa.models.whole_photo import EARLY, HIDDEN, VIEWS, WholePhoto
+from mobileiqa.text import csv_text
 from mobileiqa.training.damage import PRISTINE_CELL
 from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
 
@@ -267,4 +267,4 @@ class Curve:
 
     def _write(self, row: Sequence[object]) -> None:
         with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow(row)
+            file.write(csv_text([row]))

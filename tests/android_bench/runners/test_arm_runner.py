@@ -95,15 +95,15 @@ def test_it_runs_a_file_on_arm(tiny, cpu):
     done = emulated(*options(BenchConfig(runs=3, warmup_runs=2), str(tiny.path)), cpu=cpu)
     found = parse(done.stdout, done.stderr, done.returncode)
     assert (len(found.warmup_us), len(found.run_us)) == (2, 3)
-    assert found.fully_delegated and found.init_us > 0 and min(found.run_us) > 0
-    assert found.peak_rss_kb > found.start_rss_kb > 0
+    assert found.opened.fully_delegated and found.opened.init_us > 0 and min(found.run_us) > 0
+    assert found.closed.peak_rss_kb > found.opened.start_rss_kb > 0
     forced = options(BenchConfig(runs=1, precision=Precision.FP16), str(tiny.path))
     done = emulated(*forced, cpu=cpu)
     if cpu == "cortex-a53":
         assert done.returncode == 2 and "ERROR: no FP16 arithmetic to force: on this CPU" in done.stderr
     else:
-        score = parse(done.stdout, done.stderr, done.returncode).output
-        assert 1e-6 < abs(score[0] / found.output[0] - 1) < 5e-3  # FP16 arithmetic on the same input
+        score = parse(done.stdout, done.stderr, done.returncode).closed.output
+        assert 1e-6 < abs(score[0] / found.closed.output[0] - 1) < 5e-3  # FP16 arithmetic on the same input
 
 
 @needs_runner
@@ -126,7 +126,7 @@ def test_it_runs_the_signature_that_is_named(camera):
     outputs = []
     for signature in ("score_96x80", "score_80x96"):
         done = emulated(*options(CONFIG, str(camera), signature))
-        outputs.append(parse(done.stdout, done.stderr, done.returncode).output)
+        outputs.append(parse(done.stdout, done.stderr, done.returncode).closed.output)
     assert outputs[0] != outputs[1]
     for words, complaint in (
         ((), "the file has several signatures"),

@@ -3,8 +3,8 @@
     python benchmarks/stage_distillation.py --pristine PRISTINE/train --test-pristine PRISTINE/val \\
         --severity severity.csv
 
-The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the earlier reference (trunk.safetensors).
-Variants: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as
+The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the earlier
+reference, trunk.safetensors. Variants: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as
 the recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
 references of its own, and figures come from references that neither of them nor the reference model has seen.
 
@@ -159,7 +159,8 @@ def report(plan: Plan, found: dict[str, dict[str, Spread]]) -> str:
         f"{experiment.LABELS}\n\n"
         f"MobileNetV3-Large from random weights, {plan.epochs} epochs on {plan.train_references} references; "
         f"{plan.validation_references} more pick the epoch, {plan.test_references} unseen ones test; each with 25 "
-        f"distortions at 5 levels, one {plan.crop_px} px crop an image. The teacher is the earlier reference, trunk.safetensors.\n\n"
+        f"distortions at 5 levels, one {plan.crop_px} px crop an image. "
+        "The teacher is the earlier reference, trunk.safetensors.\n\n"
         f"{table}\n"
     )
 

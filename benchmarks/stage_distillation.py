@@ -4,7 +4,8 @@
         --severity severity.csv
 
 The student is LAR-IQA's branch, MobileNetV3-Large from random weights; the teacher is the earlier
-reference, trunk.safetensors. Variants: `without` (the label's losses alone) and `imitate` (the same losses, and the teacher's maps and features, as
+reference, trunk.safetensors. Variants: `without` (the label's losses alone) and `imitate` (the same losses, and the
+teacher's maps and features, as
 the recipe `reference-branch`). Both have the same seeds, starting weights, images and steps; the epoch is picked on
 references of its own, and figures come from references that neither of them nor the reference model has seen.
 

@@ -159,7 +159,7 @@ def draw_report() -> None:
         save_distorted(photos, [("original", None), *kinds.items()])
         for kind, *options in (["fp32"], ["fp16"], ["int8", "dynamic"]):
             file = converted / f"reference_{kind}.tflite"
-            command("convert", f"--{kind}", *options, "--size", "256x256", "--out", file)
+            command("convert", f"--{kind}", *options, "--out", file)
         page = folder / "report.html"
         command("check", "reference", converted, "--images", photos, "--html", page)
         shot = folder / "report.png"

@@ -64,12 +64,13 @@ def make(folder: Path) -> None:
 
 
 def _models(folder: Path) -> None:
-    """The tiny checkpoint, ours and as published; FP32 of it, FP16 of the reference, and packaged files of both."""
+    """The tiny checkpoint, ours and as published; FP32 of it, FP16 of the earlier reference; packaged files of both."""
     import torch
 
     from convert import package as embedded
     from convert import tflite
     from mobileiqa import checkpoint
+    from mobileiqa.zoo import TRUNK
 
     model = tiny.build()
     checkpoint.save(folder / "tiny.safetensors", model, tiny.spec("generated pictures"))
@@ -77,7 +78,7 @@ def _models(folder: Path) -> None:
     torch.save(state, folder / "tiny.pt")
     torch.save(state, folder / "tiny_legacy.pth", _use_new_zipfile_serialization=False)
     _run(tflite.main, folder / "tiny.safetensors", "--fp32", "--out", folder / "tiny.tflite")
-    _run(tflite.main, "--fp16", "--size", "64x64", "--out", folder / "reference.tflite")
+    _run(tflite.main, TRUNK, "--fp16", "--size", "64x64", "--out", folder / "reference.tflite")
     for name in ("tiny", "reference"):
         camera = folder / f"{name}_camera.tflite"
         _run(embedded.main, folder / f"{name}.tflite", "--input-size", SIZES, "--out", camera)

@@ -34,7 +34,7 @@ from mobileiqa.fragments import Pixels
 from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import find_images
 from mobileiqa.reasons import NONE, REASONS, reason_of
-from mobileiqa.training.damage import blurred, exposed, jpeg
+from mobileiqa.training.damage import blurred, exposed, jpeg, with_noise
 from mobileiqa.workers import process_pool
 from mobileiqa.zoo import named
 
@@ -219,8 +219,7 @@ def _pasted(below: Pixels, above: Pixels, rows: slice, columns: slice) -> Pixels
 
 
 def _noisy(photo: Pixels) -> Pixels:
-    noise = np.random.default_rng(0).standard_normal(photo.shape, np.float32) * np.float32(NOISE)
-    return (photo + noise + 0.5).clip(0, 255).astype(np.uint8)
+    return with_noise(photo, NOISE, 3, np.random.default_rng(0))
 
 
 def card_answers(score: Scorer) -> dict[str, float]:
@@ -268,8 +267,7 @@ class Row:
 
 def held_out_rows(index: int, path: Path, score: Scorer, table: Path) -> list[Row]:
     """A photo, and every distortion and level of it."""
-    low, high = kadid10k.SCORE_RANGE
-    labels = {cell: (value - low) / (high - low) for cell, value in kadid10k.read_severity(table).items()}
+    labels = kadid10k.read_labels(table)
     photo = np.asarray(load_image(path))
     pristine = Row(index, 0, 0, 1.0, *_first(score(photo)))
     return [pristine] + [

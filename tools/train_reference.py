@@ -142,10 +142,7 @@ def packed(args: argparse.Namespace) -> int:
     from mobileiqa.photos.search import find_images
     from mobileiqa.training import damage_pack
 
-    low, high = kadid10k.SCORE_RANGE
-    labels = {
-        cell: (score - low) / (high - low) for cell, score in kadid10k.read_severity(args.severity).items()
-    }
+    labels = kadid10k.read_labels(args.severity)
     small, large = [], []
     for path in [p for p in find_images(args.pristine) if p.name not in args.exclude]:
         with Image.open(path) as image:

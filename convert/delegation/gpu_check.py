@@ -19,7 +19,7 @@ import numpy as np
 
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import Graph, read_graphs
-from convert.runtimes.gpu import GpuRun, run_gpu
+from convert.runtimes.gpu import run_gpu
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _check(path: Path, graph: Graph, precision: str, seed: int) -> SignatureChec
     signature = graph.signatures[0]
     batch = [_random_inputs(graph, seed + number) for number in range(IMAGES)]
     gpu = run_gpu(path, batch, precision)
-    expected = [_on_cpu(path, signature.key, inputs) for inputs in batch]
+    expected = _on_cpu(path, signature.key, batch)
     pairs = [(a[name], b[name]) for a, b in zip(gpu.outputs, expected, strict=True) for name in b]
     error = max(relative_error(actual, value, floor=1.0) for actual, value in pairs)
     wrong = (
@@ -127,7 +127,7 @@ def first_wrong_operator(
         low, high = (
             0,
             len(positions),
-        )  # positions[:low] are right, positions[high - 1] is not, or high is the end
+        )  # positions[:low] are right; those from high on are not, or there are none
         while low < high:
             middle = (low + high) // 2
             part = _part(model, signature, positions[middle])
@@ -143,10 +143,10 @@ def first_wrong_operator(
 
 def _part_error(file: Path, signature: str, inputs: Arrays, precision: str) -> float:
     used = read_graphs(file)[0].signatures[0].inputs
-    given = {name: value for name, value in inputs.items() if name in used}
-    result: GpuRun = run_gpu(file, [given], precision)
-    expected = _on_cpu(file, signature, given)
-    return max(relative_error(result.outputs[0][name], value) for name, value in expected.items())
+    batch = [{name: value for name, value in inputs.items() if name in used}]
+    (actual,) = run_gpu(file, batch, precision).outputs
+    (expected,) = _on_cpu(file, signature, batch)
+    return max(relative_error(actual[name], value) for name, value in expected.items())
 
 
 def _random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -165,8 +165,8 @@ def _random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _on_cpu(path: Path, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Outputs by name, from LiteRT's interpreter."""
+def _on_cpu(path: Path, signature: str, batch: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
+    """Each image's outputs by name, from one of LiteRT's interpreters."""
     from ai_edge_litert.interpreter import Interpreter
 
     from mobileiqa.scoring import first_run
@@ -174,9 +174,8 @@ def _on_cpu(path: Path, signature: str, inputs: Arrays) -> dict[str, np.ndarray]
     first_run.check(path)
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
-    return {
-        name: np.array(value) for name, value in interpreter.get_signature_runner(signature)(**inputs).items()
-    }
+    run = interpreter.get_signature_runner(signature)
+    return [{name: np.array(value) for name, value in run(**inputs).items()} for inputs in batch]
 
 
 def _subgraph(model: "Model", signature: str) -> tuple[Any, Any]:

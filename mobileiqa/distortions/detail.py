@@ -69,12 +69,12 @@ def high_sharpen(rgb: Pixels, amount: float, rng: np.random.Generator) -> Pixels
 
 def jpeg2000(rgb: Pixels, ratio: float, rng: np.random.Generator) -> Pixels:
     """9: compressed to 1/ratio of the raw size, with the irreversible 9/7 wavelet."""
-    return _decode(encode_jpeg2000(rgb, ratio), "JPEG2000")
+    return decode(encode_jpeg2000(rgb, ratio), "JPEG2000")
 
 
 def jpeg(rgb: Pixels, quality: float, rng: np.random.Generator) -> Pixels:
     """10: quality 1..100, colour at half resolution (4:2:0)."""
-    return _decode(encode_jpeg(rgb, int(quality)), "JPEG")
+    return decode(encode_jpeg(rgb, int(quality)), "JPEG")
 
 
 def encode_jpeg2000(rgb: Pixels, ratio: float) -> bytes:
@@ -93,7 +93,8 @@ def encode_jpeg(rgb: Pixels, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _decode(data: bytes, form: str) -> Pixels:
+def decode(data: bytes, form: str) -> Pixels:
+    """A file's pixels, where its format is Pillow's `form`."""
     return np.array(Image.open(io.BytesIO(data), formats=(form,)))
 
 

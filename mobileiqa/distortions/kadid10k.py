@@ -98,6 +98,12 @@ _COLUMNS = ("distortion", "level", "mean_score")
 _NUMBERS, _LEVELS = range(1, 26), range(1, 6)
 
 
+def read_labels(path: Path) -> dict[tuple[int, int], float]:
+    """`read_severity` as a share of the rating scale, 0..1."""
+    low, high = SCORE_RANGE
+    return {cell: (score - low) / (high - low) for cell, score in read_severity(path).items()}
+
+
 def read_severity(path: Path) -> dict[tuple[int, int], float]:
     """(distortion 1..25, level 1..5) -> mean human score, 1..5, all 125 of them, in order.
 

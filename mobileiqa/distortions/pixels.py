@@ -34,7 +34,7 @@ def to_lab(rgb: Pixels) -> Floats:
 
     From linear light: OpenCV's own way from sRGB interpolates, and is off by up to half a unit.
     """
-    return cv2.cvtColor(cv2.LUT(rgb, _linear_light()), cv2.COLOR_LRGB2Lab)
+    return cv2.cvtColor(cv2.LUT(rgb, linear_light()), cv2.COLOR_LRGB2Lab)
 
 
 def from_lab(lab: Floats) -> Pixels:
@@ -45,7 +45,7 @@ def from_lab(lab: Floats) -> Pixels:
 
 
 @cache
-def _linear_light() -> Floats:
+def linear_light() -> Floats:
     """Byte -> linear light, 0..1 (IEC 61966-2-1)."""
     s = np.arange(256) / 255
     return np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4).astype(np.float32)
@@ -55,4 +55,9 @@ def _linear_light() -> Floats:
 def _gamma() -> NDArray[np.uint8]:
     """Linear light in steps of 1 / _LIGHT_STEPS -> byte; a step is at most 0.05 of a byte."""
     light = np.arange(_LIGHT_STEPS + 1) / _LIGHT_STEPS
-    return to_bytes(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+    return to_bytes(255 * gamma_encoded(light))
+
+
+def gamma_encoded(light: Floats) -> Floats:
+    """Linear light -> sRGB's values, both 0..1 (IEC 61966-2-1)."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -6,14 +6,15 @@ distortion on a damaged copy is never better, nor is a stronger level; damage of
 Single distortions are labelled by KADID-10k's human means, what nobody rated by a calibrated full-reference score.
 """
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from mobileiqa.distortions.detail import decode, encode_jpeg
 from mobileiqa.distortions.kadid10k import DISTORTIONS, distort
+from mobileiqa.distortions.pixels import gamma_encoded, linear_light
 from mobileiqa.fragments import Pixels
 from mobileiqa.reasons import NONE, REASONS, reason_of
 from mobileiqa.training.full_reference import Cell, Labeller
@@ -113,16 +114,12 @@ def _natural(photo: Pixels, rng: np.random.Generator) -> Pixels:
 
 def to_linear(photo: Pixels) -> "np.ndarray":
     """sRGB bytes -> linear light 0..1, float32."""
-    value = np.arange(256) / 255
-    table = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return table.astype(np.float32)[photo]
+    return linear_light()[photo]
 
 
 def from_linear(light: "np.ndarray") -> Pixels:
     """Linear light, clipped to 0..1 -> sRGB bytes."""
-    light = light.clip(0, 1)
-    encoded = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return (encoded * 255 + 0.5).astype(np.uint8)
+    return (gamma_encoded(light.clip(0, 1)) * 255 + 0.5).astype(np.uint8)
 
 
 def exposed(photo: Pixels, stops: float) -> Pixels:
@@ -132,9 +129,7 @@ def exposed(photo: Pixels, stops: float) -> Pixels:
 
 def jpeg(photo: Pixels, quality: int) -> Pixels:
     """Through JPEG and back."""
-    stream = io.BytesIO()
-    Image.fromarray(photo).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream).convert("RGB"))
+    return decode(encode_jpeg(photo, quality), "JPEG")
 
 
 def blurred(photo: Pixels, sigma: float) -> Pixels:
@@ -144,7 +139,11 @@ def blurred(photo: Pixels, sigma: float) -> Pixels:
 
 def noisy(photo: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
     """Gaussian noise of `sigma` levels, half of the time the same in all channels."""
-    channels = 3 if rng.random() < 0.5 else 1
+    return with_noise(photo, sigma, 3 if rng.random() < 0.5 else 1, rng)
+
+
+def with_noise(photo: Pixels, sigma: float, channels: int, rng: np.random.Generator) -> Pixels:
+    """Gaussian noise of `sigma` levels, of each of 3 channels or the same (1) in all."""
     noise = rng.standard_normal((*photo.shape[:2], channels), np.float32) * np.float32(sigma)
     return (photo + noise + 0.5).clip(0, 255).astype(np.uint8)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mobileiqa.fragments import Pixels
 from mobileiqa.reasons import NONE, REASONS
-from mobileiqa.training.damage import GAP, GROUP, NO_CELL, exposed, exposure_at_most, jpeg
+from mobileiqa.training.damage import GAP, GROUP, NO_CELL, exposed, exposure_at_most, jpeg, with_noise
 from mobileiqa.training.damage_pack import FRAGMENTS, GRID, OVERVIEWS, PATCH_PX, ROWS
 
 CHUNK = 5
@@ -145,7 +145,7 @@ def worsened(
     kind = int(rng.choice(3, p=(0.4, 0.3, 0.3)))
     if kind == 0:
         sigma = rng.uniform(7, 25)
-        noisy = [_noise(view, s, rng) for view, s in ((fragments, sigma), (overview, sigma / 2))]
+        noisy = [with_noise(view, s, 3, rng) for view, s in ((fragments, sigma), (overview, sigma / 2))]
         return (noisy[0], noisy[1]), float(np.interp(sigma, *_NOISE)), REASONS.index("noise")
     if kind == 1:
         quality = int(rng.integers(5, 51))
@@ -159,11 +159,6 @@ def worsened(
         exposure_at_most(stops),
         reason,
     )
-
-
-def _noise(view: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
-    noise = rng.standard_normal(view.shape, np.float32) * np.float32(sigma)
-    return (view + noise + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def posed(views: tuple[Pixels, Pixels], pose: int) -> tuple[Pixels, Pixels]:

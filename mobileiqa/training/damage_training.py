@@ -17,10 +17,12 @@ from torch import nn
 from torch.nn import functional
 
 from mobileiqa import cli
-from mobileiqa.models.whole_photo import EARLY, HIDDEN, VIEWS, WholePhoto
+from mobileiqa.models.whole_photo import HIDDEN, WholePhoto
 from mobileiqa.text import csv_text
 from mobileiqa.training.damage import PRISTINE_CELL
 from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
+from mobileiqa.training.objective import plcc_loss
+from mobileiqa.training.state import update_average
 
 FROZEN_STAGES = 2  # of the trunk, and the stem: strides 2 and 4
 
@@ -56,7 +58,6 @@ class Plan:
     reasons: float = 3.0
     order: float = 10.0
     twins: float = 40.0
-    views: tuple[str, ...] = VIEWS
     weight_decay: float = 2e-2
     clip_norm: float = 5.0
     seed: int = 1
@@ -71,27 +72,15 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = model
         self.cells = nn.Linear(HIDDEN, PRISTINE_CELL + 1)
+        trunk = model.backbone
+        for part in (trunk.conv_stem, trunk.bn1, *trunk.blocks[:FROZEN_STAGES]):
+            part.requires_grad_(False)
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scores (N,), logits of reasons (N, 11) and of cells (N, 126)."""
-        views = zip(VIEWS, (batch.overview, batch.fragments), strict=True)
-        features = torch.cat([self.model.view_features(name, self._maps(view)) for name, view in views], 1)
-        hidden = self.model.forward_hidden(features)
+        hidden = self.model.forward_hidden(self.model.forward_features(batch.overview, batch.fragments))
         score = torch.sigmoid(self.model.score(hidden)).squeeze(1)
         return score, self.model.reasons(hidden), self.cells(hidden)
-
-    def _maps(self, view: torch.Tensor) -> list[torch.Tensor]:
-        """As model.maps, without gradients of the frozen stages."""
-        net, stages, maps = self.model.backbone, dict(EARLY), []
-        with torch.no_grad():
-            x = net.bn1(net.conv_stem(view))
-            for stage in range(FROZEN_STAGES):
-                x = net.blocks[stage](x)
-                maps += [x] if stage in stages else []
-        for stage in range(FROZEN_STAGES, len(net.blocks)):
-            x = net.blocks[stage](x)
-            maps += [x] if stage in stages else []
-        return [*maps, net.bn2(net.conv_head(x))]
 
     def groups(self, lr: float) -> list[dict]:
         """Parameter groups: new layers at lr, the trunk and the early maps' convolutions at a quarter."""
@@ -108,7 +97,7 @@ def losses(trainee: Trainee, batch: Batch, plan: Plan) -> dict[str, torch.Tensor
     gap = (batch.score[batch.better] - batch.score[batch.worse]).clamp(0, 0.2) / 2
     parts = {
         "mse": functional.mse_loss(score, batch.score),
-        "plcc": 1 - _pearson(score, batch.score),
+        "plcc": plcc_loss(score, batch.score),
         "cells": functional.cross_entropy(cells[known], batch.cell[known])
         if known.any()
         else score.new_zeros(()),
@@ -123,11 +112,6 @@ def _mean(values: torch.Tensor) -> torch.Tensor:
     return values.mean() if len(values) else values.new_zeros(())
 
 
-def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    a, b = a - a.mean(), b - b.mean()
-    return (a * b).sum() / (a.norm() * b.norm() + 1e-8)
-
-
 @dataclass
 class Average:
     """Exponential moving average of a module's weights; early steps weigh less."""
@@ -136,12 +120,10 @@ class Average:
 
     def update(self, module: nn.Module, step: int, decay: float) -> None:
         """Takes in the weights after step `step` (from 0)."""
-        decay = min(decay, (step + 1) / (step + 10))
-        for key, value in module.state_dict().items():
-            if key not in self.state:
-                self.state[key] = value.clone()
-            elif value.is_floating_point():
-                self.state[key].lerp_(value, 1 - decay)
+        if self.state:
+            update_average(self.state, module, step, decay)
+        else:
+            self.state = {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:

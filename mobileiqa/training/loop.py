@@ -26,7 +26,7 @@ from mobileiqa.training.distributed import Processes, average_gradients, gather
 from mobileiqa.training.kan_grid import regularization, update_grids
 from mobileiqa.training.objective import Batch, Task
 from mobileiqa.training.recipe import Recipe, learning_rate
-from mobileiqa.training.state import State
+from mobileiqa.training.state import State, update_average
 from mobileiqa.typed_json import shortened
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -144,14 +144,8 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _average(self) -> None:
-        if self.averaged is None:
-            return
-        decay = min(self.recipe.ema, (self.state.step + 1) / (self.state.step + 10))  # short memory at first
-        for name, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                self.averaged[name].lerp_(value, 1 - decay)
-            else:
-                self.averaged[name].copy_(value)
+        if self.averaged is not None:
+            update_average(self.averaged, self.module, self.state.step, self.recipe.ema)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = PRECISIONS[self.settings.precision]

@@ -35,6 +35,16 @@ class State:
     best: dict[str, Any] | None = None  # {"srcc", "epoch", "weights"}
 
 
+def update_average(averaged: dict[str, Any], module: torch.nn.Module, step: int, decay: float) -> None:
+    """Takes the weights after optimiser step `step` (from 0) into the exponential average, in place."""
+    decay = min(decay, (step + 1) / (step + 10))  # short memory at first
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            averaged[name].lerp_(value, 1 - decay)
+        else:
+            averaged[name].copy_(value)
+
+
 def save(folder: Path, state: State, recipe: Recipe) -> None:
     """Writes the state, atomically."""
     with cli.atomic(folder / FILE) as temporary:

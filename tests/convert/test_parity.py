@@ -108,7 +108,7 @@ def test_a_checkpoint_that_is_not_there_is_named(folder: Path, capsys: pytest.Ca
 
 def test_the_table_shows_what_could_not_be_compared():
     head, row = table([ParityStage("fp16", "published module", "a.tflite", "litert").failed("zero images")])
-    assert head.split()[:3] == ["stage", "candidate", "runtime"]
+    assert head.split()[:3] == ["stage", "file", "runtime"]
     assert row.startswith("fp16") and row.endswith("FAIL: zero images") and " - " in row
 
 

@@ -87,11 +87,11 @@ def test_parity_judges_the_approximation_apart_from_the_rewrites(seeded: Any) ->
     changed = approximated(model, ["sparse-pooling"])
     module, _ = apply_rewrites(changed, spec)
     images = parity_images(None, 4)
-    reports = {r.edge: r for r in check(model, spec, [], images, rewritten=module, approximate=changed)}
+    reports = {r.stage: r for r in check(model, spec, [], images, rewritten=module, approximate=changed)}
     assert set(reports) == {"approximation", "features", "rewrite"}
     assert reports["rewrite"].passed and reports["features"].passed
     assert reports["approximation"].max_abs > 10 * reports["rewrite"].max_abs
-    without = {r.edge: r for r in check(model, spec, [], images, rewritten=module)}
+    without = {r.stage: r for r in check(model, spec, [], images, rewritten=module)}
     assert not without["rewrite"].passed and without["rewrite"].max_abs == pytest.approx(
         reports["approximation"].max_abs, abs=1e-5
     )

@@ -17,9 +17,11 @@ from mobileiqa.photos.generated_images import photo_like
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
-# What a shell starts in the background ignores Ctrl-C, and so do its children: tests that send it would wait for ever.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background ignores Ctrl-C, under nohup SIGHUP, and so do its children: tests that send
+# these would wait for ever.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from android_bench import core_bounds
 from android_bench.emulate import DEFAULT_CPU
 from android_bench.results.entries import load_json
 from android_bench.results.signatures import HELP, OPTION, labelled, read_signatures
@@ -22,11 +23,12 @@ from mobileiqa import cli, text, typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.typed_json import shortened
 
-SCHEMA = 1
+SCHEMA = 2
 EXAMPLE = "python -m android_bench.arm_counts fp32.tflite fp16.tflite --cpu cortex-a76 --baseline main.json"
 NOT_LATENCY = (
     "Instruction counts are not latency: caches, memory and pipelines decide what an instruction costs."
 )
+NOT_A_TIME = "No core can be faster with these kernels, those of cortex-a76; all are slower: not a time."
 MAX_GROWTH = 1.01
 HEADS = {
     "instructions": "M instr",
@@ -36,6 +38,7 @@ HEADS = {
     "smmla": "SMMLA",
     "smlal": "SMLAL",
 }
+CLASSES = ("loads", "stores", "moves", "shuffles", "transfers", "converts", "vector", "branches", "scalar")
 FAST = ("fmla_8h", "sdot", "smmla")  # the reduced-precision kernels
 FAILING = frozenset({"more", "lost kernels", "lost"})
 
@@ -103,6 +106,18 @@ def table(rows: Sequence[Counted]) -> str:
     return text.table(lines, left=(0, 1))
 
 
+def bound_table(rows: Sequence[Counted]) -> str:
+    """What else was executed, in millions, and the least cycles and milliseconds of each core, where they are known."""
+    lines = [["file", "M instr", *CLASSES]]
+    lines += [[_name(r), *(f"{r.counts[k] / 1e6:,.2f}" for k in ("instructions", *CLASSES))] for r in rows]
+    bounds = [["file", "core", "M cycles, at least", "ms, at least", "GHz", "limited by"]]
+    for row in (row for row in rows if row.cpu == core_bounds.COUNTED_ON):
+        for core, least in zip(core_bounds.CORES, core_bounds.bounds(row.counts), strict=True):
+            figures = (f"{least.cycles / 1e6:,.2f}", f"{least.ms:,.2f}", f"{core.ghz:g}")
+            bounds.append([_name(row), core.name, *figures, least.limit])
+    return f"{text.table(lines, left=(0,))}\n\n{text.table(bounds, left=(0, 1, 5))}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     return cli.command(_parser(), _run, argv)
@@ -117,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--cpu", action="append", metavar="CPU", help=f"{', '.join(PARTS)}; may be repeated ({DEFAULT_CPU})")
     add(OPTION, metavar="NAME", help=f"{HELP} (all of them)")
     add("--force-fp16", action="store_true", help="compute in FP16 whatever the file says")
+    add(
+        "--bound",
+        action="store_true",
+        help="also the other instructions, and the least cycles that five cores need",
+    )
     add("--baseline", type=Path, metavar="COUNTS.json", help="older counts: exit 1 when instructions grew")
     add(
         "--max-growth", type=float, metavar="FACTOR", help=f"of the instructions, for the gate ({MAX_GROWTH})"
@@ -135,6 +155,10 @@ def _run(args: argparse.Namespace) -> int:
         )
     if args.out:
         cli.refuse_existing(args.out, args.force)
+    if args.bound and core_bounds.COUNTED_ON not in cpus:
+        raise UserError(
+            f"--cpu {core_bounds.COUNTED_ON} with --bound", ", ".join(cpus), "count on that core too"
+        )
     for cpu in cpus:
         check_cpu(cpu)
     baseline = read_counts(args.baseline) if args.baseline else []
@@ -147,14 +171,16 @@ def _run(args: argparse.Namespace) -> int:
     verdicts = judge(rows, baseline, max_growth) if args.baseline else []
     if args.out:
         cli.write_json(args.out, to_json(rows))
-    return _show(rows, verdicts, args.out)
+    return _show(rows, verdicts, args.out, args.bound)
 
 
-def _show(rows: Sequence[Counted], verdicts: Sequence[Judged], out: Path | None) -> int:
+def _show(rows: Sequence[Counted], verdicts: Sequence[Judged], out: Path | None, bound: bool) -> int:
     """Table, verdicts and the JSON line; the exit code."""
     failed = any(entry.verdict in FAILING for entry in verdicts)
     cli.say(table(rows))
     cli.say(f"one inference, one thread, {rows[0].runtime}, {rows[0].emulator}. {NOT_LATENCY}")
+    if bound:
+        cli.say(f"\n{bound_table(rows)}\n{NOT_A_TIME}")
     for entry in verdicts:
         growth = "" if entry.growth is None else f", {entry.growth:.4f} times the instructions"
         cli.say(f"{entry.name} on {entry.cpu}: {entry.verdict}{growth}{entry.remark}")
@@ -163,6 +189,13 @@ def _show(rows: Sequence[Counted], verdicts: Sequence[Judged], out: Path | None)
             {"file": row.file, "signature": row.signature, "cpu": row.cpu, **row.counts} for row in rows
         ]
     }
+    if bound:
+        brief["bounds"] = [
+            {"file": row.file, "signature": row.signature, **dataclasses.asdict(least)}
+            for row in rows
+            if row.cpu == core_bounds.COUNTED_ON
+            for least in core_bounds.bounds(row.counts)
+        ]
     if verdicts:
         cli.say(f"gate {'FAILED' if failed else 'passed'}")
         brief |= {"passed": not failed, "judged": [dataclasses.asdict(entry) for entry in verdicts]}

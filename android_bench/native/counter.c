@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "instructions.h"
 #include "mark.h"
 
 struct qemu_plugin_tb;
@@ -27,30 +28,8 @@ struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *bl
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *instruction);
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
-// Multiply-accumulate instructions as the Arm Architecture Reference Manual encodes them (C4.1, Advanced SIMD): full
-// 128-bit vectors, "vector" and "by element" forms. An instruction counts under the first row of its kind that fits.
-typedef enum { TOTAL, FMLA_4S, FMLA_8H, SDOT, SMMLA, SMLAL, KINDS } Kind;
-static const char *const names[KINDS] = {"instructions", "fmla_4s", "fmla_8h", "sdot", "smmla", "smlal"};
-static const struct {
-  Kind kind;
-  uint32_t mask, value;
-} encodings[] = {
-    {FMLA_4S, 0xffe0fc00, 0x4e20cc00}, {FMLA_4S, 0xffc0f400, 0x4f801000},
-    {FMLA_8H, 0xffe0fc00, 0x4e400c00}, {FMLA_8H, 0xffc0f400, 0x4f001000},
-    {SDOT, 0xffe0fc00, 0x4e809400},    {SDOT, 0xffc0f400, 0x4f80e000},
-    {SMMLA, 0xffe0fc00, 0x4e80a400},
-    // 8 or 16 bit to twice that, both halves (SMLAL, SMLAL2), and the multiplication alone (SMULL, SMULL2).
-    {SMLAL, 0xbf20fc00, 0x0e208000},   {SMLAL, 0xbf00f400, 0x0f002000},
-    {SMLAL, 0xbf20fc00, 0x0e20c000},   {SMLAL, 0xbf00f400, 0x0f00a000},
-};
 static uint64_t counted[KINDS];
 static FILE *out;
-
-static Kind kind_of(uint32_t code) {
-  for (size_t row = 0; row < sizeof encodings / sizeof *encodings; ++row)
-    if ((code & encodings[row].mask) == encodings[row].value) return encodings[row].kind;
-  return TOTAL;
-}
 
 static void translated(uint64_t id, struct qemu_plugin_tb *block) {
   uint64_t here[KINDS] = {qemu_plugin_tb_n_insns(block)};
@@ -58,8 +37,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *block) {
   for (size_t index = 0; index < here[TOTAL]; ++index) {
     uint32_t code;
     memcpy(&code, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, index)), sizeof code);
-    Kind kind = kind_of(code);
-    if (kind != TOTAL) ++here[kind];
+    ++here[kind_of(code)];
   }
   for (int kind = 0; kind < KINDS; ++kind)
     if (here[kind]) qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &counted[kind], here[kind]);

@@ -4,9 +4,10 @@ Emulated times mean nothing, instruction counts do: they repeat to a millionth w
 percent, and they show which kernels XNNPACK chose: FMLA .8h is FP16 arithmetic that really ran, SDOT the INT8 dot
 product. They are not latency: what an instruction costs is up to caches, memory and the core's pipelines.
 
-The program is native/runner.c, the counter a plugin of qemu, native/counter.c. Debian's newer qemu, which emulate.py
-uses, is built without plugins, so this is 7.2, which knows fewer cores. It also shows programs this machine's own
-/proc/cpuinfo, which LiteRT's CPU detection crashes on: it is given the emulated core's instead.
+The program is native/runner.c, the counter a plugin of qemu, native/counter.c with native/instructions.h. Debian's
+newer qemu, which emulate.py uses, is built without plugins, so this is 7.2, which knows fewer cores. It also shows
+programs this machine's own /proc/cpuinfo, which LiteRT's CPU detection crashes on: it is given the emulated core's
+instead.
 """
 
 import json
@@ -26,7 +27,7 @@ from mobileiqa.typed_json import Check
 
 # Core -> its "CPU part" in /proc/cpuinfo, by which XNNPACK tells cores apart: those of CPUS that qemu 7.2 knows.
 PARTS = {"cortex-a53": 0xD03, "cortex-a57": 0xD07, "cortex-a72": 0xD08, "cortex-a76": 0xD0B}
-# Kind -> what it is, in the order in which counter.c knows them.
+# Kind -> what it is, in the order in which native/instructions.h knows them; each instruction is of one kind.
 KINDS = {
     "instructions": "all instructions",
     "fmla_4s": "FMLA .4s: four FP32 multiply-accumulates",
@@ -34,6 +35,15 @@ KINDS = {
     "sdot": "SDOT: sixteen INT8 multiply-accumulates, on cores with the dot product (cortex-a76)",
     "smmla": "SMMLA: thirty-two INT8 multiply-accumulates, on cores with INT8 matrices (none of these)",
     "smlal": "SMLAL and SMULL: four or eight widening INT8 or INT16 products, where there is no SDOT",
+    "loads": "loads into any register, prefetches included",
+    "stores": "stores",
+    "moves": "constants into, and copies of, a vector register",
+    "shuffles": "between lanes: DUP, INS, EXT, TBL, ZIP, UZP, TRN",
+    "transfers": "between general and vector registers",
+    "converts": "narrower, wider, between FP16, FP32 and integers",
+    "vector": "all other vector and floating-point arithmetic",
+    "branches": "branches and calls",
+    "scalar": "integer arithmetic and system instructions",
 }
 WARMUP_RUNS = 2  # the second still takes 150 instructions more than all that follow
 MOST_SPREAD = 1e-4  # relative, between the runs of one process; measured: 0
@@ -142,7 +152,9 @@ def between(marks: str) -> list[dict[str, int]]:
     try:
         totals = [{kind: int(json.loads(line)[kind]) for kind in KINDS} for line in marks.splitlines()]
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"the counter wrote a line that cannot be read: {error}") from error
+        raise RunError(
+            f"the counter wrote a line that cannot be read: {error}; if it is an older one, run `make arm`"
+        ) from error
     if not totals or len(totals) % 2:
         raise RunError(f"the counter saw {len(totals)} marks, two for each run were expected")
     pairs = zip(totals[::2], totals[1::2], strict=True)

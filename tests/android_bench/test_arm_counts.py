@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from android_bench import arm_counts
+from android_bench import arm_counts, core_bounds
 from android_bench.arm_counts import judge, main, read_counts, table, to_json
 from android_bench.emulate import CPUS
 from android_bench.runners.arm_runner import missing_runner
@@ -57,7 +57,9 @@ def test_fp32_counts_are_the_networks_own_arithmetic(tiny):
     counted = count(tiny.path, "cortex-a76")
     assert MACS <= 4 * counted.counts["fmla_4s"] < 1.05 * MACS
     assert (counted.counts["fmla_8h"], counted.counts["sdot"]) == (0, 0)
-    assert counted.counts["instructions"] > counted.counts["fmla_4s"]
+    kinds = {kind: number for kind, number in counted.counts.items() if kind != "instructions"}
+    assert sum(kinds.values()) == counted.counts["instructions"] > counted.counts["fmla_4s"]
+    assert kinds["loads"] > kinds["stores"] > 32 + 8 * 12 * 32 / 4  # a store each four values, at least
 
 
 @needs_runner
@@ -132,6 +134,18 @@ def test_the_command_counts_and_fails_on_growth(tiny, large, mark_fp16, tmp_path
 
 
 @needs_runner
+def test_the_bounds_of_cores_are_shown_and_written(tiny, capsys):
+    assert main([str(tiny.path), "--bound"]) == 0
+    shown = capsys.readouterr().out
+    assert "ms, at least" in shown and "not a time" in shown
+    bounds = json.loads(shown.splitlines()[-1])["bounds"]
+    assert [least["core"] for least in bounds] == [core.name for core in core_bounds.CORES]
+    assert bounds[1]["cycles"] >= MACS / 4 / 2  # two pipelines of four multiply-accumulates
+    assert main([str(tiny.path), "--bound", "--cpu", "cortex-a53"]) == 2
+    assert "--cpu cortex-a76 with --bound" in capsys.readouterr().err
+
+
+@needs_runner
 def test_the_counting_emulator_knows_every_cpu_of_its_table(tmp_path):
     told = subprocess.run([*emulator(), "-cpu", "help"], capture_output=True, text=True, check=False)
     assert set(PARTS) <= set(told.stdout.split())
@@ -182,7 +196,7 @@ def test_json_is_read_back_whole_and_checked(tmp_path):
     path.write_text(json.dumps(to_json(rows)))
     assert read_counts(path) == rows
     for edit, words in (
-        (lambda data: data.update(schema=2), "counts of schema 1 in .*counts.json; found schema 2"),
+        (lambda data: data.update(schema=1), "counts of schema 2 in .*counts.json; found schema 1"),
         (lambda data: data["counts"][0]["counts"].pop("sdot"), r"expected some of each of .*sdot"),
         (lambda data: data["counts"][0]["counts"].update(sdot=-1), r"counts\[0\].counts.sdot: -1"),
         (
@@ -276,4 +290,4 @@ def test_says_how_to_get_missing_programs(tmp_path, monkeypatch, capsys):
 
 
 def test_forgets_no_kind():
-    assert list(arm_counts.HEADS) == list(KINDS)
+    assert [*arm_counts.HEADS, *arm_counts.CLASSES] == list(KINDS)

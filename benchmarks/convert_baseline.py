@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from mobileiqa.spec import parse_size
 from mobileiqa.zoo import MODELS, build_seeded
 
 SEED = 0  # of the benchmark's inputs, in every environment: drawn by numpy, in the order of the inputs
@@ -43,7 +42,7 @@ def published(name: str, size: str) -> tuple[nn.Module, Shapes]:
     if name in PROBES:
         builder, shape = PROBES[name]
         return builder().eval(), {"x": shape}
-    spec = MODELS[name].spec if size == "-" else MODELS[name].spec.resized(*parse_size(size))
+    spec = MODELS[name].spec if size == "-" else MODELS[name].spec.sized(size)
     return build_seeded(name), {i.name: i.shape for i in spec.inputs}
 
 

@@ -74,7 +74,7 @@ def _cached(route: str, case: Case, _path: Path) -> Path:
     return built.path
 
 
-def _default_static(case: Case, path: Path) -> Path:
+def default_static(case: Case, path: Path) -> Path:
     """ai-edge-quantizer as its documentation shows it, on litert-torch's plain file; inputs and score in float."""
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
@@ -102,7 +102,7 @@ def _random_inputs(path: Path, seed: int) -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(d["shape"], dtype=np.float32) for name, d in details.items()}
 
 
-def _ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
+def ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
     """Static INT8 by the default recipe."""
     from calibration.sets import generated
     from convert.int8.arguments import Int8Arguments
@@ -120,13 +120,13 @@ def _files() -> tuple[File, ...]:
 
     return (
         File("lar fp32", LAR, partial(_cached, OURS)),
-        File("lar int8", LAR, partial(_ours, ())),
-        File("lar default int8", LAR, _default_static),
+        File("lar int8", LAR, partial(ours, ())),
+        File("lar default int8", LAR, default_static),
         File("mobile executorch fp32", MOBILE, partial(_cached, "executorch")),
         File("mobile fp32", MOBILE, partial(_cached, OURS)),
-        File("mobile int8", MOBILE, partial(_ours, ())),
-        File("mobile int8 sparse", MOBILE, partial(_ours, ("sparse-pooling",))),
-        File("mobile int8 sparser", MOBILE, partial(_ours, ("sparser-pooling",))),
+        File("mobile int8", MOBILE, partial(ours, ())),
+        File("mobile int8 sparse", MOBILE, partial(ours, ("sparse-pooling",))),
+        File("mobile int8 sparser", MOBILE, partial(ours, ("sparser-pooling",))),
     )
 
 

@@ -1,0 +1,196 @@
+"""Instructions of one inference on a phone's kernels: our files and the plain conversions of other converters.
+
+    python benchmarks/arm.py --cases lar-iqa-lite:256x256 --force
+
+Every file runs on an emulated cortex-a76 (`make arm`); nothing of this is a time. A plain conversion's FP16 is its
+FP32 file with FP16 arithmetic forced, which is the best that a phone can make of it; its INT8 is ai-edge-quantizer's
+default static recipe on litert-torch's file. Needs `make arm onnx2tf`; ExecuTorch's ARM build has no program here that
+could be counted.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from android_bench.core_bounds import CORES, COUNTED_ON, bound
+from android_bench.runners.instruction_counter import Counted, check_cpu, count
+from benchmarks import int8
+from benchmarks.conversion_paths import OURS, OURS_FP16, Case, build
+from benchmarks.table import markdown
+from mobileiqa import cli
+from mobileiqa.errors import RunError, UserError, one_line
+
+CACHE = ROOT / ".cache" / "baselines"
+CASES = "lar-iqa-lite:256x256 whole-photo lar-iqa-kan:192x192,320x320 mobilenet-iqa:317x205"
+A76 = next(core for core in CORES if core.name == "Cortex-A76")
+OWN = {"fp32": "ours, FP32", "fp16": "ours, FP16", "int8": "ours, INT8"}
+SHOWN = ("fmla_4s", "fmla_8h", "sdot", "smlal", "loads", "stores", "shuffles", "converts", "vector", "scalar")
+
+
+@dataclass(frozen=True)
+class File:
+    """A row: how its file is made (path to write, if it is not cached) -> path, and whether FP16 is forced."""
+
+    name: str
+    precision: str  # fp32, fp16, int8
+    file: Callable[[Path], Path]
+    force_fp16: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A file's counts, or why there are none."""
+
+    case: str
+    name: str
+    precision: str
+    counts: dict[str, int]
+    error: str = ""
+
+
+def files(case: Case) -> tuple[File, ...]:
+    """The rows of a case, ours first."""
+
+    def cached(route: str) -> Callable[[Path], Path]:
+        return lambda _: converted(route, case)
+
+    return (
+        File(OWN["fp32"], "fp32", cached(OURS)),
+        File(OWN["fp16"], "fp16", cached(OURS_FP16)),
+        File(OWN["int8"], "int8", lambda path: int8.ours((), case, path)),
+        *(
+            File(f"{route}, {'FP16 forced' if forced else 'FP32'}", precision, cached(route), forced)
+            for route in ("litert-torch", "onnx2tf")
+            for precision, forced in (("fp32", False), ("fp16", True))
+        ),
+        File("litert-torch, default INT8", "int8", lambda path: int8.default_static(case, path)),
+    )
+
+
+def converted(route: str, case: Case) -> Path:
+    """The cached file of a conversion path. Raises RunError with the converter's words."""
+    built = build(route, case, CACHE)
+    if built.error:
+        raise RunError(built.error)
+    return built.path
+
+
+def counted(case: Case, file: File) -> Row:
+    """Counts one file; one that cannot be converted or run is a row too."""
+    cli.note(f"{case}: {file.name}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = file.file(Path(folder, "model.tflite"))
+            result: Counted = count(path, COUNTED_ON, force_fp16=file.force_fp16)
+    except (RunError, UserError) as error:
+        return Row(str(case), file.name, file.precision, {}, one_line(str(error)))
+    return Row(str(case), file.name, file.precision, result.counts)
+
+
+def macs(case: Case) -> int:
+    """Multiply-accumulates of one inference."""
+    import torch
+
+    from mobileiqa.counting import count as count_macs
+    from mobileiqa.zoo import MODELS, build_seeded
+
+    own = MODELS[case.model].spec
+    spec = own if case.size == "-" else own.sized(case.size)
+    return count_macs(build_seeded(case.model), *(torch.zeros(i.shape) for i in spec.inputs)).macs
+
+
+def page(rows: Sequence[Row], work: dict[str, int]) -> str:
+    """The Markdown page: a table for each case."""
+    intro = [
+        "# Instructions on a phone's kernels",
+        "",
+        f"Made by `python benchmarks/arm.py`: millions of instructions of one inference on an emulated {COUNTED_ON}, "
+        "seeded weights. No milliseconds: counts say which kernels ran and how much else, not how long. `least` is the "
+        "least millions of cycles that a Cortex-A76 needs for them (docs/arm.md); `per MAC` is instructions over "
+        "MACs / 4 in FP32, / 8 in FP16, / 16 in INT8, which is 1 for products alone; `× FP16` is to our FP16 file, "
+        "`× plain` to the best other file of that precision.",
+    ]
+    tables = []
+    for case in dict.fromkeys(row.case for row in rows):
+        own = [row for row in rows if row.case == case]
+        tables += ["", f"## {case}: {work[case] / 1e6:,.0f} M MACs", "", _table(own, work[case])]
+    return "\n".join([*intro, *tables, ""])
+
+
+def _table(rows: Sequence[Row], work: int) -> str:
+    head = ["file", "M instr", "per MAC", "× FP16", "× plain", "least", *SHOWN]
+    return markdown(head, [_cells(row, rows, work) for row in rows])
+
+
+def _cells(row: Row, rows: Sequence[Row], work: int) -> list[str]:
+    if row.error:
+        return [row.name, row.error]
+    total, lanes = row.counts["instructions"], {"fp32": 4, "fp16": 8, "int8": 16}[row.precision]
+    fp16 = next((r.counts.get("instructions") for r in rows if r.name == OWN["fp16"]), None)
+    plain = [
+        r.counts["instructions"]
+        for r in rows
+        if r.counts and r.precision == row.precision and r.name not in OWN.values()
+    ]
+    return [
+        row.name,
+        f"{total / 1e6:,.1f}",
+        f"{total / (work / lanes):.2f}",
+        f"{total / fp16:.2f}" if fp16 else "-",
+        f"{total / min(plain):.2f}" if plain and row.name in OWN.values() else "-",
+        f"{bound(row.counts, A76).cycles / 1e6:,.1f}",
+        *(f"{row.counts[kind] / 1e6:,.1f}" for kind in SHOWN),
+    ]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = cli.parser(
+        "Counts the instructions of our files and others' on an emulated cortex-a76.",
+        "python benchmarks/arm.py --force",
+    )
+    add = parser.add_argument
+    add("--cases", nargs="+", default=CASES.split(), metavar="MODEL[:WxH]", help="default %(default)s")
+    add("--out", type=Path, default=ROOT / "benchmarks" / "arm.json", help="JSON; ARM.md beside")
+    add("--force", action="store_true", help="replace existing results")
+    return parser
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Converts, counts, prints and writes."""
+    path = args.out.with_name(f"{args.out.stem.upper()}.md")
+    for output in (args.out, path):
+        cli.refuse_existing(output, args.force)
+    check_cpu(COUNTED_ON)
+    cases = [Case(*case.split(":", 1)) for case in args.cases]
+    work = {str(case): macs(case) for case in cases}
+    rows = [counted(case, file) for case in cases for file in files(case)]
+    text = page(rows, work)
+    content: dict[str, Any] = {
+        "schema": 1,
+        "cpu": COUNTED_ON,
+        "macs": work,
+        "rows": [asdict(row) for row in rows],
+    }
+    cli.write_json(args.out, content)
+    with cli.atomic(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    cli.say(text)
+    cli.emit({"json": str(args.out), "report": str(path), "failed": [r.name for r in rows if r.error]})
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    return cli.command(arguments(), compare, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

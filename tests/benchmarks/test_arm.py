@@ -1,0 +1,72 @@
+"""The table of instruction counts; the counting itself is in tests/android_bench."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from android_bench.runners.instruction_counter import KINDS
+from benchmarks import arm
+from benchmarks.conversion_paths import Case
+from mobileiqa.errors import RunError
+
+CASE = Case("lar-iqa-single", "96x64")
+
+
+def row(name: str, precision: str, error: str = "", **kinds: int) -> arm.Row:
+    counts = {} if error else {**dict.fromkeys(KINDS, 0), "instructions": sum(kinds.values()), **kinds}
+    return arm.Row(str(CASE), name, precision, counts, error)
+
+
+def cells(text: str, name: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} ")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_ratios_are_to_our_fp16_and_to_the_best_plain_file():
+    rows = [
+        row("ours, FP32", "fp32", fmla_4s=8_000_000, loads=2_000_000),
+        row("ours, FP16", "fp16", fmla_8h=4_000_000, scalar=1_000_000),
+        row("litert-torch, FP16 forced", "fp16", fmla_8h=4_000_000, scalar=6_000_000),
+        row("onnx2tf, FP16 forced", "fp16", fmla_8h=4_000_000, scalar=4_000_000),
+        row("onnx2tf, FP32", "fp32", error="the converter's words | with a bar"),
+    ]
+    text = arm.page(rows, {str(CASE): 32_000_000})
+    assert cells(text, "ours, FP32")[1:6] == [
+        "10.0",
+        "1.25",
+        "2.00",
+        "-",
+        "4.0",
+    ]  # no plain FP32 file was counted
+    assert cells(text, "ours, FP16")[1:6] == ["5.0", "1.25", "1.00", "0.62", "2.0"]
+    assert cells(text, "litert-torch, FP16 forced")[1:6] == ["10.0", "2.50", "2.00", "-", "2.5"]
+    assert "the converter's words" in text and "32 M MACs" in text
+
+
+def test_macs_are_those_of_the_size_that_is_counted():
+    assert arm.macs(CASE) == pytest.approx(
+        arm.macs(Case("lar-iqa-single", "192x128")) / 4, rel=0.2
+    )  # but for borders and heads
+
+
+def test_a_file_that_cannot_be_had_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path) -> Path:
+        raise RunError("no such\nconverter")
+
+    monkeypatch.setenv("MOBILEIQA_ARM", str(tmp_path))
+    assert arm.counted(CASE, arm.File("onnx2tf, FP32", "fp32", refuse)).error == "no such converter"
+    assert (
+        arm.main(["--cases", "lar-iqa-single:96x64", "--out", str(tmp_path / "arm.json")]) == 2
+    )  # no ARM root
+    assert not (tmp_path / "arm.json").exists()
+
+
+def test_every_case_has_each_precision_of_both():
+    plan = [(file.precision, file.force_fp16) for file in arm.files(CASE)]
+    assert sorted(plan) == sorted(
+        [("fp32", False)] * 3 + [("fp16", False)] + [("fp16", True)] * 2 + [("int8", False)] * 2
+    )
+    stored = Path(arm.__file__).with_name("arm.json")
+    if stored.exists():
+        assert {row["case"] for row in json.loads(stored.read_text())["rows"]} >= {"mobilenet-iqa 317x205"}

@@ -58,7 +58,7 @@ JOBS = {
     },
     "put into an app": {
         "package": Command("convert.package", "a file with embedded preprocessing: a photo's bytes in, score out"),
-        "selftest": Command("convert.selftest", "checks a packaged file against its checksum and golden vectors"),
+        "selftest": Command("convert.selftest", "checks a file against checksum, golden vectors and golden photos"),
         "snippets": Command("convert.snippets.__main__", "the code that an app needs for it, in five languages"),
     },
     "data": {

@@ -93,7 +93,7 @@ def _check(path: Path, graph: Graph, precision: str, seed: int) -> SignatureChec
     signature = graph.signatures[0]
     batch = [_random_inputs(graph, seed + number) for number in range(IMAGES)]
     gpu = run_gpu(path, batch, precision)
-    expected = _on_cpu(path, signature.key, batch)
+    expected = run_on_cpu(path, signature.key, batch)
     pairs = [(a[name], b[name]) for a, b in zip(gpu.outputs, expected, strict=True) for name in b]
     error = max(relative_error(actual, value, floor=1.0) for actual, value in pairs)
     wrong = (
@@ -145,7 +145,7 @@ def _part_error(file: Path, signature: str, inputs: Arrays, precision: str) -> f
     used = read_graphs(file)[0].signatures[0].inputs
     batch = [{name: value for name, value in inputs.items() if name in used}]
     (actual,) = run_gpu(file, batch, precision).outputs
-    (expected,) = _on_cpu(file, signature, batch)
+    (expected,) = run_on_cpu(file, signature, batch)
     return max(relative_error(actual[name], value) for name, value in expected.items())
 
 
@@ -165,7 +165,7 @@ def _random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _on_cpu(path: Path, signature: str, batch: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
+def run_on_cpu(path: Path, signature: str, batch: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
     """Each image's outputs by name, from one of LiteRT's interpreters."""
     from ai_edge_litert.interpreter import Interpreter
 

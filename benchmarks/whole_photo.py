@@ -31,12 +31,12 @@ from mobileiqa.distortions.kadid10k import DISTORTIONS, distort
 from mobileiqa.errors import UserError
 from mobileiqa.files.integrity import sha256
 from mobileiqa.fragments import Pixels
+from mobileiqa.model_source import resolve
 from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import find_images
 from mobileiqa.reasons import NONE, REASONS, reason_of
 from mobileiqa.training.damage import blurred, exposed, jpeg, with_noise
 from mobileiqa.workers import process_pool
-from mobileiqa.zoo import named
 
 CENTRE_PX = 512
 NOISE = 15.0  # deviation, of 255
@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace) -> int:
     )
     result = {
         "checkpoint": args.checkpoint or "reference",
-        "sha256": sha256(Path(named(args.checkpoint))),
+        "sha256": (path := resolve(args.checkpoint).path) and sha256(path),
         "checks": [asdict(c) | {"holds": c.holds} for c in checks],
     }
     if args.out:
@@ -154,13 +154,12 @@ def scorer(checkpoint: str | None) -> Scorer:
     """Score and reasons of uint8 (H, W, 3) pixels by a checkpoint of ours or a model's name."""
     import torch
 
-    from mobileiqa import checkpoint as checkpoints
     from mobileiqa.preprocess import prepare
     from mobileiqa.training.run import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(1)  # of each worker
-    model, spec = checkpoints.load(named(checkpoint))
+    model, spec = resolve(checkpoint).load()
     model = model.to(memory_format=torch.channels_last)
 
     def score(pixels: Pixels) -> Answer:

@@ -14,13 +14,14 @@ from typing import Any
 from calibration import checks
 from calibration import stratified_sampling as sampling
 from calibration.checks import Finding, Status
-from calibration.inference import at_size_of, resolve_spec
+from calibration.inference import at_size_of
 from calibration.leakage import read_test_split
 from calibration.photos import Photo, refuse_unreadable
 from calibration.sets import MANIFEST, CalibrationSet, read_json, read_manifest
 from calibration.stratified_sampling import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.model_source import resolve
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import table
 from mobileiqa.zoo import MODELS
@@ -114,7 +115,7 @@ def _inference_spec(model: str | None, stored: ModelSpec) -> ModelSpec | None:
     name = model or stored.name
     if model is None and name not in MODELS:
         return None
-    spec = resolve_spec(name)
+    spec = resolve(name).spec()
     return at_size_of(spec, stored) if name in MODELS else spec
 
 

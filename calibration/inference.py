@@ -1,38 +1,13 @@
-"""Is calibration prepared as inference is? Which spec a model has, and where two specs differ."""
+"""Is calibration prepared as inference is? Where do two specs differ?"""
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileiqa import checkpoint
 from mobileiqa.errors import UserError
-from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, entry, named
-
-
-def resolve_spec(model: str | None, size: str | None = None) -> ModelSpec:
-    """The spec of a model's name, a .tflite file or a checkpoint, at another `size` (WxH, or WxH,WxH).
-
-    None: the reference checkpoint. Raises UserError for an unknown name, a file without a spec, and a size
-    that the model cannot take.
-    """
-    model = named(model)
-    if Path(model).suffix.lower() == ".tflite":
-        spec = litert.load_spec(model)
-    elif Path(model).suffix.lower() == ".safetensors":
-        spec = checkpoint.load_spec(model)
-    elif model in MODELS:
-        spec = entry(model).spec
-    else:
-        raise UserError(
-            f"a .tflite file, a .safetensors checkpoint or one of {', '.join(MODELS)}", repr(model),
-            "correct --model",
-        )  # fmt: skip
-    return spec.sized(size) if size else spec
 
 
 def at_size_of(spec: ModelSpec, stored: ModelSpec) -> ModelSpec:

@@ -18,7 +18,7 @@ from typing import Any
 from calibration import leakage
 from calibration import stratified_sampling as sampling
 from calibration.checks import ADVISED, FEWEST
-from calibration.inference import prepared_sha256, resolve_spec
+from calibration.inference import prepared_sha256
 from calibration.labels import Labelled, with_labels, with_scores
 from calibration.leakage import Match
 from calibration.photos import Photo, Unreadable, read_folder, refuse_unreadable
@@ -27,6 +27,7 @@ from calibration.stratified_sampling import coverage_lines
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import entries
+from mobileiqa.model_source import resolve
 from mobileiqa.preprocess import prepare
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
@@ -182,7 +183,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     _check(args)
-    spec = resolve_spec(args.model, args.size)
+    spec = resolve(args.model).spec()
+    spec = spec.sized(args.size) if args.size else spec
     if args.images is None:
         calibration = generated(args.count, args.seed, spec)
         selection = Selection(calibration, calibration.coverage, len(calibration.images))

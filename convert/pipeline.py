@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from convert.fp16_weights import Fp16Weights
     from convert.int8.arguments import Int8Arguments
     from convert.int8.quantize import Quantized
-    from convert.load import ModelSource
+    from convert.load import LoadedModel
     from convert.rewrites.apply import RewriteReport
 
 
@@ -49,7 +49,7 @@ class Converted:
     path: Path
     precision: Precision
     via: Via
-    source: "ModelSource"
+    source: "LoadedModel"
     module: "nn.Module"
     rewrites: "RewriteReport"
     fp16_arithmetic_allowed: bool
@@ -69,7 +69,7 @@ def default_path(spec: ModelSpec, precision: Precision) -> Path:
 
 
 def convert(
-    source: "ModelSource",
+    source: "LoadedModel",
     precision: Precision,
     via: Via,
     path: Path,
@@ -121,7 +121,7 @@ def _export(module: "nn.Module", spec: ModelSpec, via: Via) -> bytes:
         return onnx2tf.export_tflite(exported)
 
 
-def _post_process(model: "Model", source: "ModelSource", fp16_weights: "Fp16Weights | None") -> list[str]:
+def _post_process(model: "Model", source: "LoadedModel", fp16_weights: "Fp16Weights | None") -> list[str]:
     """Makes the converter's model ours, in place: FP16 with `fp16_weights`, else FP32.
 
     Returns what forbids FP16 arithmetic.
@@ -143,7 +143,7 @@ def _post_process(model: "Model", source: "ModelSource", fp16_weights: "Fp16Weig
     return obstacles
 
 
-def _quantize(fp32: bytes, source: "ModelSource", int8: "Int8Arguments") -> "tuple[Model, Quantized]":
+def _quantize(fp32: bytes, source: "LoadedModel", int8: "Int8Arguments") -> "tuple[Model, Quantized]":
     """The INT8 form of our FP32 file."""
     from convert.int8.quantize import quantize
 
@@ -153,7 +153,7 @@ def _quantize(fp32: bytes, source: "ModelSource", int8: "Int8Arguments") -> "tup
     return model, quantized
 
 
-def _label(model: "Model", source: "ModelSource", precision: Precision) -> None:
+def _label(model: "Model", source: "LoadedModel", precision: Precision) -> None:
     """Says inside the file what it is."""
     from convert.flatbuffer import model as fb
     from convert.flatbuffer.reader import METADATA_ENTRY

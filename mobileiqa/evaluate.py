@@ -27,11 +27,11 @@ from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.evaluation import leakage, report
 from mobileiqa.evaluation.report import Comparison, Images, Model
 from mobileiqa.evaluation.results import evaluate
+from mobileiqa.model_source import WORD, resolve
 from mobileiqa.photos.loading import load_image
 from mobileiqa.score import load_scorer
 from mobileiqa.scoring.checks import constant_warning, score_error
 from mobileiqa.spec import ColorManagement, ModelSpec
-from mobileiqa.zoo import named
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -214,10 +214,10 @@ def load_models(names: Sequence[str], threads: int, weights: str | None = None) 
     models = []
     for name in names or [None]:
         published = name is not None and name.lower().endswith(PUBLISHED_SUFFIXES)
-        scorer = load_scorer(named(name), threads, weights if published or len(names) < 2 else None)
-        path = Path(named(name))
+        scorer = load_scorer(name or WORD, threads, weights if published or len(names) < 2 else None)
+        path = resolve(name).path
         label = "reference" if name is None else Path(name).name if files[Path(name).name] == 1 else name
-        models.append(Model(label, path if path.is_file() else None, scorer))
+        models.append(Model(label, path, scorer))
     return tuple(models)
 
 

@@ -24,6 +24,7 @@ from mobileiqa import cli, reasons
 from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
+from mobileiqa.model_source import Form, ModelSource, resolve
 from mobileiqa.photos.loading import read_image
 from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import full_size_share, prepare
@@ -33,7 +34,7 @@ from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.rows import FORMATS, Origin, Row, summary, write
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
-from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED, build_seeded, named, refuse_weights
+from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,21 +80,15 @@ def load_scorer(
     PyTorch is needed but not installed.
     """
     litert.check_threads(threads)
-    model = str(PACKAGED) if model is None else named(model)
-    if Path(model).suffix.lower() == ".tflite":
-        refuse_weights(weights, model)
+    source = resolve(model, weights, default=PACKAGED)
+    if source.form is Form.TFLITE:
         if reference is not None:
-            raise UserError("a checkpoint or a model name with --reference", model, "leave --reference out")
-        return _litert_scorer(model, threads)
-    if model not in MODELS and not Path(model).exists():
-        raise UserError(
-            f"a .tflite file, a checkpoint or one of {', '.join(MODELS)}",
-            f"nothing at {model}",
-            "check --model",
-        )
+            expected = "a checkpoint or a model name with --reference"
+            raise UserError(expected, source.text, "leave --reference out")
+        return _litert_scorer(source.text, threads)
     if reference is not None and not reference.is_file():
         raise UserError("a reference image", f"nothing at {reference}", "check --reference")
-    scorer = _torch_scorer(model, threads, weights, reference is not None)
+    scorer = _torch_scorer(source, threads, reference is not None)
     return scorer if reference is None else replace(scorer, reference=reference)
 
 
@@ -217,7 +212,7 @@ def _litert_scorer(model: str, threads: int) -> Scorer:
         return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
 
 
-def _torch_scorer(model: str, threads: int, weights: str | None, full_reference: bool) -> Scorer:
+def _torch_scorer(source: ModelSource, threads: int, full_reference: bool) -> Scorer:
     missing = [name for name in ("torch", "timm", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -227,7 +222,7 @@ def _torch_scorer(model: str, threads: int, weights: str | None, full_reference:
         )
     import torch
 
-    module, spec = _load_module(model, weights)
+    module, spec = source.load()
     if full_reference and not any(each.of_reference for each in spec.inputs):
         spec = spec.with_reference()
     torch.set_num_threads(threads)
@@ -237,15 +232,6 @@ def _torch_scorer(model: str, threads: int, weights: str | None, full_reference:
         return {name: output.astype(np.float64) for name, output in outputs.items()}
 
     return Scorer(run, spec, "torch", module=module)
-
-
-def _load_module(model: str, weights: str | None) -> "tuple[nn.Module, ModelSpec]":
-    from mobileiqa import checkpoint
-
-    if model in MODELS:
-        refuse_weights(weights, model)
-        return build_seeded(model), MODELS[model].spec
-    return checkpoint.load(model, weights)
 
 
 if __name__ == "__main__":

@@ -285,11 +285,6 @@ MODELS: dict[str, Entry] = {
 }
 
 
-def named(text: str | None) -> str:
-    """What a user's `text` means: the reference checkpoint's path for None and "reference", else `text`."""
-    return str(REFERENCE) if text in (None, "reference") else str(text)
-
-
 def refuse_weights(weights: str | None, model: str) -> None:
     """Raises UserError where --weights was given for a model that has one set of weights."""
     if weights is not None:

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibration.inference import at_size_of, check_same, differences, resolve_spec
+from calibration.inference import at_size_of, check_same, differences
 from calibration.sets import MANIFEST, load, read_manifest, save
 from mobileiqa import preprocess
-from mobileiqa.checkpoint import load_spec
 from mobileiqa.errors import UserError
 from mobileiqa.photos.color_profiles import CODED_PRIMARIES, D65, matrix_profile
 from mobileiqa.spec import Fit
-from mobileiqa.zoo import MODELS, REFERENCE
+from mobileiqa.zoo import MODELS
 
 
 @pytest.fixture
@@ -121,16 +120,7 @@ def test_what_is_no_manifest_is_refused(tmp_path, text, words: str):
         read_manifest(tmp_path)
 
 
-def test_specs_come_from_names_and_tflite_files(tiny, spec):
-    assert resolve_spec("mobilenet-iqa", "64x48") == spec
-    assert resolve_spec(str(tiny[2])) == tiny[1]
-    assert resolve_spec(None) == resolve_spec(str(REFERENCE)) == load_spec(REFERENCE)
-    with pytest.raises(
-        UserError, match=r"a \.tflite file, a \.safetensors checkpoint or one of mobilenet-iqa"
-    ):
-        resolve_spec("resnet")
-    with pytest.raises(UserError, match="--size"):
-        resolve_spec("lar-iqa-kan", "64x48")
+def test_a_model_of_free_size_is_taken_at_the_size_of_the_set(spec):
     assert at_size_of(MODELS["mobilenet-iqa"].spec, spec) == spec
     assert at_size_of(MODELS["lar-iqa-kan"].spec, spec) == MODELS["lar-iqa-kan"].spec
 

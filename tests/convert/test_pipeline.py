@@ -16,7 +16,7 @@ from convert.int8 import quantize as quantizing
 from convert.int8.arguments import Int8Arguments
 from convert.int8.calibration import collect_statistics
 from convert.int8.recipe import Recipe
-from convert.load import ModelSource
+from convert.load import LoadedModel
 from convert.packaging.packaged_file import embed_preprocessing
 from convert.pipeline import Precision, Via, convert
 from mobileiqa.files import integrity
@@ -75,7 +75,7 @@ def test_the_listener_hears_reads_and_writes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", list(Precision))
 def test_a_conversion_writes_the_file_once_and_reads_none(precision: Precision, tmp_path: Path) -> None:
     int8 = Int8Arguments(Recipe(), generated(4, 0, SPEC)) if precision is Precision.INT8 else None
-    source, path = ModelSource(Toy().eval(), SPEC, None), tmp_path / "toy.tflite"
+    source, path = LoadedModel(Toy().eval(), SPEC, None), tmp_path / "toy.tflite"
     with opened() as names:
         convert(source, precision, Via.LITERT, path, int8)
     assert [writes for _, writes in names] == [True] and "toy.tflite" in names[0][0]

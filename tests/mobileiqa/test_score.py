@@ -261,7 +261,7 @@ def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Pa
             return (image if reference is None else image - reference).mean((1, 2, 3))
 
     spec = ModelSpec("pair", (InputSpec("image", 32, 32, fixed_size=True),), takes_reference=True)
-    monkeypatch.setattr(score, "_load_module", lambda model, weights: (Difference(), spec))
+    monkeypatch.setattr(score.ModelSource, "load", lambda source: (Difference(), spec))
     image = photos / "photo0.png"
     alone, same = (score.load_scorer("lar-iqa-lite", reference=each) for each in (None, image))
     assert [row.score for row in score.score_images([image], same)] == [0.0]
@@ -269,7 +269,7 @@ def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Pa
     assert next(iter(score.score_images([image], alone))).score != 0.0
     (other,) = score.score_images([photos / "photo2.png"], same)
     assert other.score is None and "64x64" in other.error
-    monkeypatch.setattr(score, "_load_module", lambda *_: (Difference(), tiny[1]))
+    monkeypatch.setattr(score.ModelSource, "load", lambda source: (Difference(), tiny[1]))
     for model, reference, message in (
         ("lar-iqa-lite", image, "a model that takes a reference image"),
         ("lar-iqa-lite", tmp_path / "none.png", "nothing at"),

@@ -12,7 +12,7 @@ from mobileiqa.checkpoint import recognise
 from mobileiqa.checkpoint_files.state_dict import to_published
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import fit_pixels
-from mobileiqa.zoo import MODELS, REFERENCE, SEED, build, build_seeded, entry, named, seeded_tensor
+from mobileiqa.zoo import MODELS, SEED, build, build_seeded, entry, seeded_tensor
 
 PUBLISHED = [name for name, found in MODELS.items() if found.markers]
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
@@ -93,11 +93,6 @@ def test_the_rule_is_the_golden_one():
             if state[own].numel() < 2000:
                 expected = golden.draw(key, tuple(state[own].shape), SEED)
                 assert np.array_equal(seeded_tensor(key, tuple(state[own].shape), SEED), expected), key
-
-
-def test_names_of_the_reference_model():
-    assert named(None) == named("reference") == str(REFERENCE)
-    assert named("lar-iqa-kan") == "lar-iqa-kan" and named("a/b.pth") == "a/b.pth"
 
 
 def test_hyperiqa_resizes_as_its_public_code_does():

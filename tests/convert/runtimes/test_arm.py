@@ -12,7 +12,7 @@ from android_bench.emulate import missing, run_arm
 from android_bench.runners.arm_runner import missing_runner
 from android_bench.runners.instruction_counter import count
 from convert.int8.recipe import Recipe
-from convert.load import ModelSource, load_model
+from convert.load import LoadedModel, load_model
 from convert.tflite import Precision, Via, convert
 from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.preprocess import prepare
@@ -29,16 +29,16 @@ needs_runner = pytest.mark.skipif(bool(missing_runner()), reason=f"{missing_runn
 SMALL = {"grid": 6, "head_pool": 2}  # of MobileIQA, instead of a grid of 22
 
 
-def small(name: str) -> ModelSource:
+def small(name: str) -> LoadedModel:
     """The model at an input size, grid and number of crops that emulation runs in seconds."""
     from mobileiqa.models.mobile_iqa import STUDENT, TEACHER, MobileIQA
 
     variants = {"mobilenet-iqa": STUDENT, "mobilevit-iqa": TEACHER}
     if name not in variants:
-        return ModelSource(build_seeded(name), _small_spec(MODELS[name].spec), None)
+        return LoadedModel(build_seeded(name), _small_spec(MODELS[name].spec), None)
     model = MobileIQA(dataclasses.replace(variants[name], **SMALL)).eval()
     seed_weights(model, MODELS[name].prefixes())
-    return ModelSource(model, _small_spec(MODELS[name].spec), None)
+    return LoadedModel(model, _small_spec(MODELS[name].spec), None)
 
 
 def _small_spec(spec: ModelSpec) -> ModelSpec:

@@ -18,6 +18,7 @@ EXTRAS = {
         "onnxruntime": "onnxruntime", "onnxscript": "onnxscript",
     },
     "heic": {"pillow_heif": "pillow-heif"},
+    "batch": {"fsspec": "fsspec", "pyarrow": "pyarrow", "simplejpeg": "simplejpeg"},
 }  # fmt: skip
 
 

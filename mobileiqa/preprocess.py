@@ -5,8 +5,6 @@ each value being the float32 nearest to the exact one. Colour before fit is LAR-
 checkpoints have seen resampled hues, and padding that is 0 in every channel of the colour space.
 """
 
-import os
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,7 +13,7 @@ from mobileiqa import tokens
 from mobileiqa.errors import UserError
 from mobileiqa.fragments import fragments, starts
 from mobileiqa.photos import color_spaces
-from mobileiqa.photos.loading import read_image
+from mobileiqa.photos.loading import Photo, Pixels, as_array, as_image, read_pixels, size_of
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec, Resample
 
 CROP_SEED = 0  # the random crops are the same for every image and on every run
@@ -27,20 +25,16 @@ _FILTERS = {
 }
 
 
-Picture = Image.Image | str | os.PathLike[str]
-
-
-def prepare(
-    image: Picture, spec: ModelSpec, reference: Picture | None = None
-) -> dict[str, NDArray[np.float32]]:
+def prepare(image: Photo, spec: ModelSpec, reference: Photo | None = None) -> dict[str, NDArray[np.float32]]:
     """The model's named inputs for one image: contiguous float32 NCHW, InputSpec.shape (N is the crops).
 
     A Pillow image of any mode is first made upright 8-bit RGB, exactly as a file is (see mobileiqa.photos.loading); its
-    colours become sRGB unless spec.color_management says `as_stored`. reference: the pristine original, for a model
+    colours become sRGB unless spec.color_management says `as_stored`. Bytes are a file's content; an array, uint8
+    (height, width, 3), is upright RGB already. reference: the pristine original, for a model
     with an input that is made of it. Raises UserError for an image that cannot be read, and for a reference that is
     missing, not asked for, or of another size than the image.
     """
-    rgb = read_image(image, spec.color_management)
+    rgb = read_pixels(image, spec.color_management)
     original = _original(rgb, spec, reference)
     return {
         each.name: _input(original if original is not None and each.of_reference else rgb, each)
@@ -48,7 +42,7 @@ def prepare(
     }
 
 
-def _original(rgb: Image.Image, spec: ModelSpec, reference: Picture | None) -> Image.Image | None:
+def _original(rgb: Pixels, spec: ModelSpec, reference: Photo | None) -> Pixels | None:
     expected = any(each.of_reference for each in spec.inputs)
     if expected != (reference is not None):
         raise UserError(
@@ -58,22 +52,22 @@ def _original(rgb: Image.Image, spec: ModelSpec, reference: Picture | None) -> I
         )
     if reference is None:
         return None
-    original = read_image(reference, spec.color_management)
-    if original.size != rgb.size:
+    original = read_pixels(reference, spec.color_management)
+    if size_of(original) != size_of(rgb):
         raise UserError(
-            "a reference image of the image's size, {}x{}".format(*rgb.size),
-            "{}x{}".format(*original.size),
+            "a reference image of the image's size, {}x{}".format(*size_of(rgb)),
+            "{}x{}".format(*size_of(original)),
             "give the original that the image was made of",
         )
     return original
 
 
-def _input(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+def _input(rgb: Pixels, spec: InputSpec) -> NDArray[np.float32]:
     tables = _normalization(spec)
     if spec.color_space is not ColorSpace.RGB:
-        rgb = Image.fromarray(color_spaces.convert(np.asarray(rgb), spec.color_space))
+        rgb = color_spaces.convert(as_array(rgb), spec.color_space)
     if spec.fit is Fit.MULTI_SCALE:
-        return _tokens(rgb, spec, tables)
+        return _tokens(as_image(rgb), spec, tables)
     out = np.empty(spec.shape, np.float32)
     for index, crop in enumerate(fit_pixels(rgb, spec)):
         pixels = np.asarray(crop)
@@ -99,7 +93,7 @@ def _normalization(spec: InputSpec) -> NDArray[np.float32]:
     return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
 
 
-def fit_pixels(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
+def fit_pixels(rgb: Pixels, spec: InputSpec) -> list[Image.Image]:
     """The image's crops, each of the input's size, mode RGB (whatever its channels mean).
 
     Raises UserError for an input of tokens, which are no pictures.
@@ -108,15 +102,16 @@ def fit_pixels(rgb: Image.Image, spec: InputSpec) -> list[Image.Image]:
         raise UserError(f"an input of pixels, not {spec.fit}", spec.name, "score with the model's checkpoint")
     size = (spec.width_px, spec.height_px)
     if spec.fit is Fit.RESIZE:
-        return [rgb.resize(size, _FILTERS[spec.resample])]
+        return [as_image(rgb).resize(size, _FILTERS[spec.resample])]
     if spec.fit is Fit.FRAGMENTS:
         rows, columns = size[1] // spec.patch_px, size[0] // spec.patch_px
-        return [Image.fromarray(fragments(np.asarray(rgb), rows, columns, spec.patch_px))]
+        return [Image.fromarray(fragments(as_array(rgb), rows, columns, spec.patch_px))]
     if spec.fit is Fit.CENTER_CROP:
-        return [_crop(rgb, centred(rgb.width, size[0]), centred(rgb.height, size[1]), spec)]
+        width, height = size_of(rgb)
+        return [_crop(as_image(rgb), centred(width, size[0]), centred(height, size[1]), spec)]
     assert spec.resize_px is not None, "InputSpec checks this"
     height, width = spec.resize_px
-    resized = rgb.resize((width, height), _FILTERS[spec.resample])
+    resized = as_image(rgb).resize((width, height), _FILTERS[spec.resample])
     corners = np.random.default_rng(CROP_SEED).integers(
         (0, 0), (width - size[0], height - size[1]), size=(spec.crops, 2), endpoint=True
     )

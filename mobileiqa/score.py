@@ -25,7 +25,7 @@ from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.model_source import Form, ModelSource, resolve
-from mobileiqa.photos.loading import read_image
+from mobileiqa.photos.loading import Photo, Pixels, read_pixels, size_of
 from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import full_size_share, prepare
 from mobileiqa.scoring import litert
@@ -37,7 +37,6 @@ from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import nn
 
 
@@ -59,7 +58,7 @@ class Scorer:
         """The scores (N,) alone."""
         return self.outputs(inputs)[litert.OUTPUT]
 
-    def prepare(self, image: "Image.Image | Path") -> dict[str, NDArray[Any]]:
+    def prepare(self, image: Photo) -> dict[str, NDArray[Any]]:
         """The inputs of `outputs` for one image; raises UserError for one that cannot be read or does not fit."""
         return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec, self.reference)
 
@@ -96,18 +95,18 @@ def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
     """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason."""
     for image in images:
         try:
-            yield score_image(str(image), read_image(image, scorer.spec.color_management), scorer)
+            yield score_image(str(image), read_pixels(image, scorer.spec.color_management), scorer)
         except UserError as error:
             yield Row(str(image), None, one_line(str(error)))
 
 
-def score_image(name: str, rgb: "Image.Image", scorer: Scorer) -> Row:
+def score_image(name: str, rgb: Pixels, scorer: Scorer) -> Row:
     """The Row of an upright RGB image. Raises UserError where the model does not take it."""
     outputs = scorer.outputs(scorer.prepare(rgb))
     score = float(outputs[litert.OUTPUT].mean())
     if problem := score_error(score, scorer.spec):
         return Row(name, None, problem)
-    share = full_size_share(scorer.spec, *rgb.size)
+    share = full_size_share(scorer.spec, *size_of(rgb))
     return Row(name, score, "", _reasons(outputs, scorer.spec), share)
 
 

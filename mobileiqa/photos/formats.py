@@ -4,6 +4,7 @@ Pillow says only that it knows no such image. A reader is helped by "HEIC" or "T
 """
 
 import importlib.util
+import io
 import logging
 import os
 import struct
@@ -15,6 +16,7 @@ from PIL import Image
 
 from mobileiqa.photos import tiff_directories as tiff
 
+Source = bytes | str | os.PathLike[str]  # a file's content, or its path
 _START = 64  # bytes that tell the format
 
 RAW_SUFFIXES = frozenset({
@@ -150,10 +152,15 @@ def _brand(start: bytes) -> str:
     return next((name for name in names if name != "HEIF"), names[0] if names else "")
 
 
-def variant(path: str | os.PathLike[str]) -> str:
+def opened(source: Source) -> BinaryIO:
+    """A file by its path, or its content as a file."""
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+
+
+def variant(source: Source) -> str:
     """The file's format and variant, such as "TIFF with 32-bit float grey samples"; empty for an unknown one."""
     try:
-        with Path(path).open("rb") as file:
+        with opened(source) as file:
             start = file.read(_START)
             name = file_format(start)
             detail = {"TIFF": _tiff, "PSD": _psd, "JPEG": _jpeg, "JPEG 2000": _jpeg_2000, "BMP": _bmp}.get(

@@ -8,6 +8,7 @@ which nothing is visible, vector formats (EPS would start Ghostscript, WMF a sys
 """
 
 import hashlib
+import io
 import logging
 import os
 import struct
@@ -18,15 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from mobileiqa.errors import UserError, install_command
-from mobileiqa.photos import checks, color_profiles, formats, samples
+from mobileiqa.photos import checks, color_profiles, formats, jpeg_scans, samples
 from mobileiqa.photos.color_profiles import ColorTags
 from mobileiqa.photos.formats import pillow_formats
-from mobileiqa.photos.jpeg_scans import check_last_block
 from mobileiqa.photos.samples import Stored
 from mobileiqa.photos.search import find_images as find_images
 from mobileiqa.spec import ColorManagement
@@ -66,6 +69,8 @@ _GREY_TIFFS = {
     (b"MM", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
     (b"MM", 1, (1,), 1, (12,), ()): ("I;16", "I;12"),
 }
+Pixels = Image.Image | NDArray[np.uint8]  # upright RGB
+Photo = Pixels | bytes | str | os.PathLike[str]
 _pillow_settings = threading.Lock()
 _log = logging.getLogger(__name__)
 # What Pillow logs comes as an exception too; an application that listens still gets it, the terminal does not.
@@ -80,18 +85,89 @@ def load_image(path: str | os.PathLike[str], colors: ColorManagement = ColorMana
     transparent, or when the range of its samples is unknown. A colour profile that says nothing about the pixels
     is logged, once per file, and not applied.
     """
-    path = Path(path)
+    return as_image(_load_file(Path(path), colors))
+
+
+def load_bytes(
+    content: bytes, name: str = "the image", colors: ColorManagement = ColorManagement.SRGB
+) -> Image.Image:
+    """`load_image` of a file's content. `name`: what errors call it."""
+    return as_image(_load_content(content, name, colors))
+
+
+def read_image(image: Photo, colors: ColorManagement) -> Image.Image:
+    """What a model with that color_management is shown: `to_rgb` of a Pillow image, `load_image` of a path.
+
+    Bytes are a file's content; an array, uint8 (height, width, 3), is upright RGB of those colours already.
+    """
+    return as_image(read_pixels(image, colors))
+
+
+def read_pixels(image: Photo, colors: ColorManagement) -> Pixels:
+    """The same without a copy: an array or an image, whichever the decoder makes. It is not to be changed."""
+    if isinstance(image, Image.Image):
+        return image if _is_plain(image) else to_rgb(image, colors)
+    if isinstance(image, np.ndarray):
+        return _checked_array(image)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _load_content(bytes(image), "the image", colors)
+    return _load_file(Path(image), colors)
+
+
+def as_image(pixels: Pixels) -> Image.Image:
+    """The mode RGB image of (height, width, 3) uint8; an image as it is."""
+    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+
+
+def as_array(pixels: Pixels) -> NDArray[np.uint8]:
+    """uint8 (height, width, 3) of a mode RGB image; an array as it is."""
+    return pixels if isinstance(pixels, np.ndarray) else np.asarray(pixels)
+
+
+def size_of(pixels: Pixels) -> tuple[int, int]:
+    """(width, height)."""
+    return pixels.size if isinstance(pixels, Image.Image) else (pixels.shape[1], pixels.shape[0])
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether a Pillow image is in memory, mode RGB, and says nothing of its colours or its orientation."""
+    return type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif()
+
+
+def _checked_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise UserError(
+            "a uint8 array (height, width, 3) of RGB",
+            f"{array.dtype} {array.shape}",
+            "convert it, or give the photo's file or a Pillow image",
+        )
+    return array
+
+
+def _load_file(path: Path, colors: ColorManagement) -> Pixels:
     with _user_errors(str(path), path):
         _check_file(path)
-        with _pillow_limits(), Image.open(path, formats=pillow_formats()) as image:
-            with path.open("rb") as file:
-                stored = samples.read_stored(file, image.format, str(path))
-            return _upright_rgb(image, stored, str(path), colors)
+        with path.open("rb") as file:
+            if file.read(len(jpeg_scans.START)) == jpeg_scans.START:
+                file.seek(0)
+                return _decoded(file.read(), None, str(path), colors)
+            return _decoded(path, file, str(path), colors)
 
 
-def read_image(image: Image.Image | str | os.PathLike[str], colors: ColorManagement) -> Image.Image:
-    """`to_rgb` of a Pillow image, `load_image` of a path: what a model with that color_management is shown."""
-    return to_rgb(image, colors) if isinstance(image, Image.Image) else load_image(image, colors)
+def _load_content(content: bytes, name: str, colors: ColorManagement) -> Pixels:
+    with _user_errors(name, content):
+        if not content:
+            raise UserError(f"an image in {name}", "an empty file", "copy the image again")
+        return _decoded(content, None, name, colors)
+
+
+def _decoded(source: Path | bytes, file: BinaryIO | None, name: str, colors: ColorManagement) -> Pixels:
+    """`source`: a path, and `file`, the same opened; or the file's content."""
+    content = source if isinstance(source, bytes) else b""
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _pillow_limits(), Image.open(opened, formats=pillow_formats()) as image:
+        stored = samples.read_stored(file or io.BytesIO(content), image.format, name)
+        return _upright_rgb(image, stored, name, colors, content)
 
 
 def to_rgb(image: Image.Image, colors: ColorManagement = ColorManagement.SRGB) -> Image.Image:
@@ -102,7 +178,7 @@ def to_rgb(image: Image.Image, colors: ColorManagement = ColorManagement.SRGB) -
     name = str(getattr(image, "filename", "")) or "the image"
     limits = nullcontext() if getattr(image, "fp", None) is None else _pillow_limits()
     with _user_errors(name), limits:
-        return _upright_rgb(image, _stored_of(image, name), name, colors)
+        return as_image(_upright_rgb(image, _stored_of(image, name), name, colors))
 
 
 @cache
@@ -156,7 +232,7 @@ def _pillow_limits() -> Iterator[None]:
 
 
 @contextmanager
-def _user_errors(name: str, path: Path | None = None) -> Iterator[None]:
+def _user_errors(name: str, source: formats.Source | None = None) -> Iterator[None]:
     """Whatever Pillow raises on bad input becomes a UserError that names the image."""
     try:
         yield
@@ -167,7 +243,7 @@ def _user_errors(name: str, path: Path | None = None) -> Iterator[None]:
             f"at most {MAX_PIXELS / 1e6:g} megapixels in {name}", str(error), "scale the image down first"
         ) from error
     except UnidentifiedImageError as error:
-        raise _unidentified(name, path) from error
+        raise _unidentified(name, source) from error
     except PermissionError as error:
         raise UserError(f"a readable file at {name}", "no permission to read it", "check its mode") from error
     except MemoryError as error:
@@ -177,7 +253,7 @@ def _user_errors(name: str, path: Path | None = None) -> Iterator[None]:
             "copy the image again; where it is that large, scale it down first",
         ) from error
     except _DAMAGED as error:
-        variant = formats.variant(path) if path else ""
+        variant = formats.variant(source) if source else ""
         reason = str(error) or type(error).__name__
         raise UserError(
             f"a whole image in {name}",
@@ -186,15 +262,15 @@ def _user_errors(name: str, path: Path | None = None) -> Iterator[None]:
         ) from error
 
 
-def _unidentified(name: str, path: Path | None) -> UserError:
+def _unidentified(name: str, source: formats.Source | None) -> UserError:
     """What the file is, where that can be told."""
-    variant = formats.variant(path) if path else ""
-    if path is None or not variant:
+    variant = formats.variant(source) if source else ""
+    if source is None or not variant:
         return UserError(
             f"an image in {name}", "no image format that Pillow knows", "give a JPEG, PNG, WebP, TIFF... file"
         )
     try:
-        with path.open("rb") as file:
+        with formats.opened(source) as file:
             samples.read_stored(file, variant.partition(" ")[0], name)
     except UserError as error:
         return error
@@ -222,7 +298,10 @@ def _check_file(path: Path) -> None:
         raise UserError(f"an image in {path}", "an empty file", "copy the image again")
 
 
-def _upright_rgb(image: Image.Image, stored: Stored, name: str, colors: ColorManagement) -> Image.Image:
+def _upright_rgb(
+    image: Image.Image, stored: Stored, name: str, colors: ColorManagement, content: bytes = b""
+) -> Pixels:
+    """`content`: of a file that was read whole."""
     if 0 in image.size:
         raise UserError(f"pixels in {name}", f"a size of {image.width}x{image.height}", "export it again")
     frames = _frames(image, stored)
@@ -231,18 +310,29 @@ def _upright_rgb(image: Image.Image, stored: Stored, name: str, colors: ColorMan
             f"a still image in {name}", f"{frames} frames or pages", "save the one to score alone"
         )
     frame = _frame(image)
-    _load(image)
+    pixels = jpeg_scans.decode(content, image) if stored.jpeg is not None and content else None
+    if pixels is None:
+        _load(image)
     if stored.jpeg is not None:
-        check_last_block(image, stored.jpeg, name)
-    turn = _UPRIGHT.get(_orientation(image))
+        last = image.getpixel((image.width - 1, image.height - 1)) if pixels is None else pixels[-1, -1]
+        jpeg_scans.check_last_block(np.asarray(last, np.int16), image.size, stored.jpeg, name)
+    if pixels is not None:
+        return _turned(_srgb(pixels, image, stored, name, colors), image)
     color, alpha = samples.eight_bit(image, stored, name)
     rgb = samples.on_white(_srgb(color, image, stored, name, colors), alpha)
     if frame is not None:
         rgb, part = Image.new("RGB", rgb.size, "white"), rgb.crop(frame)
         rgb.paste(part, frame)
+    return _turned(rgb, image)
+
+
+def _turned(rgb: Pixels, image: Image.Image) -> Pixels:
+    """Upright, by what the loaded image's EXIF says."""
+    turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
-        rgb = rgb.transpose(turn)
-    rgb.info = {}  # else the orientation and the profile would be applied again by the next reader
+        rgb = as_image(rgb).transpose(turn)
+    if isinstance(rgb, Image.Image):
+        rgb.info = {}  # else the orientation and the profile would be applied again by the next reader
     return rgb
 
 
@@ -280,17 +370,17 @@ def _orientation(image: Image.Image) -> int:
         return 1  # EXIF that cannot be read says nothing: shown as stored, as every viewer does
 
 
-def _srgb(
-    color: Image.Image, image: Image.Image, stored: Stored, name: str, colors: ColorManagement
-) -> Image.Image:
+def _srgb(color: Pixels, image: Image.Image, stored: Stored, name: str, colors: ColorManagement) -> Pixels:
     """`color` as mode RGB by what the image says of its colours; as stored where it says nothing of use."""
-    if colors is ColorManagement.AS_STORED and color.mode != "LAB":
-        return color if color.mode == "RGB" else color.convert("RGB")
+    is_rgb = isinstance(color, np.ndarray) or color.mode == "RGB"
+    if colors is ColorManagement.AS_STORED and (is_rgb or as_image(color).mode != "LAB"):
+        return color if is_rgb else as_image(color).convert("RGB")
     try:
-        return color_profiles.to_srgb(color, _color_tags(image, stored))
+        tags = _color_tags(image, stored)
+        return color if is_rgb and tags.icc() is None else color_profiles.to_srgb(as_image(color), tags)
     except color_profiles.ProfileError as error:
         _log.warning("note: %s: %s; its colours are taken as sRGB, as phones do", name, error)
-        return color.convert("RGB")
+        return color if is_rgb else as_image(color).convert("RGB")
 
 
 def _color_tags(image: Image.Image, stored: Stored) -> ColorTags:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mobileiqa import preprocess, typed_json
 from mobileiqa.errors import UserError
+from mobileiqa.photos.loading import Pixels, as_array, size_of
 from mobileiqa.spec import MAX_SIDE_PX, ModelSpec
 
 AGAIN = "package the model again"
@@ -73,18 +73,19 @@ def from_json(data: Any, file: str) -> EmbeddedPreprocessing:
 
 def inputs_of(
     embedded: EmbeddedPreprocessing, spec: ModelSpec, file: str
-) -> Callable[[Image.Image], dict[str, NDArray[np.uint8]]]:
+) -> Callable[[Pixels], dict[str, NDArray[np.uint8]]]:
     """How an upright RGB photo becomes the one input of `file`; a photo of another size is a UserError."""
 
-    def prepare(rgb: Image.Image) -> dict[str, NDArray[np.uint8]]:
+    def prepare(rgb: Pixels) -> dict[str, NDArray[np.uint8]]:
         if embedded.fitted:
             (rgb,) = preprocess.fit_pixels(rgb, spec.inputs[0])
-        if rgb.size not in [size.pixels for size in embedded.sizes]:
+        width, height = size_of(rgb)
+        if (width, height) not in [size.pixels for size in embedded.sizes]:
             raise UserError(
                 f"a photo of {embedded}, which {file} was made for",
-                f"{rgb.width}x{rgb.height}",
+                f"{width}x{height}",
                 "package the model for this size too, or score with the float file",
             )
-        return {embedded.input: np.asarray(rgb)[None]}
+        return {embedded.input: as_array(rgb)[None]}
 
     return prepare

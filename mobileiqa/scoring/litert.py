@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mobileiqa import preprocess, typed_json
 from mobileiqa import spec as specs
 from mobileiqa.errors import UserError
 from mobileiqa.files import integrity, tflite
-from mobileiqa.photos.loading import read_image
+from mobileiqa.photos.loading import Photo, read_pixels
 from mobileiqa.scoring import embedded_preprocessing, first_run, first_run_child
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.spec import ModelSpec
@@ -37,7 +36,7 @@ Inputs = Mapping[str, NDArray[Any]]  # float32 NCHW; one uint8 NHWC image for a 
 Runner = Callable[[Inputs], NDArray[np.float64]]
 Outputs = Mapping[str, NDArray[np.float64]]
 OutputsRunner = Callable[[Inputs], Outputs]
-Prepare = Callable[[Image.Image | str | os.PathLike[str]], dict[str, NDArray[Any]]]
+Prepare = Callable[[Photo], dict[str, NDArray[Any]]]
 
 _CONVERT = "convert the model with `python -m convert.tflite`"
 _FOREIGN = (
@@ -91,7 +90,7 @@ def inputs_of(path: str | os.PathLike[str]) -> Prepare:
     if embedded is None:
         return lambda image: preprocess.prepare(image, spec)
     prepare = embedded_preprocessing.inputs_of(embedded, spec, Path(path).name)
-    return lambda image: prepare(read_image(image, spec.color_management))
+    return lambda image: prepare(read_pixels(image, spec.color_management))
 
 
 def preprocessing_of(path: str | os.PathLike[str]) -> EmbeddedPreprocessing | None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mobileiqa.datasets.core import Sample
@@ -145,7 +144,7 @@ def _fitted(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.rando
     square = input_spec.height_px == input_spec.width_px <= min(pixels.shape[:2])
     if recipe.random_crops and input_spec.fit is Fit.CENTER_CROP and square:
         return crop(pixels, input_spec.height_px, rng)
-    return np.asarray(fit_pixels(Image.fromarray(np.ascontiguousarray(pixels)), input_spec)[0])
+    return np.asarray(fit_pixels(np.ascontiguousarray(pixels), input_spec)[0])
 
 
 def batches(

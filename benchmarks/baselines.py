@@ -67,18 +67,18 @@ def compare(args: argparse.Namespace) -> int:
     for path in (args.out, page):
         cli.refuse_existing(path, args.force)
     config = bench_config(args.runs, args.launches)
-    paths = chosen(args.paths, PATHS, "--paths")
+    paths = names_among(args.paths, PATHS, "--paths")
     built = [convert(name, case, args.fresh) for case in cases(args.models, args.sizes) for name in paths]
     probes = [probe(name, args.fresh) for name in limit.PROBES]
     rows = measured([*probes, *with_expected([checked(b) for b in built])], config)
-    found = summed_up(rows[: len(probes)], rows[len(probes) :], config)
+    summary = summed_up(rows[: len(probes)], rows[len(probes) :], config)
 
-    text = report.markdown(found)
-    cli.write_json(args.out, report.as_json(found))
+    text = report.markdown(summary)
+    cli.write_json(args.out, report.as_json(summary))
     with cli.atomic(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     cli.say(text)
-    failed = report.failures(found)
+    failed = report.failures(summary)
     cli.emit({"json": str(args.out), "report": str(page), "rows": len(built), "failed": failed})
     return int(bool(failed))
 
@@ -93,11 +93,11 @@ def bench_config(runs: int, launches: int) -> BenchConfig:
 
 def cases(models: str, sizes: str) -> list[Case]:
     """The models, at every size where the model's input size is free."""
-    found = []
-    for name in chosen(models, MODELS, "--models"):
+    cases = []
+    for name in names_among(models, MODELS, "--models"):
         free = len(MODELS[name].spec.inputs) == 1
-        found += [Case(name, size) for size in checked_sizes(sizes)] if free else [Case(name)]
-    return found
+        cases += [Case(name, size) for size in checked_sizes(sizes)] if free else [Case(name)]
+    return cases
 
 
 def checked_sizes(sizes: str) -> list[str]:
@@ -105,7 +105,7 @@ def checked_sizes(sizes: str) -> list[str]:
     return ["{}x{}".format(*parse_size(size)) for size in sizes.split(",")]
 
 
-def chosen(text: str, known: Collection[str], option: str) -> list[str]:
+def names_among(text: str, known: Collection[str], option: str) -> list[str]:
     """Comma-separated names, all of them among `known`."""
     names = text.split(",")
     if strange := [name for name in names if name not in known]:
@@ -153,21 +153,21 @@ def with_expected(rows: Sequence[Row]) -> list[Row]:
 
 def measured(rows: Sequence[Row], config: BenchConfig) -> list[Row]:
     """The rows with their launches, taken in turns; a row that fails is left out of the turns that follow."""
-    found, launches = list(rows), defaultdict[int, list[Launch]](list)
+    results, launches = list(rows), defaultdict[int, list[Launch]](list)
     turns = [(turn, index) for turn in range(1, config.launches + 1) for index in range(len(rows))]
     for turn, index in cli.progress(turns, "measuring"):
-        row = found[index]
+        row = results[index]
         if row.error:
             continue
         cli.note(f"launch {turn}/{config.launches}: {row.built.case}, {PATHS[row.built.route].label}")
         try:
             launch, runtime = measure.launch(row.built.path, config)
         except RunError as error:
-            found[index] = failed(row, error)
+            results[index] = failed(row, error)
             continue
         launches[index].append(launch)
-        found[index] = replace(row, runtime=runtime, launches=tuple(launches[index]))
-    return found
+        results[index] = replace(row, runtime=runtime, launches=tuple(launches[index]))
+    return results
 
 
 def summed_up(probes: Sequence[Row], rows: Sequence[Row], config: BenchConfig) -> report.Report:

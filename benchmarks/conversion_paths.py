@@ -1,4 +1,4 @@
-"""The ways from a published model to a file that runs, and the cache of what they made.
+"""The ways from a published model to a file that runs, and the cache of what they make.
 
 A conversion path is a literal list of commands, each run in the environment of its tool. Conversion time and peak
 memory are those of the commands' processes. What was made is kept in .cache/baselines with a record beside it,
@@ -190,11 +190,11 @@ def _convert(route: ConversionPath, built: Built, work: Path) -> Built:
         )
         if built.error:
             return built
-    made = work / route.result
-    if not made.is_file():
-        return replace(built, error=f"the converter ended well but left no {made.name}")
+    output = work / route.result
+    if not output.is_file():
+        return replace(built, error=f"the converter ended well but left no {output.name}")
     built.path.parent.mkdir(parents=True)
-    os.replace(made, built.path)
+    os.replace(output, built.path)
     return replace(built, size_bytes=built.path.stat().st_size)
 
 
@@ -251,15 +251,17 @@ def _answer(out: Path) -> dict[str, Any]:
 def installed(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
     """Versions of `packages` in the environment of `python`, read from its folders without starting it."""
     folders = [str(p) for p in (python.parents[1] / "lib").glob("python*/site-packages")]
-    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions(path=folders)}
-    missing = [name for name in packages if name not in found]
+    installed = {
+        d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions(path=folders)
+    }
+    missing = [name for name in packages if name not in installed]
     if missing:
         raise UserError(
             f"{', '.join(packages)} in the environment of {python}",
             f"no {', '.join(missing)}",
             "build the environment again, or leave its path out with --paths",
         )
-    return {name: found[name] for name in packages}
+    return {name: installed[name] for name in packages}
 
 
 def _key(name: str, case: Case, versions: dict[str, str]) -> str:

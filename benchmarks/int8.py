@@ -47,7 +47,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Found:
+class Measurement:
     """A row's figures; `spread`: slowest launch over fastest, less 1."""
 
     median_ms: float
@@ -85,9 +85,9 @@ def default_static(case: Case, path: Path) -> Path:
         {"regex": ".*", "operation": kind, "algorithm_key": recipe.AlgorithmName.NO_QUANTIZE, "op_config": {}}
         for kind in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT)
     ]
-    made = quantizer.Quantizer(str(plain), [*recipe.static_wi8_ai8(), *floats])
+    tool = quantizer.Quantizer(str(plain), [*recipe.static_wi8_ai8(), *floats])
     samples = {SIGNATURE: [_random_inputs(plain, seed) for seed in range(CALIBRATION)]}
-    result = made.quantize(made.calibrate(samples))
+    result = tool.quantize(tool.calibrate(samples))
     path.write_bytes(bytes(result.quantized_model))
     return path
 
@@ -177,26 +177,26 @@ def compare(args: argparse.Namespace, files: Sequence[File], targets: Sequence[T
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = {file.name: made(file, folder) for file in files}
+        paths = {file.name: file_of(file, folder) for file in files}
         try:
-            found = measured(paths, config)
+            measurements = measured(paths, config)
         except RunError as error:
             cli.warn(one_line(str(error)))
             return 1
-    judged = [judge(target, found) for target in targets]
-    text = report(found, judged, config)
+    verdicts = [judge(target, measurements) for target in targets]
+    text = report(measurements, verdicts, config)
     content = {"schema": 1, "config": asdict(config), "device": asdict(host.this_machine()),
-               "files": {name: asdict(row) for name, row in found.items()}, "targets": judged}  # fmt: skip
+               "files": {name: asdict(row) for name, row in measurements.items()}, "targets": verdicts}  # fmt: skip
     cli.write_json(args.out, content)
     with cli.atomic(page) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     cli.say(text)
-    missed = [f"{j['what']}: {j['metric']}" for j in judged if not j["met"]]
+    missed = [f"{j['what']}: {j['metric']}" for j in verdicts if not j["met"]]
     cli.emit({"json": str(args.out), "report": str(page), "missed": missed})
     return int(bool(missed))
 
 
-def made(file: File, folder: Path) -> Path:
+def file_of(file: File, folder: Path) -> Path:
     """The row's file, in `folder` unless it is a baseline's cached one."""
     path = folder / f"{file.name.replace(' ', '-')}.tflite"
     if path.exists():
@@ -205,18 +205,18 @@ def made(file: File, folder: Path) -> Path:
     return file.make(file.case, path)
 
 
-def measured(paths: dict[str, Path], config: BenchConfig) -> dict[str, Found]:
+def measured(paths: dict[str, Path], config: BenchConfig) -> dict[str, Measurement]:
     """All files in turns. Raises RunError when the machine stays disturbed."""
     launches: dict[str, list[Launch]] = {name: [] for name in paths}
     for turn in range(config.launches):
         for name, path in cli.progress(list(paths.items()), f"turn {turn + 1} of {config.launches}"):
             launches[name].append(measure.launch(path, config)[0])
-    return {name: _found(launches[name], paths[name]) for name in paths}
+    return {name: _measurement(launches[name], paths[name]) for name in paths}
 
 
-def _found(launches: Sequence[Launch], path: Path) -> Found:
+def _measurement(launches: Sequence[Launch], path: Path) -> Measurement:
     medians = [summarize(launch.run_ms).median for launch in launches]
-    return Found(
+    return Measurement(
         round(summarize([ms for launch in launches for ms in launch.run_ms]).median, 2),
         round(max(medians) / min(medians) - 1, 4),
         round(max(launch.peak_memory_mb for launch in launches), 1),
@@ -225,11 +225,11 @@ def _found(launches: Sequence[Launch], path: Path) -> Found:
     )
 
 
-def judge(target: Target, found: dict[str, Found]) -> dict[str, Any]:
+def judge(target: Target, measurements: dict[str, Measurement]) -> dict[str, Any]:
     """The target, its value and whether it is met."""
-    value = getattr(found[target.what], target.metric)
+    value = getattr(measurements[target.what], target.metric)
     if target.of is not None:
-        value /= getattr(found[target.of], target.metric)
+        value /= getattr(measurements[target.of], target.metric)
     return {
         **asdict(target),
         "limit": round(target.limit, 4),
@@ -238,18 +238,20 @@ def judge(target: Target, found: dict[str, Found]) -> dict[str, Any]:
     }
 
 
-def report(found: dict[str, Found], judged: Sequence[dict[str, Any]], config: BenchConfig) -> str:
+def report(
+    measurements: dict[str, Measurement], verdicts: Sequence[dict[str, Any]], config: BenchConfig
+) -> str:
     """The page that is committed."""
     rows = [
         [name, f"{row.median_ms:.1f}", f"{row.spread:.1%}", f"{row.memory_mb:.0f}", f"{row.size_mb:.1f}",
          str(row.partitions or "–")]
-        for name, row in found.items()
+        for name, row in measurements.items()
     ]  # fmt: skip
     table = markdown(["file", "median ms", "spread", "memory MB", "file MB", "XNNPACK partitions"], rows)
     goals = markdown(
         ["file", "metric", "of", "at most", "found", ""],
         [[j["what"], j["metric"], j["of"] or "itself", f"{j['limit']:.3g}", f"{j['value']:.3f}",
-          "met" if j["met"] else "**missed**"] for j in judged],
+          "met" if j["met"] else "**missed**"] for j in verdicts],
     )  # fmt: skip
     return (
         "# INT8: speed, memory and size\n\n"

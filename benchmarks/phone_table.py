@@ -97,15 +97,17 @@ def tabulate(args: argparse.Namespace, rows: Sequence[Row]) -> int:
         cli.refuse_existing(path, args.force)
     try:
         config = BenchConfig(runs=args.runs, launches=args.launches)
-        found = measured([converted(row, args.cache) for row in rows], config, IfDisturbed(args.if_disturbed))
+        measurements = measured(
+            [converted(row, args.cache) for row in rows], config, IfDisturbed(args.if_disturbed)
+        )
     except UserError as error:
         raise UserError(error.expected, error.actual, error.todo) from error
     except RunError as error:
         cli.warn(one_line(str(error)))
         return 1
-    text = report(rows, found, config, host.this_machine().cpu)
-    cli.write_json(args.out, as_json(rows, found, config))
-    draw(rows, found, picture)
+    text = report(rows, measurements, config, host.this_machine().cpu)
+    cli.write_json(args.out, as_json(rows, measurements, config))
+    draw(rows, measurements, picture)
     with cli.atomic(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     cli.say(text)
@@ -124,15 +126,15 @@ def converted(row: Row, cache: Path) -> Path:
 
 def measured(paths: Sequence[Path], config: BenchConfig, if_disturbed: IfDisturbed) -> list[Measured]:
     """All files in turns. Raises what host.measure raises."""
-    found = []
+    measurements = []
     for result in host.measure(list(paths), config, cli.note, if_disturbed):
         medians = [summarize(launch.run_ms).median for launch in result.launches]
         spread = max(medians) / min(medians) - 1
         runs = result.run_ms
-        found.append(Measured(
+        measurements.append(Measured(
             round(runs.mean, 3), round(runs.median, 3), round(spread, 4), round(result.peak_memory_mb, 1)
         ))  # fmt: skip
-    return found
+    return measurements
 
 
 def relative(rows: Sequence[Row], figures: Sequence[float]) -> list[float]:
@@ -141,22 +143,22 @@ def relative(rows: Sequence[Row], figures: Sequence[float]) -> list[float]:
     return [value / base for value in figures]
 
 
-def curves(rows: Sequence[Row], found: Sequence[Measured]) -> dict[str, list[float]]:
+def curves(rows: Sequence[Row], measurements: Sequence[Measured]) -> dict[str, list[float]]:
     """Machine -> each row's multiple of its BASE row; this machine first, by its mean as the app prints it."""
-    ours = {"this machine": relative(rows, [one.mean_ms for one in found])}
+    ours = {"this machine": relative(rows, [one.mean_ms for one in measurements])}
     return ours | {
         phone: relative(rows, [row.published[i] for row in rows]) for i, phone in enumerate(PHONES)
     }
 
 
-def report(rows: Sequence[Row], found: Sequence[Measured], config: BenchConfig, cpu: str) -> str:
+def report(rows: Sequence[Row], measurements: Sequence[Measured], config: BenchConfig, cpu: str) -> str:
     """The page that is committed."""
     head = ["input", "mean ms", "median ms", "spread", "memory MB", f"× {BASE}", *(f"{p} ×" for p in PHONES)]
-    shapes = curves(rows, found).values()
+    shapes = curves(rows, measurements).values()
     table = [
         [row.name, f"{one.mean_ms:.1f}", f"{one.median_ms:.1f}", f"{one.spread:.1%}", f"{one.memory_mb:.0f}",
          *(f"{shape[i]:.2f}" for shape in shapes)]
-        for i, (row, one) in enumerate(zip(rows, found, strict=True))
+        for i, (row, one) in enumerate(zip(rows, measurements, strict=True))
     ]  # fmt: skip
     return (
         "# MobileIQA's phone table, measured here\n\n"
@@ -167,21 +169,21 @@ def report(rows: Sequence[Row], found: Sequence[Measured], config: BenchConfig, 
     )
 
 
-def as_json(rows: Sequence[Row], found: Sequence[Measured], config: BenchConfig) -> dict[str, Any]:
-    """Everything that was found, without this machine's paths."""
+def as_json(rows: Sequence[Row], measurements: Sequence[Measured], config: BenchConfig) -> dict[str, Any]:
+    """Everything that was measured, without this machine's paths."""
     entries = [
         {
             "case": asdict(row.case),
             "published_ms": dict(zip(PHONES, row.published, strict=True)),
             **asdict(one),
         }
-        for row, one in zip(rows, found, strict=True)
+        for row, one in zip(rows, measurements, strict=True)
     ]
     device = asdict(host.this_machine())
     return {"schema": 1, "source": SOURCE, "config": asdict(config), "device": device, "rows": entries}
 
 
-def draw(rows: Sequence[Row], found: Sequence[Measured], path: Path) -> None:
+def draw(rows: Sequence[Row], measurements: Sequence[Measured], path: Path) -> None:
     """The multiples against the number of pixels; HyperIQA, whose input is another, is a level."""
     from matplotlib.figure import Figure
 
@@ -189,7 +191,7 @@ def draw(rows: Sequence[Row], found: Sequence[Measured], path: Path) -> None:
     axes = figure.subplots()
     sized = [i for i, row in enumerate(rows) if row.case.size != "-"]
     pixels = [width * height / 1e6 for width, height in (parse_size(rows[i].case.size) for i in sized)]
-    for (name, shape), style in zip(curves(rows, found).items(), ("o-", "s--", "^--"), strict=True):
+    for (name, shape), style in zip(curves(rows, measurements).items(), ("o-", "s--", "^--"), strict=True):
         (line,) = axes.plot(pixels, [shape[i] for i in sized], style, label=name)
         for i in set(range(len(rows))) - set(sized):
             axes.axhline(shape[i], color=line.get_color(), linestyle=":", label=f"{rows[i].name}: {name}")

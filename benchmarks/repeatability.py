@@ -107,12 +107,12 @@ def session(args: argparse.Namespace, config: BenchConfig) -> Session:
 
 def differences(sessions: Sequence[Session]) -> dict[str, Any]:
     """How far two sessions are apart, as parts of 1: in either file's time, and in the ratio, which is judged."""
-    found = {
+    result = {
         f"{name}_difference": round(max(pair) / min(pair) - 1, 5)
         for name in ("first_ms", "second_ms", "ratio")
         if (pair := [getattr(one, name) for one in sessions])
     }
-    return {**found, "at_most": MAX_DIFFERENCE, "passed": found["ratio_difference"] <= MAX_DIFFERENCE}
+    return {**result, "at_most": MAX_DIFFERENCE, "passed": result["ratio_difference"] <= MAX_DIFFERENCE}
 
 
 def table(files: Sequence[Path], sessions: Sequence[Session]) -> str:
@@ -129,9 +129,9 @@ def table(files: Sequence[Path], sessions: Sequence[Session]) -> str:
         ]
         for one in sessions
     ]
-    found = differences(sessions)
-    apart = [f"{found[f'{name}_difference']:.2%}" for name in ("first_ms", "second_ms", "ratio")]
-    verdict = f"at most {MAX_DIFFERENCE:.0%}: {'yes' if found['passed'] else '**NO**'}"
+    result = differences(sessions)
+    apart = [f"{result[f'{name}_difference']:.2%}" for name in ("first_ms", "second_ms", "ratio")]
+    verdict = f"at most {MAX_DIFFERENCE:.0%}: {'yes' if result['passed'] else '**NO**'}"
     return markdown(head, [*rows, ["apart", *apart, verdict, ""]])
 
 

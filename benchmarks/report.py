@@ -16,7 +16,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one run of the benchmark found. `work` holds the cases whose FP32 file is ours."""
+    """Everything that one run of the benchmark says. `work` holds the cases whose FP32 file is ours."""
 
     rows: Sequence[Row]
     rates: Rates
@@ -46,8 +46,8 @@ def markdown(report: Report) -> str:
     for case in dict.fromkeys(row.built.case for row in report.rows):
         rows = [row for row in report.rows if row.built.case == case]
         parts += [f"## {case}", table.case_table(rows)]
-    if found := verdicts(report.rows):
-        parts += ["## Targets", table.target_table(found)]
+    if targets := verdicts(report.rows):
+        parts += ["## Targets", table.target_table(targets)]
     if report.work:
         parts += [
             "## Distance to the limit of this core",

@@ -112,14 +112,14 @@ class Verdict:
 def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     """One verdict per target and measured case; what was left out of the run is not judged."""
     by_key = {(row.built.case, row.built.route): row for row in rows}
-    found = []
+    judgements = []
     for target in TARGETS:
         for case in dict.fromkeys(row.built.case for row in rows):
             sides = [(case, name) for name in (target.route, target.against) if name]
             applies = case.model == target.model and target.size in ("", case.size)
             if applies and all(side in by_key for side in sides):
-                found.append(Verdict(case, target, _value(target, [by_key[side] for side in sides])))
-    return found
+                judgements.append(Verdict(case, target, _value(target, [by_key[side] for side in sides])))
+    return judgements
 
 
 def _value(target: Target, rows: Sequence[Row]) -> float | None:

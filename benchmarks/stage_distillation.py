@@ -81,8 +81,8 @@ def compare(args: argparse.Namespace, plan: Plan) -> int:
             for seed in range(1, args.seeds + 1)
             for variant in VARIANTS
         ]
-        found = figures(results, baseline="without")
-        return experiment.Findings(report(plan, found), as_json(plan, results, found))
+        spreads = figures(results, baseline="without")
+        return experiment.Findings(report(plan, spreads), as_json(plan, results, spreads))
 
     return experiment.conclude(args, body)
 
@@ -106,9 +106,9 @@ def result_of(plan: Plan, data: Data, variant: str, seed: int, until: float) -> 
         finish(task, feed, data.scored("validation", setup.spec), folder, until)
         return {"variant": variant, "seed": seed, **data.scored("test", setup.spec)(task)}
 
-    found = once(folder / "result.json", tested)
+    record = once(folder / "result.json", tested)
     (folder / FILE).unlink(missing_ok=True)  # figures are kept, weights are not
-    return Result(**found)
+    return Result(**record)
 
 
 def setup_of(plan: Plan, variant: str, seed: int) -> Setup:
@@ -145,18 +145,18 @@ def settings(plan: Plan) -> dict[str, Any]:
     }
 
 
-def report(plan: Plan, found: dict[str, dict[str, Spread]]) -> str:
+def report(plan: Plan, spreads: dict[str, dict[str, Spread]]) -> str:
     """The page that is committed."""
     rows = [
         [f"`{name}`: {VARIANTS[name][1]}", *(str(row[one]) for one in ("srcc", "plcc")),
          "–" if name == "without" else str(row["gain"])]
-        for name, row in found.items()
+        for name, row in spreads.items()
     ]  # fmt: skip
     table = markdown(["trained on", "SRCC", "PLCC", "SRCC gained"], rows)
     return (
         "# A student of the reference model, at CPU scale\n\n"
         "Made by `python benchmarks/stage_distillation.py`: mean ± standard deviation over "
-        f"{found['without']['srcc'].n} seeds; the gain is over the student without a teacher, seed by seed. "
+        f"{spreads['without']['srcc'].n} seeds; the gain is over the student without a teacher, seed by seed. "
         f"{experiment.LABELS}\n\n"
         f"MobileNetV3-Large from random weights, {plan.epochs} epochs on {plan.train_references} references; "
         f"{plan.validation_references} more pick the epoch, {plan.test_references} unseen ones test; each with 25 "
@@ -166,10 +166,10 @@ def report(plan: Plan, found: dict[str, dict[str, Spread]]) -> str:
     )
 
 
-def as_json(plan: Plan, results: Sequence[Result], found: dict[str, dict[str, Spread]]) -> dict[str, Any]:
-    """Everything that was found, without this machine's paths."""
+def as_json(plan: Plan, results: Sequence[Result], spreads: dict[str, dict[str, Spread]]) -> dict[str, Any]:
+    """Everything that was measured, without this machine's paths."""
     rows = [asdict(result) for result in results]
-    return {"schema": 1, **settings(plan), "results": rows, "figures": figures_json(found)}
+    return {"schema": 1, **settings(plan), "results": rows, "figures": figures_json(spreads)}
 
 
 if __name__ == "__main__":

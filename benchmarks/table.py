@@ -66,13 +66,13 @@ def _times(row: Row, ours: Row | None, metric: str) -> str:
     return f"{getattr(row, metric) / getattr(ours, metric):.2f}" if ours else "–"
 
 
-def target_table(found: Iterable[Verdict]) -> str:
+def target_table(verdicts: Iterable[Verdict]) -> str:
     """Markdown table of the targets."""
     return markdown(
         ["target", "found", "at most", "met"],
         [
             [described(v), shown(v, v.value), shown(v, v.target.at_most), "yes" if v.passed else "**NO**"]
-            for v in found
+            for v in verdicts
         ],
     )
 

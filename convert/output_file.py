@@ -89,12 +89,12 @@ def sidecar_path(path: Path) -> Path:
 
 def write_sidecar(path: Path, **fields: Any) -> Artifact:
     """Writes FILE.json for the finished file `path`; `fields` are Artifact's, less what is read off the file."""
-    artifact = Artifact(
+    sidecar = Artifact(
         path=path.name, format=path.suffix.removeprefix("."), sha256=sha256(path), size_bytes=path.stat().st_size,
         tool_versions=tool_versions(), command=command(), **fields,
     )  # fmt: skip
-    cli.write_json(sidecar_path(path), asdict(artifact))
-    return artifact
+    cli.write_json(sidecar_path(path), asdict(sidecar))
+    return sidecar
 
 
 def failed_path(path: Path) -> Path:

@@ -67,12 +67,12 @@ def _origin(source: Path) -> dict[str, Any]:
     from convert.flatbuffer import model as fb
     from convert.flatbuffer.reader import read_graph
 
-    candidate, graph = read_converted_file(source), read_graph(source)
+    converted, graph = read_converted_file(source), read_graph(source)
     content, sidecar = graph.description, read_sidecar(source) or Sidecar()
     return {
-        "precision": candidate.precision,
+        "precision": converted.precision,
         "via": sidecar.via or "unknown: no sidecar",
-        "spec": candidate.spec,
+        "spec": converted.spec,
         "checkpoint_sha256": content.get("checkpoint_sha256"),
         "calibration_sha256": sidecar.calibration_sha256,
         "fp16_arithmetic_allowed": fb.REDUCED_PRECISION in graph.metadata,

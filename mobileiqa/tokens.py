@@ -75,10 +75,10 @@ def patches(image: Pixels) -> Pixels:
 
 def resized(image: Pixels, height: int, width: int, resample: Resample) -> NDArray[np.float64]:
     """(3, h, w) -> (3, height, width) without antialiasing: F.interpolate's bicubic, or TensorFlow's Gaussian."""
-    taps = {Resample.BICUBIC: _bicubic, Resample.GAUSSIAN: _gaussian}[resample]
-    rows, weights = taps(image.shape[1], height)
+    resize_weights = {Resample.BICUBIC: _bicubic, Resample.GAUSSIAN: _gaussian}[resample]
+    rows, weights = resize_weights(image.shape[1], height)
     half = sum(image[:, rows[:, k]] * weights[:, k, None] for k in range(rows.shape[1]))
-    columns, weights = taps(image.shape[2], width)
+    columns, weights = resize_weights(image.shape[2], width)
     return np.asarray(sum(half[:, :, columns[:, k]] * weights[:, k] for k in range(columns.shape[1])))
 
 

@@ -44,10 +44,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_photos() -> list[Path]:
     """Photos from phones and cameras; skips where the data folder is not there."""
-    found = sorted((SHARED / "data" / "photos").glob("*.*"))
-    if not found:
+    paths = sorted((SHARED / "data" / "photos").glob("*.*"))
+    if not paths:
         pytest.skip("no ../shared/data/photos beside the checkout; the generated photos stand in")
-    return found
+    return paths
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def _convert(module: Any, spec: Any, path: Path) -> None:
     import litert_torch
     import torch
 
-    zeros = {wanted.name: torch.zeros(wanted.shape) for wanted in spec.inputs}
+    zeros = {expected.name: torch.zeros(expected.shape) for expected in spec.inputs}
     litert_torch.convert(module, sample_kwargs=zeros).export(str(path))
     content = {"spec": spec.to_json(), "precision": "fp32", "untrained": True}
     path.write_bytes(add_metadata(path.read_bytes(), "mobileiqa", json.dumps(content).encode()))

@@ -30,16 +30,16 @@ MODULES = {command.typed: command.module for command in COMMANDS.values()} | {m:
 
 def typed(text: str) -> list[list[str]]:
     """The words after `python -m` or `mobileiqa`, of every command in fenced blocks, comments left out."""
-    found = []
+    results = []
     for block in re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("python -m "):
-                found.append(shlex.split(line, comments=True)[2:])
+                results.append(shlex.split(line, comments=True)[2:])
             elif line.startswith("mobileiqa "):
                 words = shlex.split(line, comments=True)[1:]
                 length = 2 if " ".join(words[:2]) in COMMANDS else 1
-                found.append([COMMANDS[" ".join(words[:length])].typed, *words[length:]])
-    return found
+                results.append([COMMANDS[" ".join(words[:length])].typed, *words[length:]])
+    return results
 
 
 def help_of(module: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -109,13 +109,14 @@ def test_the_test_to_copy_runs(tiny: tuple, photos: Path, tmp_path: Path) -> Non
     )
     shutil.copy(tiny[2], tmp_path / "app/src/main/assets/model.tflite")
     shutil.copytree(photos, tmp_path / "ci" / "photos")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parity.py"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 1  # the toy is not that model, and the message says so
+    assert process.returncode == 1  # the toy is not that model, and the message says so
     assert (
-        "AssertionError" in done.stdout and "wrong spec: name is toy, expected lar-iqa-single" in done.stdout
+        "AssertionError" in process.stdout
+        and "wrong spec: name is toy, expected lar-iqa-single" in process.stdout
     )
 
 

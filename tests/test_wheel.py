@@ -28,10 +28,10 @@ UNPACKED = ("pyproject.toml", "README.md", "LICENSE")
 
 def test_every_package_is_listed() -> None:
     """A package that is not listed is in nobody's wheel; tests and benchmarks never are."""
-    found = {
+    result = {
         ".".join(f.parent.relative_to(ROOT).parts) for top in TOP for f in (ROOT / top).rglob("__init__.py")
     }
-    assert found == set(PACKAGES) and {"tests", "benchmarks", "tools"}.isdisjoint(TOP)
+    assert result == set(PACKAGES) and {"tests", "benchmarks", "tools"}.isdisjoint(TOP)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in TOP:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip(["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(source)])
-    (found,) = out.glob("mobileiqa-*.whl")
-    return found
+    (result,) = out.glob("mobileiqa-*.whl")
+    return result
 
 
 def environment(folder: Path, wheel: Path) -> Path:
@@ -88,8 +88,8 @@ def required(name: str) -> list[Distribution]:
 
 def pip(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -124,10 +124,10 @@ def test_the_base_install_scores_a_photo(
 ) -> None:
     """numpy, Pillow, tqdm and LiteRT: no PyTorch, and no first run of a file that the wheel brought."""
     photo(3, 1200, 900).save(tmp_path / "photo.jpg", quality=95)
-    found = (
+    actual = (
         "import importlib.util as u; print([n for n in ('torch', 'scipy', 'cv2', 'timm') if u.find_spec(n)])"
     )
-    assert run(base_install / "python", "-c", found, cwd=tmp_path).stdout == "[]\n"
+    assert run(base_install / "python", "-c", actual, cwd=tmp_path).stdout == "[]\n"
     result = last_line(base_install / "mobileiqa", "score", "photo.jpg", cwd=tmp_path)
     assert (result["scored"], result["runtime"], result["note"]) == (1, "litert", "")
     assert 0 <= result["mean"] <= 1
@@ -136,17 +136,17 @@ def test_the_base_install_scores_a_photo(
         "evaluate --data folder .",
         "score photo.jpg --model reference",
     ):
-        done = run(base_install / "mobileiqa", *command.split(), cwd=tmp_path)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, command
-        assert "pip install torch torchvision" in done.stderr, command
+        process = run(base_install / "mobileiqa", *command.split(), cwd=tmp_path)
+        assert process.returncode == 2 and len(process.stderr.splitlines()) == 1, command
+        assert "pip install torch torchvision" in process.stderr, command
 
 
 @pytest.mark.slow
 def test_the_repository_is_not_there(bin_folder: Path, tmp_path: Path) -> None:
     names = ", ".join(TOP)
     code = f"import json, sys, {names}\nprint(json.dumps([sys.path, [m.__file__ for m in ({names})]]))"
-    done = run(bin_folder / "python", "-c", code, cwd=tmp_path)
-    path, files = json.loads(done.stdout)
+    process = run(bin_folder / "python", "-c", code, cwd=tmp_path)
+    path, files = json.loads(process.stdout)
     assert str(ROOT) not in path
     assert all(Path(f).is_relative_to(bin_folder.parent) for f in files)
 
@@ -154,17 +154,17 @@ def test_the_repository_is_not_there(bin_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_command_answers(bin_folder: Path, tmp_path: Path) -> None:
     for name in COMMANDS:
-        done = run(bin_folder / "mobileiqa", name, "--help", cwd=tmp_path)
-        assert done.returncode == 0 and "example:" in done.stdout, (name, done.stderr)
-    done = run(bin_folder / "mobileiqa", "--version", cwd=tmp_path)
-    assert done.stdout == f"mobileiqa {PROJECT['project']['version']}\n"
+        process = run(bin_folder / "mobileiqa", name, "--help", cwd=tmp_path)
+        assert process.returncode == 0 and "example:" in process.stdout, (name, process.stderr)
+    process = run(bin_folder / "mobileiqa", "--version", cwd=tmp_path)
+    assert process.stdout == f"mobileiqa {PROJECT['project']['version']}\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def last_line(program: Path, *arguments: str, cwd: Path) -> dict:
-    done = run(program, *arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    process = run(program, *arguments, cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +172,8 @@ def small(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that the wheel converted, in a folder of its own."""
     folder = tmp_path_factory.mktemp("converted")
     arguments = ["--model", "lar-iqa-single", "--size", "64x64", "--fp16", "--out", "small.tflite"]
-    made = last_line(bin_folder / "mobileiqa", "convert", *arguments, cwd=folder)
-    assert made["passed"] and made["path"] == "small.tflite"
+    output = last_line(bin_folder / "mobileiqa", "convert", *arguments, cwd=folder)
+    assert output["passed"] and output["path"] == "small.tflite"
     return folder / "small.tflite"
 
 
@@ -211,6 +211,6 @@ def test_a_model_is_converted_scored_and_inspected(
 def test_what_needs_a_checkout_says_so(
     arguments: list[str], words: str, bin_folder: Path, small: Path, tmp_path: Path
 ) -> None:
-    done = run(bin_folder / "mobileiqa", *(text.format(small=small) for text in arguments), cwd=tmp_path)
-    lines = [line for line in done.stderr.splitlines() if "an older name" not in line]
-    assert done.returncode == 2 and len(lines) == 1 and words in lines[0]
+    process = run(bin_folder / "mobileiqa", *(text.format(small=small) for text in arguments), cwd=tmp_path)
+    lines = [line for line in process.stderr.splitlines() if "an older name" not in line]
+    assert process.returncode == 2 and len(lines) == 1 and words in lines[0]

@@ -131,8 +131,8 @@ def unpack_debs(downloads: Path, new: Path) -> list[Path]:
 def debian_archives() -> list[str]:
     """Addresses in the machine's apt configuration that may be a Debian archive; needs no network."""
     lines = _run(["apt-get", "update", "--print-uris"])
-    found = re.findall(r"^'(\S+?)/dists/([\w-]+)/InRelease'", lines, re.MULTILINE)
-    return list(dict.fromkeys(base for base, suite in found if not suite.endswith("-security")))
+    archives = re.findall(r"^'(\S+?)/dists/([\w-]+)/InRelease'", lines, re.MULTILINE)
+    return list(dict.fromkeys(base for base, suite in archives if not suite.endswith("-security")))
 
 
 def choose_archive(folder: Path, architecture: str, archives: Sequence[str]) -> str:
@@ -152,8 +152,8 @@ def choose_archive(folder: Path, architecture: str, archives: Sequence[str]) -> 
             return archive
         except BuildError as error:
             complaints.append(str(error))
-    found = " | ".join(complaints) or "apt's configuration names none"
-    raise BuildError(f"no Debian archive with {SUITE} and {BACKPORTS}: {found}")
+    complaint = " | ".join(complaints) or "apt's configuration names none"
+    raise BuildError(f"no Debian archive with {SUITE} and {BACKPORTS}: {complaint}")
 
 
 def fetch_debs(folder: Path, architecture: str, *packages: str) -> list[Path]:
@@ -240,13 +240,13 @@ def _apt(folder: Path, architecture: str, *words: str) -> None:
 
 def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """A command's stdout; raises BuildError with its last words when it fails."""
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C", **(env or {})}
     )
-    if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())[-600:]
-        raise BuildError(f"{Path(command[0]).name} {command[-1]} failed ({done.returncode}): {words}")
-    return done.stdout
+    if process.returncode:
+        words = " ".join((process.stderr or process.stdout).split())[-600:]
+        raise BuildError(f"{Path(command[0]).name} {command[-1]} failed ({process.returncode}): {words}")
+    return process.stdout
 
 
 def _step(text: str) -> None:

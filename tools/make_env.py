@@ -97,8 +97,8 @@ def _pythons(version: str) -> Iterator[str]:
     """Where an interpreter of that version may be: this one, the path, pyenv's versions."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
         yield sys.executable
-    if found := shutil.which(f"python{version}"):
-        yield found
+    if path := shutil.which(f"python{version}"):
+        yield path
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}")))
 

@@ -158,10 +158,10 @@ def _measure_on(bench: _Bench, device: Device, phone: Phone) -> list[BenchResult
             config=config,
             device=measured_on,
             runtime=bench.program.runtime,
-            launches=tuple(done),
+            launches=tuple(of_entry),
             phone=record,
         )
-        for entry, done in zip(bench.signatures, launches, strict=True)
+        for entry, of_entry in zip(bench.signatures, launches, strict=True)
     ]
 
 

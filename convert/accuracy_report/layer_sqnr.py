@@ -77,7 +77,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """All layers in the candidate's order, over `images` images, and the FP32 activations left out."""
+    """All layers in the converted file's order, over `images` images, and the FP32 activations left out."""
 
     images: int
     layers: tuple[Layer, ...]
@@ -88,16 +88,16 @@ class LayerTable:
         return sorted((x for x in self.layers if x.badness > 0), key=lambda x: (-x.badness, x.index))
 
 
-def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> LayerTable:
+def compare_layers(fp32: Path, converted: Path, images: Iterable[Inputs]) -> LayerTable:
     """Runs both files on prepared images, one image and one pair of tensors at a time.
 
     Squares are summed over the images, so that an image on which an activation is silent weighs as little as its
     signal. A batch is run by its first part where a file takes fewer crops at once. Raises UserError for a
     damaged file, ValueError where there are no images.
     """
-    before, after = read_graph(fp32), read_graph(candidate)
+    before, after = read_graph(fp32), read_graph(converted)
     matching = match(before, after)
-    paths, graphs = (fp32, candidate), (before, after)
+    paths, graphs = (fp32, converted), (before, after)
     runs = [TensorInterpreter(path) for path in paths]
     sums, ignored = [_Sums() for _ in matching.pairs], set(hard_swish_inputs(before))
     count = 0
@@ -105,7 +105,7 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
         for run in runs:
             run(inputs)
         for pair, total in zip(matching.pairs, sums, strict=True):
-            tensors = [graph.tensors[i] for graph, i in zip(graphs, (pair.fp32, pair.candidate), strict=True)]
+            tensors = [graph.tensors[i] for graph, i in zip(graphs, (pair.fp32, pair.converted), strict=True)]
             values = [_real(*each) for each in zip(runs, tensors, paths, strict=True)]
             total.add(
                 *(np.maximum(v, LOWEST) if before.tensors[pair.fp32].name in ignored else v for v in values)
@@ -115,12 +115,12 @@ def compare_layers(fp32: Path, candidate: Path, images: Iterable[Inputs]) -> Lay
         raise ValueError("expected at least one image; found none")
     layers = []
     for pair, total in zip(matching.pairs, sums, strict=True):
-        tensor = after.tensors[pair.candidate]
+        tensor = after.tensors[pair.converted]
         layers.append(
             Layer(pair.name, pair.index, pair.operator, tensor.dtype, tensor.shape, *total.powers())
         )
     later = _best_after(after, layers)
-    scored = [_judged(layer, later[p.candidate]) for layer, p in zip(layers, matching.pairs, strict=True)]
+    scored = [_judged(layer, later[p.converted]) for layer, p in zip(layers, matching.pairs, strict=True)]
     return LayerTable(count, tuple(scored), matching.missing)
 
 
@@ -223,43 +223,45 @@ _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An activation that both files compute: tensor indices, and the operator that writes it in the candidate."""
+class MatchedActivation:
+    """An activation that both files compute: tensor indices, and the operator that writes it in the converted file."""
 
     name: str
-    index: int  # of the operator, in the candidate's order
+    index: int  # of the operator, in the converted file's order
     operator: str
     fp32: int
-    candidate: int
+    converted: int
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Pairs in the candidate's order; the names of FP32 activations that the candidate has not, or in another shape."""
+    """Pairs in the converted file's order; FP32 activations that it has not, or in another shape, by name."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[MatchedActivation, ...]
     missing: tuple[str, ...]
 
 
-def match(fp32: Graph, candidate: Graph) -> Matched:
-    """Which tensors of the candidate are the same activation of `fp32`, by name.
+def match(fp32: Graph, converted: Graph) -> Matched:
+    """Which tensors of the converted file are the same activation of `fp32`, by name.
 
     A DEQUANTIZE has no row: it repeats an activation, or unpacks a weight. Names that occur twice among one
     file's activations tell nothing and count as missing.
     """
-    fp32_by_name, ours = _by_name(fp32), _by_name(candidate)
-    converted = {t: op.inputs[0] for op in candidate.operators if op.name in _CONVERSIONS for t in op.outputs}
+    fp32_by_name, ours = _by_name(fp32), _by_name(converted)
+    sources = {t: op.inputs[0] for op in converted.operators if op.name in _CONVERSIONS for t in op.outputs}
     pairs, seen = [], set()
-    for op in candidate.operators:
+    for op in converted.operators:
         for tensor in op.outputs if op.name != "DEQUANTIZE" else ():
             origin = tensor
-            while origin in converted:
-                origin = converted[origin]
-            name = candidate.tensors[origin].name
+            while origin in sources:
+                origin = sources[origin]
+            name = converted.tensors[origin].name
             same = name in fp32_by_name and ours.get(name) == origin
-            if same and fp32.tensors[fp32_by_name[name]].shape == candidate.tensors[tensor].shape:
+            if same and fp32.tensors[fp32_by_name[name]].shape == converted.tensors[tensor].shape:
                 pairs.append(
-                    Pair(candidate.tensors[tensor].name, op.index, op.name, fp32_by_name[name], tensor)
+                    MatchedActivation(
+                        converted.tensors[tensor].name, op.index, op.name, fp32_by_name[name], tensor
+                    )
                 )
                 seen.add(name)
     computed = dict.fromkeys(fp32.tensors[t].name for op in fp32.operators for t in op.outputs)

@@ -32,7 +32,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class FileReport:
-    """One candidate. size_ratio: to FP32's .tflite file; score_step: see layers.implied_step, in score units."""
+    """One converted file. size_ratio: to FP32's .tflite file; score_step: see layers.implied_step, in score units."""
 
     label: str
     sha256: str

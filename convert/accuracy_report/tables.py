@@ -87,7 +87,7 @@ def _percent(value: float | None) -> str:
 
 
 def _details(file: FileReport) -> list[str]:
-    """A candidate's worst images, its worst layers, its gates."""
+    """A converted file's worst images, its worst layers, its gates."""
     agreement = file.agreement
     lines = [printable(f"{file.label} ({file.precision}){', ' + file.note if file.note else ''}")]
     if agreement.worst:

@@ -71,12 +71,12 @@ def embed_preprocessing(
     sizes: (width, height) of the app's images; empty: the model's own input size. Weights stay bit for bit.
     Raises UserError for a file that is not ours, was packaged before, or whose preprocessing no graph can do.
     """
-    candidate, content = read_converted_file(source), litert.read_metadata(source)
+    converted, content = read_converted_file(source), litert.read_metadata(source)
     if "delivery" in content:
         raise UserError(
             "a file with float inputs", f"{source}, which takes uint8 already", "package its source"
         )
-    spec, precision = candidate.spec, candidate.precision
+    spec, precision = converted.spec, converted.precision
     embedded = EmbeddedPreprocessing(IMAGE, not sizes, sha256(source), image_sizes(spec, sizes))
     low, high = spec.score_range
     # First, so that a file that does not run is refused before its tables are read.

@@ -24,7 +24,7 @@ Reports = list[ParityReport]
 
 
 def publish(
-    done: "Converted",
+    converted: "Converted",
     reports: Reports,
     path: Path,
     images: Images,
@@ -38,40 +38,45 @@ def publish(
     """
     passed = all(report.passed for report in reports)
     if image_sizes is None or not passed:
-        target = _placed(done, done.path, path, passed)
-        return target, _renamed(reports, {done.path: str(target)}), None
+        target = _placed(converted, converted.path, path, passed)
+        return target, _renamed(reports, {converted.path: str(target)}), None
     with staged(path) as unproven:
-        embedded = embed_preprocessing(done.path, unproven, image_sizes)
-        more = _compared(done, unproven, images)
-        target = _placed(done, unproven, path, all(report.passed for report in more), embedded)
-    names = {done.path: f"{target} (float inputs)", unproven: str(target)}
+        embedded = embed_preprocessing(converted.path, unproven, image_sizes)
+        more = _compared(converted, unproven, images)
+        target = _placed(converted, unproven, path, all(report.passed for report in more), embedded)
+    names = {converted.path: f"{target} (float inputs)", unproven: str(target)}
     return target, _renamed([*reports, *more], names), embedded
 
 
-def _compared(done: "Converted", out: Path, images: Images) -> Reports:
+def _compared(converted: "Converted", out: Path, images: Images) -> Reports:
     """One report for each size of the packaged file `out`."""
     return [
-        _report(done, f"{out}, {size}", agreement) for size, agreement in agreements(done.path, out, images)
+        _report(converted, f"{out}, {size}", agreement)
+        for size, agreement in agreements(converted.path, out, images)
     ]
 
 
-def _report(done: "Converted", candidate: str, agreement: Agreement) -> ParityReport:
+def _report(converted: "Converted", candidate: str, agreement: Agreement) -> ParityReport:
     return ParityReport(
-        reference=str(done.path), candidate=candidate, runtime="litert", stage=STAGE, n=agreement.images,
-        tolerance=LIMITS[done.precision], passed=agreement.passed, reason=agreement.reason,
+        reference=str(converted.path), candidate=candidate, runtime="litert", stage=STAGE, n=agreement.images,
+        tolerance=LIMITS[converted.precision], passed=agreement.passed, reason=agreement.reason,
         worst_image=agreement.worst_image or None, max_abs=agreement.max_abs if isfinite(agreement.max_abs) else None,
     )  # fmt: skip
 
 
 def _placed(
-    done: "Converted", packaged: Path, path: Path, passed: bool, embedded: EmbeddedPreprocessing | None = None
+    converted: "Converted",
+    packaged: Path,
+    path: Path,
+    passed: bool,
+    embedded: EmbeddedPreprocessing | None = None,
 ) -> Path:
     """Where the staged file `packaged` is now, with its sidecar."""
     fields: dict[str, Any] = {
-        "precision": str(done.precision), "via": str(done.via), "spec": done.source.spec,
-        "calibration_sha256": done.calibration_sha256, "checkpoint_sha256": done.source.checkpoint_sha256,
-        "rewrites": done.rewrites.to_json(), "fp16_arithmetic_allowed": done.fp16_arithmetic_allowed,
-        "approximations": done.approximations, "delivery": embedded.to_json() if embedded else None,
+        "precision": str(converted.precision), "via": str(converted.via), "spec": converted.source.spec,
+        "calibration_sha256": converted.calibration_sha256, "checkpoint_sha256": converted.source.checkpoint_sha256,
+        "rewrites": converted.rewrites.to_json(), "fp16_arithmetic_allowed": converted.fp16_arithmetic_allowed,
+        "approximations": converted.approximations, "delivery": embedded.to_json() if embedded else None,
     }  # fmt: skip
     return place(packaged, path, passed, **fields)
 

@@ -87,9 +87,9 @@ def test_the_big_cores_have_the_highest_clock(clocks, count, cores):
 def test_a_wrong_option_is_one_line_and_exit_2(tmp_path, capsys, options, words):
     out = tmp_path / "bench.json"
     assert main(["a.tflite", *options, "--out", str(out)]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
-    assert words in said.err and not out.exists()
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert words in output.err and not out.exists()
 
 
 def test_a_missing_adb_is_named(tmp_path, capsys, monkeypatch):

@@ -46,10 +46,10 @@ def device(request, tmp_path: Path) -> Device:
 def arrived(device: Device, words: list[str], folder: Path) -> list[str]:
     """The words that a program on the phone is started with; fails when anything else was made on the way."""
     before = sorted(path.name for path in folder.iterdir())
-    code, said = shell(device, launch_script(str(folder), "run it's", 1, ["./dump", *words]))
-    assert code == 0, said
+    code, output = shell(device, launch_script(str(folder), "run it's", 1, ["./dump", *words]))
+    assert code == 0, output
     assert sorted(path.name for path in folder.iterdir()) == before and not Path("X").exists()
-    return [bytes.fromhex(line).decode(errors="surrogateescape") for line in said.splitlines()]
+    return [bytes.fromhex(line).decode(errors="surrogateescape") for line in output.splitlines()]
 
 
 def test_hostile_words_arrive_as_they_are(device: Device, tmp_path: Path, monkeypatch) -> None:

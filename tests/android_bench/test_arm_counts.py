@@ -45,10 +45,10 @@ def tiny_int8(tiny, folder):
     recipe = recipe_manager.RecipeManager()
     for kind in ("CONV_2D", "MEAN", "FULLY_CONNECTED"):
         recipe.add_static_config(".*", kind, activation_num_bits=8, weight_num_bits=8)
-    made = quantizer.Quantizer(str(tiny.path), recipe.get_quantization_recipe())
-    found = made.calibrate({"serving_default": tiny.batch})
+    output = quantizer.Quantizer(str(tiny.path), recipe.get_quantization_recipe())
+    result = output.calibrate({"serving_default": tiny.batch})
     path = folder / "tiny_int8.tflite"
-    path.write_bytes(made.quantize(found).quantized_model)
+    path.write_bytes(output.quantize(result).quantized_model)
     return path
 
 
@@ -118,9 +118,9 @@ def test_the_command_counts_and_fails_on_growth(tiny, large, mark_fp16, tmp_path
     out, gate = tmp_path / "counts.json", tmp_path / "gate.json"
     marked = mark_fp16(tiny.path)
     assert main([str(marked), "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert "Instruction counts are not latency" in said
-    assert json.loads(said.splitlines()[-1])["counts"][0]["fmla_4s"] == 0
+    output = capsys.readouterr().out
+    assert "Instruction counts are not latency" in output
+    assert json.loads(output.splitlines()[-1])["counts"][0]["fmla_4s"] == 0
     assert main([str(marked), "--baseline", str(out)]) == 0
     assert "gate passed" in capsys.readouterr().out
     # The same file in FP32: what a lost FP16 mark looks like.
@@ -128,8 +128,8 @@ def test_the_command_counts_and_fails_on_growth(tiny, large, mark_fp16, tmp_path
     lost_its_mark.parent.mkdir()
     lost_its_mark.write_bytes(tiny.path.read_bytes())
     assert main([str(lost_its_mark), "--baseline", str(out), "--out", str(gate)]) == 1
-    said = capsys.readouterr().out
-    assert re.search(r"lost kernels, .* \(now FMLA .4s; no FMLA .8h\)", said) and "gate FAILED" in said
+    output = capsys.readouterr().out
+    assert re.search(r"lost kernels, .* \(now FMLA .4s; no FMLA .8h\)", output) and "gate FAILED" in output
     assert read_counts(gate)[0].counts["fmla_8h"] == 0
 
 
@@ -225,9 +225,9 @@ def test_the_gate():
         row("fresh.tflite"),
         row(cpu="cortex-a53", instructions=1_009_000),
     ]
-    judged = judge(now, then)
-    assert [entry.verdict for entry in judged] == ["more", "fewer", "new", "same", "lost"]
-    assert judged[0].remark == " (now SDOT)"
+    verdict = judge(now, then)
+    assert [entry.verdict for entry in verdict] == ["more", "fewer", "new", "same", "lost"]
+    assert verdict[0].remark == " (now SDOT)"
     assert judge([row()], [row(sdot=5, instructions=2_000_000)])[0].verdict == "lost kernels"
     assert judge([row()], [row(smlal=5)])[0].verdict == "same"  # SMLAL gives way to SDOT
     assert judge(now, then, 1.03)[0].verdict == "same"
@@ -276,8 +276,8 @@ def test_the_table_is_in_millions():
 )
 def test_refuses_what_it_cannot_do(words, complaint, tmp_path, capsys):
     assert main([str(tmp_path / "no.tflite"), *words]) == 2
-    said = capsys.readouterr().err
-    assert re.search(complaint, said) and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert re.search(complaint, output) and output.count("\n") == 1
 
 
 def test_says_how_to_get_missing_programs(tmp_path, monkeypatch, capsys):

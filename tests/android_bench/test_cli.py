@@ -69,16 +69,16 @@ def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
 def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, capsys, options):
     out = tmp_path / "bench.json"
     assert main([str(tiny.path), *options, "--out", str(out)]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
-    assert said.err.startswith("python -m android_bench: expected ")
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert output.err.startswith("python -m android_bench: expected ")
     assert not out.exists()
 
 
 def test_a_file_that_does_not_run_is_exit_1_and_writes_nothing(not_finite, tmp_path, capsys):
     assert main([str(not_finite), "--out", str(tmp_path / "bench.json")]) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
     assert not (tmp_path / "bench.json").exists()
 
 

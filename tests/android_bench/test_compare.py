@@ -17,13 +17,13 @@ from android_bench.results.entries import read
 def ask(capsys, *words):
     """Exit code, what was said on stdout, and its last line."""
     code = compare.main([str(word) for word in words])
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     if code == 2:
-        assert said.out == "" and said.err.count("\n") == 1
-        assert said.err.startswith("python -m android_bench.compare: expected ")
-        return code, said.err, None
-    assert said.err == ""
-    return code, said.out, json.loads(said.out.splitlines()[-1])
+        assert output.out == "" and output.err.count("\n") == 1
+        assert output.err.startswith("python -m android_bench.compare: expected ")
+        return code, output.err, None
+    assert output.err == ""
+    return code, output.out, json.loads(output.out.splitlines()[-1])
 
 
 def verdicts(brief):
@@ -69,9 +69,9 @@ def test_signatures_of_one_file_never_stand_for_each_other(steady, scaled, write
     """Both take as many pixels: only the signature tells which row is which, in the table and in the gate."""
     wide, tall = ({**steady[0], "signature": name, "input_types": ["uint8"]} for name in ("wide", "tall"))
     then = write_bench("then.json", [wide, scaled(tall, 2)])
-    _, said, brief = ask(capsys, then)
+    _, output, brief = ask(capsys, then)
     assert [row["name"] for row in brief["rows"]] == ["tiny uint8 wide", "tiny uint8 tall"]
-    assert brief["rows"][1]["speed"] == pytest.approx(0.5, rel=0.01) and "reference" in said
+    assert brief["rows"][1]["speed"] == pytest.approx(0.5, rel=0.01) and "reference" in output
     code, _, brief = ask(capsys, write_bench("now.json", [scaled(tall, 2), wide]), "--baseline", then)
     assert code == 0 and verdicts(brief) == ["same", "same"]
     code, _, brief = ask(capsys, write_bench("gone.json", [wide]), "--baseline", then)

@@ -26,21 +26,21 @@ def interpreter_operators(path, delegated: bool) -> list[str]:
 
 
 def test_xnnpacks_operators_are_timed(tiny):
-    found = profile(tiny.path, CONFIG)
-    names = [operator.name for operator in found.operators]
+    result = profile(tiny.path, CONFIG)
+    names = [operator.name for operator in result.operators]
     assert sum(name.startswith("Convolution (NHWC, F32)") for name in names) == 2
     assert sum(name.startswith("Fully Connected (NC, F32)") for name in names) == 1
-    assert {operator.partition for operator in found.operators} == {0}
-    assert (len(found.plain_ms), len(found.profiled_ms)) == (3, 3)
-    assert all(len(operator.run_ms) == 3 for operator in found.operators)
+    assert {operator.partition for operator in result.operators} == {0}
+    assert (len(result.plain_ms), len(result.profiled_ms)) == (3, 3)
+    assert all(len(operator.run_ms) == 3 for operator in result.operators)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signature", "partitions"), [("whole", 1), ("parted", 2)])
 def test_the_signature_that_is_named_is_profiled(joined, signature, partitions):
-    found = profile(joined, CONFIG, signature)
-    assert (found.partitions, found.name) == (partitions, f"joined.tflite {signature}")
-    assert any(operator.name == "CUMSUM" for operator in found.operators) == (signature == "parted")
+    result = profile(joined, CONFIG, signature)
+    assert (result.partitions, result.name) == (partitions, f"joined.tflite {signature}")
+    assert any(operator.name == "CUMSUM" for operator in result.operators) == (signature == "parted")
 
 
 def test_a_packaged_file_is_profiled_by_its_signature(camera, capsys):
@@ -50,8 +50,8 @@ def test_a_packaged_file_is_profiled_by_its_signature(camera, capsys):
     brief = json.loads(lines[-1])
     assert (brief["signature"], brief["partitions"], brief["not_delegated"]) == ("score_80x96", 1, 0)
     assert main([str(camera)]) == 2
-    said = capsys.readouterr().err
-    assert "found score_96x80 and score_80x96; name one of these with --signature" in said
+    output = capsys.readouterr().err
+    assert "found score_96x80 and score_80x96; name one of these with --signature" in output
 
 
 def test_a_file_without_a_signature_is_profiled(unsigned):
@@ -60,46 +60,46 @@ def test_a_file_without_a_signature_is_profiled(unsigned):
 
 @pytest.mark.slow
 def test_the_expensive_operators_are_those_with_the_work(large):
-    found = profile(large.path, BenchConfig(runs=5))
-    first = found.kinds()[0]
+    result = profile(large.path, BenchConfig(runs=5))
+    first = result.kinds()[0]
     assert first.name.startswith("Convolution") and first.count == 2  # all but 33 of its multiplications
-    assert sum(kind.share for kind in found.kinds()) == pytest.approx(1)
-    assert sum(kind.ms for kind in found.kinds()) == pytest.approx(found.operators_ms)
-    parts = [sum(operator.run_ms[run] for operator in found.operators) for run in range(5)]
-    accounted = [part / whole for part, whole in zip(parts, found.profiled_ms, strict=True)]
+    assert sum(kind.share for kind in result.kinds()) == pytest.approx(1)
+    assert sum(kind.ms for kind in result.kinds()) == pytest.approx(result.operators_ms)
+    parts = [sum(operator.run_ms[run] for operator in result.operators) for run in range(5)]
+    accounted = [part / whole for part, whole in zip(parts, result.profiled_ms, strict=True)]
     assert all(share <= 1 for share in accounted)
     assert max(accounted) > 0.8  # in another run something else may have come between
 
 
 @pytest.mark.slow
 def test_without_xnnpack_the_operators_are_the_files(large):
-    found = profile(large.path, BenchConfig(runs=2, use_xnnpack=False))
-    assert [operator.name for operator in found.operators] == interpreter_operators(
+    result = profile(large.path, BenchConfig(runs=2, use_xnnpack=False))
+    assert [operator.name for operator in result.operators] == interpreter_operators(
         large.path, delegated=False
     )
-    assert found.partitions == 0 and {operator.by for operator in found.operators} == {"LiteRT"}
+    assert result.partitions == 0 and {operator.by for operator in result.operators} == {"LiteRT"}
 
 
 @pytest.mark.slow
 def test_partitions_and_what_is_between_them(split):
-    found = profile(split.path, CONFIG)
-    assert found.partitions == interpreter_operators(split.path, delegated=True).count("DELEGATE") == 2
-    (between,) = [index for index, operator in enumerate(found.operators) if operator.partition is None]
-    assert found.operators[between].name == "CUMSUM"
-    assert {operator.partition for operator in found.operators[:between]} == {0}
-    assert {operator.partition for operator in found.operators[between + 1 :]} == {1}
-    assert found.summary()["not_delegated"] == 1 and 0 < found.summary()["delegated_share"] < 1
+    result = profile(split.path, CONFIG)
+    assert result.partitions == interpreter_operators(split.path, delegated=True).count("DELEGATE") == 2
+    (between,) = [index for index, operator in enumerate(result.operators) if operator.partition is None]
+    assert result.operators[between].name == "CUMSUM"
+    assert {operator.partition for operator in result.operators[:between]} == {0}
+    assert {operator.partition for operator in result.operators[between + 1 :]} == {1}
+    assert result.summary()["not_delegated"] == 1 and 0 < result.summary()["delegated_share"] < 1
 
 
 @pytest.mark.slow
 def test_the_picture_shows_every_operator_and_what_was_not_delegated(split):
-    found = profile(split.path, CONFIG)
-    root = ElementTree.fromstring(svg(found))
+    result = profile(split.path, CONFIG)
+    root = ElementTree.fromstring(svg(result))
     boxes = [group for group in root.iter(f"{SVG}g") if group[1].get("height") == str(STRIP - 20)]
-    assert [group[0].text.split(" ")[0] for group in boxes] == [f"#{n}" for n in range(len(found.operators))]
+    assert [group[0].text.split(" ")[0] for group in boxes] == [f"#{n}" for n in range(len(result.operators))]
     widths = [float(group[1].get("width")) for group in boxes]
     assert widths == pytest.approx(
-        [(WIDTH - 28) * one.ms / found.operators_ms for one in found.operators], abs=0.01
+        [(WIDTH - 28) * one.ms / result.operators_ms for one in result.operators], abs=0.01
     )
     hatched = [group[0].text for group in boxes if len(group) == 3]
     assert len(hatched) == 1 and " CUMSUM, LiteRT: " in hatched[0]
@@ -189,8 +189,8 @@ def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exists.json").write_text("precious")
     assert main([str(tiny.path), *options]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and words in said.err
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and words in output.err
     assert [path.name for path in tmp_path.iterdir()] == ["exists.json"]
     assert (tmp_path / "exists.json").read_text() == "precious"
 
@@ -200,8 +200,8 @@ def test_a_missing_file_is_exit_2_and_one_that_does_not_load_exit_1(unknown_oper
     assert main([str(tmp_path / "missing.tflite")]) == 2
     assert "no such file" in capsys.readouterr().err
     assert main([str(unknown_operator)]) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and "(Unheard) failed to prepare" in said.err
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and "(Unheard) failed to prepare" in output.err
 
 
 def test_help_is_light():

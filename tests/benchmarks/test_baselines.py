@@ -40,4 +40,4 @@ def test_existing_results_are_not_replaced(tmp_path, capsys):
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(UserError, match="ours, executorch"):
-        baselines.chosen("tvm", ["ours", "executorch"], "--paths")
+        baselines.names_among("tvm", ["ours", "executorch"], "--paths")

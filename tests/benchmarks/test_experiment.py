@@ -39,9 +39,9 @@ def dataset(references: int) -> Dataset:
 
 
 def test_spread_is_the_sample_deviation():
-    found = spread([1.0, 2.0, 6.0])
-    assert (found.mean, found.std, found.n) == (3.0, pytest.approx(math.sqrt((4 + 1 + 9) / 2)), 3)
-    assert str(found) == "3.000 ± 2.646"
+    result = spread([1.0, 2.0, 6.0])
+    assert (result.mean, result.std, result.n) == (3.0, pytest.approx(math.sqrt((4 + 1 + 9) / 2)), 3)
+    assert str(result) == "3.000 ± 2.646"
 
 
 def test_one_seed_has_no_deviation():
@@ -50,13 +50,15 @@ def test_one_seed_has_no_deviation():
 
 def test_gains_are_paired_by_seed_whatever_the_order():
     rows = [result("a", 1, 0.1), result("a", 2, 0.5), result("b", 2, 0.6), result("b", 1, 0.3)]
-    found = figures(rows, "a")
-    assert found["a"]["gain"] == spread([0.0, 0.0])
-    assert found["b"]["gain"].mean == pytest.approx(0.15) and found["b"]["gain"].std == pytest.approx(
+    actual = figures(rows, "a")
+    assert actual["a"]["gain"] == spread([0.0, 0.0])
+    assert actual["b"]["gain"].mean == pytest.approx(0.15) and actual["b"]["gain"].std == pytest.approx(
         0.0707, 1e-3
     )
-    assert found["b"]["srcc"].mean == pytest.approx(0.45) and found["b"]["plcc"].mean == pytest.approx(0.225)
-    assert json.loads(json.dumps(experiment.figures_json(found)))["b"]["gain"]["n"] == 2
+    assert actual["b"]["srcc"].mean == pytest.approx(0.45) and actual["b"]["plcc"].mean == pytest.approx(
+        0.225
+    )
+    assert json.loads(json.dumps(experiment.figures_json(actual)))["b"]["gain"]["n"] == 2
 
 
 def test_arms_of_other_seeds_are_not_compared():
@@ -65,20 +67,20 @@ def test_arms_of_other_seeds_are_not_compared():
 
 
 def test_parts_share_no_reference_and_hold_all_its_samples():
-    given = dataset(9)
-    parts = by_reference(given, {"test": 2, "train": 5}, seed=1)
+    inputs = dataset(9)
+    parts = by_reference(inputs, {"test": 2, "train": 5}, seed=1)
     names = {part: {s.reference for s in samples} for part, samples in parts.items()}
     assert [len(n) for n in names.values()] == [2, 5] and not names["test"] & names["train"]
     assert [len(samples) for samples in parts.values()] == [6, 15]
-    assert parts["train"] == tuple(s for s in given.samples if s.reference in names["train"])
+    assert parts["train"] == tuple(s for s in inputs.samples if s.reference in names["train"])
 
 
 def test_parts_follow_the_seed_and_not_the_order_of_the_set():
-    given = dataset(9)
-    turned = dataclasses.replace(given, samples=given.samples[::-1])
+    inputs = dataset(9)
+    turned = dataclasses.replace(inputs, samples=inputs.samples[::-1])
     first, again, other = (
         {s.reference for s in by_reference(d, {"test": 4}, seed)["test"]}
-        for d, seed in ((given, 1), (turned, 1), (given, 2))
+        for d, seed in ((inputs, 1), (turned, 1), (inputs, 2))
     )
     assert first == again and first != other
 
@@ -101,8 +103,8 @@ def test_the_key_changes_with_any_setting():
 def test_once_computes_once(tmp_path: Path):
     calls = []
     for _ in range(2):
-        found = once(tmp_path / "run" / "result.json", lambda: calls.append(1) or {"srcc": 0.5})
-        assert found == {"srcc": 0.5}
+        result = once(tmp_path / "run" / "result.json", lambda: calls.append(1) or {"srcc": 0.5})
+        assert result == {"srcc": 0.5}
     assert calls == [1]
 
 

@@ -5,10 +5,13 @@ import pytest
 
 from android_bench.results.measurements import BenchConfig
 from benchmarks.conversion_paths import Case
-from benchmarks.int8 import TARGETS, File, Found, Target, _files, compare, judge, report
+from benchmarks.int8 import TARGETS, File, Measurement, Target, _files, compare, judge, report
 from benchmarks.int8 import arguments as parser
 
-FOUND = {"fast": Found(40.0, 0.01, 100.0, 2.5, 1), "slow": Found(100.0, 0.02, 900.0, 10.0, 3)}
+MEASUREMENTS = {
+    "fast": Measurement(40.0, 0.01, 100.0, 2.5, 1),
+    "slow": Measurement(100.0, 0.02, 900.0, 10.0, 3),
+}
 
 
 @pytest.mark.parametrize(
@@ -22,8 +25,8 @@ FOUND = {"fast": Found(40.0, 0.01, 100.0, 2.5, 1), "slow": Found(100.0, 0.02, 90
     ],
 )
 def test_targets_are_ratios_or_values(target: Target, value: float, met: bool) -> None:
-    found = judge(target, FOUND)
-    assert (found["value"], found["met"]) == (value, met)
+    result = judge(target, MEASUREMENTS)
+    assert (result["value"], result["met"]) == (value, met)
 
 
 def test_every_target_names_files_of_the_table() -> None:
@@ -32,8 +35,8 @@ def test_every_target_names_files_of_the_table() -> None:
 
 
 def test_the_page_shows_what_was_missed() -> None:
-    judged = [judge(Target("slow", None, "partitions", 1), FOUND)]
-    page = report(FOUND, judged, BenchConfig())
+    verdict = [judge(Target("slow", None, "partitions", 1), MEASUREMENTS)]
+    page = report(MEASUREMENTS, verdict, BenchConfig())
     assert "| fast | 40.0 | 1.0% | 100 | 2.5 | 1 |" in page
     assert "| slow | partitions | itself | 1 | 3.000 | **missed** |" in page
 
@@ -45,8 +48,8 @@ def test_measures_files_in_turns_and_fails_on_a_missed_target(
     files = [File(name, Case("tiny"), lambda _case, _path: tiny[2]) for name in ("a", "b")]
     options = ["--runs", "5", "--launches", "2", "--out", str(tmp_path / "int8.json")]
     args = parser().parse_args(options)
-    wanted = [Target("a", "b", "size_mb", 1.0), Target("a", "b", "size_mb", 0.5)]
-    assert compare(args, files, wanted) == 1
+    expected = [Target("a", "b", "size_mb", 1.0), Target("a", "b", "size_mb", 0.5)]
+    assert compare(args, files, expected) == 1
     written = json.loads((tmp_path / "int8.json").read_text())
     assert [t["met"] for t in written["targets"]] == [True, False]
     assert written["files"]["a"]["size_mb"] == written["files"]["b"]["size_mb"] > 0

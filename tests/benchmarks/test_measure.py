@@ -50,13 +50,13 @@ def pte(tmp_path_factory):
     except UserError as error:
         pytest.skip(str(error))
     path = tmp_path_factory.mktemp("pte") / "probe.pte"
-    done = subprocess.run(
+    process = subprocess.run(
         [python, CHILD, "executorch", limit.GELU_CACHED, "-", path],
         check=True,
         capture_output=True,
         text=True,
     )
-    return path, json.loads(done.stdout.splitlines()[-1])["score"]
+    return path, json.loads(process.stdout.splitlines()[-1])["score"]
 
 
 @pytest.mark.slow

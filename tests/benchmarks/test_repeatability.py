@@ -10,9 +10,9 @@ FIRST = Session("2026-01-01T10:00:00+00:00", 10.0, 20.0, 2.0, 1.98, 2.02, 0)
 
 def test_a_machine_that_is_slower_an_hour_later_changes_no_ratio(tmp_path):
     later = dataclasses.replace(FIRST, first_ms=15.0, second_ms=30.3, ratio=2.02)
-    found = differences([FIRST, later])
-    assert (found["first_ms_difference"], found["second_ms_difference"]) == (0.5, 0.515)
-    assert (found["ratio_difference"], found["passed"]) == (0.01, True)
+    result = differences([FIRST, later])
+    assert (result["first_ms_difference"], result["second_ms_difference"]) == (0.5, 0.515)
+    assert (result["ratio_difference"], result["passed"]) == (0.01, True)
     shown = table([tmp_path / "a.tflite", tmp_path / "b.tflite"], [FIRST, later]).splitlines()
     assert shown[-1] == "| apart | 50.00% | 51.50% | 1.00% | at most 3%: yes |  |"
 

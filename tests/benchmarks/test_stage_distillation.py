@@ -32,7 +32,7 @@ def inputs(
 def test_nothing_is_tested_on_a_reference_that_trained(inputs: Namespace, tmp_path: Path):
     data = data_of(TINY, Namespace(**vars(inputs), cache=tmp_path))
     names = [{s.reference for s in data.samples(part)} for part in ("train", "validation", "test")]
-    assert [len(found) for found in names] == [1, 1, 1] and len(set.union(*names)) == 3
+    assert [len(result) for result in names] == [1, 1, 1] and len(set.union(*names)) == 3
     assert len(data.samples("test")) == 125
 
 
@@ -67,9 +67,9 @@ def test_a_whole_comparison_and_its_second_start(
         "--cache", str(tmp_path / "cache"), "--out", str(out),
     ]  # fmt: skip
     assert main(arguments, TINY) == 0
-    found = json.loads(out.read_text())
-    assert [row["variant"] for row in found["results"]] == list(VARIANTS)
-    assert found["results"][0]["mae"] != found["results"][1]["mae"], "two objectives, two students"
+    result = json.loads(out.read_text())
+    assert [row["variant"] for row in result["results"]] == list(VARIANTS)
+    assert result["results"][0]["mae"] != result["results"][1]["mae"], "two objectives, two students"
     assert (
         str(tmp_path) not in out.read_text()
         and "`imitate`" in (tmp_path / "STAGE_DISTILLATION.md").read_text()
@@ -81,4 +81,4 @@ def test_a_whole_comparison_and_its_second_start(
 
     monkeypatch.setattr(stage_distillation, "finish", never)
     assert main([*arguments, "--force"], TINY) == 0
-    assert json.loads(out.read_text()) == found
+    assert json.loads(out.read_text()) == result

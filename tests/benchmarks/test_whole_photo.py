@@ -99,9 +99,9 @@ def test_every_cell_of_every_photo_is_scored(tmp_path):
     table = tmp_path / "severity.csv"
     lines = [f"{n},{level},{5 - 0.5 * level}" for n in range(1, 26) for level in range(1, 6)]
     table.write_text("distortion,level,mean_score\n" + "\n".join(lines) + "\n")
-    found = held_out_rows(0, tmp_path / "a.png", lambda pixels: (float(pixels.mean()), [0.0, 1.0]), table)
-    assert len(found) == 126 and found[0].level == 0 and {row.reason for row in found} == {1}
-    assert found[1].label == pytest.approx((4.5 - 1) / 4)
+    result = held_out_rows(0, tmp_path / "a.png", lambda pixels: (float(pixels.mean()), [0.0, 1.0]), table)
+    assert len(result) == 126 and result[0].level == 0 and {row.reason for row in result} == {1}
+    assert result[1].label == pytest.approx((4.5 - 1) / 4)
 
 
 def test_the_command_writes_figures_and_exits_1_where_something_does_not_hold(tmp_path, monkeypatch, capsys):
@@ -120,5 +120,5 @@ def test_the_command_writes_figures_and_exits_1_where_something_does_not_hold(tm
 
 def test_photo_scores_are_of_every_variant(tmp_path):
     Image.fromarray(photo(70, 64)).save(tmp_path / "a.png")
-    found = photo_scores(tmp_path / "a.png", lambda pixels: (float(pixels.mean()), ()), 2.0)
-    assert set(found) == set(scores())
+    result = photo_scores(tmp_path / "a.png", lambda pixels: (float(pixels.mean()), ()), 2.0)
+    assert set(result) == set(scores())

@@ -53,11 +53,11 @@ def library(tmp_path_factory, make_photos) -> Path:
 def set_of(spec) -> Callable[..., CalibrationSet]:
     """set_of(folder): every image of the folder as a calibration set, chosen by nobody."""
 
-    def make(folder: Path, wanted: ModelSpec = spec) -> CalibrationSet:
+    def make(folder: Path, expected: ModelSpec = spec) -> CalibrationSet:
         photos, broken = read_photos(find_images([folder]), folder, "test")
         assert not broken
         return CalibrationSet(
-            wanted, 0, tuple(_with_digest(p, folder, wanted) for p in sampling.assign(photos)), folder
+            expected, 0, tuple(_with_digest(p, folder, expected) for p in sampling.assign(photos)), folder
         )
 
     return make

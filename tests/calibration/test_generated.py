@@ -41,15 +41,15 @@ def test_pictures_depend_on_seed_and_index_alone(pictures):
 
 
 def test_a_generated_set_prepares_as_inference_does_and_reloads(spec, tmp_path):
-    chosen = generated(8, 3, spec)
-    assert chosen.generated and chosen.warning == GENERATED and chosen.folder is None
-    assert chosen.ids[:2] == ("generated/gradient-0", "generated/texture-1")
-    save(chosen, tmp_path, {})
+    selection = generated(8, 3, spec)
+    assert selection.generated and selection.warning == GENERATED and selection.folder is None
+    assert selection.ids[:2] == ("generated/gradient-0", "generated/texture-1")
+    save(selection, tmp_path, {})
     again = load(tmp_path, spec)
-    assert again == chosen and again.warning == GENERATED
+    assert again == selection and again.warning == GENERATED
     for index, inputs in enumerate(again.prepared()):
         assert np.array_equal(inputs["image"], prepare(drawing.calibration_image(index, 3), spec)["image"])
-    assert measure(drawing.calibration_image(2, 3), "x").sha256 == chosen.images[2].sha256
+    assert measure(drawing.calibration_image(2, 3), "x").sha256 == selection.images[2].sha256
 
 
 def test_a_set_that_this_version_draws_otherwise_is_refused(spec, tmp_path, monkeypatch):

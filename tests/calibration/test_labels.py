@@ -37,22 +37,22 @@ def test_images_are_found_wherever_paths_may_start(photos, tmp_path, monkeypatch
         "inside the folder": ("", tmp_path / "elsewhere" / "scores.csv"),
     }[where]
     csv(file, f"image,score,error,note\n{start}sub/c.png,0.25,,\n{start}a.png,0.5,,\nother.png,1,,\n")
-    found = with_scores(photos, folder, file)
-    assert [p.score for p in found.photos] == [0.5, None, 0.25]
-    assert found.notes == ("1 of 3 images have no score in scores.csv",)
+    photos_read = with_scores(photos, folder, file)
+    assert [p.score for p in photos_read.photos] == [0.5, None, 0.25]
+    assert photos_read.notes == ("1 of 3 images have no score in scores.csv",)
 
 
 def test_csv_files_of_windows_and_of_excel_are_read(photos, tmp_path):
     text = "image;score\r\n.\\a.png;0,5\r\nsub\\c.png;0,25\r\n"
-    found = with_scores(photos, tmp_path, csv(tmp_path / "scores.csv", text))
-    assert [p.score for p in found.photos] == [0.5, None, 0.25]
+    photos_read = with_scores(photos, tmp_path, csv(tmp_path / "scores.csv", text))
+    assert [p.score for p in photos_read.photos] == [0.5, None, 0.25]
 
 
 def test_untrained_scores_say_so_and_failed_ones_are_none(photos, tmp_path):
     rows = f"a.png,0.5,,{UNTRAINED}\nb.png,,damaged,{UNTRAINED}\nsub/c.png,0.1,,{UNTRAINED}\n"
-    found = with_scores(photos, tmp_path, csv(tmp_path / "s.csv", "image,score,error,note\n" + rows))
-    assert [p.score for p in found.photos] == [0.5, None, 0.1]
-    assert f"scores of s.csv: {UNTRAINED}" in found.notes
+    photos_read = with_scores(photos, tmp_path, csv(tmp_path / "s.csv", "image,score,error,note\n" + rows))
+    assert [p.score for p in photos_read.photos] == [0.5, None, 0.1]
+    assert f"scores of s.csv: {UNTRAINED}" in photos_read.notes
 
 
 def test_labels_give_scores_references_distortions_and_the_held_out(photos, tmp_path):
@@ -60,13 +60,13 @@ def test_labels_give_scores_references_distortions_and_the_held_out(photos, tmp_
         "image,score,split,reference,distortion,level,distortion_name\n"
         "a.png,4,train,r1,10,2,\nb.png,3,test,r2,1,5,blur\nsub/c.png,2,training,r3,0,0,\n"
     )
-    found = with_labels(photos, tmp_path, csv(tmp_path / "labels.csv", text))
-    assert [(p.score, p.reference, p.distortion) for p in found.photos] == [
+    result = with_labels(photos, tmp_path, csv(tmp_path / "labels.csv", text))
+    assert [(p.score, p.reference, p.distortion) for p in result.photos] == [
         (4, "r1", "10"), (3, "r2", "blur"), (2, "r3", ""),
     ]  # fmt: skip
-    assert found.held_out == {"b.png"} and found.unlisted == frozenset()
-    found = with_labels(photos, tmp_path, csv(tmp_path / "labels.csv", "image,score\na.png,1\n"))
-    assert found.unlisted == {"b.png", "sub/c.png"} and found.held_out == frozenset()
+    assert result.held_out == {"b.png"} and result.unlisted == frozenset()
+    result = with_labels(photos, tmp_path, csv(tmp_path / "labels.csv", "image,score\na.png,1\n"))
+    assert result.unlisted == {"b.png", "sub/c.png"} and result.held_out == frozenset()
 
 
 @pytest.mark.parametrize(

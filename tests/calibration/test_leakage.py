@@ -29,16 +29,16 @@ def test_copies_of_bytes_and_of_pixels_are_left_out_and_the_first_is_kept(photo,
     photo(1, 60, 40).save(tmp_path / "a.bmp")
     photo(2, 60, 40).save(tmp_path / "d.png")
     photos, _ = read_photos(find_images([tmp_path]), tmp_path, "test")
-    kept, copies = leakage.without_duplicates(photos[::-1])
-    assert [p.id for p in kept] == ["a.bmp", "d.png"]
+    rest, copies = leakage.without_duplicates(photos[::-1])
+    assert [p.id for p in rest] == ["a.bmp", "d.png"]
     assert copies == [Match("b.png", "a.bmp", "pixels"), Match("c.png", "b.png", "file")]
 
 
 def test_near_duplicates_are_pairs_named_once(make, photo):
     small = measure(photo(1, 120, 90).resize((100, 75)), "small.png")
-    found = leakage.near_duplicates([make("large.png", 1), make("other.png", 2), small])
-    assert found == [Match("small.png", "large.png", "near")]
-    assert str(found[0]) == "small.png looks nearly the same as large.png"
+    result = leakage.near_duplicates([make("large.png", 1), make("other.png", 2), small])
+    assert result == [Match("small.png", "large.png", "near")]
+    assert str(result[0]) == "small.png looks nearly the same as large.png"
 
 
 def test_images_of_one_reference_are_meant_to_be_alike(make):

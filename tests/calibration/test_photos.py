@@ -18,12 +18,12 @@ def test_luminance_and_saturation_are_exact():
     pixels = np.zeros((10, 20, 3), np.uint8)
     pixels[:5] = 255  # half white, half black
     pixels[0, :, 0] = 128  # a twentieth of the pixels lose their red
-    found = measure(Image.fromarray(pixels), "half.png")
-    assert found.white == pytest.approx(0.5 - 20 / 600, abs=1e-4)
-    assert found.black == 0.5
+    result = measure(Image.fromarray(pixels), "half.png")
+    assert result.white == pytest.approx(0.5 - 20 / 600, abs=1e-4)
+    assert result.black == 0.5
     cyan = round(0.299 * 128 + (0.587 + 0.114) * 255)  # BT.601
-    assert found.luminance == pytest.approx((80 * 255 + 20 * cyan) / 200 / 255, abs=2e-3)
-    assert (found.width_px, found.height_px, found.megapixels) == (20, 10, 0.0002)
+    assert result.luminance == pytest.approx((80 * 255 + 20 * cyan) / 200 / 255, abs=2e-3)
+    assert (result.width_px, result.height_px, result.megapixels) == (20, 10, 0.0002)
 
 
 def test_pixels_hash_tells_shapes_apart_and_not_files(photo, tmp_path):
@@ -56,9 +56,9 @@ def test_flat_pictures_have_no_difference_hash():
 def test_images_of_every_mode_are_measured_as_they_look(photo, tmp_path, mode: str, grey: bool):
     path = tmp_path / "x.tiff"
     photo(2, 60, 60).convert(mode).save(path)
-    (found,), broken = read_photos([path], tmp_path, "test")
-    assert not broken and found.grey is grey
-    assert found.luminance == pytest.approx(measure(photo(2, 60, 60), "x").luminance, abs=0.05)
+    (result,), broken = read_photos([path], tmp_path, "test")
+    assert not broken and result.grey is grey
+    assert result.luminance == pytest.approx(measure(photo(2, 60, 60), "x").luminance, abs=0.05)
 
 
 def test_a_grey_photo_is_grey_after_jpeg_colour_noise(photo):
@@ -73,8 +73,8 @@ def test_orientation_is_applied_before_measuring(photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo(1, 40, 20).save(tmp_path / "turned.png", exif=exif)
-    (found,), _ = read_photos([tmp_path / "turned.png"], tmp_path, "test")
-    assert (found.width_px, found.height_px) == (20, 40)
+    (result,), _ = read_photos([tmp_path / "turned.png"], tmp_path, "test")
+    assert (result.width_px, result.height_px) == (20, 40)
 
 
 def test_unreadable_images_are_listed_and_refused_unless_skipped(photo, tmp_path, capsys):

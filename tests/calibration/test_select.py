@@ -33,10 +33,10 @@ def test_selects_of_every_kind_deterministically_and_loads(library, spec, tmp_pa
     assert a["sha256"] == b["sha256"] != c["sha256"]
     assert set(a["coverage"]["luminance"]) == set(a["candidate_coverage"]["luminance"])
     assert min(a["coverage"]["luminance"].values()) >= 2
-    found = load(tmp_path / "a", spec)
+    result = load(tmp_path / "a", spec)
     assert (
-        len(list(found.prepared())) == 10
-        and found.sha256 == a["sha256"] == manifest(tmp_path / "b")["sha256"]
+        len(list(result.prepared())) == 10
+        and result.sha256 == a["sha256"] == manifest(tmp_path / "b")["sha256"]
     )
 
 
@@ -113,10 +113,10 @@ def test_copied_images_make_the_set_independent_of_the_folder(make_photos, spec,
     assert run(main, *args, tmp_path / "out")[0] == 0
     run(main, *args[:-2], "--out", tmp_path / "referenced")
     shutil.rmtree(folder)
-    found = load(tmp_path / "out", spec)
-    assert found.sha256 == manifest(tmp_path / "referenced")["sha256"]
+    result = load(tmp_path / "out", spec)
+    assert result.sha256 == manifest(tmp_path / "referenced")["sha256"]
     assert sorted(p.name for p in (tmp_path / "out" / "images" / "deep").iterdir()) == sorted(
-        Path(name).name for name in found.ids
+        Path(name).name for name in result.ids
     )
 
 

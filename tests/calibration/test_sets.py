@@ -20,9 +20,9 @@ from mobileiqa.zoo import MODELS
 @pytest.fixture
 def saved(make_photos, set_of, tmp_path):
     """(set, folder of its manifest), the images beside it in photos/."""
-    chosen = set_of(make_photos(tmp_path / "photos", 4))
-    save(chosen, tmp_path / "calib", {"notes": []})
-    return chosen, tmp_path / "calib"
+    selection = set_of(make_photos(tmp_path / "photos", 4))
+    save(selection, tmp_path / "calib", {"notes": []})
+    return selection, tmp_path / "calib"
 
 
 def edit(path, change) -> None:
@@ -32,9 +32,9 @@ def edit(path, change) -> None:
 
 
 def test_a_set_reloads_as_it_was(saved, spec):
-    chosen, out = saved
+    selection, out = saved
     again = load(out, spec)
-    assert again.images == chosen.images and again.sha256 == chosen.sha256
+    assert again.images == selection.images and again.sha256 == selection.sha256
     assert again.ids == ("p00.png", "p01.png", "p02.png", "p03.png")
     assert again.spec_name == "mobilenet-iqa" and sum(again.coverage["luminance"].values()) == 4
     content = json.loads((out / MANIFEST).read_text())
@@ -43,29 +43,29 @@ def test_a_set_reloads_as_it_was(saved, spec):
 
 
 def test_prepared_is_what_inference_reads(saved, spec):
-    chosen, out = saved
+    selection, out = saved
     inputs = list(load(out, spec).prepared())
     assert len(inputs) == 4 and set(inputs[0]) == {"image"}
-    for name, found in zip(chosen.ids, inputs, strict=True):
-        assert np.array_equal(found["image"], preprocess.prepare(chosen.folder / name, spec)["image"])
+    for name, actual in zip(selection.ids, inputs, strict=True):
+        assert np.array_equal(actual["image"], preprocess.prepare(selection.folder / name, spec)["image"])
 
 
 def test_the_hash_covers_what_matters_and_not_the_place(saved, tmp_path, spec):
-    chosen, out = saved
-    moved = replace(chosen, folder=tmp_path / "elsewhere")
-    assert moved.sha256 == chosen.sha256
+    selection, out = saved
+    moved = replace(selection, folder=tmp_path / "elsewhere")
+    assert moved.sha256 == selection.sha256
     others = (
-        replace(chosen, seed=1),
-        replace(chosen, images=chosen.images[::-1]),
-        replace(chosen, images=chosen.images[:3]),
-        replace(chosen, spec=spec.resized(64, 64)),
-        replace(chosen, images=(replace(chosen.images[0], luminance=0.0), *chosen.images[1:])),
+        replace(selection, seed=1),
+        replace(selection, images=selection.images[::-1]),
+        replace(selection, images=selection.images[:3]),
+        replace(selection, spec=spec.resized(64, 64)),
+        replace(selection, images=(replace(selection.images[0], luminance=0.0), *selection.images[1:])),
     )
-    assert len({other.sha256 for other in others} | {chosen.sha256}) == 6
-    shutil.move(chosen.folder, tmp_path / "moved")
+    assert len({other.sha256 for other in others} | {selection.sha256}) == 6
+    shutil.move(selection.folder, tmp_path / "moved")
     with pytest.raises(UserError, match="4 problems: no file at"):
         load(out, spec)
-    assert load(out, spec, tmp_path / "moved").sha256 == chosen.sha256
+    assert load(out, spec, tmp_path / "moved").sha256 == selection.sha256
 
 
 def test_another_spec_is_refused_and_the_field_named(saved, spec):
@@ -85,8 +85,8 @@ def test_another_spec_is_refused_and_the_field_named(saved, spec):
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_images_that_are_not_those_selected_are_refused(saved, spec, photo, damage: str):
-    chosen, out = saved
-    victim = chosen.folder / "p02.png"
+    selection, out = saved
+    victim = selection.folder / "p02.png"
     victim.unlink() if damage == "missing" else photo(99, 30, 30).save(victim)
     with pytest.raises(UserError, match=r"1 problems: (no file at .*p02|p02.png has changed)"):
         load(out, spec)
@@ -132,13 +132,13 @@ def test_a_set_reads_colors_as_its_model_does(make_photos, set_of, tmp_path, spe
     for path in folder.iterdir():
         with Image.open(path) as image:
             image.save(path, icc_profile=linear)
-    chosen = set_of(folder)
-    stored = replace(chosen, spec=replace(chosen.spec, color_management="as_stored"))
-    assert np.asarray(chosen.picture(0)).mean() > np.asarray(stored.picture(0)).mean() + 20
-    for each in (chosen, stored):
-        wanted = preprocess.prepare(folder / each.ids[0], each.spec)
-        assert all(np.array_equal(next(each.prepared())[name], wanted[name]) for name in wanted)
-    assert chosen.sha256 != stored.sha256
-    assert differences(chosen.spec, stored.spec) == ["color_management: srgb stored, as_stored wanted"]
+    selection = set_of(folder)
+    stored = replace(selection, spec=replace(selection.spec, color_management="as_stored"))
+    assert np.asarray(selection.picture(0)).mean() > np.asarray(stored.picture(0)).mean() + 20
+    for each in (selection, stored):
+        expected = preprocess.prepare(folder / each.ids[0], each.spec)
+        assert all(np.array_equal(next(each.prepared())[name], expected[name]) for name in expected)
+    assert selection.sha256 != stored.sha256
+    assert differences(selection.spec, stored.spec) == ["color_management: srgb stored, as_stored wanted"]
     with pytest.raises(UserError, match="color_management"):
-        check_same(chosen.spec, stored.spec)
+        check_same(selection.spec, stored.spec)

@@ -19,15 +19,15 @@ def photos(*kinds: tuple[int, dict]) -> list[Photo]:
     )
 
 
-def kinds_of(chosen: list[Photo]) -> Counter:
-    return Counter(photo.id.split("-")[0] for photo in chosen)
+def kinds_of(selection: list[Photo]) -> Counter:
+    return Counter(photo.id.split("-")[0] for photo in selection)
 
 
 def test_every_bin_has_its_edges():
-    found = [sampling.bin_of(v, sampling.LUMINANCE) for v in (0, 0.1999, 0.2, 0.35, 0.5, 0.7, 1)]
-    assert found == ["dark", "dark", "dim", "middle", "light", "bright", "bright"]
-    found = [sampling.bin_of(v, sampling.RESOLUTION) for v in (0.49, 0.5, 2, 8, 200)]
-    assert found == ["<0.5 MP", "0.5-2 MP", "2-8 MP", ">=8 MP", ">=8 MP"]
+    results = [sampling.bin_of(v, sampling.LUMINANCE) for v in (0, 0.1999, 0.2, 0.35, 0.5, 0.7, 1)]
+    assert results == ["dark", "dark", "dim", "middle", "light", "bright", "bright"]
+    results = [sampling.bin_of(v, sampling.RESOLUTION) for v in (0.49, 0.5, 2, 8, 200)]
+    assert results == ["<0.5 MP", "0.5-2 MP", "2-8 MP", ">=8 MP", ">=8 MP"]
 
 
 def test_score_bins_span_the_scores_and_equal_scores_are_one_bin():
@@ -49,8 +49,8 @@ def test_score_and_distortion_take_part_where_they_are_known():
 def test_small_strata_are_not_drowned():
     pool = photos((500, {}), (3, {"luminance": 0.1}), (40, {"luminance": 0.9}))
     assert kinds_of(sampling.choose(pool, 9, 0)) == {"0": 3, "1": 3, "2": 3}
-    found = kinds_of(sampling.choose(pool, 30, 0))
-    assert found["1"] == 3 and sorted(found.values()) == [3, 13, 14]
+    result = kinds_of(sampling.choose(pool, 30, 0))
+    assert result["1"] == 3 and sorted(result.values()) == [3, 13, 14]
 
 
 def test_with_more_strata_than_images_every_bin_is_still_covered():
@@ -62,19 +62,19 @@ def test_with_more_strata_than_images_every_bin_is_still_covered():
         (1, {"width_px": 5000, "height_px": 4000, "luminance": 0.4, "distortion": "d1"}),
     )
     for seed in range(10):
-        chosen = sampling.choose(pool, 12, seed)
-        found = sampling.coverage(chosen)
-        assert {name: len(bins) for name, bins in found.items()} == {
+        selection = sampling.choose(pool, 12, seed)
+        result = sampling.coverage(selection)
+        assert {name: len(bins) for name, bins in result.items()} == {
             "resolution": 2, "luminance": 5, "distortion": 7,
         }  # fmt: skip
 
 
 def test_the_choice_depends_on_ids_and_seed_alone_and_seeds_nest():
     pool = photos((60, {}), (20, {"luminance": 0.1}), (20, {"luminance": 0.9}))
-    chosen = sampling.choose(pool, 32, 5)
-    assert chosen == sampling.choose(pool[::-1], 32, 5)
-    assert chosen == sampling.choose(pool, 64, 5)[:32]
-    assert {p.id for p in chosen} != {p.id for p in sampling.choose(pool, 32, 6)}
+    selection = sampling.choose(pool, 32, 5)
+    assert selection == sampling.choose(pool[::-1], 32, 5)
+    assert selection == sampling.choose(pool, 64, 5)[:32]
+    assert {p.id for p in selection} != {p.id for p in sampling.choose(pool, 32, 6)}
     assert len({p.id for p in sampling.choose(pool, 100, 5)}) == 100
 
 

@@ -121,14 +121,14 @@ def test_each_gate_breaks_and_names_itself(net: Net, folder: Path, capsys) -> No
     }
     assert main([net("fp32.tflite"), *files.values(), "--data", "folder", str(folder), "--layers", "1"]) == 1
     shown = capsys.readouterr().out
-    found = {file["label"]: file for file in last_line(shown)["files"]}
-    broken = {label: file["failed_gates"] for label, file in found.items()}
+    result = {file["label"]: file for file in last_line(shown)["files"]}
+    broken = {label: file["failed_gates"] for label, file in result.items()}
     everything = ["srcc", "srcc_drop", "pair_flips", "mean_shift"]
     assert broken["perturbed.tflite"] == everything and broken["nan.tflite"] == everything
     assert broken["moved.tflite"] == ["mean_shift"]
     assert "mean_shift" in broken["clipped.tflite"] and "mean_shift" in broken["coarse.tflite"]
     assert (broken["float.tflite"], broken["equal.tflite"]) == (["max_shift"], [])
-    assert found["float.tflite"]["precision"] == "fp32"
+    assert result["float.tflite"]["precision"] == "fp32"
     assert shown.count("not finite") >= 4 and "score of 00.png is nan" in shown
 
 
@@ -171,7 +171,7 @@ def test_wrong_input_is_one_line_and_exit_2(
     (tmp_path / "broken" / "photo.png").write_bytes((folder / "00.png").read_bytes()[:60])
     (tmp_path / "corrupt.tflite").write_bytes(Path(net("whole.tflite")).read_bytes()[:200])
     image = SPEC.inputs[0]
-    made = {
+    output = {
         "fp32": net("fp32.tflite"),
         "int8": net("int8.tflite", step=1 / 250),
         "larger": net("larger.tflite", spec=replace(SPEC, inputs=(replace(image, height_px=9, width_px=9),))),
@@ -188,7 +188,7 @@ def test_wrong_input_is_one_line_and_exit_2(
     }
     before = sorted(tmp_path.iterdir())
     try:
-        code = main([text.format(**made, **here, **others) for text in arguments])
+        code = main([text.format(**output, **here, **others) for text in arguments])
     except SystemExit as ended:  # of the argument parser
         code = ended.code
     assert code == 2
@@ -221,5 +221,5 @@ def test_latency_is_measured_in_turn(net: Net, folder: Path, capsys, monkeypatch
 def test_help_is_quick_and_shows_an_example() -> None:
     code = "import sys, convert.accuracy as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     check = code + "print(sorted({'torch', 'ai_edge_litert', 'matplotlib', 'scipy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]" and "example:" in done.stdout
+    process = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert process.stdout.strip().splitlines()[-1] == "[]" and "example:" in process.stdout

@@ -57,14 +57,14 @@ def limited(code: str, limit: int, *arguments: str | Path, scratch: Path) -> sub
     )
 
 
-def refused(done: subprocess.CompletedProcess[str], folder: Path, before: set[str], scratch: Path) -> None:
+def refused(result: subprocess.CompletedProcess[str], folder: Path, before: set[str], scratch: Path) -> None:
     """Checks what a full disk may leave of a run: one line, exit 2, and the folders as they were."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    stderr = done.stderr.strip().splitlines()
+    assert result.returncode == 2, result.stdout + result.stderr
+    stderr = result.stderr.strip().splitlines()
     lines = [
         line for line in stderr if not line.startswith("INFO: ") and not PROGRESS.search(line)
     ]  # LiteRT's, ours
-    assert len(lines) == 1 and "File too large" in lines[0] and lines[0].endswith(LINE), done.stderr
+    assert len(lines) == 1 and "File too large" in lines[0] and lines[0].endswith(LINE), result.stderr
     assert set(os.listdir(folder)) == before
     left = [path for path in scratch.rglob("*") if path.is_file()]
     assert left == []
@@ -96,8 +96,8 @@ def test_scores_are_not_half_written(folder: Path, tmp_path: Path, tiny: Any, ph
 def test_scores_that_were_made_are_kept_whole(folder: Path, tmp_path: Path, tiny: Any, photos: Path):
     out = folder / "scores.csv"
     arguments = ("mobileiqa.score", photos, "--model", tiny[2], "--out", out)
-    done = limited(COMMAND, 400, *arguments, scratch=tmp_path / "scratch")
-    assert done.returncode == 2 and f"images are in {out}.partial; {LINE}" in done.stderr
+    result = limited(COMMAND, 400, *arguments, scratch=tmp_path / "scratch")
+    assert result.returncode == 2 and f"images are in {out}.partial; {LINE}" in result.stderr
     assert limited(COMMAND, 100_000, *arguments, "--force", scratch=tmp_path / "scratch").returncode == 0
     assert os.listdir(folder) == ["scores.csv"]
 
@@ -173,5 +173,5 @@ def test_a_tflite_file_is_not_half_written(limit: int, folder: Path, tmp_path: P
 
 def test_a_checkpoint_is_not_half_written(folder: Path, tmp_path: Path):
     scratch = tmp_path / "scratch"
-    done = limited(SAVE, 1_000_000, folder / "x.safetensors", scratch=scratch)
-    refused(done, folder, set(), scratch)
+    result = limited(SAVE, 1_000_000, folder / "x.safetensors", scratch=scratch)
+    refused(result, folder, set(), scratch)

@@ -118,15 +118,15 @@ def test_a_file_that_fails_its_check_never_gets_its_name(
         return export_onnx(other, *arguments)
 
     monkeypatch.setattr("convert.onnx.export_onnx", export_other)
-    out, kept = tmp_path / "lar.onnx", tmp_path / "lar.failed.onnx"
+    out, rest = tmp_path / "lar.onnx", tmp_path / "lar.failed.onnx"
     out.write_bytes(b"good")
     arguments = ["--model", "lar-iqa-single", "--size", "64x96", "--out", str(out), "--force"]
     assert main(arguments) == 1
     streams = capsys.readouterr()
     result = json.loads(streams.out.strip().splitlines()[-1])
-    assert (result["path"], result["parity"]["candidate"]) == (str(kept), str(kept))
-    assert f"kept as {kept}" in streams.err and out.read_bytes() == b"good"
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept.name, f"{kept.name}.json", out.name])
+    assert (result["path"], result["parity"]["candidate"]) == (str(rest), str(rest))
+    assert f"kept as {rest}" in streams.err and out.read_bytes() == b"good"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([rest.name, f"{rest.name}.json", out.name])
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,6 @@ def test_wrong_input_is_one_line(arguments: list[str], words: str, capsys: pytes
 def test_help_is_quick_and_imports_no_torch():
     code = "import sys, convert.onnx as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     check = code + "print(sorted({'torch', 'onnx', 'onnxruntime', 'scipy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]"
-    assert "example:" in done.stdout
+    process = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert process.stdout.strip().splitlines()[-1] == "[]"
+    assert "example:" in process.stdout

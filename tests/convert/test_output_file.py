@@ -30,11 +30,11 @@ def test_the_sidecar_describes_the_finished_file(tmp_path: Path):
         "fp16_arithmetic_allowed": True,
         "rewrites": {"model": "x", "applied": []},
     }
-    artifact = write_sidecar(path, **fields)
+    sidecar = write_sidecar(path, **fields)
     data = json.loads((tmp_path / "model.tflite.json").read_text())
     assert sidecar_path(path).name == "model.tflite.json"
     assert (data["path"], data["format"], data["size_bytes"]) == ("model.tflite", "tflite", 7)
-    assert data["sha256"] == hashlib.sha256(b"weights").hexdigest() == artifact.sha256
+    assert data["sha256"] == hashlib.sha256(b"weights").hexdigest() == sidecar.sha256
     assert from_json(data["spec"]) == SPEC
     assert {key: data[key] for key in fields if key != "spec"} == {
         k: v for k, v in fields.items() if k != "spec"
@@ -69,7 +69,7 @@ def test_the_command_is_what_one_would_type(tmp_path: Path, how: list[str], expe
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "__main__.py").write_text(code)
     root = Path(__file__).resolve().parents[2]
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *how],
         cwd=tmp_path,
         env={"PYTHONPATH": str(root)},
@@ -77,7 +77,7 @@ def test_the_command_is_what_one_would_type(tmp_path: Path, how: list[str], expe
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == expected
+    assert process.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("name", ["x.tflite", "x.tflite.json", "x.failed.tflite", "x.failed.tflite.json"])

@@ -115,6 +115,6 @@ def test_the_table_shows_what_could_not_be_compared():
 def test_help_is_quick_and_imports_no_torch():
     code = "import sys, convert.parity as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     check = code + "print(sorted({'torch', 'onnx', 'onnxruntime', 'scipy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]"
-    assert "example:" in done.stdout
+    process = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert process.stdout.strip().splitlines()[-1] == "[]"
+    assert "example:" in process.stdout

@@ -71,8 +71,8 @@ def test_a_given_tolerance_judges_instead(tiny: Any, pictures: list[Image.Image]
     moved = copy.deepcopy(module)
     with torch.no_grad():
         moved.first.bias.add_(0.002)
-    found = assert_parity((moved, spec), path, pictures, tolerance=0.01)
-    assert SAME < found.max_abs < 0.01 and found.tolerance.reason == "given by the test"
+    result = assert_parity((moved, spec), path, pictures, tolerance=0.01)
+    assert SAME < result.max_abs < 0.01 and result.tolerance.reason == "given by the test"
     with pytest.raises(AssertionError, match=r"max_abs .* > 0\.0001"):
         assert_parity((moved, spec), path, pictures)
     with pytest.raises(AssertionError, match=r"vary by .* only: any file would pass"):
@@ -125,6 +125,6 @@ def test_wrong_arguments_are_errors_not_failures(
     arguments: dict, words: str, tiny: Any, pictures: list[Image.Image]
 ) -> None:
     module, spec, path = tiny
-    given = {"model_or_checkpoint": (module, spec), "tflite_path": path, "images": pictures[:2], **arguments}
+    inputs = {"model_or_checkpoint": (module, spec), "tflite_path": path, "images": pictures[:2], **arguments}
     with pytest.raises(UserError, match=words):
-        assert_parity(**given)
+        assert_parity(**inputs)

@@ -56,12 +56,12 @@ class Run:
 
 def as_a_user(folder: Path, *arguments: str) -> Run:
     """Runs the command in `folder`, in a process of its own."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "convert.tflite", *arguments, "--out", "out.tflite"],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode in (0, 1), done.stderr
-    return _run(done.returncode, done.stdout, folder)
+    assert process.returncode in (0, 1), process.stderr
+    return _run(process.returncode, process.stdout, folder)
 
 
 def convert(folder: Path, *arguments: str) -> Run:
@@ -118,10 +118,10 @@ def test_the_sidecar_names_file_checkpoint_and_command(fp32: Run, checkpoint: Pa
 
 
 def test_the_file_describes_itself(fp32: Run, checkpoint: Path):
-    found = fp32.graph.description
-    assert from_json(found["spec"]) == SPEC
-    assert (found["precision"], found["untrained"]) == ("fp32", True)
-    assert found["checkpoint_sha256"] == sha256(checkpoint)
+    result = fp32.graph.description
+    assert from_json(result["spec"]) == SPEC
+    assert (result["precision"], result["untrained"]) == ("fp32", True)
+    assert result["checkpoint_sha256"] == sha256(checkpoint)
     assert fp32.graph.reduced_precision == ""
 
 
@@ -142,8 +142,8 @@ def test_one_signature_one_partition_no_foreign_operators(fp32: Run, fp16: Run):
 
 def test_the_runtime_takes_every_operator(fp32: Run, fp16: Run):
     for run in (fp32, fp16):
-        found = runtime_delegation(run.path)
-        assert (found["nodes_total"], found["partitions"]) == (found["nodes_delegated"], 1)
+        delegation = runtime_delegation(run.path)
+        assert (delegation["nodes_total"], delegation["partitions"]) == (delegation["nodes_delegated"], 1)
 
 
 def test_fp16_passes_and_says_what_is_allowed(fp16: Run, fp32: Run):
@@ -205,17 +205,17 @@ def test_a_file_that_moved_the_score_exits_1_and_never_gets_its_name(
     assert main([str(checkpoint), "--fp32", "--out", str(tmp_path / "x.tflite")]) == 1
     streams = capsys.readouterr()
     *lines, last = streams.out.strip().splitlines()
-    result, kept = json.loads(last), tmp_path / "x.failed.tflite"
-    assert (result["passed"], result["path"]) == (False, str(kept))
+    result, rest = json.loads(last), tmp_path / "x.failed.tflite"
+    assert (result["passed"], result["path"]) == (False, str(rest))
     (failure,) = [line for line in lines if "FAIL: max_abs" in line]
-    assert str(kept) in failure and result["parity"][-1]["candidate"] == str(kept)
+    assert str(rest) in failure and result["parity"][-1]["candidate"] == str(rest)
     (note,) = [
         line for line in streams.err.splitlines() if not re.search(r": \d+ of \d+, ", line)
     ]  # progress
-    assert f"kept as {kept} for inspection" in note
-    assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
-    sidecar = json.loads((tmp_path / f"{kept.name}.json").read_text())
-    assert (sidecar["path"], sidecar["sha256"]) == (kept.name, sha256(kept))
+    assert f"kept as {rest} for inspection" in note
+    assert sorted(os.listdir(tmp_path)) == [rest.name, f"{rest.name}.json"]
+    sidecar = json.loads((tmp_path / f"{rest.name}.json").read_text())
+    assert (sidecar["path"], sidecar["sha256"]) == (rest.name, sha256(rest))
 
 
 def test_a_good_file_survives_a_conversion_that_fails(
@@ -278,10 +278,10 @@ def test_a_packaged_file_that_scores_otherwise_never_gets_its_name(
 ):
     assert main([str(checkpoint), *CAMERA, "--out", str(tmp_path / "x.tflite")]) == 1
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    kept = tmp_path / "x.failed.tflite"
-    assert (result["passed"], result["path"], result["input"]) == (False, str(kept), "uint8")
+    rest = tmp_path / "x.failed.tflite"
+    assert (result["passed"], result["path"], result["input"]) == (False, str(rest), "uint8")
     assert {r["stage"] for r in result["parity"] if not r["passed"]} == {"packaging"}
-    assert sorted(os.listdir(tmp_path)) == [kept.name, f"{kept.name}.json"]
+    assert sorted(os.listdir(tmp_path)) == [rest.name, f"{rest.name}.json"]
 
 
 @pytest.mark.slow
@@ -445,8 +445,8 @@ def test_every_model_converts_and_passes(name: str, size: str | None, precision:
     for op in graph.operators:
         weight = graph.tensors[op.inputs[1]] if op.name == "FULLY_CONNECTED" else None
         assert weight is None or weight.constant or precision == "fp16"
-    found = runtime_delegation(run.path)
-    assert (found["nodes_total"], found["partitions"]) == (found["nodes_delegated"], 1)
+    delegation = runtime_delegation(run.path)
+    assert (delegation["nodes_total"], delegation["partitions"]) == (delegation["nodes_delegated"], 1)
     if precision == "fp16":
         assert graph.reduced_precision == "fp16accfp16"
     if name == "mobilenet-iqa":

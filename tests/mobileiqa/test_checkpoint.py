@@ -31,10 +31,10 @@ def published(model: torch.nn.Module, name: str) -> State:
 
 
 def assert_equal(model: torch.nn.Module, expected: torch.nn.Module) -> None:
-    found, wanted = model.state_dict(), expected.state_dict()
-    assert list(found) == list(wanted)
-    for key in wanted:
-        assert found[key].dtype == wanted[key].dtype and torch.equal(found[key], wanted[key]), key
+    actual, target = model.state_dict(), expected.state_dict()
+    assert list(actual) == list(target)
+    for key in target:
+        assert actual[key].dtype == target[key].dtype and torch.equal(actual[key], target[key]), key
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_the_old_file_format_is_read(small, tmp_path: Path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types_become_float32(write, small, dtype: torch.dtype):
     path = write(lambda s: {k: v.to(dtype) if v.is_floating_point() else v for k, v in s.items()})
-    found, wanted = load(path)[0].state_dict(), small.state_dict()
-    assert all(torch.equal(found[key], wanted[key].to(dtype).to(wanted[key].dtype)) for key in wanted)
+    actual, expected = load(path)[0].state_dict(), small.state_dict()
+    assert all(torch.equal(actual[key], expected[key].to(dtype).to(expected[key].dtype)) for key in expected)
 
 
 def test_a_published_file_saved_in_our_format_is_the_same_model(write, tmp_path: Path):

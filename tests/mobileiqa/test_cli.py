@@ -101,8 +101,8 @@ MANY = "[cli.say('x' * 100) for _ in range(5000)]"
     ],
 )  # fmt: skip
 def test_closed_and_full_streams_are_no_traceback(code: str, redirection: str, out: bytes, err: bytes):
-    done = shell(code, redirection)
-    assert (done.stdout.strip(), done.stderr.strip()) == (out, err)
+    process = shell(code, redirection)
+    assert (process.stdout.strip(), process.stderr.strip()) == (out, err)
 
 
 def test_a_closed_stderr_is_not_the_next_file(tmp_path: Path):
@@ -124,9 +124,9 @@ def test_a_closed_stderr_is_not_the_next_file(tmp_path: Path):
 )
 def test_what_a_terminal_cannot_show_is_written_out(environment: dict[str, str], shown: bytes):
     text = r"'caf\udce9 \xfc\u5199'"
-    done = shell(f"cli.say({text}); cli.note({text})", "", **environment)
-    assert done.stdout == shown + b"\n"
-    assert done.stderr.endswith(b"rc 0\n")
+    process = shell(f"cli.say({text}); cli.note({text})", "", **environment)
+    assert process.stdout == shown + b"\n"
+    assert process.stderr.endswith(b"rc 0\n")
 
 
 def test_a_name_that_a_library_cannot_encode_is_one_line(capsys: pytest.CaptureFixture[str]):

@@ -29,11 +29,11 @@ def test_layers_by_hand():
         nn.Flatten(),
         nn.Linear(120, 7),
     )
-    found = count(module, torch.zeros(1, 4, 8, 10))
-    assert found.macs == 6 * 4 * 5 * (2 * 9) + 120 * 7
-    assert found.parameters == 6 * 2 * 9 + 6 + 120 * 7 + 7
-    assert found.uncounted == {"relu": 120}
-    assert count(module, torch.zeros(3, 4, 8, 10)).macs == 3 * found.macs
+    counts = count(module, torch.zeros(1, 4, 8, 10))
+    assert counts.macs == 6 * 4 * 5 * (2 * 9) + 120 * 7
+    assert counts.parameters == 6 * 2 * 9 + 6 + 120 * 7 + 7
+    assert counts.uncounted == {"relu": 120}
+    assert count(module, torch.zeros(3, 4, 8, 10)).macs == 3 * counts.macs
 
 
 def test_transposed_convolution_counts_by_its_input():
@@ -41,17 +41,17 @@ def test_transposed_convolution_counts_by_its_input():
 
 
 def test_matrix_products_and_what_the_counter_does_not_know():
-    found = count(Products(), torch.zeros(2, 3, 4))
-    assert found.macs == 2 * (3 * 4 * 3) + 2 * (3 * 3 * 4)
-    assert found.uncounted.pop("mv") == 6
-    assert "ones" in found.uncounted or not found.uncounted
+    counts = count(Products(), torch.zeros(2, 3, 4))
+    assert counts.macs == 2 * (3 * 4 * 3) + 2 * (3 * 3 * 4)
+    assert counts.uncounted.pop("mv") == 6
+    assert "ones" in counts.uncounted or not counts.uncounted
 
 
 def test_attention_counts_both_of_its_products():
     module = nn.MultiheadAttention(8, 2, batch_first=True)
-    found = count(_SelfAttention(module), torch.zeros(3, 5, 8))
+    counts = count(_SelfAttention(module), torch.zeros(3, 5, 8))
     projections, attention = 4 * 3 * 5 * 8 * 8, 2 * 3 * 2 * 5 * 5 * 4
-    assert found.macs == projections + attention
+    assert counts.macs == projections + attention
 
 
 class _SelfAttention(nn.Module):
@@ -85,9 +85,9 @@ def test_mobilenet_v3_as_published():
 
     with torch.device("meta"):
         module = timm.create_model("mobilenetv3_large_100")
-    found = count(module, torch.zeros(1, 3, 224, 224))
-    assert found.macs == pytest.approx(219e6, rel=0.02)  # arXiv 1905.02244: 219 M MAdds, 5.4 M parameters
-    assert found.parameters == pytest.approx(5.4e6, rel=0.02)
+    counts = count(module, torch.zeros(1, 3, 224, 224))
+    assert counts.macs == pytest.approx(219e6, rel=0.02)  # arXiv 1905.02244: 219 M MAdds, 5.4 M parameters
+    assert counts.parameters == pytest.approx(5.4e6, rel=0.02)
 
 
 def test_mobilenet_iqa_as_published():
@@ -95,9 +95,9 @@ def test_mobilenet_iqa_as_published():
 
     with torch.device("meta"):
         module = build("mobilenet-iqa")
-    found = count(module, torch.zeros(1, 3, 2160, 3840, device="meta"))
-    assert found.parameters == pytest.approx(81.5e6, rel=0.001)
-    assert found.macs == pytest.approx(100e9, rel=0.2)  # the paper's "100 GMACs at 3840x2160"
+    counts = count(module, torch.zeros(1, 3, 2160, 3840, device="meta"))
+    assert counts.parameters == pytest.approx(81.5e6, rel=0.001)
+    assert counts.macs == pytest.approx(100e9, rel=0.2)  # the paper's "100 GMACs at 3840x2160"
 
 
 def test_an_images_macs_by_spec():

@@ -85,12 +85,13 @@ def test_what_is_written_reads_back_as_a_data_set(pristine, severity, tmp_path):
     for number in range(3, 11):
         Image.open(pristine / "barn.png").rotate(36 * number).save(pristine / f"barn{number}.png")
     assert run(pristine, severity, out, "--distortions", "16", "--levels", "1,5", "--workers", "1") == 0
-    found = read_folder(out, seed=0)
-    assert (found.score_name, found.raw_range) == ("transferred KADID score", (1, 5))
-    scores = {(s.distortion, s.level): s.score for s in found.samples}
+    photos_read = read_folder(out, seed=0)
+    assert (photos_read.score_name, photos_read.raw_range) == ("transferred KADID score", (1, 5))
+    scores = {(s.distortion, s.level): s.score for s in photos_read.samples}
     assert scores == pytest.approx({(16, 1): (4.34 - 1) / 4, (16, 5): (2.34 - 1) / 4})
     sides = {
-        s.reference: {t.split for t in found.samples if t.reference == s.reference} for s in found.samples
+        s.reference: {t.split for t in photos_read.samples if t.reference == s.reference}
+        for s in photos_read.samples
     }
     assert len(sides) == 10
     assert all(len(split) == 1 for split in sides.values())

@@ -113,9 +113,9 @@ def test_models_are_compared_side_by_side(labelled: Path, tiny, tmp_path: Path, 
         shutil.copy(tiny[2], copy)
     models = [str(tiny[2]), str(other), str(namesake)]
     assert evaluate.main([*models, "--data", "folder", str(labelled), "--out", str(tmp_path / "out")]) == 0
-    found = last_line(capsys)["models"]
-    assert [model["label"] for model in found] == [str(tiny[2]), "other.tflite", str(namesake)]
-    assert len({model["srcc"] for model in found}) == 1
+    result = last_line(capsys)["models"]
+    assert [model["label"] for model in result] == [str(tiny[2]), "other.tflite", str(namesake)]
+    assert len({model["srcc"] for model in result}) == 1
     header = (tmp_path / "out" / "scores.csv").read_text().splitlines()[0]
     assert header.endswith(",".join([str(tiny[2]), "other.tflite", str(namesake)]))
 
@@ -193,9 +193,9 @@ def test_without_its_packages_it_says_what_to_install(labelled: Path):
         "from mobileiqa.evaluate import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "m.tflite", "--data", "folder", str(labelled)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "found no matplotlib" in done.stderr and "pip install torch " in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "found no matplotlib" in process.stderr and "pip install torch " in process.stderr
 
 
 def test_scores_come_to_0_1_higher_better_and_equal_inputs_are_prepared_once(labelled: Path, tiny):
@@ -210,8 +210,8 @@ def test_scores_come_to_0_1_higher_better_and_equal_inputs_are_prepared_once(lab
         return Model(f"{value}", None, Scorer(run, dataclasses.replace(tiny[1], **changed), "test"))
 
     models = [model(24.5, score_range=(0, 100)), model(24.5, score_range=(0, 100), higher_is_better=False)]
-    found, scores = score_images(images, models, skip=False)
-    assert (len(found.samples), scores.shape) == (6, (2, 6))
+    actual, scores = score_images(images, models, skip=False)
+    assert (len(actual.samples), scores.shape) == (6, (2, 6))
     assert scores == pytest.approx(np.repeat([[0.25], [0.75]], 6, axis=1))
     assert seen[0] is seen[1] and seen[1] is not seen[2]
     with pytest.raises(ValueError, match=r"the range of nan; found images/r0_17_1\.png: .* is nan"):

@@ -28,28 +28,30 @@ def test_help_lists_every_command_with_one_line_below_its_job(capsys: pytest.Cap
 def test_help_needs_nothing_but_python() -> None:
     loaded = "print(sorted({'numpy', 'PIL', 'torch'} & set(sys.modules)))"
     code = f"import sys, mobileiqa.main as m\nm.main(['--help'])\n{loaded}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("module", ["convert.accuracy", "convert.report", "convert.delivery"])
 def test_an_older_module_runs_and_says_what_to_type_now(module: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0 and done.stdout.startswith("usage: python -m convert.")
-    (line,) = done.stderr.splitlines()
+    process = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert process.returncode == 0 and process.stdout.startswith("usage: python -m convert.")
+    (line,) = process.stderr.splitlines()
     assert line.startswith(f"python -m {module}: an older name; type `python -m convert.")
 
 
 def test_every_command_that_has_a_main_is_listed() -> None:
     """A new command is not forgotten: whatever ends in a call of main(argv) is in the table."""
-    found = set()
+    seen = set()
     for package in ("mobileiqa", "convert", "calibration", "android_bench"):
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             if "def main(argv" in text:
-                found.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
+                seen.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
     older = {module for _, module in OLDER.values()}
-    assert found - {"mobileiqa.main"} == {command.module for command in COMMANDS.values()} | older
+    assert seen - {"mobileiqa.main"} == {command.module for command in COMMANDS.values()} | older
 
 
 def test_arguments_and_exit_code_are_the_commands_own(tmp_path: Path, capsys) -> None:
@@ -82,9 +84,9 @@ def test_help_and_its_example_show_the_name_that_was_typed(name: str, prog: str,
     ],
 )
 def test_usage_errors_show_the_name_that_was_typed(words: list[str], call: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(f"{call}: ") and done.stderr.endswith(f"; see {call} --help\n")
+    process = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr.startswith(f"{call}: ") and process.stderr.endswith(f"; see {call} --help\n")
 
 
 def test_other_commands_are_named_as_this_one_was_typed() -> None:
@@ -109,7 +111,7 @@ def test_an_older_name_runs_and_says_what_to_type_now(name: str, capsys) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "suggestion"),
     [
         (["scroe", "x.jpg"], "found 'scroe'; did you mean score?"),
         (["zzz"], "see mobileiqa --help"),
@@ -120,13 +122,13 @@ def test_an_older_name_runs_and_says_what_to_type_now(name: str, capsys) -> None
         ([], "found none"),
     ],
 )
-def test_an_unknown_command_is_one_line_and_exit_2(words: list[str], said: str, capsys) -> None:
+def test_an_unknown_command_is_one_line_and_exit_2(words: list[str], suggestion: str, capsys) -> None:
     assert main(words) == 2
     out, error = capsys.readouterr()
     assert (
         out == ""
         and len(error.splitlines()) == 1
-        and said in error
+        and suggestion in error
         and error.startswith("mobileiqa: expected")
     )
 

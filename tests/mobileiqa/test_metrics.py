@@ -57,13 +57,13 @@ def test_published_predictions_give_the_known_figures():
 
 
 def test_four_rows_by_hand():
-    found = correlations([1, 2, 3, 5], [2, 1, 3, 4])
-    assert found._fields == ("srcc", "plcc", "krcc", "rmse", "mae")
-    assert found.srcc == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
-    assert found.krcc == pytest.approx(4 / 6)  # one of six pairs the wrong way
-    assert found.plcc == pytest.approx(5.5 / np.sqrt(8.75 * 5))
-    assert found.rmse == pytest.approx(np.sqrt(3 / 4))
-    assert found.mae == pytest.approx(3 / 4)
+    result = correlations([1, 2, 3, 5], [2, 1, 3, 4])
+    assert result._fields == ("srcc", "plcc", "krcc", "rmse", "mae")
+    assert result.srcc == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
+    assert result.krcc == pytest.approx(4 / 6)  # one of six pairs the wrong way
+    assert result.plcc == pytest.approx(5.5 / np.sqrt(8.75 * 5))
+    assert result.rmse == pytest.approx(np.sqrt(3 / 4))
+    assert result.mae == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -103,26 +103,26 @@ def test_a_curve_of_four_parameters_needs_four_rows_that_differ():
 def test_a_resample_has_the_figures_of_its_rows_written_out(ties: bool):
     x, y = generated(600, ties=ties)  # more than one block of Kendall's pairs
     counts = np.random.default_rng(1).integers(0, 4, (3, 600)).astype(np.float32)
-    found = metrics._resampled(x, y, counts, Correlations._fields)
+    result = metrics._resampled(x, y, counts, Correlations._fields)
     for i, row in enumerate(counts):
         a, b = np.repeat(x, row.astype(int)), np.repeat(y, row.astype(int))
-        assert [found[name][i] for name in Correlations._fields] == pytest.approx(
+        assert [result[name][i] for name in Correlations._fields] == pytest.approx(
             correlations(a, b), abs=1e-9
         )
 
 
 def test_intervals_agree_with_theory():
     x, y = generated(1000, ties=False)
-    found = bootstrap(x, y, seed=3)
+    intervals = bootstrap(x, y, seed=3)
     point = correlations(x, y)
     fisher = np.tanh(np.arctanh(point.plcc) + np.array([-1.96, 1.96]) / np.sqrt(1000 - 3))
     normal = point.mae + np.array([-1.96, 1.96]) * np.abs(x - y).std() / np.sqrt(1000)
     for name, expected in (("plcc", fisher), ("mae", normal)):
-        assert np.mean(found[name]) == pytest.approx(expected.mean(), rel=0.01)
-        assert np.ptp(found[name]) == pytest.approx(np.ptp(expected), rel=0.1), (
+        assert np.mean(intervals[name]) == pytest.approx(expected.mean(), rel=0.01)
+        assert np.ptp(intervals[name]) == pytest.approx(np.ptp(expected), rel=0.1), (
             "a 90 % interval is 16 % shorter"
         )
-    assert all(low < value < high for value, (low, high) in zip(point, found.values(), strict=True))
+    assert all(low < value < high for value, (low, high) in zip(point, intervals.values(), strict=True))
 
 
 def test_intervals_depend_on_the_seed_alone():
@@ -143,8 +143,8 @@ def test_copies_of_a_row_add_nothing_when_their_group_is_drawn():
 
 
 def test_resamples_without_a_correlation_are_left_out():
-    found = bootstrap([1, 2, 3], [1, 2, 3])
-    assert found["srcc"] == found["krcc"] == pytest.approx((1, 1))
+    intervals = bootstrap([1, 2, 3], [1, 2, 3])
+    assert intervals["srcc"] == intervals["krcc"] == pytest.approx((1, 1))
 
 
 @pytest.mark.parametrize(("wrong", "message"), [({"statistics": ("tau",)}, "tau"), ({"n": 0}, "n=0")])
@@ -172,9 +172,9 @@ def test_the_fit_is_the_least_squares_one():
     def curve(s, top, bottom, middle, width):
         return bottom + (top - bottom) / (1 + np.exp(-(s - middle) / width))
 
-    found, _ = curve_fit(curve, x, mos, (mos.max(), mos.min(), x.mean(), x.std()))
+    actual, _ = curve_fit(curve, x, mos, (mos.max(), mos.min(), x.mean(), x.std()))
     fitted = logistic_fit(x, mos)
-    assert fitted == pytest.approx(curve(x, *found), abs=1e-5)
+    assert fitted == pytest.approx(curve(x, *actual), abs=1e-5)
     before, after = correlations(x, mos), correlations(fitted, mos)
     assert after.plcc > before.plcc + 0.03
     assert after.srcc == pytest.approx(before.srcc), "a rising curve keeps the order"

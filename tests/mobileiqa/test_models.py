@@ -37,13 +37,13 @@ def cases() -> list[Any]:
         reason = "no ../shared/golden beside the checkout; golden.json beside this test stands in"
         return [pytest.param("", {}, marks=pytest.mark.skip(reason=reason))]
     stored = json.loads(path.read_text())
-    found = []
+    results = []
     for name, file in FILES.items():
         for i, case in enumerate(stored[file]["cases"]):
             size = f"{case['height']}x{case['width']}" if "height" in case else "two"
             marks = [pytest.mark.slow] if i and name not in ("lar-iqa-single", "hyperiqa") else []
-            found.append(pytest.param(name, case, marks=marks, id=f"{name}-{case['image']}-{size}"))
-    return found
+            results.append(pytest.param(name, case, marks=marks, id=f"{name}-{case['image']}-{size}"))
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_published_keys_shapes_and_types(name: str, seeded: Any):
         )
     state = seeded(name).state_dict()
     names = to_published(state, entry(name).prefixes())
-    found = {names[k]: (list(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in state.items()}
-    assert found == {key: (shape, dtype) for key, shape, dtype in json.loads(path.read_text())}
+    result = {names[k]: (list(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in state.items()}
+    assert result == {key: (shape, dtype) for key, shape, dtype in json.loads(path.read_text())}
 
 
 def own_images(name: str) -> list[np.ndarray]:
@@ -121,8 +121,8 @@ def test_own_outputs(name: str, seeded: Any):
     features, score = run(seeded(name), own_images(name))
     assert score[0] == pytest.approx(stored["score"], rel=RELATIVE, abs=0)
     assert len(features) == len(stored["features"])
-    for array, kept in zip(features, stored["features"], strict=True):
-        assert_same(array, kept)
+    for array, rest in zip(features, stored["features"], strict=True):
+        assert_same(array, rest)
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, prefix: list[str]):
 def refused(prefix: list[str], how: str, path: Path, closed: Path, mode: int) -> None:
     """One line with the path and the word permission, and exit code 2."""
     closed.chmod(mode)
-    done = subprocess.run(
+    process = subprocess.run(
         [*prefix, sys.executable, "-c", PROGRAM, how, str(path)],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     closed.chmod(0o700)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 2 and "Permission denied" in line and str(path) in line
+    (line,) = process.stderr.splitlines()
+    assert process.returncode == 2 and "Permission denied" in line and str(path) in line

@@ -198,9 +198,9 @@ def test_tflite_never_imports_torch(folder: Path, tiny):
         "heavy = {'torch', 'timm', 'torchvision', 'scipy', 'cv2'} & set(sys.modules);"
         "sys.exit(code or (f'imported {heavy}' if heavy else 0))"
     )
-    done = python(code, str(folder), "--model", str(tiny[2]))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["scored"] == 2
+    process = python(code, str(folder), "--model", str(tiny[2]))
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[-1])["scored"] == 2
 
 
 def test_without_torch_a_checkpoint_says_what_to_install(folder: Path, tmp_path: Path):
@@ -210,9 +210,9 @@ def test_without_torch_a_checkpoint_says_what_to_install(folder: Path, tmp_path:
         "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a);"
         "from mobileiqa.score import main; sys.exit(main(sys.argv[1:]))"
     )
-    done = python(code, str(folder), "--model", str(tmp_path / "m.safetensors"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install torch torchvision timm safetensors " in done.stderr
+    process = python(code, str(folder), "--model", str(tmp_path / "m.safetensors"))
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "pip install torch torchvision timm safetensors " in process.stderr
 
 
 def test_without_a_model_the_packaged_file_runs_and_needs_no_torch(photos: Path) -> None:
@@ -220,9 +220,9 @@ def test_without_a_model_the_packaged_file_runs_and_needs_no_torch(photos: Path)
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'timm', 'safetensors', 'scipy', 'cv2')));"
         "from mobileiqa.score import main; sys.exit(main(sys.argv[1:]))"
     )
-    done = python(code, str(photos / "photo0.png"))
-    assert done.returncode == 0, done.stderr
-    last = json.loads(done.stdout.splitlines()[-1])
+    process = python(code, str(photos / "photo0.png"))
+    assert process.returncode == 0, process.stderr
+    last = json.loads(process.stdout.splitlines()[-1])
     assert (last["runtime"], last["scored"], last["note"]) == ("litert", 1, "")
 
 
@@ -230,7 +230,7 @@ def test_help_answers_within_a_second():
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "mobileiqa.score", "--help"],
             capture_output=True,
             text=True,
@@ -239,7 +239,7 @@ def test_help_answers_within_a_second():
             env={**os.environ, "COLUMNS": "100"},
         )
         times.append(time.perf_counter() - start)
-    assert "example:" in done.stdout
+    assert "example:" in process.stdout
     assert min(times) < 1
 
 

@@ -209,9 +209,9 @@ def test_models_of_fixed_size_refuse_another(name: str):
 
 def test_several_inputs_have_a_size_each():
     spec = MODELS["lar-iqa-kan"].spec
-    found = spec.sized("96x64,128x160")
-    assert [(i.width_px, i.height_px) for i in found.inputs] == [(96, 64), (128, 160)]
-    assert found.sized("384x384,1280x1280") == spec
+    result = spec.sized("96x64,128x160")
+    assert [(i.width_px, i.height_px) for i in result.inputs] == [(96, 64), (128, 160)]
+    assert result.sized("384x384,1280x1280") == spec
     assert MODELS["lar-iqa-single"].spec.sized("64x32") == MODELS["lar-iqa-single"].spec.resized(64, 32)
 
 

@@ -56,9 +56,9 @@ def test_json_alone_is_the_json_line_alone_on_a_terminal_too() -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_pipe_always_gets_it_last(flags: list[str]) -> None:
-    done = subprocess.run([*LISTING, *flags], capture_output=True, text=True, cwd=ROOT)
-    assert "folder" in json.loads(done.stdout.splitlines()[-1])["datasets"]
-    assert (len(done.stdout.splitlines()) == 1) == bool(flags)
+    process = subprocess.run([*LISTING, *flags], capture_output=True, text=True, cwd=ROOT)
+    assert "folder" in json.loads(process.stdout.splitlines()[-1])["datasets"]
+    assert (len(process.stdout.splitlines()) == 1) == bool(flags)
 
 
 def test_a_command_without_words_says_its_fields_on_a_terminal() -> None:

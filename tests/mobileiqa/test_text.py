@@ -89,7 +89,7 @@ def drawn(monkeypatch) -> list[str]:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    said: list[str] = []
+    output: list[str] = []
     save = Figure.savefig
 
     def spy(figure: Figure, *arguments: object, **options: object) -> None:
@@ -97,10 +97,10 @@ def drawn(monkeypatch) -> list[str]:
         for text in figure.findobj(Text):
             shown, is_formula = text._preprocess_math(text.get_text())
             assert not is_formula or text.get_text().startswith("$\\mathdefault"), text.get_text()
-            said.append(shown)
+            output.append(shown)
 
     monkeypatch.setattr(Figure, "savefig", spy)
-    return said
+    return output
 
 
 def test_the_evaluations_scatter_shows_names_as_they_are(tmp_path, drawn) -> None:

@@ -48,9 +48,9 @@ def run(data: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def trained(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("runs") / "run"
-    done = run(labelled, out, "--from-scratch", "--set", *QUICK, "--workers", "1")
-    assert done.returncode == 0, done.stderr
-    return out, json.loads(done.stdout.splitlines()[-1])
+    process = run(labelled, out, "--from-scratch", "--set", *QUICK, "--workers", "1")
+    assert process.returncode == 0, process.stderr
+    return out, json.loads(process.stdout.splitlines()[-1])
 
 
 def test_it_learns_what_the_labels_say(trained: tuple[Path, dict[str, Any]], labelled: Path) -> None:
@@ -120,8 +120,8 @@ def test_bad_input_is_one_line_and_exit_2(
 
 def test_a_folder_of_other_things_is_left_alone(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    done = run(labelled, tmp_path, "--from-scratch", "--set", *QUICK)
-    assert done.returncode == 2 and "another --out" in done.stderr
+    process = run(labelled, tmp_path, "--from-scratch", "--set", *QUICK)
+    assert process.returncode == 2 and "another --out" in process.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 

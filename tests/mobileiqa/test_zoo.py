@@ -19,8 +19,8 @@ GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 
 
 def test_specs_carry_the_names_that_they_are_found_under():
-    for name, found in MODELS.items():
-        assert found.spec.name == name and found.spec.untrained
+    for name, actual in MODELS.items():
+        assert actual.spec.name == name and actual.spec.untrained
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -168,9 +168,9 @@ def fuzz(
 def test_a_fault_that_is_put_back_is_found(tmp_path, capsys, fault, counts, broken):
     code, seen = fuzz(tmp_path, capsys, fault, counts)
     assert code == 1 and broken in seen
-    kept = sorted((tmp_path / "kept").iterdir())[0]
-    assert main(["--replay", str(kept), "--fault", fault]) == 1
-    assert main(["--replay", str(kept)]) == 0, "the product as it is refuses the same file"
+    rest = sorted((tmp_path / "kept").iterdir())[0]
+    assert main(["--replay", str(rest), "--fault", fault]) == 1
+    assert main(["--replay", str(rest)]) == 0, "the product as it is refuses the same file"
 
 
 @pytest.mark.slow

@@ -65,8 +65,8 @@ def rows(steady, measured, write_bench, by_hand):
 
 def drawing(text):
     """The page's <svg>, parsed as XML."""
-    (found,) = re.findall(r"<svg.*</svg>", text, re.DOTALL)
-    return ElementTree.fromstring(found)
+    (result,) = re.findall(r"<svg.*</svg>", text, re.DOTALL)
+    return ElementTree.fromstring(result)
 
 
 def test_page_is_whole_self_contained_and_made_for_phones(rows):

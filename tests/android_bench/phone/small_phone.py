@@ -126,9 +126,9 @@ def booted(folder: Path, data: str = "size=64m", ports: Sequence[int] = (PORT,))
     )
     assert boot.stdin and boot.stdout
     try:
-        said = boot.stdout.readline()
-        if said != "booted\n":
-            raise RuntimeError(f"the small phone does not boot: {said}{boot.stdout.read()}")
+        output = boot.stdout.readline()
+        if output != "booted\n":
+            raise RuntimeError(f"the small phone does not boot: {output}{boot.stdout.read()}")
         init = int(Path(f"/proc/{boot.pid}/task/{boot.pid}/children").read_text().split()[0])
         phone = SmallPhone(folder / "adb", init)
         _write_client(phone, folder)

@@ -69,9 +69,9 @@ def test_the_command_writes_what_compare_reads(phone, tiny, benchmark_model, tmp
     out = tmp_path / "bench.json"
     command = [str(tiny.path), "--benchmark-model", str(benchmark_model), "--force-fp16", "--out", str(out)]
     assert main(command) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("Small Phone, QEMU cortex-a76, Android 14 (SDK 34): 1 thread(s) on CPU")
-    assert said[0].endswith("1 + 2 runs x 5 launch(es), 28.7 C before, 28.7 C after")
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("Small Phone, QEMU cortex-a76, Android 14 (SDK 34): 1 thread(s) on CPU")
+    assert output[0].endswith("1 + 2 runs x 5 launch(es), 28.7 C before, 28.7 C after")
     (result,) = from_json(json.loads(out.read_text()))
     assert result.config.precision is Precision.FP16
     assert result.run_ms.count == 10

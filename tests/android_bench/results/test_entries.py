@@ -84,8 +84,8 @@ def test_every_field_is_checked_by_name(measured, tmp_path):
                 continue
             data = copy.deepcopy(measured)
             holder(data, path)[path[-1]] = wrong
-            said = refused(tmp_path, data)
-            assert "NaN" in said if wrong != wrong else words(path) in said, (path, wrong)
+            output = refused(tmp_path, data)
+            assert "NaN" in output if wrong != wrong else words(path) in output, (path, wrong)
 
 
 def test_every_field_must_be_there(measured, tmp_path):
@@ -107,7 +107,7 @@ def test_no_other_field_may_be_there(measured, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "words"),
     [
         (lambda r: r["launches"][1]["run_ms"].pop(), "6 runs were asked for, 5 reported"),
         (lambda r: r["launches"].pop(), "2 launches were asked for, 1 reported"),
@@ -128,14 +128,14 @@ def test_no_other_field_may_be_there(measured, tmp_path):
         (lambda r: r.__setitem__("file", "a\x00.tflite"), "results[0].file"),
     ],
 )
-def test_refuses_measurements_that_cannot_be(measured, tmp_path, edit, said):
+def test_refuses_measurements_that_cannot_be(measured, tmp_path, edit, words):
     data = copy.deepcopy(measured)
     edit(data["results"][0])
-    assert said in refused(tmp_path, data)
+    assert words in refused(tmp_path, data)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "words"),
     [
         ("", "JSON in"),
         ("[" * 100_000, "JSON in"),
@@ -148,8 +148,8 @@ def test_refuses_measurements_that_cannot_be(measured, tmp_path, edit, said):
         ({"schema": 1, "emulated": "cortex-a76", "outputs": []}, "non-empty array"),
     ],
 )
-def test_refuses_other_files(tmp_path, data, said):
-    assert said in refused(tmp_path, data)
+def test_refuses_other_files(tmp_path, data, words):
+    assert words in refused(tmp_path, data)
 
 
 def test_refuses_bytes_that_are_no_text(tmp_path):
@@ -234,7 +234,7 @@ def test_image_size(shapes, expected):
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "words"),
     [
         (
             lambda r: r["launches"][0].__setitem__("cpus", []),
@@ -255,11 +255,11 @@ def test_image_size(shapes, expected):
         (lambda r: r["launches"][0].__setitem__("cpus", [1] * 9000 + [{}]), "cpus[9000]"),
     ],
 )
-def test_empty_and_extreme_measurements_are_one_line(measured, tmp_path, edit, said):
+def test_empty_and_extreme_measurements_are_one_line(measured, tmp_path, edit, words):
     data = copy.deepcopy(measured)
     edit(data["results"][0])
     message = refused(tmp_path, data)
-    assert said in message and len(message) < 500
+    assert words in message and len(message) < 500
 
 
 def test_figures_by_hand_at_the_ends_are_compared(by_hand, write_bench, tmp_path):

@@ -80,8 +80,8 @@ def test_a_quiet_measurement_is_not_complained_about():
 )
 def test_each_kind_of_interference_is_named(launch, words):
     assert re.search(words, of_launch(launch, BenchConfig()))
-    (said,) = of_result(result(launch))
-    assert said == f"launch 1: {of_launch(launch, BenchConfig())}"
+    (output,) = of_result(result(launch))
+    assert output == f"launch 1: {of_launch(launch, BenchConfig())}"
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_several_threads_wait_at_the_same_time():
 
 def test_launches_are_judged_beside_each_other():
     slow = dataclasses.replace(CALM, run_ms=tuple(ms * 1.2 for ms in CALM.run_ms))
-    (said,) = of_result(result(CALM, slow))
-    assert said == "launches took 100.2 to 120.2 ms (at most 15% apart)"
-    (said,) = of_result(result(CALM, quiet(pace_before_ms=0.35, pace_after_ms=0.35)))
-    assert said.startswith("the core's speed differed: a fixed computation took 0.3 to 0.35 ms")
+    (output,) = of_result(result(CALM, slow))
+    assert output == "launches took 100.2 to 120.2 ms (at most 15% apart)"
+    (output,) = of_result(result(CALM, quiet(pace_before_ms=0.35, pace_after_ms=0.35)))
+    assert output.startswith("the core's speed differed: a fixed computation took 0.3 to 0.35 ms")
     assert of_result(result(CALM, CALM, CALM, CALM, slow)) == []  # one odd launch of five moves no median
     assert len(of_result(result(CALM, CALM, slow, slow, slow))) == 1
     tiny, twice = (dataclasses.replace(CALM, run_ms=(ms,) * 10, evidence=None) for ms in (0.02, 0.04))
@@ -124,9 +124,9 @@ def test_launches_are_judged_beside_each_other():
 
 
 def test_evidence_survives_json_and_what_is_unknown_is_left_out():
-    kept = [result(CALM), result(quiet(wait_ms=None)), result(dataclasses.replace(CALM, evidence=None))]
-    data = to_json(kept)
-    assert from_json(data) == kept
+    rest = [result(CALM), result(quiet(wait_ms=None)), result(dataclasses.replace(CALM, evidence=None))]
+    data = to_json(rest)
+    assert from_json(data) == rest
     written = [entry["launches"][0] for entry in data["results"]]
     assert "wait_ms" in written[0]["evidence"] and "wait_ms" not in written[1]["evidence"]
     assert "evidence" not in written[2]

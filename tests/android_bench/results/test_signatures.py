@@ -9,8 +9,8 @@ def names(*paths, signature=None):
 
 
 def test_every_signature_is_a_part_of_its_own(tiny, camera, unsigned):
-    found = names(tiny.path, camera, unsigned)
-    assert found == [
+    result = names(tiny.path, camera, unsigned)
+    assert result == [
         "tiny.tflite",
         "camera.tflite score_96x80",
         "camera.tflite score_80x96",
@@ -29,16 +29,16 @@ def test_a_named_signature_chooses_among_several(tiny, camera):
 
 
 @pytest.mark.parametrize(
-    ("files", "signature", "found"),
+    ("files", "signature", "there"),
     [
         (["camera"], "tall", "score_96x80 and score_80x96 in camera.tflite; correct --signature"),
         (["tiny", "camera"], "serving_default", "score_96x80 and score_80x96 in camera.tflite"),
         (["tiny", "unsigned"], "tall", "serving_default in tiny.tflite; none with a name in unsigned.tflite"),
     ],
 )
-def test_a_signature_that_is_not_there_names_those_that_are(request, tiny, files, signature, found):
+def test_a_signature_that_is_not_there_names_those_that_are(request, tiny, files, signature, there):
     paths = [tiny.path if name == "tiny" else request.getfixturevalue(name) for name in files]
-    with pytest.raises(UserError, match=f"the signature '{signature}'; found {found}"):
+    with pytest.raises(UserError, match=f"the signature '{signature}'; found {there}"):
         read_signatures(paths, signature)
 
 
@@ -51,8 +51,8 @@ def test_one_part_of_several_must_be_named(camera, tiny):
 
 def test_what_ran_is_said_in_full(camera, tmp_path):
     (entry,) = read_signatures([camera], "score_80x96")
-    said = entry.identity()
-    assert (said["signature"], said["input_types"], said["input_shapes"]) == (
+    output = entry.identity()
+    assert (output["signature"], output["input_types"], output["input_shapes"]) == (
         "score_80x96",
         ("uint8",),
         ((1, 96, 80, 3),),

@@ -92,18 +92,21 @@ def test_a_launch_is_what_was_asked_for(opened, cpus, words):
 @needs_runner
 @pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a55", "cortex-a76"])
 def test_it_runs_a_file_on_arm(tiny, cpu):
-    done = emulated(*options(BenchConfig(runs=3, warmup_runs=2), str(tiny.path)), cpu=cpu)
-    found = parse(done.stdout, done.stderr, done.returncode)
-    assert (len(found.warmup_us), len(found.run_us)) == (2, 3)
-    assert found.opened.fully_delegated and found.opened.init_us > 0 and min(found.run_us) > 0
-    assert found.closed.peak_rss_kb > found.closed.start_rss_kb > 0
+    completed = emulated(*options(BenchConfig(runs=3, warmup_runs=2), str(tiny.path)), cpu=cpu)
+    result = parse(completed.stdout, completed.stderr, completed.returncode)
+    assert (len(result.warmup_us), len(result.run_us)) == (2, 3)
+    assert result.opened.fully_delegated and result.opened.init_us > 0 and min(result.run_us) > 0
+    assert result.closed.peak_rss_kb > result.closed.start_rss_kb > 0
     forced = options(BenchConfig(runs=1, precision=Precision.FP16), str(tiny.path))
-    done = emulated(*forced, cpu=cpu)
+    completed = emulated(*forced, cpu=cpu)
     if cpu == "cortex-a53":
-        assert done.returncode == 2 and "ERROR: no FP16 arithmetic to force: on this CPU" in done.stderr
+        assert (
+            completed.returncode == 2
+            and "ERROR: no FP16 arithmetic to force: on this CPU" in completed.stderr
+        )
     else:
-        score = parse(done.stdout, done.stderr, done.returncode).closed.output
-        assert 1e-6 < abs(score[0] / found.closed.output[0] - 1) < 5e-3  # FP16 arithmetic on the same input
+        score = parse(completed.stdout, completed.stderr, completed.returncode).closed.output
+        assert 1e-6 < abs(score[0] / result.closed.output[0] - 1) < 5e-3  # FP16 arithmetic on the same input
 
 
 @needs_runner
@@ -117,28 +120,28 @@ def test_it_runs_a_file_on_arm(tiny, cpu):
     ],
 )
 def test_it_refuses_what_it_does_not_know(words, complaint):
-    done = emulated(*words)
-    assert done.returncode == 2 and f"ERROR: {complaint}" in done.stderr and not done.stdout
+    result = emulated(*words)
+    assert result.returncode == 2 and f"ERROR: {complaint}" in result.stderr and not result.stdout
 
 
 @needs_runner
 def test_it_runs_the_signature_that_is_named(camera):
     outputs = []
     for signature in ("score_96x80", "score_80x96"):
-        done = emulated(*options(CONFIG, str(camera), signature))
-        outputs.append(parse(done.stdout, done.stderr, done.returncode).closed.output)
+        result = emulated(*options(CONFIG, str(camera), signature))
+        outputs.append(parse(result.stdout, result.stderr, result.returncode).closed.output)
     assert outputs[0] != outputs[1]
     for words, complaint in (
         ((), "the file has several signatures"),
         (("--signature=tall",), "the file has no signature of that name"),
     ):
-        done = emulated(f"--graph={camera}", *words)
-        assert done.returncode == 1 and f"ERROR: {complaint}" in done.stderr
+        result = emulated(f"--graph={camera}", *words)
+        assert result.returncode == 1 and f"ERROR: {complaint}" in result.stderr
 
 
 @needs_runner
 def test_it_says_which_file_it_cannot_open(tmp_path):
-    done = emulated(f"--graph={tmp_path}/none.tflite")
-    assert done.returncode == 1 and "none.tflite" in done.stderr
+    result = emulated(f"--graph={tmp_path}/none.tflite")
+    assert result.returncode == 1 and "none.tflite" in result.stderr
     with pytest.raises(RunError, match="LiteRtCreateModelFromFile"):
-        parse(done.stdout, done.stderr, done.returncode)
+        parse(result.stdout, result.stderr, result.returncode)

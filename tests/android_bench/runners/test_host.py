@@ -147,12 +147,12 @@ def test_a_quiet_launch_is_reported(tiny):
         try:
             (result,) = host.measure([tiny.path], config, if_disturbed=IfDisturbed.REPEAT)
         except RunError as error:
-            said = str(error)
+            output = str(error)
             continue
         assert interference.of_result(result) == []
         assert result.launches[0].evidence.wait_ms <= 0.03 * sum(result.launches[0].run_ms)
         return
-    pytest.skip(f"this machine was busy 12 times in a row: {said}")
+    pytest.skip(f"this machine was busy 12 times in a row: {output}")
 
 
 def test_an_output_that_is_not_finite_is_no_result(not_finite):
@@ -208,8 +208,8 @@ def test_every_signature_is_measured_in_turn(tiny, camera):
         "launch 1/1 of camera.tflite score_96x80",
         "launch 1/1 of camera.tflite score_80x96",
     ]
-    said = [(result.signature, result.input_types, result.input_shapes) for result in results]
-    assert said == [
+    output = [(result.signature, result.input_types, result.input_shapes) for result in results]
+    assert output == [
         ("serving_default", ("float32",), ((1, 3, 32, 48),)),
         ("score_96x80", ("uint8",), ((1, 80, 96, 3),)),
         ("score_80x96", ("uint8",), ((1, 96, 80, 3),)),

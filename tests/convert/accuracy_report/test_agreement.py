@@ -29,29 +29,29 @@ def samples(labels, references=None) -> tuple[Sample, ...]:
 
 def test_four_images_by_hand() -> None:
     fp32, candidate = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.1, 0.3, 0.2, 0.5])
-    found = agreement(fp32, candidate, names(4))
-    assert found.correlations["srcc"].value == pytest.approx(1 - 6 * 2 / (4 * 15))  # two ranks off by one
-    assert found.correlations["krcc"].value == pytest.approx((5 - 1) / 6)
-    assert found.mean_shift == pytest.approx(0.3 / 4) and found.max_shift == pytest.approx(0.1)
-    assert found.bias == pytest.approx(0.1 / 4) and found.spread == pytest.approx(0.3)
-    assert (found.pairs, found.pair_reversed, found.pair_tied) == (6, pytest.approx(1 / 6), 0)
-    assert found.pair_flips == pytest.approx(1 / 6)
-    assert (found.distinct, found.distinct_fp32) == (4, 4) and found.smallest_gap == pytest.approx(0.1)
-    assert {w.image for w in found.worst[:3]} == {"1.png", "2.png", "3.png"} and found.failure == ""
+    shift = agreement(fp32, candidate, names(4))
+    assert shift.correlations["srcc"].value == pytest.approx(1 - 6 * 2 / (4 * 15))  # two ranks off by one
+    assert shift.correlations["krcc"].value == pytest.approx((5 - 1) / 6)
+    assert shift.mean_shift == pytest.approx(0.3 / 4) and shift.max_shift == pytest.approx(0.1)
+    assert shift.bias == pytest.approx(0.1 / 4) and shift.spread == pytest.approx(0.3)
+    assert (shift.pairs, shift.pair_reversed, shift.pair_tied) == (6, pytest.approx(1 / 6), 0)
+    assert shift.pair_flips == pytest.approx(1 / 6)
+    assert (shift.distinct, shift.distinct_fp32) == (4, 4) and shift.smallest_gap == pytest.approx(0.1)
+    assert {w.image for w in shift.worst[:3]} == {"1.png", "2.png", "3.png"} and shift.failure == ""
 
 
 def test_a_pair_that_becomes_a_tie_counts_half_and_one_that_was_a_tie_not_at_all() -> None:
     fp32, candidate = np.array([0.0, 0.0, 1.0, 2.0, 3.0]), np.array([0.0, 5.0, 1.0, 1.0, 1.0])
     # Of 10 pairs FP32 ties one. (2,3), (2,4), (3,4) become ties; image 1 is reversed against 2, 3 and 4.
     assert tied_pairs(fp32, candidate) == (3, 9)
-    found = agreement(fp32, candidate, names(5))
-    assert (found.pairs, found.pair_reversed, found.pair_tied) == (
+    shift = agreement(fp32, candidate, names(5))
+    assert (shift.pairs, shift.pair_reversed, shift.pair_tied) == (
         9,
         pytest.approx(3 / 9),
         pytest.approx(3 / 9),
     )
-    assert found.pair_flips == pytest.approx(4.5 / 9)
-    assert (found.distinct, found.distinct_fp32, found.smallest_gap) == (3, 4, 1)
+    assert shift.pair_flips == pytest.approx(4.5 / 9)
+    assert (shift.distinct, shift.distinct_fp32, shift.smallest_gap) == (3, 4, 1)
 
 
 def test_tied_pairs_are_those_of_a_count() -> None:
@@ -69,24 +69,24 @@ def test_thresholds_lie_between_scores() -> None:
     fp32 = np.arange(10) / 10
     candidate = fp32.copy()
     candidate[4] = 0.7
-    found = threshold_flips(fp32, candidate)
-    assert found.mean == pytest.approx(3 * 0.1 / 9) and found.worst == pytest.approx(0.1)
-    assert found.worst_threshold == pytest.approx(0.45)
+    flips = threshold_flips(fp32, candidate)
+    assert flips.mean == pytest.approx(3 * 0.1 / 9) and flips.worst == pytest.approx(0.1)
+    assert flips.worst_threshold == pytest.approx(0.45)
     nudged = threshold_flips(fp32, fp32 - 1e-9)
     assert (nudged.mean, nudged.worst) == (0, 0)  # a shift of nothing crosses nothing
     assert threshold_flips(fp32[:1], fp32[:1]) is None
 
 
 def test_constant_scores_have_shifts_but_no_ranking() -> None:
-    found = agreement(np.array([0.1, 0.2, 0.6]), np.full(3, 0.2), names(3))
-    assert "differ" in found.failure and found.correlations == {}
-    assert found.mean_shift == pytest.approx(0.5 / 3)
-    assert (found.pair_reversed, found.pair_tied, found.pair_flips) == (
+    shift = agreement(np.array([0.1, 0.2, 0.6]), np.full(3, 0.2), names(3))
+    assert "differ" in shift.failure and shift.correlations == {}
+    assert shift.mean_shift == pytest.approx(0.5 / 3)
+    assert (shift.pair_reversed, shift.pair_tied, shift.pair_flips) == (
         0,
         1,
         0.5,
     )  # nothing but chance is left
-    assert (found.distinct, found.smallest_gap) == (1, None)
+    assert (shift.distinct, shift.smallest_gap) == (1, None)
     flat = agreement(np.full(3, 0.2), np.array([0.1, 0.2, 0.6]), names(3))
     assert flat.failure and (flat.pairs, flat.pair_reversed, flat.pair_flips) == (0, None, None)
 
@@ -102,9 +102,9 @@ def test_constant_scores_have_shifts_but_no_ranking() -> None:
     ],
 )
 def test_what_cannot_be_compared_has_no_figures(fp32, candidate, n, words) -> None:
-    found = agreement(np.array(fp32), np.array(candidate), names(n))
-    assert found.failure == words and found.correlations == {}
-    assert (found.mean_shift, found.pair_flips, found.thresholds, found.worst) == (None, None, None, ())
+    shift = agreement(np.array(fp32), np.array(candidate), names(n))
+    assert shift.failure == words and shift.correlations == {}
+    assert (shift.mean_shift, shift.pair_flips, shift.thresholds, shift.worst) == (None, None, None, ())
 
 
 def test_two_images_are_no_ranking() -> None:
@@ -117,8 +117,8 @@ def test_the_drop_is_paired() -> None:
     labels = rng.uniform(size=60)
     fp32 = labels + rng.normal(0, 0.3, 60)
     candidate = fp32 + rng.normal(0, 0.01, 60)
-    found = labelled(fp32, candidate, samples(labels))
-    before, after, drop = found.fp32["srcc"], found.candidate["srcc"], found.drop
+    accuracy = labelled(fp32, candidate, samples(labels))
+    before, after, drop = accuracy.fp32["srcc"], accuracy.candidate["srcc"], accuracy.drop
     assert drop.value == pytest.approx(before.value - after.value) and drop.low <= drop.value <= drop.high
     assert drop.high - drop.low < 0.15 * (before.high - before.low)
     assert before.value == pytest.approx(metrics.correlations(fp32, labels).srcc)
@@ -139,7 +139,7 @@ def test_references_are_drawn_whole() -> None:
 
 
 def test_labels_that_are_constant_have_no_drop() -> None:
-    found = labelled(np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.2, 0.3]), samples([0.5] * 3))
-    assert found.drop is None and "MOS that differ" in found.failure and found.fp32 == {}
+    accuracy = labelled(np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.2, 0.3]), samples([0.5] * 3))
+    assert accuracy.drop is None and "MOS that differ" in accuracy.failure and accuracy.fp32 == {}
     worse = labelled(np.array([0.1, 0.2, 0.3]), np.full(3, 0.1), samples([0.1, 0.5, 0.6]))
     assert worse.drop is None and "scores that differ" in worse.failure and "srcc" in worse.fp32

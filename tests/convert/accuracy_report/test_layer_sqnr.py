@@ -62,12 +62,12 @@ def by_name(table: LayerTable) -> dict[str, Layer]:
 
 
 def test_noise_is_that_of_rounding(net) -> None:
-    found = compare_layers(net("fp32.tflite"), net("int8.tflite", STEP), IMAGES)
+    table = compare_layers(net("fp32.tflite"), net("int8.tflite", STEP), IMAGES)
     x = np.stack([i["image"] for i in IMAGES]).astype(np.float64)
     noise = np.rint(x / np.float32(STEP)) * np.float32(STEP) - x
     expected = 10 * np.log10(np.mean(x**2) / np.mean(noise**2))
-    layers = by_name(found)
-    assert [(x.index, x.operator, x.dtype) for x in found.layers] == [
+    layers = by_name(table)
+    assert [(x.index, x.operator, x.dtype) for x in table.layers] == [
         (0, "QUANTIZE", "int8"), (1, "TRANSPOSE", "int8"), (3, "MUL", "float32"), (4, "MUL", "float32"),
         (5, "MEAN", "float32"),
     ]  # fmt: skip
@@ -75,22 +75,22 @@ def test_noise_is_that_of_rounding(net) -> None:
         assert layers[name].sqnr_db == layers[name].plain_db == pytest.approx(expected, abs=0.01)
         assert not layers[name].scaled
     assert layers["score"].plain_db > expected + 15  # the mean over 192 values takes the noise away
-    assert (found.images, found.missing) == (3, ())
-    assert found.worst_first()[-1].name == "score"
+    assert (table.images, table.missing) == (3, ())
+    assert table.worst_first()[-1].name == "score"
 
 
 def test_equal_files_have_no_noise(net) -> None:
-    found = compare_layers(net("a.tflite"), net("b.tflite"), IMAGES[:1])
-    assert [(layer.noise, layer.difference) for layer in found.layers] == [(0, 0)] * 4
-    assert {layer.sqnr_db for layer in found.layers} == {None} and found.worst_first() == []
+    table = compare_layers(net("a.tflite"), net("b.tflite"), IMAGES[:1])
+    assert [(layer.noise, layer.difference) for layer in table.layers] == [(0, 0)] * 4
+    assert {layer.sqnr_db for layer in table.layers} == {None} and table.worst_first() == []
 
 
 def test_the_layer_that_was_perturbed_is_found(net) -> None:
     """A gain that nothing takes back is an error."""
-    found = compare_layers(net("a.tflite"), net("b.tflite", gain=1.1), IMAGES)
-    assert {layer.name for layer in found.worst_first()} == {"scaled", "score"}
-    assert not found.worst_first()[0].scaled
-    assert found.worst_first()[0].sqnr_db == pytest.approx(20, abs=0.01)  # a tenth of the signal
+    table = compare_layers(net("a.tflite"), net("b.tflite", gain=1.1), IMAGES)
+    assert {layer.name for layer in table.worst_first()} == {"scaled", "score"}
+    assert not table.worst_first()[0].scaled
+    assert table.worst_first()[0].sqnr_db == pytest.approx(20, abs=0.01)  # a tenth of the signal
 
 
 def test_gains_that_are_taken_back_are_no_noise(net) -> None:
@@ -104,13 +104,13 @@ def test_gains_that_are_taken_back_are_no_noise(net) -> None:
 
 def test_clipping_is_noise(net) -> None:
     """Everything above 0.255 is clipped, which gains would explain in part; but nothing takes it back."""
-    found = compare_layers(net("a.tflite"), net("b.tflite", step=0.001), IMAGES)
-    assert all(layer.sqnr_db == layer.plain_db < 5 for layer in found.layers)
+    table = compare_layers(net("a.tflite"), net("b.tflite", step=0.001), IMAGES)
+    assert all(layer.sqnr_db == layer.plain_db < 5 for layer in table.layers)
 
 
 def test_what_is_not_finite_is_the_worst(net) -> None:
-    found = compare_layers(net("a.tflite"), net("b.tflite", STEP, gain=float("nan")), IMAGES[:1])
-    worst = found.worst_first()
+    table = compare_layers(net("a.tflite"), net("b.tflite", STEP, gain=float("nan")), IMAGES[:1])
+    worst = table.worst_first()
     assert [layer.name for layer in worst[:2]] == ["scaled", "score"]
     assert not worst[0].finite and worst[0].sqnr_db is None
 

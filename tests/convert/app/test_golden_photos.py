@@ -192,8 +192,8 @@ def test_an_accelerator_that_is_wrong_in_one_operator_is_not_chosen(
         vulkan_driver()
     except UserError as error:
         pytest.skip(str(error))
-    chosen = choose_accelerator(app, app.parent / "golden")
-    assert chosen.runs_on == "gpu" and chosen.why_not == "" and chosen.adapter
+    selection = choose_accelerator(app, app.parent / "golden")
+    assert selection.runs_on == "gpu" and selection.why_not == "" and selection.adapter
     path = divided(type(flatbuffer)(), tmp_path / "divided.tflite")
     write(path, tmp_path / "golden")
     assert main([str(path), "--gpu"]) == 0

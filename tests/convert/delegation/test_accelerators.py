@@ -138,12 +138,12 @@ def test_an_add_that_is_an_output_and_read(flatbuffer, save, output_too: bool) -
 
 
 def test_no_such_file_gets_its_name_and_inspect_shows_why(division, tmp_path: Path, capsys) -> None:
-    made = division(np.array([2.0, 2.0, 2.0]))
-    assert main([str(made)]) == 0
+    output = division(np.array([2.0, 2.0, 2.0]))
+    assert main([str(output)]) == 0
     assert "WRONG ON AN ACCELERATOR: DIV #0 is a division by a constant" in capsys.readouterr().out
     path = tmp_path / "named.tflite"
     with staged(path) as unproven, pytest.raises(UserError, match="division by a constant"):
-        unproven.write_bytes(made.read_bytes())
+        unproven.write_bytes(output.read_bytes())
         place(unproven, path, True)
     assert not path.exists()
 

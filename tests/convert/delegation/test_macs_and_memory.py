@@ -81,9 +81,9 @@ def test_a_shared_buffer_is_counted_once_and_indices_never(flatbuffer, save):
 def test_peak_by_hand(small_net, save):
     """At GELU its input and its output live, 1280 bytes each; at the convolution 1024 + 1280."""
     graph = read_graph(save(small_net.builder.build(small_net.score)))
-    found = peak(graph)
-    assert (found.nbytes, graph.operators[found.operator].name) == (2560, "GELU")
-    assert set(found.live) == {small_net.mapped, small_net.bent}
+    result = peak(graph)
+    assert (result.nbytes, graph.operators[result.operator].name) == (2560, "GELU")
+    assert set(result.live) == {small_net.mapped, small_net.bent}
 
 
 def test_a_residual_keeps_its_input_alive(flatbuffer, save):
@@ -110,11 +110,11 @@ def test_peak_equals_a_simulation_of_random_graphs(flatbuffer, save):
     """The simulation frees a tensor only when nothing later reads it, one operator at a time."""
     rng = np.random.default_rng(3)
     b = flatbuffer
-    made = [b.input(int(rng.integers(1, 50))) for _ in range(2)]
+    output = [b.input(int(rng.integers(1, 50))) for _ in range(2)]
     for _ in range(40):
-        reads = [int(i) for i in rng.choice(made, 2)]
-        made.append(b.op("ADD", reads, [b.tensor(int(rng.integers(1, 50)))], "AddOptions"))
-    graph = read_graph(save(b.build(made[-1], made[5])))
+        reads = [int(i) for i in rng.choice(output, 2)]
+        output.append(b.op("ADD", reads, [b.tensor(int(rng.integers(1, 50)))], "AddOptions"))
+    graph = read_graph(save(b.build(output[-1], output[5])))
 
     held, most = set(graph.inputs), 0
     for op in graph.operators:
@@ -126,8 +126,8 @@ def test_peak_equals_a_simulation_of_random_graphs(flatbuffer, save):
 
 
 def test_a_graph_without_operators(flatbuffer, save):
-    found = peak(read_graph(save(flatbuffer.build(flatbuffer.input(4)))))
-    assert (found.nbytes, found.operator) == (0, -1)
+    result = peak(read_graph(save(flatbuffer.build(flatbuffer.input(4)))))
+    assert (result.nbytes, result.operator) == (0, -1)
 
 
 def test_a_graph_without_operators_has_no_peak(flatbuffer, save):

@@ -27,9 +27,9 @@ def test_the_file_computes_the_module(tiny: Any, tmp_path: Path):
     rng = np.random.default_rng(0)
     arrays = {i.name: rng.standard_normal(i.shape).astype(np.float32) for i in spec.inputs}
     runner = Interpreter(model_path=str(path)).get_signature_runner()
-    (found,) = runner(**arrays).values()
+    (result,) = runner(**arrays).values()
     expected = module(*(torch.from_numpy(arrays[i.name]) for i in spec.inputs)).detach().numpy()
-    assert np.abs(found - expected).max() < 1e-6
+    assert np.abs(result - expected).max() < 1e-6
 
 
 class Branches(nn.Module):
@@ -77,5 +77,7 @@ except ZeroDivisionError:
 
 def test_what_the_converter_says_is_caught_and_both_streams_come_back():
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run([sys.executable, "-c", QUIET], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout == "['native err', 'native out', 'python']\n" and done.stderr == "back\n"
+    process = subprocess.run(
+        [sys.executable, "-c", QUIET], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "['native err', 'native out', 'python']\n" and process.stderr == "back\n"

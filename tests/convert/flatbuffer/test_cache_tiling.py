@@ -63,8 +63,8 @@ def test_tiles_give_the_same_score(plain: Path, tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "tiled.tflite"
     fb.write(model, path)
     image = np.random.default_rng(0).standard_normal((1, 3, 10, 70)).astype(np.float32)
-    expected, found = (litert.runner(p)({"image": image}) for p in (plain, path))
-    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    expected, actual = (litert.runner(p)({"image": image}) for p in (plain, path))
+    np.testing.assert_allclose(actual, expected, rtol=2e-6)
     assert abs(float(expected[0])) > 1
 
 

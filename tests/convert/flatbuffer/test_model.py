@@ -40,8 +40,8 @@ def edited(path: Path, *edits) -> Path:
 
 def delegated(path: Path) -> tuple[int, int]:
     """(operators that XNNPACK does not take, partitions)."""
-    found = runtime_delegation(path)
-    return found["nodes_total"] - found["nodes_delegated"], found["partitions"]
+    delegation = runtime_delegation(path)
+    return delegation["nodes_total"] - delegation["nodes_delegated"], delegation["partitions"]
 
 
 class Products(nn.Module):
@@ -168,8 +168,8 @@ def test_fp16_weights_are_delegated(mixed):
 
 def test_biases_and_other_constants_stay_float32(mixed):
     graph = read_graph(edited(mixed[1], store_fp16_weights))
-    kept = [t.elements for t in graph.tensors if t.constant and t.dtype == "float32"]
-    assert sorted(kept) == [5, 5, 8, 8]
+    rest = [t.elements for t in graph.tensors if t.constant and t.dtype == "float32"]
+    assert sorted(rest) == [5, 5, 8, 8]
 
 
 def test_halving_twice_changes_nothing_more(mixed):
@@ -216,9 +216,9 @@ def test_a_constant_on_the_left_of_a_batch_matmul_is_an_obstacle(flatbuffer, sav
     b = flatbuffer
     sides = [b.constant(np.ones((3, 3))) if side == constant else b.input(3, 3) for side in ("left", "right")]
     out = b.op("BATCH_MATMUL", sides, [b.tensor(3, 3)], "BatchMatMulOptions")
-    found = fp16_obstacles(fb.read(save(b.build(out))))
-    assert len(found) == (constant == "left")
-    assert all("BATCH_MATMUL 0 has a constant on its left" in reason for reason in found)
+    result = fp16_obstacles(fb.read(save(b.build(out))))
+    assert len(result) == (constant == "left")
+    assert all("BATCH_MATMUL 0 has a constant on its left" in reason for reason in result)
 
 
 # Metadata, names, buffers.
@@ -378,8 +378,8 @@ def test_equal_zero_points_are_stored_once(mixed):
     one, three = with_zero_points(1), with_zero_points(3)
     assert one.stat().st_size > plain.stat().st_size + 40_000 - 2000
     assert three.stat().st_size < one.stat().st_size + 1000
-    found = [t.quantization for t in fb.read(three).subgraphs[0].tensors if t.quantization is not None]
-    assert sum(q.zeroPoint is not None and len(q.zeroPoint) == 5000 for q in found) == 3
+    results = [t.quantization for t in fb.read(three).subgraphs[0].tensors if t.quantization is not None]
+    assert sum(q.zeroPoint is not None and len(q.zeroPoint) == 5000 for q in results) == 3
 
 
 @pytest.mark.parametrize("content", [b"\0" * 5, b"\0" * 12, b"\0" * 20])

@@ -25,7 +25,7 @@ def convolution(
     weight, bias = (
         t if isinstance(t, int) else b.constant(np.asarray(t, np.float32)) for t in (weight, bias)
     )
-    chosen = {
+    selection = {
         "padding": SAME,
         "strideW": 1,
         "strideH": 1,
@@ -36,16 +36,16 @@ def convolution(
     kernel = [int(n) for n in b.tensors[weight].shape]
     images, *size, channels = (int(n) for n in b.tensors[x].shape)
     rows, columns = (
-        _length(n, k, chosen[f"stride{axis}"], chosen[f"dilation{axis}Factor"], chosen["padding"])
+        _length(n, k, selection[f"stride{axis}"], selection[f"dilation{axis}Factor"], selection["padding"])
         for n, k, axis in zip(size, kernel[1:3], "HW", strict=True)
     )
     outputs = kernel[-1] if depthwise else kernel[0]
     if depthwise:
-        chosen["depthMultiplier"] = outputs // channels
+        selection["depthMultiplier"] = outputs // channels
     kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
     return b.op(
         kind, [x, weight, bias], [b.tensor(images, rows, columns, outputs)],
-        "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions", fusedActivationFunction=activation, **chosen,
+        "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions", fusedActivationFunction=activation, **selection,
     )  # fmt: skip
 
 
@@ -102,12 +102,12 @@ def uneven(b: Any, activation: int = RELU) -> bytes:
 def pictures(count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
     """Prepared images (1, 16, 16, 3) in -1..1 for those networks: of another contrast and mean each."""
     rng = np.random.default_rng(seed)
-    found = []
+    results = []
     for i in range(count):
         contrast, level = 0.1 + 0.5 * i / count, rng.uniform(-0.4, 0.4, 3)
         noise = contrast * rng.standard_normal((1, 16, 16, 3)) + level
-        found.append({"in0": noise.clip(-1, 1).astype(np.float32)})
-    return found
+        results.append({"in0": noise.clip(-1, 1).astype(np.float32)})
+    return results
 
 
 def bending(b: Any) -> bytes:

@@ -14,7 +14,7 @@ SPEC = MODELS["lar-iqa-single"].spec.resized(64, 80)
 
 
 @pytest.fixture(scope="module")
-def chosen(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibration_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("calibration") / "set"
     code = select.main(
         [
@@ -34,31 +34,35 @@ def chosen(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_mode_and_a_set_in_any_order(chosen: Path) -> None:
+def test_a_mode_and_a_set_in_any_order(calibration_folder: Path) -> None:
     for words in (
-        [str(chosen)],
-        ["static", str(chosen)],
-        [str(chosen), "static"],
-        [str(chosen / "manifest.json")],
+        [str(calibration_folder)],
+        ["static", str(calibration_folder)],
+        [str(calibration_folder), "static"],
+        [str(calibration_folder / "manifest.json")],
     ):
-        found = parse_arguments(words, SPEC)
-        assert found.recipe.mode == "static" and len(found.calibration.images) == 3
-        assert found.calibration_sha256 == found.calibration.sha256
+        arguments = parse_arguments(words, SPEC)
+        assert arguments.recipe.mode == "static" and len(arguments.calibration.images) == 3
+        assert arguments.calibration_sha256 == arguments.calibration.sha256
 
 
-def test_other_recipes_have_the_set_that_is_named_and_no_generated_one(chosen: Path) -> None:
+def test_other_recipes_have_the_set_that_is_named_and_no_generated_one(calibration_folder: Path) -> None:
     for mode in ("dynamic", "weights"):
-        found = parse_arguments([mode], SPEC)
-        assert (found.recipe.mode, found.calibration, found.calibration_sha256) == (mode, None, None)
-        assert len(parse_arguments([mode, str(chosen)], SPEC).calibration.images) == 3
+        arguments = parse_arguments([mode], SPEC)
+        assert (arguments.recipe.mode, arguments.calibration, arguments.calibration_sha256) == (
+            mode,
+            None,
+            None,
+        )
+        assert len(parse_arguments([mode, str(calibration_folder)], SPEC).calibration.images) == 3
 
 
 def test_without_a_set_images_are_generated_and_it_says_so(capsys) -> None:
-    found = parse_arguments([], SPEC)
-    assert found.calibration.generated and "WARNING" in capsys.readouterr().err
+    arguments = parse_arguments([], SPEC)
+    assert arguments.calibration.generated and "WARNING" in capsys.readouterr().err
 
 
-def test_a_recipe_file(chosen: Path, tmp_path: Path) -> None:
+def test_a_recipe_file(calibration_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps({"mode": "dynamic", "keep_float": ["^head"]}))
     assert parse_arguments([str(path)], SPEC).recipe.keep_float == ("^head",)
@@ -72,16 +76,16 @@ def test_other_words_are_named(word: str) -> None:
         parse_arguments([word], SPEC)
 
 
-def test_two_of_a_kind_are_refused(chosen: Path, tmp_path: Path) -> None:
+def test_two_of_a_kind_are_refused(calibration_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one mode"):
         parse_arguments(["static", "dynamic"], SPEC)
     with pytest.raises(UserError, match="one calibration set"):
-        parse_arguments([str(chosen), str(tmp_path)], SPEC)
+        parse_arguments([str(calibration_folder), str(tmp_path)], SPEC)
 
 
-def test_a_set_for_other_inputs_is_refused(chosen: Path) -> None:
+def test_a_set_for_other_inputs_is_refused(calibration_folder: Path) -> None:
     with pytest.raises(UserError, match=r"image\.height_px: 80 stored, 96 wanted"):
-        parse_arguments([str(chosen)], MODELS["lar-iqa-single"].spec.resized(64, 96))
+        parse_arguments([str(calibration_folder)], MODELS["lar-iqa-single"].spec.resized(64, 96))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -89,24 +93,26 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         parse_arguments([str(tmp_path)], SPEC)
 
 
-def test_auto_judges_by_a_folder_and_works_beside_the_output(chosen: Path, photo, tmp_path: Path) -> None:
+def test_auto_judges_by_a_folder_and_works_beside_the_output(
+    calibration_folder: Path, photo, tmp_path: Path
+) -> None:
     for i in range(8):
         photo(i, 90, 80).save(tmp_path / f"p{i}.png")
-    for words in (["auto", str(chosen)], [str(chosen), "auto"]):
-        found = automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, None)
-        assert len(found.calibration.images) == 3 and len(found.search.split.validation) == 8
-        assert found.search.folder == tmp_path / "x.search" and found.search.budget.max_srcc_drop == 0.005
+    for words in (["auto", str(calibration_folder)], [str(calibration_folder), "auto"]):
+        result = automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, None)
+        assert len(result.calibration.images) == 3 and len(result.search.split.validation) == 8
+        assert result.search.folder == tmp_path / "x.search" and result.search.budget.max_srcc_drop == 0.005
     assert automatic(words, SPEC, tmp_path / "x.tflite", tmp_path, 0.001).search.budget.max_srcc_drop == 0.001
-    assert parse_arguments([str(chosen)], SPEC).with_recipe(b"no file", SPEC).search is None
+    assert parse_arguments([str(calibration_folder)], SPEC).with_recipe(b"no file", SPEC).search is None
 
 
 @pytest.mark.slow
-def test_auto_without_images_divides_the_set(chosen: Path, tmp_path: Path, capsys) -> None:
+def test_auto_without_images_divides_the_set(calibration_folder: Path, tmp_path: Path, capsys) -> None:
     with pytest.raises(UserError, match="at least 24 scenes"):
-        automatic(["auto", str(chosen)], SPEC, tmp_path / "x.tflite", None, None)
-    found = automatic(["auto"], SPEC, tmp_path / "x.tflite", None, None)
-    assert found.calibration.generated and "WARNING" in capsys.readouterr().err
-    assert (len(found.search.split.calibrating), len(found.search.split.validation)) == (22, 10)
+        automatic(["auto", str(calibration_folder)], SPEC, tmp_path / "x.tflite", None, None)
+    result = automatic(["auto"], SPEC, tmp_path / "x.tflite", None, None)
+    assert result.calibration.generated and "WARNING" in capsys.readouterr().err
+    assert (len(result.search.split.calibrating), len(result.search.split.validation)) == (22, 10)
 
 
 @pytest.mark.parametrize("other", ["static", "recipe.json", "missing_folder", "auto"])

@@ -54,11 +54,11 @@ def test_recipes_that_share_statistics_make_the_bytes_that_each_makes_alone(netw
     images, shared, files = Counted(12), {}, set()
     for recipe in RECIPES[::order]:
         alone, beside = tmp_path / "alone.tflite", tmp_path / "beside.tflite"
-        done = quantize_file(network, recipe, pictures(12), alone)
+        quantized = quantize_file(network, recipe, pictures(12), alone)
         key = uses_equalization(recipe)
         if key not in shared:
             shared[key] = collect_statistics(network.read_bytes(), key, images, 12)
-        assert apply_to_file(shared[key], recipe, beside) == done
+        assert apply_to_file(shared[key], recipe, beside) == quantized
         assert beside.read_bytes() == alone.read_bytes(), recipe
         files.add(beside.read_bytes())
     assert len(files) == len(RECIPES), "recipes that all do the same would share anything"
@@ -82,13 +82,13 @@ def test_the_fp32_file_runs_again_only_for_what_is_not_known(network, tmp_path) 
 
 def test_statistics_of_other_images_are_others(network, tmp_path) -> None:
     """The failing case of sharing: weights and ranges that they led to make another file."""
-    made = []
+    output = []
     for seed in (0, 1):
         images = pictures(8, seed)
         statistics = collect_statistics(network.read_bytes(), True, lambda images=images: images, 8)
         apply_to_file(statistics, EVERYTHING, tmp_path / f"{seed}.tflite")
-        made.append(statistics)
-    mixed = replace(made[1], rounded=made[0].rounded)
+        output.append(statistics)
+    mixed = replace(output[1], rounded=output[0].rounded)
     apply_to_file(mixed, EVERYTHING, tmp_path / "mixed.tflite")
     assert len({(tmp_path / f"{name}.tflite").read_bytes() for name in ("0", "1", "mixed")}) == 3
 

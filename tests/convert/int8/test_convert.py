@@ -47,11 +47,11 @@ def distorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from mobileiqa.distortions.kadid10k import distort
 
-    found = sorted((SHARED / "data" / "pristine" / "val").glob("*.png"))[:40]
-    if not found:
+    result = sorted((SHARED / "data" / "pristine" / "val").glob("*.png"))[:40]
+    if not result:
         pytest.skip("no ../shared/data/pristine beside the checkout; the generated pictures stand in below")
     folder = tmp_path_factory.mktemp("distorted")
-    for i, path in enumerate(found):
+    for i, path in enumerate(result):
         pixels = distort(np.asarray(Image.open(path).convert("RGB")), 1 + (7 * i) % 25, 1 + i % 5, 0)
         Image.fromarray(pixels).save(folder / path.name)
     return folder
@@ -77,8 +77,8 @@ def test_a_trained_model_in_int8(distorted: Path, tmp_path: Path) -> None:
     assert code == 0 and result["precision"] == "int8"
     (stage,) = [r for r in result["parity"] if r["stage"] == "int8"]
     assert stage["n"] == 24 and stage["srcc"] >= 0.99 and stage["mean_abs"] <= 0.01
-    found = runtime_delegation(path)
-    assert (found["partitions"], found["nodes_delegated"]) == (1, found["nodes_total"])
+    delegation = runtime_delegation(path)
+    assert (delegation["partitions"], delegation["nodes_delegated"]) == (1, delegation["nodes_total"])
     sidecar = json.loads(path.with_name("int8.tflite.json").read_text())
     assert sidecar["precision"] == "int8" and len(sidecar["calibration_sha256"]) == 64
     assert load_spec(path).inputs[0].width_px == 256

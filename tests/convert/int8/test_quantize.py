@@ -53,14 +53,14 @@ def spread(values: np.ndarray) -> float:
 def test_scores_stay_close_and_the_file_shrinks(small, images, score, tmp_path, recipe, limit) -> None:
     """In units of the scores' own deviation."""
     out = tmp_path / "int8.tflite"
-    done = quantize_file(small, recipe, images, out)
-    expected, found = score(small, images), score(out, images)
-    assert np.abs(found - expected).max() < limit * spread(expected), (found, expected)
-    assert not np.array_equal(found, expected)
-    assert (done.static > 0, done.dynamic > 0, done.weights > 0) == (
+    quantized = quantize_file(small, recipe, images, out)
+    expected, actual = score(small, images), score(out, images)
+    assert np.abs(actual - expected).max() < limit * spread(expected), (actual, expected)
+    assert not np.array_equal(actual, expected)
+    assert (quantized.static > 0, quantized.dynamic > 0, quantized.weights > 0) == (
         recipe.mode == "static", recipe.mode != "weights", recipe.mode == "weights",
     )  # fmt: skip
-    assert done.images == 16
+    assert quantized.images == 16
 
 
 def test_hard_swish_stays_in_one_partition(small, images, tmp_path, operators) -> None:
@@ -68,9 +68,11 @@ def test_hard_swish_stays_in_one_partition(small, images, tmp_path, operators) -
     out = tmp_path / "int8.tflite"
     quantize_file(small, EVERYTHING, images, out)
     assert operators(small)["HARD_SWISH"] == 2 and operators(out)["HARD_SWISH"] == 1
-    found = runtime_delegation(out)
+    delegation = runtime_delegation(out)
     assert (
-        len(found["partitions"]) == 1 if isinstance(found["partitions"], list) else found["partitions"] == 1
+        len(delegation["partitions"]) == 1
+        if isinstance(delegation["partitions"], list)
+        else delegation["partitions"] == 1
     )
 
 
@@ -160,8 +162,8 @@ def test_eight_bits_end_where_a_kernel_is_missing(exported, images, tmp_path) ->
     model = fb.read(path)
     passes.shorten_names(model)
     fb.write(model, path)
-    done = quantize_file(path, EVERYTHING, images, out)
-    assert done.dynamic == 1
+    quantized = quantize_file(path, EVERYTHING, images, out)
+    assert quantized.dynamic == 1
     graph = read_graph(out)
     first, second = (o for o in graph.operators if o.name == "CONV_2D")
     assert [graph.tensors[o.inputs[0]].dtype for o in (first, second)] == ["int8", "float32"]
@@ -183,9 +185,9 @@ def test_the_gate_fails_what_narrow_channels_are_lost_in(
     """By the tolerance that judges every INT8 file: 0.003 and SRCC 0.999 by default, 0.015 to 0.18 otherwise."""
     path, out, held_out = save(uneven(flatbuffer)), tmp_path / "int8.tflite", pictures(40, seed=1)
     quantize_file(path, dataclasses.replace(EVERYTHING, **changed), pictures(32), out)
-    expected, found = (list(score(file, held_out)[:, None]) for file in (path, out))
+    expected, actual = (list(score(file, held_out)[:, None]) for file in (path, out))
     stage = ParityStage("int8", "FP32", "INT8", "litert")
-    report = compare(stage, expected, found, [str(i) for i in range(40)], float(np.ptp(expected)))
+    report = compare(stage, expected, actual, [str(i) for i in range(40)], float(np.ptp(expected)))
     assert report.passed == passes, report
     assert passes or "mean_abs" in report.reason
     assert not passes or report.mean_abs < 0.005
@@ -236,7 +238,7 @@ def test_a_hard_swish_behind_the_last_convolution_stays_one(
         tmp_path / "wrong",
     )
     quantize_file(path, EVERYTHING, pictures(16), right)
-    monkeypatch.setattr(quantizing, "_restored_hard_swish", lambda model, chosen: chosen)
+    monkeypatch.setattr(quantizing, "_restored_hard_swish", lambda model, selection: selection)
     quantize_file(path, EVERYTHING, pictures(16), wrong)
     assert (operators(right)["HARD_SWISH"], operators(wrong)["HARD_SWISH"]) == (1, 0)
     expected = score(path, pictures(16))
@@ -247,9 +249,9 @@ def test_a_hard_swish_behind_the_last_convolution_stays_one(
 def test_images_are_read_once(small, images, tmp_path) -> None:
     """They may come from a generator; the file is the same."""
     once, again = tmp_path / "once.tflite", tmp_path / "again.tflite"
-    done = quantize_file(small, EVERYTHING, iter(images), once)
-    assert done.images == 16 and done.corrected.biases == 3
-    assert quantize_file(small, EVERYTHING, images, again) == done
+    quantized = quantize_file(small, EVERYTHING, iter(images), once)
+    assert quantized.images == 16 and quantized.corrected.biases == 3
+    assert quantize_file(small, EVERYTHING, images, again) == quantized
     assert once.read_bytes() == again.read_bytes()
 
 

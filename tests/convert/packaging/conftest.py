@@ -28,14 +28,14 @@ TINY = ModelSpec(
 def shown(flatbuffer: Any, tmp_path: Path) -> Callable[[Image.Image, InputSpec], np.ndarray]:
     """shown(photo, input): what the packaged graph makes of a photo, (1, 3, H, W) in LiteRT, grey levels."""
 
-    def run(photo: Image.Image, wanted: InputSpec) -> np.ndarray:
+    def run(photo: Image.Image, expected: InputSpec) -> np.ndarray:
         path = tmp_path / "pixels.tflite"
-        spec = ModelSpec("pixels", (wanted,))
+        spec = ModelSpec("pixels", (expected,))
         b = flatbuffer
-        source = b.input(*wanted.shape)
-        path.write_bytes(b.build(b.op("ABS", [source], [b.tensor(*wanted.shape)], "AbsOptions")))
+        source = b.input(*expected.shape)
+        path.write_bytes(b.build(b.op("ABS", [source], [b.tensor(*expected.shape)], "AbsOptions")))
         model = fb.read(path)
-        fb.name_signature(model, [wanted.name])
+        fb.name_signature(model, [expected.name])
         take_uint8_image(model, spec, *photo.size)
         fb.write(model, path)
         return run_on_pixels(path, np.asarray(photo))

@@ -50,7 +50,7 @@ def pictures(photo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def int8(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that every conversion below shares; it calibrates on twelve of the pictures."""
     calibration = tmp_path_factory.mktemp("calibration") / "set"
-    chosen = [
+    selection = [
         "--model",
         str(TRUNK),
         "--images",
@@ -62,7 +62,7 @@ def int8(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "--out",
         str(calibration),
     ]
-    assert select.main(chosen) == 0
+    assert select.main(selection) == 0
     return [str(TRUNK), "--int8", str(calibration), "--size", MODEL_SIZE, "--images", str(pictures)]
 
 
@@ -80,8 +80,8 @@ def camera(int8: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("camera") / "camera.tflite"
     code, result = run(tflite.main, *int8, "--input", "uint8", "--input-size", SIZES, "--out", str(path))
     assert code == 0 and (result["precision"], result["input"]) == ("int8", "uint8")
-    edges = [report["edge"] for report in result["parity"] if report["passed"]]
-    assert edges == ["features", "rewrite", "int8", "packaging", "packaging"]
+    stages = [report["stage"] for report in result["parity"] if report["passed"]]
+    assert stages == ["features", "rewrite", "int8", "packaging", "packaging"]
     return path
 
 
@@ -97,20 +97,20 @@ def test_raw_pixels_score_as_prepared_ones_do(camera: Path, float_file: Path, pi
     assert litert.preprocessing_of(camera).source_sha256 == sha256(float_file)
     spec, expect = litert.load_spec(float_file), litert.runner(float_file)
     paths = sorted(pictures.glob("*.png"))
-    found = [raw(camera, Image.open(path)).item() for path in paths]
+    results = [raw(camera, Image.open(path)).item() for path in paths]
     expected = [expect(prepare(path, spec)).item() for path in paths]
-    assert found == pytest.approx(expected, abs=ROUNDING)  # a centre crop: equal pixels
-    assert np.ptp(found) > 0.05
+    assert results == pytest.approx(expected, abs=ROUNDING)  # a centre crop: equal pixels
+    assert np.ptp(results) > 0.05
     capsys.readouterr()
     assert score.main([*map(str, paths), "--model", str(camera), "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)["results"]
-    assert [row["score"] for row in rows] == pytest.approx(found, abs=1e-6)  # printed with six digits
+    assert [row["score"] for row in rows] == pytest.approx(results, abs=1e-6)  # printed with six digits
 
 
 def test_the_file_passes_its_self_test_and_is_shown_whole(camera: Path) -> None:
-    code, found = run(selftest.main, str(camera))
-    assert code == 0 and found["passed"]
-    checked = [check["name"] for check in found["checks"] if check["name"].startswith("golden ")]
+    code, actual = run(selftest.main, str(camera))
+    assert code == 0 and actual["passed"]
+    checked = [check["name"] for check in actual["checks"] if check["name"].startswith("golden ")]
     assert len(checked) == 6 and {name.split()[-1] for name in checked} == set(SIZES.split(","))
     code, shown = run(inspect.main, str(camera), "--check")
     assert code == 0 and (shown["precision"], shown["check"]["agrees"]) == ("int8", True)
@@ -142,8 +142,8 @@ def packaging(pictures: Path, out: Path) -> list[str]:
 
 def made(shown: Callable[..., np.ndarray], picture: Image.Image, spec: ModelSpec) -> np.ndarray:
     """The pixels that the graph resizes `picture` to, uint8 (H, W, 3)."""
-    wanted = dataclasses.replace(spec.inputs[0], mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    (pixels,) = shown(picture, wanted)
+    expected = dataclasses.replace(spec.inputs[0], mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    (pixels,) = shown(picture, expected)
     return np.rint(pixels if pixels.shape[-1] == 3 else pixels.transpose(1, 2, 0)).astype(np.uint8)
 
 

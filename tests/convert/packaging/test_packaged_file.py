@@ -41,17 +41,17 @@ def test_a_packaged_file_scores_photos_as_its_source(
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["input"], result["images"], result["passed"]) == ("150x110", 4, True)
     assert 0 < result["max_abs"] <= 1e-3, "a resized photo differs by a grey level somewhere"
-    said = litert.read_metadata(out)
+    output = litert.read_metadata(out)
     size = {"signature": "serving_default", "width_px": 150, "height_px": 110}
     expected = {"input": "image", "fitted": False, "source_sha256": sha256(tiny), "sizes": [size]}
-    assert said["delivery"] == expected
-    assert litert.load_spec(out) == TINY and said["tool_versions"]["ai-edge-litert"]
+    assert output["delivery"] == expected
+    assert litert.load_spec(out) == TINY and output["tool_versions"]["ai-edge-litert"]
     photo = Image.open(pictures / "0.png").resize((150, 110))
     expected = litert.runner(tiny)(prepare(photo, TINY))
     np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
     sidecar = json.loads(sidecar_path(out).read_text())
     assert sidecar["sha256"] == sha256(out) and sidecar["precision"] == "fp32"
-    assert sidecar["delivery"] == said["delivery"]
+    assert sidecar["delivery"] == output["delivery"]
 
 
 def test_what_was_approximated_is_said_again(flatbuffer, tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_two_sizes_in_one_file(flatbuffer, tmp_path: Path, photo, fp16: bool) ->
     graphs = read_graphs(two)
     assert [graph.signatures[0].key for graph in graphs] == ["score_150x110", "score_110x150"]
     for graph in graphs:
-        found = check(graph)
-        assert found["agrees"] and found["runtime"]["partitions"] == (2 if fp16 else 1)
+        result = check(graph)
+        assert result["agrees"] and result["runtime"]["partitions"] == (2 if fp16 else 1)
         kinds = {graph.operators[i].name for i in forecast(graph).refusals}
         assert kinds == ({"CAST"} if fp16 else set())
     with pytest.raises(UserError, match=r"a photo of 150x110 or 110x150.*found 64x48"):
@@ -124,9 +124,9 @@ def test_score_takes_the_signature_that_fits_the_photo(tiny: Path, tmp_path: Pat
     for path, size in ((wide, (150, 110)), (tall, (110, 150)), (small, (64, 48))):
         photo(1, *size).save(path)
     assert score.main([str(wide), str(tall), "--model", str(out), "--format", "json"]) == 0
-    found = [row["score"] for row in json.loads(capsys.readouterr().out)["results"]]
+    results = [row["score"] for row in json.loads(capsys.readouterr().out)["results"]]
     expected = [float(litert.runner(tiny)(prepare(path, TINY))[0]) for path in (wide, tall)]
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(results, expected, atol=1e-3)
     assert score.main([str(small), "--model", str(out)]) == 2
     error = capsys.readouterr().err
     assert "a photo of 150x110 or 110x150" in error and "found 64x48" in error and error.count("\n") == 1
@@ -183,8 +183,8 @@ def test_a_score_that_moves_fails(flatbuffer, pictures: Path, tmp_path: Path, ca
     ],
 )
 def test_the_gate(expected: list[float], scores: list[float], reason: str) -> None:
-    found = judge(["a", "b"][: len(expected)], np.c_[expected], np.c_[scores], 1e-3)
-    assert found.passed == (reason == "") and reason in found.reason
+    result = judge(["a", "b"][: len(expected)], np.c_[expected], np.c_[scores], 1e-3)
+    assert result.passed == (reason == "") and reason in result.reason
 
 
 @pytest.mark.parametrize(
@@ -273,11 +273,11 @@ def test_a_12_megapixel_photo_in_mobilenet_iqa(real_photos: list[Path], tmp_path
     from convert.tflite import Precision, Via, convert
 
     source, out = tmp_path / "float.tflite", tmp_path / "camera.tflite"
-    done = convert(load_model("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
+    result = convert(load_model("mobilenet-iqa", "317x205"), Precision.FP32, Via.LITERT, source)
     photo = next(path for path in real_photos if path.stem == "samsung_s7_edge")
     embed_preprocessing(source, out, [(4032, 3024)])
-    expected = litert.runner(source)(prepare(photo, done.source.spec))
+    expected = litert.runner(source)(prepare(photo, result.source.spec))
     np.testing.assert_allclose(litert.runner(out)(litert.inputs_of(out)(photo)), expected, atol=1e-3)
-    found = runtime_delegation(out)
-    assert (found["partitions"], found["nodes_delegated"]) == (1, found["nodes_total"])
+    delegation = runtime_delegation(out)
+    assert (delegation["partitions"], delegation["nodes_delegated"]) == (1, delegation["nodes_total"])
     assert all(check.passed for check in selftest(out))

@@ -33,11 +33,11 @@ def test_one_partition_or_the_model_apart_from_the_bytes(flatbuffer, tmp_path: P
     source = write_tiny(flatbuffer, tmp_path / "tiny.tflite", TINY, fp16)
     path = packaged(source, TINY, (150, 110))
     graph, runtime = read_graph(path), runtime_delegation(path)
-    found = forecast(graph)
-    assert disagreements(graph, found, runtime) == []
-    assert {graph.operators[i].name for i in found.refusals} == ({"CAST"} if fp16 else set())
-    assert len(found.partitions) == (2 if fp16 else 1)
-    last = [graph.operators[i] for i in found.partitions[-1]]
+    partitions = forecast(graph)
+    assert disagreements(graph, partitions, runtime) == []
+    assert {graph.operators[i].name for i in partitions.refusals} == ({"CAST"} if fp16 else set())
+    assert len(partitions.partitions) == (2 if fp16 else 1)
+    last = [graph.operators[i] for i in partitions.partitions[-1]]
     kinds = {graph.tensors[t].dtype for op in last for t in op.outputs}
     assert kinds == ({"float32"} if fp16 else {"float32", "uint8"})
 

@@ -37,7 +37,7 @@ def finish(tiny: Path, tmp_path: Path, images):
         path = tmp_path / "out" / "x.tflite"
         with staged(path) as unproven:
             shutil.copy(tiny, unproven)
-            done = Converted(
+            result = Converted(
                 unproven, Precision.FP32, Via.LITERT, SimpleNamespace(spec=TINY, checkpoint_sha256=None), None,
                 SimpleNamespace(to_json=dict), False, (), None, 0.0,
                 None,
@@ -45,7 +45,7 @@ def finish(tiny: Path, tmp_path: Path, images):
             scores = [np.array([s]) for s in (0.1, 0.5, 0.9)]
             stage = ParityStage("fp32", "published module", str(unproven), "litert")
             reports = [compare(stage, scores, [s + error for s in scores], ["a", "b", "c"])]
-            return publish(done, reports, path, images, camera)
+            return publish(result, reports, path, images, camera)
 
     return run
 

@@ -80,6 +80,6 @@ def test_each_size_is_a_subgraph() -> None:
     sizes = [Size("score_40x30", 40, 30), Size("score_30x40", 30, 40)]
     graphs = root(model_metadata(SPEC, "what it is", "0.1.0", sizes)).children(3)
     assert [graph.text(0) for graph in graphs] == ["score_40x30", "score_30x40"]
-    found = [graph.children(2)[0].child(3).child(1).child(1) for graph in graphs]
-    assert [[size.number(n, types.Uint32Flags) for n in (0, 1)] for size in found] == [[40, 30], [30, 40]]
+    results = [graph.children(2)[0].child(3).child(1).child(1) for graph in graphs]
+    assert [[size.number(n, types.Uint32Flags) for n in (0, 1)] for size in results] == [[40, 30], [30, 40]]
     assert all(graph.children(3)[0].text(0) == "score" for graph in graphs)

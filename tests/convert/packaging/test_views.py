@@ -186,10 +186,10 @@ def test_the_cpp_snippet_gives_them_in_that_order(source: Path, photo, tmp_path:
         "-Wl,--allow-shlib-undefined",
     ]
     subprocess.run([compiler, *options, *sources, "-o", tmp_path / "program"], check=True)
-    done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    process = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, check=True)
     expected = packaged_file.flat(
         litert.outputs_runner(out)({"image": golden_vectors.draw("tiles", 90, 70)[None]})
     )
-    *words, wrong = done.stdout.split()
+    *words, wrong = process.stdout.split()
     assert words[: len(REASONS)] == ["blur", "too-dark", "none"] and wrong == "0"
     np.testing.assert_allclose([float(word) for word in words[len(REASONS) :]], expected, atol=1e-5)

@@ -60,9 +60,9 @@ def net(flatbuffer: Any, converted: Path) -> Net:
         b.note(METADATA_ENTRY, json.dumps(content).encode())
         path = converted / name
         path.write_bytes(b.build(score))
-        made = fb.read(path)
-        fb.name_signature(made, ["image"])
-        fb.write(made, path)
+        output = fb.read(path)
+        fb.name_signature(output, ["image"])
+        fb.write(output, path)
         write_sidecar(
             path, precision="fp32", via="litert", spec=spec, calibration_sha256=None, checkpoint_sha256="c" * 64,
             rewrites=REWRITES, fp16_arithmetic_allowed=False, approximations=approximations,

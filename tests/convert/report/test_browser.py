@@ -71,8 +71,8 @@ def measured(browser: Callable[..., str], page: Path, width: int) -> dict:
 def test_the_page_fits_a_phone_and_a_desk(page: Path, browser: Callable[..., str], capsys) -> None:
     phone, desk = (measured(browser, page, width) for width in (390, 1400))
     assert phone["inner"] == 390 and phone["boxes"] > 0  # the wide table scrolls, by itself
-    for found in (phone, desk):
-        assert found["scroll"] <= found["client"] and found["wide"] == []
+    for result in (phone, desk):
+        assert result["scroll"] <= result["client"] and result["wide"] == []
     # The measurement sees what sticks out:
     text = page.read_text(encoding="utf-8").replace("<h1>", '<h1 style="width: 500px">')
     page.with_name("wide.html").write_text(text, encoding="utf-8")
@@ -91,7 +91,7 @@ def test_light_and_dark_are_legible(page: Path, browser: Callable[..., str], tmp
         assert image.shape == (2400, 390, 3)
         shades.append(image[-1, 0].sum())
         for color in ("c0", "bad", "good"):
-            found = [tuple(int(c[i : i + 2], 16) for i in (0, 2, 4))
+            results = [tuple(int(c[i : i + 2], 16) for i in (0, 2, 4))
                      for c in re.findall(rf"--{color}: #([0-9a-f]{{6}})", page.read_text())]  # fmt: skip
-            assert max((abs(image - np.array(shade)).max(-1) < 12).sum() for shade in found) > 20, color
+            assert max((abs(image - np.array(shade)).max(-1) < 12).sum() for shade in results) > 20, color
     assert max(shades) > 740 and min(shades) < 80

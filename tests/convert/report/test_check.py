@@ -79,7 +79,7 @@ def test_stages_of_a_checkpoint_on_images_and_on_generated_ones(
     everything = tmp_path / "all.json"
     code, result, shown = run(capsys, NAME, onnx, "--images", photos, "--stages", 3, "--json", everything)
     assert code == 0 and result["stage_images"] == 3 and result["first_failing_stage"] is None
-    kinds = {stage["edge"] for stage in json.loads(everything.read_text())["stage_reports"]}
+    kinds = {stage["stage"] for stage in json.loads(everything.read_text())["stage_reports"]}
     assert kinds == {"features", "rewrite", "onnx"} and "right.onnx" in shown
     code, result, _ = run(capsys, NAME, onnx)
     assert code == 0 and result["stage_images"] == 6
@@ -154,8 +154,8 @@ def test_a_real_file_passes_every_stage_and_the_page_shows_them(photos: Path, tm
     convert = ["convert", "--model", NAME, "--fp32", "--size", "64x96", "--out", str(model)]
     check = ["check", NAME, str(model), "--images", str(photos), "--html", str(page)]
     for words in (convert, check):
-        done = subprocess.run([sys.executable, "-m", "mobileiqa", *words], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr + done.stdout
-    result = json.loads(done.stdout.splitlines()[-1])
+        process = subprocess.run([sys.executable, "-m", "mobileiqa", *words], capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr + process.stdout
+    result = json.loads(process.stdout.splitlines()[-1])
     assert result["passed"] and result["stages"] >= 3 and result["files"][0]["failed_gates"] == []
     assert "<h2>Stages</h2>" in page.read_text() and "rewritten module" in page.read_text()

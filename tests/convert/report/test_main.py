@@ -64,10 +64,10 @@ def test_a_good_model_passes_and_the_page_is_whole(
 ):
     net("fp32.tflite"), net("int8.tflite", step=1 / 250)
     out = tmp_path / "report.html"
-    code, found = run(capsys, converted, "--data", "folder", labelled, "--out", out, "--layers", 2)
-    assert code == 0 and found["passed"] and found["images"] == 36 and found["out"] == str(out)
-    assert [f["label"] for f in found["files"]] == ["fp32.tflite", "int8.tflite"]
-    assert [f["failed_gates"] for f in found["files"]] == [None, []]
+    code, actual = run(capsys, converted, "--data", "folder", labelled, "--out", out, "--layers", 2)
+    assert code == 0 and actual["passed"] and actual["images"] == 36 and actual["out"] == str(out)
+    assert [f["label"] for f in actual["files"]] == ["fp32.tflite", "int8.tflite"]
+    assert [f["failed_gates"] for f in actual["files"]] == [None, []]
     page = Page(out)
     assert "Every gate passed." in page.text
     assert page.row("SRCC with FP32")[0] == "-" and float(page.row("SRCC with FP32")[1]) > 0.999
@@ -90,8 +90,8 @@ def test_the_images_that_moved_most_are_shown_with_both_scores(
 ):
     net("fp32.tflite"), net("moved.tflite", step=1 / 250, gain=0.9)
     out = tmp_path / "report.html"
-    code, found = run(capsys, converted, "--images", labelled, "--out", out, "--layers", 0)
-    assert code == 1 and found["files"][1]["failed_gates"] == ["mean_shift"]
+    code, actual = run(capsys, converted, "--images", labelled, "--out", out, "--layers", 0)
+    assert code == 1 and actual["files"][1]["failed_gates"] == ["mean_shift"]
     page = Page(out)
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
     assert pictures[0]["alt"] in {f"{i:02}.png" for i in range(30, 36)}  # the brightest ones
@@ -121,8 +121,8 @@ def test_scores_that_are_not_finite_leave_a_page(
 
 def test_without_images_nothing_is_judged_and_it_is_said(net, edit, converted: Path, tmp_path: Path, capsys):
     path, out = net("fp32.tflite", approximations=("sparse-pooling",)), tmp_path / "report.html"
-    code, found = run(capsys, converted, "--out", out)
-    assert code == 0 and found["images"] == 0 and found["files"][0]["failed_gates"] is None
+    code, actual = run(capsys, converted, "--out", out)
+    assert code == 0 and actual["images"] == 0 and actual["files"][0]["failed_gates"] is None
     page = Page(out)
     assert "no score was compared" in page.text and "Every gate passed" not in page.text
     assert "Approximation, not exact: sparse-pooling: LDA averages" in page.text
@@ -210,8 +210,8 @@ def test_latency_and_memory_are_measured_in_turn(
 def test_help_is_quick_and_shows_an_example() -> None:
     code = "import sys, convert.report.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     check = code + "print(sorted({'torch', 'ai_edge_litert', 'matplotlib', 'scipy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]" and "python -m convert.report" in done.stdout
+    process = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert process.stdout.strip().splitlines()[-1] == "[]" and "python -m convert.report" in process.stdout
 
 
 def test_hostile_names_are_text_on_the_page(net, edit, converted: Path, tmp_path: Path, capsys):

@@ -69,17 +69,17 @@ def layer(index: int, dtype: str, noise: float) -> Layer:
 def test_floats_and_integers_have_their_own_colour_along_the_graph() -> None:
     table = LayerTable(1, (layer(2, "float32", 1e-3), layer(5, "int8", 1e-2), layer(7, "int8", 0.0)), ())
     svg = ElementTree.fromstring(plots.along_the_graph(table, "x"))
-    found = {p.get("stroke"): dots(p.get("d")) for p in svg.iter("path") if p.get("stroke")}
+    result = {p.get("stroke"): dots(p.get("d")) for p in svg.iter("path") if p.get("stroke")}
     y = numbers(svg, False)
-    assert found["var(--c0)"][0][1] == pytest.approx(on(y, 30), abs=0.2)
-    assert found["var(--c1)"][0][1] == pytest.approx(on(y, 20), abs=0.2)
-    assert [len(points) for points in found.values()] == [1, 1]  # what equals FP32 has no point
+    assert result["var(--c0)"][0][1] == pytest.approx(on(y, 30), abs=0.2)
+    assert result["var(--c1)"][0][1] == pytest.approx(on(y, 20), abs=0.2)
+    assert [len(points) for points in result.values()] == [1, 1]  # what equals FP32 has no point
     assert plots.along_the_graph(LayerTable(1, (layer(1, "int8", 0.0),), ()), "x") == ""
 
 
 def test_the_map_shows_each_operator_in_its_partition() -> None:
     expected = Forecast(6, {2: "no", 5: "no"}, ((0, 1, 4), (3,)))
     svg = ElementTree.fromstring(plots.delegation_map(expected, "x"))
-    found = [(int(r.get("x")), int(r.get("width")), r.get("fill")) for r in svg.iter("rect")]
+    results = [(int(r.get("x")), int(r.get("width")), r.get("fill")) for r in svg.iter("rect")]
     blue, orange, red = "var(--c0)", "var(--c1)", "var(--bad)"
-    assert found == [(0, 2, blue), (2, 1, red), (3, 1, orange), (4, 1, blue), (5, 1, red)]
+    assert results == [(0, 2, blue), (2, 1, red), (3, 1, orange), (4, 1, blue), (5, 1, red)]

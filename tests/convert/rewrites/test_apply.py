@@ -52,8 +52,8 @@ def images(name: str) -> list[torch.Tensor]:
 
 
 def features(module: nn.Module, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    found = module.forward_features(*inputs)
-    return [found] if isinstance(found, torch.Tensor) else list(found)
+    result = module.forward_features(*inputs)
+    return [result] if isinstance(result, torch.Tensor) else list(result)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,9 +65,9 @@ def test_scores_and_features_are_those_of_the_published_module(name: str, seeded
     # The spline's centres are float32 knots, 6e-7 of a step off; all else is exact.
     limit = 1e-6 if "spline_without_comparisons" in SITES[name] else 1e-11
     with torch.inference_mode():
-        expected, found = model(*inputs), module(*inputs)
-        assert expected.shape == found.shape == (1,)
-        assert (found - expected).abs().max() <= limit * max(1, expected.abs().max())
+        expected, actual = model(*inputs), module(*inputs)
+        assert expected.shape == actual.shape == (1,)
+        assert (actual - expected).abs().max() <= limit * max(1, expected.abs().max())
         pairs = list(zip(features(model, inputs), features(module, inputs), strict=True))
     assert pairs
     for want, have in pairs:

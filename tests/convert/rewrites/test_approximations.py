@@ -24,12 +24,12 @@ NAME = "mobilenet-iqa-small"
 
 
 @pytest.mark.parametrize(
-    ("size", "least", "wanted"),
+    ("size", "least", "expected"),
     [(616, 88, 7), (954, 88, 10), (154, 88, 1), (175, 88, 1), (176, 88, 2), (3, 88, 1)],
 )
-def test_the_step_leaves_enough_pixels(size: int, least: int, wanted: int) -> None:
-    assert step(size, least) == wanted
-    assert wanted == 1 or size // wanted >= least > size // (wanted + 1)
+def test_the_step_leaves_enough_pixels(size: int, least: int, expected: int) -> None:
+    assert step(size, least) == expected
+    assert expected == 1 or size // expected >= least > size // (expected + 1)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (67, 129), (33, 40), (131, 64)])
@@ -42,11 +42,11 @@ def test_strips_compute_what_sparse_pooling_says(height: int, width: int, least:
     assert n * m > 1
     with torch.no_grad():
         taken = x[:, :, : height // n * n, : width // m * m][:, :, ::n, ::m]
-        wanted = lda.reduce(
+        expected = lda.reduce(
             torch.nn.functional.adaptive_avg_pool2d(torch.nn.functional.gelu(lda.expand(taken)), 4)
         )
-        assert torch.equal(lda(x), wanted)
-        assert float((StripLDA(lda)(x) - wanted).abs().max()) < 1e-12
+        assert torch.equal(lda(x), expected)
+        assert float((StripLDA(lda)(x) - expected).abs().max()) < 1e-12
 
 
 def test_a_flat_image_does_not_notice_and_a_chequered_one_does() -> None:
@@ -68,8 +68,8 @@ def test_the_rewritten_model_is_the_approximated_one_and_not_the_published(seede
     assert report.max_abs_error < 1e-9
     x = torch.randn(1, 3, 160, 192, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        published, wanted, found = (float(m(x)) for m in (model, changed, module))
-    assert abs(found - wanted) < 1e-11 and abs(found - published) > 1e-6
+        published, expected, actual = (float(m(x)) for m in (model, changed, module))
+    assert abs(actual - expected) < 1e-11 and abs(actual - published) > 1e-6
 
 
 def test_unknown_names_and_models_without_sites_are_refused(seeded: Any) -> None:
@@ -78,7 +78,7 @@ def test_unknown_names_and_models_without_sites_are_refused(seeded: Any) -> None
         checked(["faster"])
     with pytest.raises(UserError, match="none of it in LarIQASingle"):
         approximated(seeded("lar-iqa-single"), ["sparse-pooling"])
-    assert all(name == found.name for name, found in APPROXIMATIONS.items())
+    assert all(name == actual.name for name, actual in APPROXIMATIONS.items())
 
 
 def test_parity_judges_the_approximation_apart_from_the_rewrites(seeded: Any) -> None:
@@ -115,11 +115,11 @@ def test_an_approximated_file_says_so_and_is_judged(
     result = json.loads(lines[-1])
     assert result["approximations"] == ["sparse-pooling"]
     assert any(line.startswith("approximation, not exact: sparse-pooling") for line in lines)
-    edges = {report["edge"]: report for report in result["parity"]}
-    assert {"approximation", "rewrite", "int8"} <= set(edges) and edges["rewrite"]["passed"]
-    assert code == int(not (edges["approximation"]["passed"] and edges["int8"]["passed"]))
+    stages = {report["stage"]: report for report in result["parity"]}
+    assert {"approximation", "rewrite", "int8"} <= set(stages) and stages["rewrite"]["passed"]
+    assert code == int(not (stages["approximation"]["passed"] and stages["int8"]["passed"]))
     written = Path(result["path"])
     sidecar = json.loads(written.with_name(f"{written.name}.json").read_text())
     assert sidecar["approximations"] == ["sparse-pooling"]
-    found = runtime_delegation(written)
-    assert (found["partitions"], found["nodes_delegated"]) == (1, found["nodes_total"])
+    delegation = runtime_delegation(written)
+    assert (delegation["partitions"], delegation["nodes_delegated"]) == (1, delegation["nodes_total"])

@@ -55,8 +55,8 @@ def test_a_backbone_with_folded_norms_is_equal(monkeypatch, name: str, size: tup
         model = batch_norm.apply(copy.deepcopy(backbone), (x,))[0]
         model, sites = bands.apply(model)
         assert sites.replaced and not sites.refused
-        for found, wanted in zip(model(x), expected, strict=True):
-            assert (found - wanted).abs().max() < 1e-12
+        for actual, target in zip(model(x), expected, strict=True):
+            assert (actual - target).abs().max() < 1e-12
 
 
 def test_norms_that_are_not_folded_are_refused():

@@ -56,8 +56,8 @@ def test_a_small_grid_gives_the_same_score_and_features():
         expected = model.forward_head(features)
         rewritten = channels_last_attention.apply(strips.apply(model)[0])[0]
         assert (rewritten(image) - expected).abs().max() < 1e-12
-        for found, wanted in zip(rewritten.forward_features(image), features, strict=True):
-            assert wanted.shape[2:] == (256, 4, 4) and (found - wanted).abs().max() < 1e-10
+        for actual, target in zip(rewritten.forward_features(image), features, strict=True):
+            assert target.shape[2:] == (256, 4, 4) and (actual - target).abs().max() < 1e-10
 
 
 def test_other_models_are_left_alone():

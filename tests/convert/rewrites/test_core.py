@@ -25,8 +25,8 @@ def test_linear_copies_what_it_is_given():
 def test_a_1x1_convolution_is_a_linear_over_channels():
     torch.manual_seed(0)
     conv, x = nn.Conv2d(5, 4, 1).double(), torch.randn(1, 5, 3, 2, dtype=torch.float64)
-    found = from_conv(conv)(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    assert (found - conv(x)).abs().max() < 1e-14
+    result = from_conv(conv)(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert (result - conv(x)).abs().max() < 1e-14
 
 
 @pytest.mark.parametrize("fields", [{"kernel_size": 3}, {"stride": 2}, {"groups": 2}])

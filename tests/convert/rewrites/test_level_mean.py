@@ -31,10 +31,10 @@ def test_a_second_time_finds_nothing(mal: MAL):
 
 def test_the_feature_fold_averages_rows_a_level_apart(mal: MAL):
     branch = FeatureBranch(mal.feature, mal.n_inputs)
-    found = fold(branch)
+    result = fold(branch)
     rows = [7 + POSITIONS * level for level in range(mal.n_inputs)]
-    assert torch.allclose(found.weight[7], branch.v.weight[rows].mean(0), atol=1e-15)
-    assert torch.allclose(found.bias[7], branch.v.bias[rows].mean(), atol=1e-15)
+    assert torch.allclose(result.weight[7], branch.v.weight[rows].mean(0), atol=1e-15)
+    assert torch.allclose(result.bias[7], branch.v.bias[rows].mean(), atol=1e-15)
 
 
 def test_averaging_neighbours_instead_would_be_noticed(mal: MAL, matrices):
@@ -50,6 +50,6 @@ def test_averaging_neighbours_instead_would_be_noticed(mal: MAL, matrices):
 
 def test_scaling_is_computed_in_float64_and_rounded_once():
     layer = torch.nn.Linear(50, 30)
-    found = scaled(layer, 1 / 3)
-    assert torch.equal(found.weight, (layer.weight.double() * (1 / 3)).float())
-    assert torch.equal(found.bias, (layer.bias.double() * (1 / 3)).float())
+    result = scaled(layer, 1 / 3)
+    assert torch.equal(result.weight, (layer.weight.double() * (1 / 3)).float())
+    assert torch.equal(result.bias, (layer.bias.double() * (1 / 3)).float())

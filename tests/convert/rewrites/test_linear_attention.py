@@ -31,9 +31,9 @@ def test_every_level_is_equal(backbone: nn.Module, height: int, width: int):
     model, sites = linear_attention.apply(copy.deepcopy(backbone))
     assert (sites.replaced, sites.refused) == (3, [])
     with torch.no_grad():
-        for found, expected in zip(model(x), backbone(x), strict=True):
-            assert found.shape == expected.shape
-            assert (found - expected).abs().max() < 1e-12 * expected.abs().max()
+        for actual, expected in zip(model(x), backbone(x), strict=True):
+            assert actual.shape == expected.shape
+            assert (actual - expected).abs().max() < 1e-12 * expected.abs().max()
 
 
 @pytest.mark.slow
@@ -42,8 +42,8 @@ def test_the_seeded_teachers_backbone_is_equal(seeded):
     model = linear_attention.apply(copy.deepcopy(backbone))[0]
     x = torch.randn(1, 3, 96, 136, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for found, expected in zip(model(x), backbone(x), strict=True):
-            assert (found - expected).abs().max() < 1e-12 * expected.abs().max()
+        for actual, expected in zip(model(x), backbone(x), strict=True):
+            assert (actual - expected).abs().max() < 1e-12 * expected.abs().max()
 
 
 def test_folding_reverses_unfolding(backbone: nn.Module):

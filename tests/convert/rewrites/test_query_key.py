@@ -59,5 +59,5 @@ def test_a_wrong_transpose_would_be_noticed():
     wrong = merge(before.q, before.k, 1.0)
     wrong.weight.data = wrong.weight.data.t().clone()
     x = torch.randn(9, 12, dtype=torch.float64)
-    found = torch.softmax(MergedScores(wrong)(x), -1)
-    assert (found - torch.softmax(before(x), -1)).abs().max() > 1e-3
+    result = torch.softmax(MergedScores(wrong)(x), -1)
+    assert (result - torch.softmax(before(x), -1)).abs().max() > 1e-3

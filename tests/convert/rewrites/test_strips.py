@@ -80,8 +80,8 @@ def test_the_exported_graph_pools_by_sums(exported, operators, height: int, stri
     lda, x = LDA(8, 16, 12), torch.randn(1, 8, height, 30)
     debris = {"GATHER_ND", "BROADCAST_TO", "SELECT", "GATHER", "SELECT_V2"}
     assert debris & operators(exported(lda, x)).keys(), "the plain export is what the rewrite is for"
-    found = operators(exported(StripLDA(lda), x))
-    assert found.keys() <= {
+    result = operators(exported(StripLDA(lda), x))
+    assert result.keys() <= {
         "ADD",
         "CONCATENATION",
         "FULLY_CONNECTED",
@@ -93,6 +93,6 @@ def test_the_exported_graph_pools_by_sums(exported, operators, height: int, stri
     }
     # One expansion per strip, one pooled row per bin, one reduction; a bin adds the row that it shares.
     shared = sum(start < end for (_, end), (start, _) in pairwise(bins(height, GRID)))
-    assert found["FULLY_CONNECTED"] == strips_run + GRID + 1
-    assert (found["GELU"], found["SUM"]) == (strips_run, GRID)
-    assert found["ADD"] == (shared if strips_run > 1 else 0)
+    assert result["FULLY_CONNECTED"] == strips_run + GRID + 1
+    assert (result["GELU"], result["SUM"]) == (strips_run, GRID)
+    assert result["ADD"] == (shared if strips_run > 1 else 0)

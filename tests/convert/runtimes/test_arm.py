@@ -61,8 +61,8 @@ def _small_spec(spec: ModelSpec) -> ModelSpec:
 def test_fp16_file_computes_in_fp16_on_cortex_a76(name: str, tmp_path: Path) -> None:
     source = small(name)
     path = tmp_path / "model.tflite"
-    done = convert(source, Precision.FP16, Via.LITERT, path)
-    assert done.fp16_arithmetic_allowed, done.obstacles
+    result = convert(source, Precision.FP16, Via.LITERT, path)
+    assert result.fp16_arithmetic_allowed, result.obstacles
     heavy = name in ("mobilevit-iqa", "hyperiqa")  # one image, one core: they take minutes each
     batch = [prepare(image, source.spec) for _, image in sample_images(1 if heavy else 2)]
     host = np.array([litert.runner(path)(inputs) for inputs in batch])

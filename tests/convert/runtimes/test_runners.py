@@ -80,13 +80,13 @@ def test_a_child_process_returns_scores_in_order(
 
 def test_the_child_needs_numpy_alone():
     """Nothing of this project is importable where it runs."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-I", runners.SCRIPT, "tflite_runtime", "xnnpack", "a.tflite", "."],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
-    assert "No module named 'tflite_runtime'" in done.stderr
+    assert process.returncode == 1
+    assert "No module named 'tflite_runtime'" in process.stderr
 
 
 def test_a_childs_failure_is_quoted(tiny: Any, batch: list, monkeypatch: pytest.MonkeyPatch):

@@ -79,30 +79,30 @@ def score_of(camera: Path, portrait: Path) -> float:
 
 def check(command: Sequence[str | Path], camera: Path, other: Path, portrait: Path, *more: str | Path) -> str:
     """Runs a compiled program on the file and on the other one; returns what it says of the file."""
-    said = [
+    output = [
         _run([*command, model, portrait, "70", "90", *more, *([model] if more else [])])
         for model in (camera, other)
     ]
-    lines = dict(line.split(" ", 1) for line in said[0].splitlines())
+    lines = dict(line.split(" ", 1) for line in output[0].splitlines())
     assert lines["wrong"].startswith("0")
     assert float(lines["score"]) == pytest.approx(score_of(camera, portrait), abs=1e-6)
     assert lines["refused"] == "expected a photo of 90x70 or 70x90; found 70x89"
-    assert "wrong 6" in said[1] and "noise at 70x90: " in said[1], "a file that scores otherwise"
-    return said[0]
+    assert "wrong 6" in output[1] and "noise at 70x90: " in output[1], "a file that scores otherwise"
+    return output[0]
 
 
 def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def _tool(*names: str) -> str:
     """The first that is there; skips without any."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    result = next(filter(None, map(shutil.which, names)), None)
+    if result is None:
         pytest.skip(f"no {' or '.join(names)} here")
-    return found
+    return result
 
 
 def python(sources: Path) -> ModuleType:
@@ -237,8 +237,8 @@ def test_cpp(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path:
     _run([_tool("c++", "g++", "clang++"), "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{sources}",
           PROGRAMS / "main.cpp", sources / "camera_scorer.cpp", library / "libLiteRt.so", f"-Wl,-rpath,{library}",
           "-Wl,--allow-shlib-undefined", "-o", program])  # fmt: skip
-    said = check([program], camera, other, portrait)
-    assert "missing loading missing.tflite failed with status" in said
+    output = check([program], camera, other, portrait)
+    assert "missing loading missing.tflite failed with status" in output
 
 
 @pytest.mark.slow

@@ -140,9 +140,9 @@ def test_kadid_10k_names_distortions_as_the_one_who_makes_them():
 
 def test_tid2013_bridges_the_case_of_names(layout):
     dataset = read("tid2013", layout("tid2013"))
-    found = {s.path.name: s for s in dataset.samples}
-    assert {"i01_24_5.bmp", "I02_24_5.bmp"} <= set(found)
-    sample = found["i01_24_5.bmp"]
+    result = {s.path.name: s for s in dataset.samples}
+    assert {"i01_24_5.bmp", "I02_24_5.bmp"} <= set(result)
+    sample = result["i01_24_5.bmp"]
     assert (sample.reference, sample.distortion, sample.level) == ("I01", 24, 5)
     assert sample.distortion_name == "sparse sampling and reconstruction"
     assert sample.score == pytest.approx(2.1 / 9)

@@ -130,8 +130,8 @@ def test_brighten_is_two_parts_rgb_and_one_part_lightness(rng, lab, amount):
     lightness = lab(RAMP[0])[:, 0] / 100
     by_lightness = np.interp(parabola(lightness), lightness, X)  # the grey of that lightness
     expected = (2 * parabola(X) + by_lightness) / 3
-    found = brighten(RAMP, amount, rng)[0] / 255
-    assert found == pytest.approx(np.repeat(expected[:, None], 3, axis=1), abs=1.1 / 255)
+    result = brighten(RAMP, amount, rng)[0] / 255
+    assert result == pytest.approx(np.repeat(expected[:, None], 3, axis=1), abs=1.1 / 255)
 
 
 @pytest.mark.parametrize("amount", [0.15, 0.08, 0, -0.08, -0.15])
@@ -143,10 +143,10 @@ def test_mean_shift_adds_its_amount_and_clips(rng, amount):
 
 @pytest.mark.parametrize("amount", [0.3, 0.15, 0, -0.4, -0.6])
 def test_contrast_goes_through_its_points(rng, amount):
-    found = row(contrast_change(RAMP, amount, rng))
+    result = row(contrast_change(RAMP, amount, rng))
     for x, y in ((0, 0), (0.3, 0.25 - amount / 4), (0.5, 0.5), (0.7, 0.75 + amount / 4), (1, 1)):
-        assert np.interp(x, X, found) == pytest.approx(y, abs=0.6 / 255)
-    assert found + found[::-1] == pytest.approx(np.ones(256), abs=1.1 / 255)  # dark and bright alike
+        assert np.interp(x, X, result) == pytest.approx(y, abs=0.6 / 255)
+    assert result + result[::-1] == pytest.approx(np.ones(256), abs=1.1 / 255)  # dark and bright alike
 
 
 def test_contrast_rises_and_falls_with_its_sign(photo, rng):
@@ -163,8 +163,8 @@ def test_curve_of_the_identitys_points_is_the_identity():
 @pytest.mark.parametrize("colors", [64, 48, 32, 16, 8])
 def test_palette_has_its_size(photo, rng, colors):
     out = color_quantization(np.asarray(photo(0, 128, 96)), colors, rng)
-    found = len(np.unique(out.reshape(-1, 3), axis=0))
-    assert 0.8 * colors <= found <= colors
+    result = len(np.unique(out.reshape(-1, 3), axis=0))
+    assert 0.8 * colors <= result <= colors
 
 
 def test_dithering_keeps_local_means(rng):

@@ -108,11 +108,11 @@ def test_sharpen_is_an_unsharp_mask_on_lightness(muted, rng, lab, amount):
     light = lab(muted)[..., 0]
     blurred = ndimage.gaussian_filter(light, 3, truncate=2.0, mode="nearest")
     expected = (light + amount * (light - blurred)).clip(0, 100)
-    found = lab(high_sharpen(muted, amount, rng))
+    result = lab(high_sharpen(muted, amount, rng))
     inside = (expected > 5) & (expected < 95)  # where a and b still fit into sRGB
     assert inside.mean() > 0.4
-    assert found[..., 0][inside] == pytest.approx(expected[inside], abs=0.6)
-    assert found[inside][:, 1:] == pytest.approx(lab(muted)[inside][:, 1:], abs=1.5)
+    assert result[..., 0][inside] == pytest.approx(expected[inside], abs=0.6)
+    assert result[inside][:, 1:] == pytest.approx(lab(muted)[inside][:, 1:], abs=1.5)
 
 
 def test_flat_stays_flat(rng):
@@ -268,8 +268,8 @@ def test_patches_are_as_many_as_said(places, count):
 @pytest.mark.parametrize("strength", [0.01, 0.05, 0.1, 0.2, 0.5])
 def test_pixelate_leaves_so_many_rows_and_columns(places, rng, strength):
     out = pixelate(places, strength, rng)
-    kept = int(np.ceil((0.95 - strength**0.6) * 256))
-    assert len(np.unique(out[..., 0])) == len(np.unique(out[..., 1])) == kept
+    rest = int(np.ceil((0.95 - strength**0.6) * 256))
+    assert len(np.unique(out[..., 0])) == len(np.unique(out[..., 1])) == rest
     assert np.abs(out.astype(int) - places).max() <= 1 / (0.95 - strength**0.6) + 1
 
 

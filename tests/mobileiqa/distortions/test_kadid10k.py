@@ -87,7 +87,7 @@ def test_opencvs_settings_stay(scene):
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("change", "message"),
     [
         ({"rgb": np.zeros((64, 64), np.uint8)}, r"uint8 \(64, 64\)"),
         ({"rgb": np.zeros((64, 64, 4), np.uint8)}, r"\(64, 64, 4\)"),
@@ -100,8 +100,8 @@ def test_opencvs_settings_stay(scene):
         ({"seed": -1}, "found -1"),
     ],
 )
-def test_bad_input_says_what_was_expected_and_found(scene, change, found):
-    with pytest.raises(ValueError, match=f"expected .*{found}"):
+def test_bad_input_says_what_was_expected_and_found(scene, change, message):
+    with pytest.raises(ValueError, match=f"expected .*{message}"):
         distort(**{"rgb": scene, "number": 1, "level": 1} | change)
 
 
@@ -121,21 +121,21 @@ def write(path: Path, lines: list[str]) -> Path:
 
 
 def test_reads_every_score_in_order(tmp_path):
-    found = read_severity(write(tmp_path / "s.csv", [HEADER, *reversed(rows())]))
-    assert list(found) == [(n, level) for n in range(1, 26) for level in range(1, 6)]
-    assert found[10, 3] == pytest.approx(3.4)
+    severities = read_severity(write(tmp_path / "s.csv", [HEADER, *reversed(rows())]))
+    assert list(severities) == [(n, level) for n in range(1, 26) for level in range(1, 6)]
+    assert severities[10, 3] == pytest.approx(3.4)
 
 
 def test_reads_kadids():
     path = SHARED / "data" / "labels" / "kadid10k_severity.csv"
     if not path.exists():
         pytest.skip("no ../shared/data/labels beside the checkout; the generated table stands in")
-    found = read_severity(path)
-    assert (found[1, 1], found[25, 5]) == (4.6122, 3.3238)
+    severities = read_severity(path)
+    assert (severities[1, 1], severities[25, 5]) == (4.6122, 3.3238)
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "message"),
     [
         ("26,1,81,3.0,0.3", "line 2.*found 26, 1 and 3"),
         ("1,6,81,3.0,0.3", "line 2.*found 1, 6 and 3"),
@@ -148,8 +148,8 @@ def test_reads_kadids():
         ("1,2,81,3.0,0.3", "second one in s.csv, line 3"),
     ],
 )
-def test_bad_rows_are_named(tmp_path, line, found):
-    with pytest.raises(UserError, match=f"{found}.*mobileiqa.data severity"):
+def test_bad_rows_are_named(tmp_path, line, message):
+    with pytest.raises(UserError, match=f"{message}.*mobileiqa.data severity"):
         read_severity(write(tmp_path / "s.csv", [HEADER, line, *rows()[1:]]))
 
 

@@ -30,15 +30,17 @@ def test_figures_are_those_of_the_metrics():
     samples = [sample(v) for v in np.linspace(0.05, 0.9, 40)]
     labels = np.array([s.score for s in samples])
     scores = labels**2 + np.random.default_rng(0).normal(0, 0.05, 40)
-    found = evaluate(scores, samples, seed=4)
+    figures = evaluate(scores, samples, seed=4)
     intervals = bootstrap(scores, labels, seed=4)
     for name, value in correlations(scores, labels)._asdict().items():
-        estimate = found.metrics[name]
+        estimate = figures.metrics[name]
         assert (estimate.value, estimate.low, estimate.high) == (value, *intervals[name])
-    assert found.metrics["plcc_fitted"].value > found.metrics["plcc"].value, "a curve fits a square better"
-    assert found.metrics["rmse_fitted"].value < found.metrics["rmse"].value
-    assert found.metrics["rmse_fitted"].low < found.metrics["rmse_fitted"].value
-    assert (found.n, found.distortions, found.pairs, found.pair_accuracy) == (40, (), 0, None)
+    assert figures.metrics["plcc_fitted"].value > figures.metrics["plcc"].value, (
+        "a curve fits a square better"
+    )
+    assert figures.metrics["rmse_fitted"].value < figures.metrics["rmse"].value
+    assert figures.metrics["rmse_fitted"].low < figures.metrics["rmse_fitted"].value
+    assert (figures.n, figures.distortions, figures.pairs, figures.pair_accuracy) == (40, (), 0, None)
 
 
 def test_distortions_and_pairs_of_levels():
@@ -48,13 +50,13 @@ def test_distortions_and_pairs_of_levels():
     scores = [
         s.score if s.distortion == 1 else 1.1 - 0.2 * swapped.get(s.level, s.level) + 0.001 for s in samples
     ]
-    found = evaluate(scores, samples, monotone={1, 2})
-    first, second = found.distortions
+    figures = evaluate(scores, samples, monotone={1, 2})
+    first, second = figures.distortions
     assert (first.number, first.name, first.n, first.srcc) == (1, "distortion 1", 30, pytest.approx(1))
     assert second.srcc == pytest.approx(1 - 6 * (16 + 16) / (5 * 24))  # of five ranks, two are off by 4
-    assert found.weakest == second
-    assert found.pairs == 6 * 2 * 6
-    assert found.pair_accuracy == pytest.approx((6 + 1) / 12)  # of six pairs only (2, 4) keeps its order
+    assert figures.weakest == second
+    assert figures.pairs == 6 * 2 * 6
+    assert figures.pair_accuracy == pytest.approx((6 + 1) / 12)  # of six pairs only (2, 4) keeps its order
     assert evaluate(scores, samples, monotone={1}).pair_accuracy == 1
 
 
@@ -75,23 +77,23 @@ def test_references_are_resampled_whole_where_there_are_enough():
     scores = np.array([s.score for s in samples]) + np.random.default_rng(1).normal(0, 0.1, len(samples))
     groups = [int(s.reference[1:]) for s in samples]
     labels = [s.score for s in samples]
-    found = evaluate(scores, samples).metrics["srcc"]
-    assert (found.low, found.high) == bootstrap(scores, labels, groups=groups)["srcc"]
-    assert (found.low, found.high) != bootstrap(scores, labels)["srcc"]
+    result = evaluate(scores, samples).metrics["srcc"]
+    assert (result.low, result.high) == bootstrap(scores, labels, groups=groups)["srcc"]
+    assert (result.low, result.high) != bootstrap(scores, labels)["srcc"]
 
 
 def test_a_distortion_without_enough_images_has_no_figure():
     samples = [*distorted(distortions=1), sample(0.5, "r0", 7, 1), sample(0.6, "r1", 7, 2)]
-    found = evaluate([s.score for s in samples], samples)
-    assert found.distortions[1].srcc is None
-    assert found.weakest == found.distortions[0]
+    figures = evaluate([s.score for s in samples], samples)
+    assert figures.distortions[1].srcc is None
+    assert figures.weakest == figures.distortions[0]
 
 
 def test_three_images_have_figures_but_no_fit():
-    found = evaluate([0.1, 0.2, 0.4], [sample(0.3), sample(0.2), sample(0.6)])
-    assert "plcc_fitted" not in found.metrics
-    assert "at least 4 scores" in found.fit_failure
-    written = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    figures = evaluate([0.1, 0.2, 0.4], [sample(0.3), sample(0.2), sample(0.6)])
+    assert "plcc_fitted" not in figures.metrics
+    assert "at least 4 scores" in figures.fit_failure
+    written = json.loads(json.dumps(figures.to_json(), allow_nan=False))
     assert written["metrics"]["srcc"]["value"] == pytest.approx(0.5)
     assert "fitted" not in written
 

@@ -42,15 +42,15 @@ def test_the_uniform_grid_is_the_published_one():
 )
 def test_bases_equal_the_scalar_recursion(knots: np.ndarray):
     x = points(knots)
-    found = b_splines(torch.from_numpy(x)[:, None], torch.from_numpy(knots)[None]).numpy()[:, 0]
-    assert np.abs(found - [bases(v, knots) for v in x]).max() < 1e-13
+    result = b_splines(torch.from_numpy(x)[:, None], torch.from_numpy(knots)[None]).numpy()[:, 0]
+    assert np.abs(result - [bases(v, knots) for v in x]).max() < 1e-13
 
 
 def test_each_input_row_has_its_own_grid():
     grid = np.stack([IRREGULAR, uniform_grid(1)[0].double().numpy()])
     x = np.random.default_rng(1).uniform(-2, 2, (7, 2))
-    found = b_splines(torch.from_numpy(x), torch.from_numpy(grid)).numpy()
-    for row, values in zip(x, found, strict=True):
+    result = b_splines(torch.from_numpy(x), torch.from_numpy(grid)).numpy()
+    for row, values in zip(x, result, strict=True):
         assert np.allclose(values, [bases(v, k) for v, k in zip(row, grid, strict=True)], atol=1e-13)
 
 
@@ -68,7 +68,7 @@ def test_the_layer_is_the_sum_that_its_docstring_says():
     layer.grid[1] = torch.from_numpy(IRREGULAR)
     x = np.random.default_rng(2).uniform(-3, 3, (5, 3))
     state = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
-    for row, found in zip(x, layer(torch.from_numpy(x)).detach().numpy(), strict=True):
+    for row, actual in zip(x, layer(torch.from_numpy(x)).detach().numpy(), strict=True):
         for out in range(2):
             expected = sum(
                 state["base_weight"][out, i] * v / (1 + math.exp(-v))
@@ -76,4 +76,4 @@ def test_the_layer_is_the_sum_that_its_docstring_says():
                 * np.dot(state["spline_weight"][out, i], bases(v, state["grid"][i]))
                 for i, v in enumerate(row)
             )
-            assert found[out] == pytest.approx(expected, rel=1e-12)
+            assert actual[out] == pytest.approx(expected, rel=1e-12)

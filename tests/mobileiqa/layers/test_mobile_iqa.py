@@ -38,8 +38,8 @@ def test_lda_equals_loops(height: int, width: int, grid: int):
     torch.manual_seed(0)
     lda = LDA(4, hidden=6, out_channels=3, grid=grid).double()
     x = np.random.default_rng(0).standard_normal((4, height, width)) * 3
-    found = lda(torch.from_numpy(x)[None])[0].detach().numpy()
-    assert np.abs(found - reference(x, lda)).max() < 1e-12
+    result = lda(torch.from_numpy(x)[None])[0].detach().numpy()
+    assert np.abs(result - reference(x, lda)).max() < 1e-12
 
 
 def test_the_tanh_form_of_gelu_would_be_noticed():
@@ -104,8 +104,8 @@ def test_self_attention_equals_its_formula():
     layer = SelfAttention(16).double()
     layer.gamma.data.fill_(0.7)
     x = np.random.default_rng(0).standard_normal((2, 16, 9))
-    found = layer(torch.from_numpy(x)).detach().numpy()
-    assert np.abs(found - self_attention(x, arrays(layer))).max() < 1e-13
+    result = layer(torch.from_numpy(x)).detach().numpy()
+    assert np.abs(result - self_attention(x, arrays(layer))).max() < 1e-13
 
 
 def test_the_gate_starts_closed():
@@ -118,8 +118,8 @@ def test_scrambled_attention_equals_its_formula(tokens: int, dim: int):
     torch.manual_seed(0)
     layer = ScrambledAttention(dim).double().eval()
     x = np.random.default_rng(0).standard_normal((2, tokens, dim))
-    found = layer(torch.from_numpy(x)).detach().numpy()
-    assert np.abs(found - scrambled(x, arrays(layer))).max() < 1e-13
+    result = layer(torch.from_numpy(x)).detach().numpy()
+    assert np.abs(result - scrambled(x, arrays(layer))).max() < 1e-13
 
 
 def test_dropout_works_in_training_only():
@@ -135,7 +135,7 @@ def test_mal_equals_its_formula(n: int, batch: int):
     for attention in layer.self_attention:
         attention.gamma.data.fill_(0.5)
     x = np.random.default_rng(n).standard_normal((n, batch, CHANNELS, 2, 2))
-    found = layer(torch.from_numpy(x)).detach().numpy()
+    result = layer(torch.from_numpy(x)).detach().numpy()
     expected = mal(x.reshape(n, batch, CHANNELS, 4), arrays(layer), n)
-    assert found.shape == (batch, CHANNELS, 2, 2)
-    assert np.abs(found.reshape(expected.shape) - expected).max() < 1e-12
+    assert result.shape == (batch, CHANNELS, 2, 2)
+    assert np.abs(result.reshape(expected.shape) - expected).max() < 1e-12

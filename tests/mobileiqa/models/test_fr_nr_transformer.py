@@ -196,11 +196,11 @@ def test_without_a_reference_the_image_is_its_own(small: FRNRTransformer):
     with torch.inference_mode():
         alone, pair = small(image), small(image, image)
         assert abs(alone - pair) > 1e-9
-        kept = [each.weight.clone() for each in small.segment]
+        rest = [each.weight.clone() for each in small.segment]
         for each in small.segment:
             each.weight[1] = each.weight[0]
         np.testing.assert_allclose(small(image, image), alone, rtol=1e-12)
-        for each, weight in zip(small.segment, kept, strict=True):
+        for each, weight in zip(small.segment, rest, strict=True):
             each.weight.copy_(weight)
 
 

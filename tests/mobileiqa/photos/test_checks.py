@@ -131,8 +131,8 @@ def png_file(chunks: list[tuple[bytes, bytes]], wrong: bytes = b"") -> bytes:
 def chunks(photo) -> list[tuple[bytes, bytes]]:
     file = io.BytesIO()
     photo(3, 90, 70).convert("P").save(file, "PNG")
-    found = png_chunks(file.getvalue())
-    return [*found[:-1], (b"tEXt", b"Comment\0x"), (b"prVt", b"own"), found[-1]]
+    result = png_chunks(file.getvalue())
+    return [*result[:-1], (b"tEXt", b"Comment\0x"), (b"prVt", b"own"), result[-1]]
 
 
 @pytest.mark.parametrize("wrong", [b"IHDR", b"PLTE", b"IDAT", b"tEXt", b"prVt", b"IEND"])

@@ -270,8 +270,8 @@ def test_find_images(tmp_path: Path, photo):
         save(tmp_path / name, image)
     for name in ("notes.txt", "._a.jpg", "model.tflite", "paper.pdf", "figure.eps"):
         (tmp_path / name).write_text("x")
-    found = find_images([tmp_path])
-    assert [str(p.relative_to(tmp_path)) for p in found] == [
+    paths = find_images([tmp_path])
+    assert [str(p.relative_to(tmp_path)) for p in paths] == [
         "a.jpg",
         "b.PNG",
         "deep/c.webp",

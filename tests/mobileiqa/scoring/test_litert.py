@@ -35,7 +35,7 @@ def test_scores_are_torchs_for_one_image_and_for_many(tiny, photos: Path):
     together = {name: np.concatenate([one[name] for one in prepared]) for name in prepared[0]}
     with torch.inference_mode():
         expected = (
-            module(*(torch.from_numpy(together[wanted.name]) for wanted in spec.inputs)).double().numpy()
+            module(*(torch.from_numpy(together[target.name]) for target in spec.inputs)).double().numpy()
         )
     assert np.ptp(expected) > 1e-3, "the photos must tell a difference"
     scores = run(together)

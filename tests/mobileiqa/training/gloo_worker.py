@@ -30,7 +30,7 @@ def main(out: Path, joint_norms: bool) -> None:
     joined = groups.join(torch.device("cpu"))
     samples = [Sample(Path(f"{i}.png"), i / 24, i, "train", f"r{i % 6}", 1, 1) for i in range(24)]
     pixels = np.random.default_rng(1).integers(0, 256, (24, 20, 20, 3), np.uint8)
-    chosen = dataclasses.replace(
+    selection = dataclasses.replace(
         recipe("reference"), objective="supervised", batch=12, group=1, epochs=4, crop_px=16, lr=0.01, ema=0.5,
         losses=(("mse", 1.0), ("plcc", 1.0), ("rank", 1.0), ("norm-in-norm", 1.0), ("monotonicity", 1.0)),
     )  # fmt: skip
@@ -39,8 +39,10 @@ def main(out: Path, joint_norms: bool) -> None:
     if joint_norms:
         groups.with_joint_norms(network, joined)
     spec = MODELS["lar-iqa-single"].spec
-    feed = Feed(lambda i: pixels[i], labels_of(samples), spec, chosen)
-    run = Run(build_task(Setup(chosen, network, spec)), chosen, Settings(out, torch.device("cpu")), joined)
+    feed = Feed(lambda i: pixels[i], labels_of(samples), spec, selection)
+    run = Run(
+        build_task(Setup(selection, network, spec)), selection, Settings(out, torch.device("cpu")), joined
+    )
     losses = [run.step(step, micro, feed) for step, micro in batches(feed, 0, 8, joined, 0)]
     if joined.first:
         torch.save({"losses": losses, "weights": dict(run.module.state_dict())}, out / "result.pt")

@@ -37,9 +37,9 @@ def samples(references: int = 7) -> list[Sample]:
 
 
 def feed(of: Recipe = BASE) -> Feed:
-    found = samples()
-    pixels = np.random.default_rng(0).integers(0, 256, (len(found), 40, 48, 3), np.uint8)
-    return Feed(lambda i: pixels[i], labels_of(found), MODELS["lar-iqa-single"].spec.resized(32, 32), of)
+    result = samples()
+    pixels = np.random.default_rng(0).integers(0, 256, (len(result), 40, 48, 3), np.uint8)
+    return Feed(lambda i: pixels[i], labels_of(result), MODELS["lar-iqa-single"].spec.resized(32, 32), of)
 
 
 def test_every_image_once_an_epoch_and_another_order_in_the_next() -> None:
@@ -84,13 +84,13 @@ def test_training_inputs_are_what_prepare_makes() -> None:
     from PIL import Image
 
     plain = dataclasses.replace(BASE, crop_px=0, flip_h=False)
-    given = feed(plain)
-    _, micro = next(batches(given, 0, 1, ALONE, 0))
-    ours = on_device(micro[0], given.spec, torch.device("cpu")).inputs[0]
-    indices = step_indices(given, 0, ALONE)[0]
+    inputs = feed(plain)
+    _, micro = next(batches(inputs, 0, 1, ALONE, 0))
+    ours = on_device(micro[0], inputs.spec, torch.device("cpu")).inputs[0]
+    indices = step_indices(inputs, 0, ALONE)[0]
     for row, index in zip(ours, indices, strict=True):
-        wanted = prepare(Image.fromarray(given.source(int(index))), given.spec)["image"][0]
-        np.testing.assert_allclose(row.numpy(), wanted, atol=1e-6)
+        expected = prepare(Image.fromarray(inputs.source(int(index))), inputs.spec)["image"][0]
+        np.testing.assert_allclose(row.numpy(), expected, atol=1e-6)
 
 
 def test_a_shorter_epoch_draws_other_images_each_time() -> None:
@@ -104,13 +104,13 @@ def test_inputs_may_be_smaller_in_training_at_the_fit_of_each() -> None:
     from PIL import Image
 
     spec = MODELS["lar-iqa-kan"].spec.sized("80x80,64x64")
-    given = dataclasses.replace(
+    inputs = dataclasses.replace(
         feed(dataclasses.replace(BASE, crop_px=0, input_px=(24, 16), flip_h=False)), spec=spec
     )
-    _, micro = next(batches(given, 0, 1, ALONE, 0))
+    _, micro = next(batches(inputs, 0, 1, ALONE, 0))
     authentic, synthetic = micro[0].inputs
-    for row, crop, index in zip(authentic, synthetic, step_indices(given, 0, ALONE)[0], strict=True):
-        whole = given.source(int(index))
+    for row, crop, index in zip(authentic, synthetic, step_indices(inputs, 0, ALONE)[0], strict=True):
+        whole = inputs.source(int(index))
         resized = Image.fromarray(whole).resize((24, 24), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(row.permute(1, 2, 0).numpy(), np.asarray(resized))
         windows = np.lib.stride_tricks.sliding_window_view(whole, (16, 16, 3)).reshape(-1, 16, 16, 3)
@@ -118,9 +118,9 @@ def test_inputs_may_be_smaller_in_training_at_the_fit_of_each() -> None:
 
 
 def test_unknown_labels_are_minus_one_and_images_without_reference_stand_alone() -> None:
-    found = labels_of([Sample(Path(f"{i}.png"), 0.5, 0.5, "train") for i in range(3)])
-    assert list(found.group) == [0, 1, 2]
-    assert list(found.distortion) == list(found.level) == [-1, -1, -1]
+    result = labels_of([Sample(Path(f"{i}.png"), 0.5, 0.5, "train") for i in range(3)])
+    assert list(result.group) == [0, 1, 2]
+    assert list(result.distortion) == list(result.level) == [-1, -1, -1]
 
 
 def sized(fit: Fit, side: int) -> InputSpec:
@@ -131,11 +131,11 @@ def sized(fit: Fit, side: int) -> InputSpec:
 def test_jnd_noise_reaches_the_model_whole(fit: Fit, photo) -> None:
     """It is made of what the model reads: resizing afterwards would average it away."""
     pixels = np.asarray(photo(1, 256, 200))
-    wanted = sized(fit, 64)
+    expected = sized(fit, 64)
     plain, noisy = (
         view(
             pixels,
-            wanted,
+            expected,
             dataclasses.replace(BASE, crop_px=0, random_crops=False, jnd=p),
             np.random.default_rng(0),
         )
@@ -150,25 +150,25 @@ def test_jnd_noise_reaches_the_model_whole(fit: Fit, photo) -> None:
 def test_jnd_noise_comes_with_its_probability_and_for_each_view(photo) -> None:
     pixels = np.asarray(photo(2, 64, 64))
     of = dataclasses.replace(BASE, crop_px=0, random_crops=False, jnd=0.5)
-    wanted = sized(Fit.CENTER_CROP, 64)
+    expected = sized(Fit.CENTER_CROP, 64)
     rng = np.random.default_rng(0)
-    pairs = [[bool((view(pixels, wanted, of, rng) != pixels).any()) for _ in range(2)] for _ in range(200)]
+    pairs = [[bool((view(pixels, expected, of, rng) != pixels).any()) for _ in range(2)] for _ in range(200)]
     drawn = np.array(pairs)
     assert 0.4 < drawn.mean() < 0.6
     assert 0.4 < (drawn[:, 0] != drawn[:, 1]).mean() < 0.6, "two views of an image draw for themselves"
-    other = dataclasses.replace(wanted, color_space=ColorSpace.LAB)
+    other = dataclasses.replace(expected, color_space=ColorSpace.LAB)
     with pytest.raises(ValueError, match="needs RGB"):
         view(pixels, other, dataclasses.replace(of, jnd=1.0), rng)
 
 
 def test_lar_iqa_trains_on_the_centre_as_it_is_scored(photo) -> None:
     pixels = np.asarray(photo(3, 90, 70))
-    wanted = sized(Fit.CENTER_CROP, 32)
+    expected = sized(Fit.CENTER_CROP, 32)
     rng = np.random.default_rng(0)
     ours = [
-        view(augmented(pixels, recipe("lar-iqa-kan"), rng), wanted, recipe("lar-iqa-kan"), rng)
+        view(augmented(pixels, recipe("lar-iqa-kan"), rng), expected, recipe("lar-iqa-kan"), rng)
         for _ in range(3)
     ]
     assert all((each == pixels[19:51, 29:61]).all() for each in ours)
-    random = [view(pixels, wanted, recipe("reference-kan"), rng) for _ in range(3)]
+    random = [view(pixels, expected, recipe("reference-kan"), rng) for _ in range(3)]
     assert len({each.tobytes() for each in random}) > 1

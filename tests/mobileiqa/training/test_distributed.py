@@ -25,10 +25,10 @@ LAUNCHER = [
 
 def run(*arguments: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, env=environment
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def trained(folder: Path, *launcher: str, norms: str = "joint") -> dict[str, Any]:

@@ -24,16 +24,16 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_of_the_same_model_gives_everything(single: Path) -> None:
     model = build("lar-iqa-single")
     assert "single.safetensors" in initialize(model, "lar-iqa-single", [single], False)
-    wanted = build_seeded("lar-iqa-single").state_dict()
-    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
+    expected = build_seeded("lar-iqa-single").state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
 def test_another_models_checkpoint_gives_its_backbone(single: Path) -> None:
     model = build("mobilenet-iqa")
     head = model.head.fc2.weight.clone()
     initialize(model, "mobilenet-iqa", [single], False)
-    wanted = build_seeded("lar-iqa-single").backbone.state_dict()
-    assert all(torch.equal(value, wanted[key]) for key, value in model.backbone.state_dict().items())
+    expected = build_seeded("lar-iqa-single").backbone.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.backbone.state_dict().items())
     assert torch.equal(model.head.fc2.weight, head)
 
 
@@ -42,10 +42,10 @@ def test_the_reference_gives_its_backbone_to_a_model_that_reads_maps() -> None:
     variant = Variant("efficientnet_lite0", (16, 24, 40, 112, 320), 1, False, grid=4)
     model = MobileIQA(variant)
     initialize(model, "teacher", [TRUNK], False)
-    wanted = checkpoint.load(TRUNK)[0].backbone.state_dict()
-    found = model.backbone.state_dict()
-    assert all(torch.equal(value, wanted[key]) for key, value in found.items())
-    assert "bn2.weight" in wanted and "bn2.weight" not in found
+    expected = checkpoint.load(TRUNK)[0].backbone.state_dict()
+    state = model.backbone.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in state.items())
+    assert "bn2.weight" in expected and "bn2.weight" not in state
 
 
 def test_two_branches_are_merged(single: Path, tmp_path: Path) -> None:
@@ -123,16 +123,16 @@ def other_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     plain = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
     expanded = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
                 "conv_pwl": "_project_conv", "bn3": "_bn2"}  # fmt: skip
-    found = {}
+    result = {}
     for key, value in state.items():
         parts = key.split(".")
         if parts[0] != "blocks":
-            found[".".join([outer[parts[0]], *parts[1:]])] = value
+            result[".".join([outer[parts[0]], *parts[1:]])] = value
             continue
         table = plain if parts[1] == "0" else expanded
         number = numbers[".".join(parts[:3]) + "."]
-        found[".".join([f"_blocks.{number}", table[parts[3]], *parts[4:]])] = value
-    return found
+        result[".".join([f"_blocks.{number}", table[parts[3]], *parts[4:]])] = value
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +142,9 @@ def lite() -> dict[str, torch.Tensor]:
 
 
 def test_every_tensor_gets_timms_name(lite: dict[str, torch.Tensor]) -> None:
-    found = renamed(other_names(lite), lite)
-    assert set(found) == set(lite)
-    assert all(found[key] is lite[key] for key in lite)
+    result = renamed(other_names(lite), lite)
+    assert set(result) == set(lite)
+    assert all(result[key] is lite[key] for key in lite)
 
 
 def test_timms_own_names_stay(lite: dict[str, torch.Tensor]) -> None:

@@ -35,11 +35,11 @@ def test_flat_fields_have_chou_and_lis_thresholds(level: int, threshold: float):
 def test_the_surroundings_count_and_the_pixel_itself_does_not():
     luma = np.full((9, 9), 127, np.uint8)
     luma[4, 4] = 255
-    found = luminance_adaptation(luma)
-    assert found[4, 4] == pytest.approx(3, abs=1e-4)
+    result = luminance_adaptation(luma)
+    assert result[4, 4] == pytest.approx(3, abs=1e-4)
     near, far = 3 + 3 / 128 * 128 * 2 / 32, 3 + 3 / 128 * 128 * 1 / 32
-    assert found[4, 5] == pytest.approx(near, abs=1e-4) and found[4, 6] == pytest.approx(far, abs=1e-4)
-    assert found[0, 0] == pytest.approx(3, abs=1e-4)
+    assert result[4, 5] == pytest.approx(near, abs=1e-4) and result[4, 6] == pytest.approx(far, abs=1e-4)
+    assert result[0, 0] == pytest.approx(3, abs=1e-4)
 
 
 @pytest.mark.parametrize("turn", range(4))

@@ -111,20 +111,20 @@ def test_the_updated_layer_equals_the_scalar_reference():
     between = (knots[1:] + knots[:-1]) / 2
     outside = torch.tensor([[-50.0], [50.0]], dtype=torch.float64).expand(-1, IN)
     x = torch.cat([knots, *hair, between, outside])
-    found = layer(x).detach()
+    result = layer(x).detach()
     expected = torch.tensor([reference(layer, row) for row in x.tolist()], dtype=torch.float64)
-    assert (found - expected).abs().max() < 1e-11
+    assert (result - expected).abs().max() < 1e-11
 
 
 def test_an_update_keeps_cubics_and_the_published_refit_does_not():
     x = inputs()
-    kept = cubic_layer()
-    assert change(kept, update_grid, x) < 1e-9
+    rest = cubic_layer()
+    assert change(rest, update_grid, x) < 1e-9
     assert change(cubic_layer(), published_refit, x) > 1
     between = torch.stack(
         [torch.linspace(float(c.min()), float(c.max()), 99, dtype=torch.float64) for c in x.T], 1
     )
-    assert (kept(between) - cubic_layer()(between)).abs().max() < 1e-6, "between the data too"
+    assert (rest(between) - cubic_layer()(between)).abs().max() < 1e-6, "between the data too"
 
 
 def test_the_published_refit_differs_by_the_scaler_alone():
@@ -150,8 +150,8 @@ def test_a_rough_spline_becomes_the_best_one_on_the_new_grid():
         xs, knots = np.sort(x[:, i].numpy()), layer.grid[i].numpy()
         for o in range(OUT):
             best = make_lsq_spline(xs, before[o][i](xs), knots, ORDER)
-            found = BSpline(knots, layer.spline_weight.detach()[o, i].numpy(), ORDER)
-            assert np.abs(best(xs) - found(xs)).max() < 1e-7
+            result = BSpline(knots, layer.spline_weight.detach()[o, i].numpy(), ORDER)
+            assert np.abs(best(xs) - result(xs)).max() < 1e-7
 
 
 def test_a_second_update_with_the_same_data_changes_nothing():

@@ -118,10 +118,10 @@ def test_bfloat16_trains_to_about_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    given = feed(BASE, lambda i: float("nan"))
+    inputs = feed(BASE, lambda i: float("nan"))
     task = build_task(Setup(BASE, Network(), SPEC))
     with pytest.raises(UserError, match="finite loss"):
-        fit(task, given, lambda task: {"srcc": 0.0}, BASE, Settings(tmp_path, CPU), ALONE)
+        fit(task, inputs, lambda task: {"srcc": 0.0}, BASE, Settings(tmp_path, CPU), ALONE)
 
 
 def test_the_best_epoch_by_validation_is_kept_not_the_last(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def test_values_follow_the_formulas():
 )
 def test_norm_in_norm_follows_its_formula(p, q, alpha):
     prediction, target = batch()
-    wanted = expected_norm_in_norm(prediction.numpy(), target.numpy(), p, q, alpha)
-    assert norm_in_norm(prediction, target, p, q, alpha).item() == pytest.approx(wanted)
+    expected = expected_norm_in_norm(prediction.numpy(), target.numpy(), p, q, alpha)
+    assert norm_in_norm(prediction, target, p, q, alpha).item() == pytest.approx(expected)
 
 
 def test_batch_losses_are_blind_to_scale_and_offset_and_span_their_range():

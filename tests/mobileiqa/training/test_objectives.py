@@ -26,19 +26,19 @@ def batch_of(n: int, side: int = 64) -> Batch:
     )  # fmt: skip
 
 
-def setup(chosen: Recipe, name: str, **more: object) -> Setup:
-    return Setup(chosen, build_seeded(name), MODELS[name].spec, **more)
+def setup(selection: Recipe, name: str, **more: object) -> Setup:
+    return Setup(selection, build_seeded(name), MODELS[name].spec, **more)
 
 
 def test_supervised_weighs_the_recipes_losses() -> None:
-    chosen = dataclasses.replace(
+    selection = dataclasses.replace(
         recipe("lar-iqa-branch"), objective="supervised", losses=(("mse", 3.0), ("plcc", 0.5))
     )
-    given = setup(chosen, "lar-iqa-single")
+    inputs = setup(selection, "lar-iqa-single")
     batch = batch_of(10)
     with torch.no_grad():
-        parts = build_task(given).loss(batch, alone)
-        scores = given.model(*batch.inputs)
+        parts = build_task(inputs).loss(batch, alone)
+        scores = inputs.model(*batch.inputs)
     r = torch.corrcoef(torch.stack([scores, batch.score]))[0, 1]
     mse = (scores - batch.score).square().mean()
     assert float(parts["mse"]) == pytest.approx(float(mse), rel=1e-5)
@@ -46,11 +46,11 @@ def test_supervised_weighs_the_recipes_losses() -> None:
 
 
 def test_degradation_adds_the_cross_entropy_of_distortion_and_level() -> None:
-    given = setup(recipe("reference"), "lar-iqa-single")
-    task, batch = build_task(given), batch_of(10)
+    inputs = setup(recipe("reference"), "lar-iqa-single")
+    task, batch = build_task(inputs), batch_of(10)
     with torch.no_grad():
         parts = task.loss(batch, alone)
-        logits = task.module.classify(given.model.forward_features(*batch.inputs))
+        logits = task.module.classify(inputs.model.forward_features(*batch.inputs))
     picked = torch.log_softmax(logits, 1)[torch.arange(10), (7 - 1) * 5 + batch.level - 1]
     assert float(parts["classes"]) == pytest.approx(float(-picked.mean()), rel=1e-4)
     without = dataclasses.replace(batch, level=torch.where(batch.level == 2, -1, batch.level))
@@ -60,13 +60,13 @@ def test_degradation_adds_the_cross_entropy_of_distortion_and_level() -> None:
 
 
 def test_every_set_trains_its_own_head_and_the_shared_branch() -> None:
-    given = setup(recipe("lar-iqa-branch"), "lar-iqa-single", datasets=2)
-    task, batch = build_task(given), batch_of(6)
+    inputs = setup(recipe("lar-iqa-branch"), "lar-iqa-single", datasets=2)
+    task, batch = build_task(inputs), batch_of(6)
     batch = dataclasses.replace(batch, dataset=torch.zeros(6, dtype=torch.int64))
     task.loss(batch, alone)["loss"].backward()
-    assert given.model.head.base_weight.grad is not None
+    assert inputs.model.head.base_weight.grad is not None
     assert task.module.others[0].base_weight.grad.abs().max() == 0  # no image of its set was in the batch
-    assert given.model.reduce.base_weight.grad.abs().max() > 0
+    assert inputs.model.reduce.base_weight.grad.abs().max() > 0
     model, _ = task.export()
     assert isinstance(model, LarIQASingle)
 
@@ -105,8 +105,8 @@ def test_distillation_is_the_papers_or_the_codes_sum(name: str, alpha: float, le
 
 
 def test_a_branch_that_is_its_teacher_has_nothing_left_to_learn() -> None:
-    given = setup(recipe("reference-branch"), "lar-iqa-lite", teacher=build_seeded("lar-iqa-lite"))
-    task, batch = build_task(given), batch_of(4)
+    inputs = setup(recipe("reference-branch"), "lar-iqa-lite", teacher=build_seeded("lar-iqa-lite"))
+    task, batch = build_task(inputs), batch_of(4)
     for adapter in task.module.adapters:  # the same channels: nothing to adapt
         nn.init.dirac_(adapter.weight)
         nn.init.zeros_(adapter.bias)
@@ -122,9 +122,9 @@ def test_a_branch_that_is_its_teacher_has_nothing_left_to_learn() -> None:
 def test_a_branch_of_another_backbone_learns_its_teachers_maps() -> None:
     """The teacher reads the same photo, though the two normalise it differently."""
     teacher, spec = build_seeded("lar-iqa-lite"), MODELS["lar-iqa-lite"].spec
-    given = setup(recipe("reference-branch"), "lar-iqa-single", teacher=teacher, teacher_spec=spec)
+    inputs = setup(recipe("reference-branch"), "lar-iqa-single", teacher=teacher, teacher_spec=spec)
     before = copy.deepcopy(teacher.state_dict())
-    task, batch = build_task(given), batch_of(4)
+    task, batch = build_task(inputs), batch_of(4)
     optimizer = torch.optim.AdamW(task.module.parameters(), 3e-3)
     task.module.train()
     errors = []
@@ -136,7 +136,7 @@ def test_a_branch_of_another_backbone_learns_its_teachers_maps() -> None:
         errors.append(float(parts["stages"]))
     assert errors[-1] < 0.8 * errors[0]
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
-    assert all(b.grad is not None for b in given.model.parameters())
+    assert all(b.grad is not None for b in inputs.model.parameters())
 
 
 def test_images_are_normalised_anew_for_the_teacher() -> None:

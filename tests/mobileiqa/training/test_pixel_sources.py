@@ -27,13 +27,13 @@ def pristine(photo: Callable[..., Image.Image], tmp_path: Path) -> Path:
 
 
 def test_every_distortion_of_every_image_with_its_transferred_score(pristine: Path) -> None:
-    found = synthetic(pristine, SEVERITY, seed=1, share=0.2)
-    assert len(found.samples) == 30 and len(found.of("validation")) == 6
-    for sample in found.samples:
+    samples = synthetic(pristine, SEVERITY, seed=1, share=0.2)
+    assert len(samples.samples) == 30 and len(samples.of("validation")) == 6
+    for sample in samples.samples:
         assert sample.raw_score == SEVERITY[sample.distortion, sample.level]
         assert sample.score == pytest.approx((sample.raw_score - 1) / 4)
-    assert not {s.reference for s in found.of("train")} & {s.reference for s in found.of("validation")}
-    assert found.score_name == "transferred KADID score"
+    assert not {s.reference for s in samples.of("train")} & {s.reference for s in samples.of("validation")}
+    assert samples.score_name == "transferred KADID score"
 
 
 def test_excluded_images_are_in_no_split_and_the_rest_stays_where_it_was(pristine: Path) -> None:
@@ -45,55 +45,55 @@ def test_excluded_images_are_in_no_split_and_the_rest_stays_where_it_was(pristin
 
 
 def test_pixels_are_distorted_when_read(pristine: Path) -> None:
-    found = synthetic(pristine, SEVERITY, seed=1)
-    train = found.of("train")
-    read = source(found, train, None, 0)
+    samples = synthetic(pristine, SEVERITY, seed=1)
+    train = samples.of("train")
+    read = source(samples, train, None, 0)
     for index in (0, 1, 2):
         clean = np.asarray(Image.open(train[index].path).convert("RGB"))
-        wanted = distort(clean, train[index].distortion, train[index].level)
-        assert np.array_equal(read(index), wanted) and not np.array_equal(wanted, clean)
+        expected = distort(clean, train[index].distortion, train[index].level)
+        assert np.array_equal(read(index), expected) and not np.array_equal(expected, clean)
 
 
 def test_a_pack_holds_a_window_of_each_image_and_is_made_once(pristine: Path, tmp_path: Path) -> None:
-    found = synthetic(pristine, SEVERITY, seed=1)
-    train = found.of("train")[:4]
-    packed, plain = source(found, train, tmp_path / "cache", 48), source(found, train, None, 0)
+    samples = synthetic(pristine, SEVERITY, seed=1)
+    train = samples.of("train")[:4]
+    packed, plain = source(samples, train, tmp_path / "cache", 48), source(samples, train, None, 0)
     for index in range(4):
         window, whole = np.asarray(packed(index)), plain(index)
         views = np.lib.stride_tricks.sliding_window_view(whole, (48, 48, 3))
         assert (views == window).all((-3, -2, -1)).any()
     (file,) = (tmp_path / "cache").iterdir()
-    made = file.stat().st_mtime_ns
-    source(found, train, tmp_path / "cache", 48)
-    assert file.stat().st_mtime_ns == made
-    source(found, train, tmp_path / "cache", 40)  # another window is another pack
+    output = file.stat().st_mtime_ns
+    source(samples, train, tmp_path / "cache", 48)
+    assert file.stat().st_mtime_ns == output
+    source(samples, train, tmp_path / "cache", 40)  # another window is another pack
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_a_changed_image_makes_a_new_pack(
     pristine: Path, tmp_path: Path, photo: Callable[..., Image.Image]
 ) -> None:
-    found = synthetic(pristine, SEVERITY, seed=1)
-    source(found, found.of("train")[:3], tmp_path / "cache", 32)
-    photo(99, 80, 80).save(found.of("train")[0].path)
-    source(found, found.of("train")[:3], tmp_path / "cache", 32)
+    samples = synthetic(pristine, SEVERITY, seed=1)
+    source(samples, samples.of("train")[:3], tmp_path / "cache", 32)
+    photo(99, 80, 80).save(samples.of("train")[0].path)
+    source(samples, samples.of("train")[:3], tmp_path / "cache", 32)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_an_interrupted_pack_leaves_nothing(pristine: Path, tmp_path: Path) -> None:
-    found = synthetic(pristine, SEVERITY, seed=1)
-    train = found.of("train")
+    samples = synthetic(pristine, SEVERITY, seed=1)
+    train = samples.of("train")
     train[-1].path.write_bytes(b"no image")
     with pytest.raises(UserError):
-        source(found, train, tmp_path / "cache", 32)
+        source(samples, train, tmp_path / "cache", 32)
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_files_of_another_set_are_read_as_they_are(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
     photo(1, 64, 64).save(tmp_path / "a.png")
     sample = Sample(tmp_path / "a.png", 0.5, 3.0, "train", "a", 10, 5)
-    found = Dataset("kadid-10k", (sample,), (1.0, 5.0), "DMOS", "")
-    assert np.array_equal(source(found, (sample,), None, 0)(0), np.asarray(photo(1, 64, 64)))
+    result = Dataset("kadid-10k", (sample,), (1.0, 5.0), "DMOS", "")
+    assert np.array_equal(source(result, (sample,), None, 0)(0), np.asarray(photo(1, 64, 64)))
 
 
 def test_a_crop_of_a_small_image_is_mirrored() -> None:

@@ -13,10 +13,10 @@ from mobileiqa.zoo import MODELS
 
 
 def test_every_recipe_names_what_exists() -> None:
-    for found in RECIPES.values():
-        assert found.model in MODELS
-        assert found.objective in OBJECTIVES
-        assert {name for name, _ in found.losses} <= set(TERMS)
+    for result in RECIPES.values():
+        assert result.model in MODELS
+        assert result.objective in OBJECTIVES
+        assert {name for name, _ in result.losses} <= set(TERMS)
 
 
 def test_the_papers_settings() -> None:

@@ -73,10 +73,10 @@ def test_stopped_and_resumed(labelled: Path, tmp_path: Path, train: Callable[...
     assert train(labelled, tmp_path / "calm").returncode == 0
     stopped = train(labelled, tmp_path / "stopped", "--minutes", "1e-9")
     assert json.loads(stopped.stdout.splitlines()[-1])["steps"] == 1
-    done = train(labelled, tmp_path / "stopped")
-    assert done.returncode == 0, done.stderr
+    process = train(labelled, tmp_path / "stopped")
+    assert process.returncode == 0, process.stderr
     assert same_weights(tmp_path / "calm", tmp_path / "stopped")
-    assert ", going on" in done.stderr
+    assert ", going on" in process.stderr
     calm, resumed = ((tmp_path / run / "best.safetensors").read_bytes() for run in ("calm", "stopped"))
     assert calm == resumed  # what it says of itself too: where the run started from
 

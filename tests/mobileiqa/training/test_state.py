@@ -30,14 +30,14 @@ sys.exit(cli.run("train", lambda: save(Path(sys.argv[1]), big, recipe("reference
 
 def test_a_full_disk_is_one_line_and_the_last_state_stays(tmp_path: Path) -> None:
     save(tmp_path, State(step=1, tensors={"module": {"weight": torch.ones(3)}}), recipe("reference"))
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert "could not be written" in done.stderr
+    assert process.returncode == 2 and process.stderr.count("\n") == 1, process.stderr
+    assert "could not be written" in process.stderr
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
-    found = restore(tmp_path, recipe("reference"))
-    assert found is not None and found.step == 1
+    state = restore(tmp_path, recipe("reference"))
+    assert state is not None and state.step == 1
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000  # the limit was the child's alone
 
 

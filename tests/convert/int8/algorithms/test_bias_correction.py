@@ -51,13 +51,13 @@ def test_the_mean_of_every_output_stays(network, tmp_path, mode: str, rounding: 
     quantize_file(network, recipe, pictures(12), out)
     left = shifts(network, out)
     assert any(np.abs(shift).max() > 4 * np.max(step) for shift, step in left), "nothing to correct"
-    done = quantize_file(
+    quantized = quantize_file(
         network, Recipe(mode, **{**PLAIN, "rounding": rounding, "bias_correction": True}), pictures(12), out
     )
-    found = shifts(network, out)
-    assert done.corrected.biases == len(found) == len(left)
-    assert (done.corrected.values > 0) == (rounding == "least-error")
-    for shift, step in found:
+    result = shifts(network, out)
+    assert quantized.corrected.biases == len(result) == len(left)
+    assert (quantized.corrected.values > 0) == (rounding == "least-error")
+    for shift, step in result:
         assert (np.abs(shift) <= 1.01 * step).all()
 
 
@@ -68,8 +68,8 @@ def test_operators_that_share_a_weight_are_corrected_once(flatbuffer, save, tmp_
     bias = b.constant(np.float32([0.1, 0.2, 0.3]))
     twice = convolution(b, convolution(b, b.input(1, 16, 16, 3), weight, bias, RELU6), weight, bias, RELU6)
     path, out = save(b.build(linear(b, mean(b, twice), np.ones((1, 3))))), tmp_path / "int8.tflite"
-    done = quantize_file(path, Recipe("weights"), pictures(12), out)
-    assert done.corrected.biases == done.corrected.weights == 1
+    quantized = quantize_file(path, Recipe("weights"), pictures(12), out)
+    assert quantized.corrected.biases == quantized.corrected.weights == 1
     for shift, step in shifts(path, out):
         assert (np.abs(shift) <= 1.01 * step).all()
 
@@ -78,9 +78,9 @@ def test_operators_that_share_a_weight_are_corrected_once(flatbuffer, save, tmp_
 def test_without_images_nothing_is_corrected(network, tmp_path, mode: str) -> None:
     with_images, without, plain = (tmp_path / f"{name}.tflite" for name in ("with", "without", "plain"))
     quantize_file(network, Recipe(mode, float_first=0), pictures(12), with_images)
-    done = quantize_file(network, Recipe(mode, float_first=0), (), without)
+    quantized = quantize_file(network, Recipe(mode, float_first=0), (), without)
     quantize_file(network, Recipe(mode, **{**PLAIN, "float_first": 0}), pictures(12), plain)
-    assert (done.images, done.corrected, done.equalized) == (0, Corrected(), 0)
+    assert (quantized.images, quantized.corrected, quantized.equalized) == (0, Corrected(), 0)
     assert without.read_bytes() == plain.read_bytes() != with_images.read_bytes()
 
 

@@ -20,13 +20,13 @@ def extremes(path: Path, tensor: int) -> np.ndarray:
 def test_scores_stay_and_channels_fill_the_range(flatbuffer, save, tmp_path, score) -> None:
     path, out = save(uneven(flatbuffer, RELU)), tmp_path / "equalized.tflite"
     model = fb.read(path)
-    found = streams(model)
-    assert equalize(model, path.read_bytes(), pictures(8)) == sum(len(s.tensors) for s in found) >= 7
+    result = streams(model)
+    assert equalize(model, path.read_bytes(), pictures(8)) == sum(len(s.tensors) for s in result) >= 7
     fb.write(model, out)
     expected, scores = score(path, pictures(8)), score(out, pictures(8))
     assert np.abs(scores - expected).max() < 1e-5 * np.ptp(expected)
     stem = next(
-        t for s in found for o, _ in s.readers if fb.kind(model, o) == "DEPTHWISE_CONV_2D" for t in s.tensors
+        t for s in result for o, _ in s.readers if fb.kind(model, o) == "DEPTHWISE_CONV_2D" for t in s.tensors
     )
     before, after = extremes(path, stem), extremes(out, stem)
     alive = before > before.max() / 32

@@ -37,8 +37,8 @@ def test_the_score_stays(flatbuffer, save, score, tmp_path, dead, recipe) -> Non
     fp32, out = save(network(flatbuffer, dead)), tmp_path / "int8.tflite"
     quantize_file(fp32, recipe, pictures(12), out)
     images = pictures(6, seed=1)
-    expected, found = score(fp32, images), score(out, images)
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    expected, actual = score(fp32, images), score(out, images)
+    assert np.abs(actual - expected).max() < 0.05 * np.abs(expected).max()
 
 
 def test_only_channels_that_need_it_are_touched(flatbuffer, save, tmp_path, monkeypatch) -> None:

@@ -45,15 +45,15 @@ def test_a_budget_that_parity_would_not_let_pass_is_refused(drop: float) -> None
 
 
 def test_the_fastest_inside_is_chosen() -> None:
-    found = [measured("slow", 1.0, 0.001), measured("fast", 0.996, 0.009), measured("fastest", 0.99, 0.001)]
-    assert choose(found, timings(slow=9.0, fast=5.0, fastest=1.0), BUDGET) == found[1]
-    assert choose(found[2:], timings(fastest=1.0), BUDGET) is None
+    results = [measured("slow", 1.0, 0.001), measured("fast", 0.996, 0.009), measured("fastest", 0.99, 0.001)]
+    assert choose(results, timings(slow=9.0, fast=5.0, fastest=1.0), BUDGET) == results[1]
+    assert choose(results[2:], timings(fastest=1.0), BUDGET) is None
 
 
 def test_within_noise_the_more_accurate_is_chosen_in_any_order() -> None:
-    found = [measured("a", 0.996, 0.004), measured("b", 0.999, 0.004), measured("c", 1.0, 0.0)]
+    results = [measured("a", 0.996, 0.004), measured("b", 0.999, 0.004), measured("c", 1.0, 0.0)]
     known = timings(a=10.0, b=10.29, c=10.31)
-    assert {choose(order, known, BUDGET).sha256 for order in (found, found[::-1])} == {"b"}
+    assert {choose(order, known, BUDGET).sha256 for order in (results, results[::-1])} == {"b"}
     # accuracy alike: the smaller file
     twins = [measured("a", 0.999, 0.004, size=90), measured("b", 0.999, 0.004, size=80)]
     assert choose(twins, timings(a=1.0, b=1.0), BUDGET).sha256 == "b"
@@ -70,16 +70,16 @@ def test_the_excess_is_the_worse_of_both_losses() -> None:
 
 
 def test_rows_survive_json_and_a_table_names_what_is_broken() -> None:
-    found = [measured("bad", 0.9, 0.05), measured("slow", 1.0, 0.0), measured("good", 0.999, 0.002),
+    results = [measured("bad", 0.9, 0.05), measured("slow", 1.0, 0.0), measured("good", 0.999, 0.002),
              measured("nan", None, None, failure="output is not finite")]  # fmt: skip
-    made = rows(found, timings(good=2.0, slow=3.0), BUDGET, found[2])
-    assert [row["sha256"] for row in made] == ["good", "slow", "bad", "nan"]
+    output = rows(results, timings(good=2.0, slow=3.0), BUDGET, results[2])
+    assert [row["sha256"] for row in output] == ["good", "slow", "bad", "nan"]
     for row, one in zip(
-        json.loads(json.dumps(made, allow_nan=False)), [found[i] for i in (2, 1, 0, 3)], strict=True
+        json.loads(json.dumps(output, allow_nan=False)), [results[i] for i in (2, 1, 0, 3)], strict=True
     ):
-        kept = {f.name: row[f.name] for f in dataclasses.fields(Measured)}
-        assert Measured.from_json(kept) == one
-    lines = table(made)
+        rest = {f.name: row[f.name] for f in dataclasses.fields(Measured)}
+        assert Measured.from_json(rest) == one
+    lines = table(output)
     assert lines[1].startswith("* static") and lines[1].endswith("inside")
     assert lines[3].endswith("1 - SRCC 0.1000, shift 0.0500") and lines[4].endswith("output is not finite")
 
@@ -90,10 +90,10 @@ def test_the_picture_shows_every_timed_candidate(tmp_path: Path) -> None:
         pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
         return int(((pixels[..., 0] > 180) & (pixels[..., 1] < 80) & (pixels[..., 2] < 80)).sum())
 
-    found = [measured("a", 0.999, 0.004), measured("b", 0.9, 0.04), measured("c", 1.0, 0.0)]
-    made = rows(found, timings(a=1.0, b=2.0, c=3.0), BUDGET, found[0])
-    draw(made, 4.0, BUDGET, "title", tmp_path / "front.png")
-    draw(made[:1], 4.0, BUDGET, "title", tmp_path / "one.png")
+    results = [measured("a", 0.999, 0.004), measured("b", 0.9, 0.04), measured("c", 1.0, 0.0)]
+    output = rows(results, timings(a=1.0, b=2.0, c=3.0), BUDGET, results[0])
+    draw(output, 4.0, BUDGET, "title", tmp_path / "front.png")
+    draw(output[:1], 4.0, BUDGET, "title", tmp_path / "one.png")
     assert Image.open(tmp_path / "front.png").size == (1320, 576) and reds(tmp_path / "front.png") > 300
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "one.png").read_bytes()
 

@@ -89,14 +89,14 @@ def split(pictures: CalibrationSet) -> ValidationSplit:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """Every recipe that was really quantized."""
-    made: list[Recipe] = []
+    output: list[Recipe] = []
 
     def applying(statistics: CalibrationStatistics, recipe: Recipe) -> Any:
-        made.append(recipe)
+        output.append(recipe)
         return apply_recipe(statistics, recipe)
 
     monkeypatch.setattr(candidates, "apply_recipe", applying)
-    return made
+    return output
 
 
 @pytest.fixture
@@ -132,10 +132,10 @@ def test_the_ruined_layer_is_the_most_sensitive(fp32: Path, split: ValidationSpl
     recipe, out = Recipe("static", "mse", float_first=0), tmp_path / "int8.tflite"
     quantize_file(fp32, recipe, split.calibration_inputs(), out)
     model = fb.read(fp32)
-    found = sensitivity.layers(model, plan(model, recipe).static)
-    ratios = sensitivity.noise(fp32, out, found, list(split.calibration_inputs())[:4])
-    assert set(ratios) >= {name for layer in found for name in layer.names}, "tensors keep their names"
-    first = sensitivity.order([tuple(found)], ratios, [1.0])[0]
+    result = sensitivity.layers(model, plan(model, recipe).static)
+    ratios = sensitivity.noise(fp32, out, result, list(split.calibration_inputs())[:4])
+    assert set(ratios) >= {name for layer in result for name in layer.names}, "tensors keep their names"
+    first = sensitivity.order([tuple(result)], ratios, [1.0])[0]
     assert first[0].names == (second(fp32),)
 
 
@@ -147,8 +147,8 @@ def test_a_network_with_hard_swish_is_searched_whole(flatbuffer, save) -> None:
         for o in model.subgraphs[0].operators
     }
     base_recipes = auto._base_recipes(model, "mse")
-    found = sensitivity.layers(model, base_recipes[0][1])
-    assert "DEPTHWISE_CONV_2D" in {kinds[name] for layer in found for name in layer.names}
+    result = sensitivity.layers(model, base_recipes[0][1])
+    assert "DEPTHWISE_CONV_2D" in {kinds[name] for layer in result for name in layer.names}
     assert [(recipe.mode, recipe.float_first) for recipe, _ in base_recipes] == [
         *(("static", count) for count in (0, 1, 2, 3, 5)), ("dynamic", 3), ("weights", 3),
     ]  # fmt: skip
@@ -159,13 +159,13 @@ def test_the_search(
     fp32: Path, split: ValidationSplit, tmp_path: Path, counted: list[Recipe], recorded: list[int]
 ) -> None:
     """Finds a recipe inside the budget; again, elsewhere, the same; again, here, without any work."""
-    wanted = Search(Budget(), split, tmp_path / "one.search")
-    chosen = search(fp32.read_bytes(), SPEC, wanted)
+    expected = Search(Budget(), split, tmp_path / "one.search")
+    selection = search(fp32.read_bytes(), SPEC, expected)
     model = fb.read(fp32)
-    planned = plan(model, chosen)
+    planned = plan(model, selection)
     assert len(planned.static) + len(planned.dynamic) + len(planned.weights) >= 2, "and no more than it must"
-    assert read(wanted.folder / "recipe.json") == chosen
-    front = json.loads((wanted.folder / "front.json").read_text())
+    assert read(expected.folder / "recipe.json") == selection
+    front = json.loads((expected.folder / "front.json").read_text())
     (best,) = [row for row in front["candidates"] if row["chosen"]]
     inside = [row for row in front["candidates"] if row["budget"] == "inside"]
     ruined = [row["budget"] for row in front["candidates"] if row["recipe"]["mode"] != "static"
@@ -174,17 +174,22 @@ def test_the_search(
         "equalization mends the layer; without it, it has to stay in float"
     )
     assert best in inside and best["latency_ms"] <= 1.03 * min(row["latency_ms"] for row in inside)
-    assert 0 < len(inside) < len(front["candidates"]) and (wanted.folder / "front.png").stat().st_size > 5000
+    assert (
+        0 < len(inside) < len(front["candidates"]) and (expected.folder / "front.png").stat().st_size > 5000
+    )
 
     out = tmp_path / "again.tflite"
-    quantize_file(fp32, read(wanted.folder / "recipe.json"), split.calibration_inputs(), out)
+    quantize_file(fp32, read(expected.folder / "recipe.json"), split.calibration_inputs(), out)
     assert sha256(out) == best["sha256"], "the recipe's file makes the file that was measured"
 
-    made = len(counted)
-    assert made == len({str(recipe) for recipe in counted})
-    assert search(fp32.read_bytes(), SPEC, wanted) == chosen and (len(counted), len(recorded)) == (made, 1)
-    assert search(fp32.read_bytes(), SPEC, Search(Budget(), split, tmp_path / "two.search")) == chosen
-    assert len(counted) == 2 * made
+    output = len(counted)
+    assert output == len({str(recipe) for recipe in counted})
+    assert search(fp32.read_bytes(), SPEC, expected) == selection and (len(counted), len(recorded)) == (
+        output,
+        1,
+    )
+    assert search(fp32.read_bytes(), SPEC, Search(Budget(), split, tmp_path / "two.search")) == selection
+    assert len(counted) == 2 * output
 
 
 @pytest.mark.slow
@@ -192,19 +197,19 @@ def test_a_search_that_was_killed_goes_on(
     fp32: Path, split: ValidationSplit, tmp_path: Path, counted: list[Recipe], recorded: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    wanted, done = Search(Budget(), split, tmp_path / "x.search"), candidates.apply_recipe
+    expected, result = Search(Budget(), split, tmp_path / "x.search"), candidates.apply_recipe
 
     def killed(statistics: CalibrationStatistics, recipe: Recipe) -> Any:
         if len(counted) == 5:
             raise KeyboardInterrupt
-        return done(statistics, recipe)
+        return result(statistics, recipe)
 
     monkeypatch.setattr(candidates, "apply_recipe", killed)
     with pytest.raises(KeyboardInterrupt):
-        search(fp32.read_bytes(), SPEC, wanted)
-    assert len(counted) == 5 and not list(wanted.folder.glob("*.tmp"))
-    monkeypatch.setattr(candidates, "apply_recipe", done)
-    search(fp32.read_bytes(), SPEC, wanted)
+        search(fp32.read_bytes(), SPEC, expected)
+    assert len(counted) == 5 and not list(expected.folder.glob("*.tmp"))
+    monkeypatch.setattr(candidates, "apply_recipe", result)
+    search(fp32.read_bytes(), SPEC, expected)
     assert len(counted) > 5 and len(counted) == len({str(recipe) for recipe in counted}), (
         "none was made twice"
     )
@@ -227,14 +232,14 @@ def test_no_recipe_keeps_to_the_budget(
 ) -> None:
     """Nothing may move, and no layer may go back to float: the closest are named, nothing is timed."""
     monkeypatch.setattr(auto, "KEPT", (0,))
-    wanted = Search(Budget(0.0, max_shift=1e-9), split, tmp_path / "x.search")
+    expected = Search(Budget(0.0, max_shift=1e-9), split, tmp_path / "x.search")
     with pytest.raises(OverBudgetError, match=r"1 - SRCC <= 0 and a mean shift <= 1e-09") as caught:
-        search(fp32.read_bytes(), SPEC, wanted)
-    found = caught.value.rows
-    assert len(found) > 2 and not any(row["chosen"] or row["budget"] == "inside" for row in found)
-    ranked = [row["mean_abs"] for row in found if row["srcc"] is not None]
-    assert ranked == sorted(ranked) and found[0]["srcc"] is not None
-    assert recorded == [] and not (wanted.folder / "recipe.json").exists()
+        search(fp32.read_bytes(), SPEC, expected)
+    result = caught.value.rows
+    assert len(result) > 2 and not any(row["chosen"] or row["budget"] == "inside" for row in result)
+    ranked = [row["mean_abs"] for row in result if row["srcc"] is not None]
+    assert ranked == sorted(ranked) and result[0]["srcc"] is not None
+    assert recorded == [] and not (expected.folder / "recipe.json").exists()
 
 
 def test_a_folder_of_others_is_left_alone(split: ValidationSplit, tmp_path: Path) -> None:
@@ -255,8 +260,8 @@ def test_a_candidate_that_the_runtime_refuses_is_no_end(
         out.write_bytes(b"\0\0\0\0TFL3 and no more")
 
     monkeypatch.setattr(candidates.fb, "write", broken)
-    found = candidates.open_folder(fp32.read_bytes(), SPEC, split, tmp_path / "x.search").measure(Recipe())
-    assert found.srcc is None and "a whole TFLite file" in Budget().broken(found)
+    result = candidates.open_folder(fp32.read_bytes(), SPEC, split, tmp_path / "x.search").measure(Recipe())
+    assert result.srcc is None and "a whole TFLite file" in Budget().broken(result)
 
 
 def run(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -285,11 +290,11 @@ def distorted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Photos to calibrate and others to judge, each with another distortion: from best to worst."""
     folders = {}
     for part, count in (("train", 24), ("val", 24)):
-        found = sorted((SHARED / "data" / "pristine" / part).glob("*.*"))[:count]
-        if len(found) < count:
+        result = sorted((SHARED / "data" / "pristine" / part).glob("*.*"))[:count]
+        if len(result) < count:
             pytest.skip("no ../shared/data/pristine beside the checkout; a small network stands in above")
         folders[part] = tmp_path_factory.mktemp(part)
-        for i, path in enumerate(found):
+        for i, path in enumerate(result):
             pixels = distort(np.asarray(Image.open(path).convert("RGB")), 1 + (7 * i) % 25, 1 + i % 5, 0)
             Image.fromarray(pixels).save(folders[part] / f"{path.stem}.png")
     return folders

@@ -23,12 +23,12 @@ def test_operators_that_share_a_weight_are_one_layer(flatbuffer, save) -> None:
     path = save(b.build(*products))
     model = fb.read(path)
     names = [t.name.decode() for t in model.subgraphs[0].tensors]
-    found = layers(model, [names[i] for i in (*bands, *products)])
-    assert [layer.names for layer in found] == [
+    result = layers(model, [names[i] for i in (*bands, *products)])
+    assert [layer.names for layer in result] == [
         tuple(names[i] for i in bands), (names[products[0]],), (names[products[1]],),
     ]  # fmt: skip
-    assert found[0].sources == (names[image],) * 2 and [layer.width for layer in found] == [8, 0, 0]
-    assert [n for n in names if re.search(found[0].expression, n)] == [names[i] for i in bands]
+    assert result[0].sources == (names[image],) * 2 and [layer.width for layer in result] == [8, 0, 0]
+    assert [n for n in names if re.search(result[0].expression, n)] == [names[i] for i in bands]
     assert layers(model, []) == []
 
 
@@ -37,8 +37,8 @@ def layer(name: str, width: int, source: str = "x") -> Layer:
 
 
 def test_a_stride_begins_a_block() -> None:
-    found = [layer("a", 64), layer("b", 32), layer("c", 32), layer("head", 0), layer("second branch", 32)]
-    assert [[x.names[0] for x in block] for block in blocks(found)] == [
+    results = [layer("a", 64), layer("b", 32), layer("c", 32), layer("head", 0), layer("second branch", 32)]
+    assert [[x.names[0] for x in block] for block in blocks(results)] == [
         ["a"],
         ["b", "c", "second branch"],
         ["head"],
@@ -81,7 +81,7 @@ def test_the_order_is_noise_within_a_block_times_the_blocks_gain() -> None:
         (layer("e", 0, "d"),),
     ]
     ratios = {"image": 0.01, "a": 0.02, "b": 0.05, "c": 0.06, "d": 0.03, "e": 0.5}
-    found = order(grouped, ratios, [0.002, 0.008, -0.001])
+    result = order(grouped, ratios, [0.002, 0.008, -0.001])
     # a 1/4 and b 3/4 of 0.002; c all of 0.008, d adds nothing; e's block gained nothing, its noise is the largest
-    assert [x.names[0] for x, _ in found] == ["c", "b", "a", "e", "d"]
-    assert [s for _, s in found] == pytest.approx([0.008, 0.0015, 0.0005, 0.0, 0.0])
+    assert [x.names[0] for x, _ in result] == ["c", "b", "a", "e", "d"]
+    assert [s for _, s in result] == pytest.approx([0.008, 0.0015, 0.0005, 0.0, 0.0])

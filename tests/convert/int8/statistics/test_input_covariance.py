@@ -56,14 +56,14 @@ def check(path, images) -> None:
     assert np.array_equal(
         stored(fb.kind(model, operator), w, values(model, weight).shape), values(model, weight)
     )
-    found = np.concatenate(
+    result = np.concatenate(
         [t(int(operator.outputs[0])).reshape(-1, w.shape[0] * w.shape[1]) for t in activations(path, images)]
     )
     means = (w @ inputs.mean[:, :, None]).ravel() + values(model, bias_of(operator))
-    assert means == pytest.approx(found.mean(0), rel=1e-4, abs=1e-4)
+    assert means == pytest.approx(result.mean(0), rel=1e-4, abs=1e-4)
     if inputs.covariance is not None:
         variances = np.einsum("gok,gkl,gol->go", w, inputs.covariance, w).ravel()
-        assert variances == pytest.approx(found.var(0), rel=1e-3)
+        assert variances == pytest.approx(result.var(0), rel=1e-3)
 
 
 def test_there_is_no_covariance_of_fewer_samples_than_inputs(flatbuffer, save) -> None:
@@ -72,10 +72,10 @@ def test_there_is_no_covariance_of_fewer_samples_than_inputs(flatbuffer, save) -
     rng = np.random.default_rng(0)
     seen = [{"in0": rng.standard_normal((1, 4)).astype(np.float32)} for _ in range(4)]
     model = fb.read(path)
-    kept = [
+    rest = [
         next(
             iter(collect_covariances(model, path.read_bytes(), weighted(model), seen[:n]).values())
         ).covariance
         for n in (3, 4)
     ]
-    assert kept[0] is None and kept[1].shape == (1, 4, 4)
+    assert rest[0] is None and rest[1].shape == (1, 4, 4)

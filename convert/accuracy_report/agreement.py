@@ -49,7 +49,8 @@ class Agreement:
     correlations: srcc, plcc, krcc, empty where `failure` says why. mean_shift and max_shift are of |d|, bias of
     d = converted - FP32. Of the `pairs` of images that FP32 tells apart, pair_reversed is the share that
     changes order and pair_tied the share that becomes a tie. spread: the largest FP32 score less the smallest.
-    smallest_gap: between two scores of the file that differ.
+    smallest_gap: between two scores of the file that differ. reasons_agree: the share (0..1) of images whose likeliest
+    reason is FP32's; None for a model without reasons.
     """
 
     n: int
@@ -67,6 +68,7 @@ class Agreement:
     distinct_fp32: int = 0
     smallest_gap: float | None = None
     worst: tuple[Shifted, ...] = ()
+    reasons_agree: float | None = None
 
     @property
     def pair_flips(self) -> float | None:

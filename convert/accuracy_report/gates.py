@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from convert.accuracy_report.agreement import Agreement, Labelled
-from convert.comparison.compare import TOLERANCES
+from convert.comparison.compare import REASON_TOLERANCES, TOLERANCES
 
 MIN_IMAGES = 30  # 435 pairs; among ten images, two neighbours that change places already break SRCC >= 0.99
 
@@ -27,6 +27,7 @@ class Gate:
     at_least: bool = False
     ranking: bool = False  # needs MIN_IMAGES
     labels: bool = False  # needs labels
+    reasons: bool = False  # needs a model that gives reasons
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def _largest_shift(precision: str) -> Gate:
     return Gate("max_shift", "largest shift", limits.max_abs, limits.reason, lambda a, _: a.max_shift)
 
 
-_INT8 = TOLERANCES["int8"]
-assert _INT8.min_srcc is not None and _INT8.mean_abs is not None
+_INT8, _INT8_REASONS = TOLERANCES["int8"], REASON_TOLERANCES["int8"]
+assert _INT8.min_srcc is not None and _INT8.mean_abs is not None and _INT8_REASONS.min_agreement is not None
 
 GATES: dict[str, tuple[Gate, ...]] = {
     "fp32": (_largest_shift("fp32"),),
@@ -84,13 +85,18 @@ GATES: dict[str, tuple[Gate, ...]] = {
             lambda a, _: a.pair_flips, ranking=True,
         ),
         Gate("mean_shift", "mean shift", _INT8.mean_abs, _INT8.reason, lambda a, _: a.mean_shift),
+        Gate(
+            "reasons_agree", "likeliest reasons that agree", _INT8_REASONS.min_agreement, _INT8_REASONS.reason,
+            lambda a, _: a.reasons_agree, at_least=True, ranking=True, reasons=True,
+        ),
     ),
 }  # fmt: skip
 
 
 def judge(precision: str, agreement: Agreement, labels: Labelled | None) -> tuple[Verdict, ...]:
     """Every gate of `precision`, a key of GATES; `labels` None: the images have none."""
-    return tuple(_verdict(gate, agreement, labels) for gate in GATES[precision])
+    gates = [g for g in GATES[precision] if not g.reasons or agreement.reasons_agree is not None]
+    return tuple(_verdict(gate, agreement, labels) for gate in gates)
 
 
 def failed(verdicts: Sequence[Verdict]) -> list[str]:

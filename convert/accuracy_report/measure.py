@@ -28,7 +28,7 @@ from mobileiqa.evaluation.results import reference_groups
 from mobileiqa.photos.search import NOTHING_SEARCHED, ImageSearch
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
-from mobileiqa.scoring.litert import Inputs
+from mobileiqa.scoring.litert import OUTPUT, REASONS, Inputs
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
 
@@ -125,11 +125,14 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
     """
     reference, *others = models
     spec = reference_spec(reference, others[0].scorer.spec)
-    raw = score(models, images.paths, spec)
+    raw, likeliest = score(models, images.paths, spec)
     unit = score_unit(spec, list(raw[0]))
     low, high = spec.score_range
     scores = (raw - low) / unit if spec.higher_is_better else (high - raw) / unit
-    files = [_file(reference, other, scores[[0, i]], images, unit) for i, other in enumerate(others, 1)]
+    same = _agreeing(likeliest)
+    files = [
+        _file(reference, other, scores[[0, i]], images, unit, same[i]) for i, other in enumerate(others, 1)
+    ]
     if layer_images and is_converted(reference) and not reference.scorer.embedded:
         paths = spread(images.paths, layer_images)
         files = [
@@ -154,16 +157,29 @@ def measure(models: Sequence[Model], images: Images, layer_images: int = 0, late
     )
 
 
-def score(models: Sequence[Model], paths: Sequence[Path], spec: ModelSpec) -> NDArray[np.float64]:
-    """Raw scores, (models, images), each the mean over its crops; a score that is not finite stays what it is.
+def score(
+    models: Sequence[Model], paths: Sequence[Path], spec: ModelSpec
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Raw scores and the index of the likeliest reason, both (models, images) and of means over an image's crops.
 
-    Raises UserError for an image that cannot be read.
+    A score that is not finite stays what it is; of a model without reasons, the index is -1. Raises UserError for an
+    image that cannot be read.
     """
-    rows = []
+    rows, likeliest = [], []
     for path in cli.progress(paths, "scoring", len(paths)):
         inputs = _inputs(path, models, spec)
-        rows.append([float(m.scorer.run(inputs[m.scorer.embedded]).mean()) for m in models])
-    return np.array(rows, np.float64).reshape(len(paths), len(models)).T
+        outputs = [m.scorer.outputs(inputs[m.scorer.embedded]) for m in models]
+        rows.append([float(each[OUTPUT].mean()) for each in outputs])
+        likeliest.append([int(each[REASONS].mean(0).argmax()) if REASONS in each else -1 for each in outputs])
+    shape = len(paths), len(models)
+    return np.array(rows, np.float64).reshape(shape).T, np.array(likeliest, np.int64).reshape(shape).T
+
+
+def _agreeing(likeliest: NDArray[np.int64]) -> list[float | None]:
+    """Of each model, the share of images whose likeliest reason is the first model's; None without reasons."""
+    if not likeliest.size or likeliest.min() < 0:
+        return [None] * len(likeliest)
+    return [float(share) for share in (likeliest == likeliest[0]).mean(1)]
 
 
 def _inputs(
@@ -178,13 +194,19 @@ def _inputs(
 
 
 def _file(
-    reference: Model, converted: Model, scores: NDArray[np.float64], images: Images, unit: float
+    reference: Model,
+    converted: Model,
+    scores: NDArray[np.float64],
+    images: Images,
+    unit: float,
+    reasons_agree: float | None,
 ) -> FileReport:
     """One file's report but for layers and latency; scores: (2, images), FP32's first."""
     assert converted.path
     graph = read_graph(converted.path)
     kind, step, before = precision(graph), implied_step(graph), _bytes(reference)
     comparison = agreement(scores[0], scores[1], images.names, images.groups)
+    comparison = replace(comparison, reasons_agree=reasons_agree)
     known = labelled(scores[0], scores[1], images.samples) if images.samples else None
     delegation = runtime_delegation(converted.path)
     return FileReport(

@@ -48,6 +48,7 @@ def _rows(report: Report) -> list[list[str]]:
         ["pairs that become ties", "-", *(_percent(a.pair_tied) for a in agreements)],
         ["threshold flips, mean", "-", *(_percent(a.thresholds and a.thresholds.mean) for a in agreements)],
         ["threshold flips, worst", "-", *(_percent(a.thresholds and a.thresholds.worst) for a in agreements)],
+        ["likeliest reasons that agree", "-", *(_percent(a.reasons_agree) for a in agreements)],
         ["distinct scores", distinct, *(str(a.distinct or "-") for a in agreements)],
         ["smallest gap of scores", "-", *(_number(a.smallest_gap, ".1e") for a in agreements)],
         ["step of the output", "-", *(_number(f.score_step, ".1e") for f in files)],

@@ -1,5 +1,6 @@
 """Every gate passes a good file, breaks on a bad one, and never passes what it cannot judge."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,18 +96,28 @@ def test_one_score_that_is_not_finite_breaks_everything(value) -> None:
     candidate[7] = value
     for precision, gates in GATES.items():
         found = verdicts(candidate, precision)
-        assert broken(found) == [gate.name for gate in gates]
+        assert broken(found) == [gate.name for gate in gates if not gate.reasons]
         assert all("7.png" in v.reason for v in found.values())
 
 
 def test_constant_scores_pass_nothing() -> None:
-    assert len(broken(verdicts(np.full(N, 0.5)))) == len(GATES["int8"])
+    assert len(broken(verdicts(np.full(N, 0.5)))) == sum(not gate.reasons for gate in GATES["int8"])
     assert broken(verdicts(np.full(N, 0.5), "fp16", np.full(N, 0.5))) == ["max_shift"]
 
 
 def test_scores_that_hardly_vary_prove_nothing() -> None:
     found = verdicts(0.5 + FP32 * 1e-3, "fp16", 0.5 + FP32 * 1e-3)
     assert "any file would pass" in found["max_shift"].reason
+
+
+@pytest.mark.parametrize(("share", "passed"), [(1.0, True), (0.9, True), (0.85, False)])
+def test_likeliest_reasons_agree_in_nine_of_ten(share: float, passed: bool) -> None:
+    comparison = agreement(FP32, FP32 + 1e-4, [f"{i}.png" for i in range(N)])
+    found = {v.gate: v for v in judge("int8", replace(comparison, reasons_agree=share), None)}
+    assert found["reasons_agree"].passed is passed and found["reasons_agree"].value == share
+    assert "likeliest reasons that agree" in str(found["reasons_agree"])
+    few = replace(comparison, reasons_agree=share, n=MIN_IMAGES - 1)
+    assert "reasons_agree" in failed(judge("int8", few, None))
 
 
 def test_fp16_and_fp32_have_their_own_limits() -> None:

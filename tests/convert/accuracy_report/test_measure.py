@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 
 from convert.accuracy import main
+from convert.accuracy_report.measure import _agreeing, score
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.int8.recipe import Recipe
 from convert.output_file import embedded_metadata
+from mobileiqa.evaluation.report import Model
 from mobileiqa.preprocess import prepare
+from mobileiqa.score import Scorer
 from mobileiqa.spec import InputSpec, ModelSpec
 from tests.convert.int8.networks import quantize_file
 
@@ -66,3 +69,24 @@ def test_a_wrong_calibration_set_breaks_the_gates(
     assert all(not table["missing"] for table in layers)
     right, wrong = ([x["sqnr_db"] for x in table["layers"] if x["sqnr_db"]] for table in layers[1:])
     assert min(right) > 25 and max(wrong) < 5  # whatever equalization did to the channels
+
+
+def test_reasons_are_compared_by_the_likeliest_one(tmp_path: Path) -> None:
+    """Of two crops, the mean counts: .2 and .7 beside .6 and .2 is the first reason, in whichever file."""
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "a.png")
+    Image.new("RGB", (SIZE, SIZE), "white").save(tmp_path / "b.png")
+
+    def model(*reasons: list[list[float]]) -> Model:
+        tables = iter(reasons)
+
+        def outputs(_: object) -> dict[str, np.ndarray]:
+            return {"score": np.array([0.5, 0.7]), "reasons": np.array(next(tables))}
+
+        return Model("m", None, Scorer(outputs, SPEC, "litert"))
+
+    two = [[0.2, 0.6], [0.7, 0.2]]
+    models = [model(two, two), model([[0.9, 0.1]], [[0.1, 0.9]])]
+    scores, likeliest = score(models, [tmp_path / "a.png", tmp_path / "b.png"], SPEC)
+    assert scores == pytest.approx(np.full((2, 2), 0.6)) and likeliest.tolist() == [[0, 0], [0, 1]]
+    assert _agreeing(likeliest) == [1.0, 0.5]
+    assert _agreeing(np.full((2, 3), -1)) == [None, None]

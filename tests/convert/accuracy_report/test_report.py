@@ -78,6 +78,18 @@ def test_the_tables(good: Report) -> None:
     assert lines[first + 1].split()[:3] == ["10.0", "*", "0.0"] and "* without the gains" in lines[first - 2]
 
 
+def test_a_row_of_reasons_only_where_there_are_some(good: Report) -> None:
+    assert "likeliest reasons" not in tables.text(good)
+    file = good.files[0]
+    comparison = replace(file.agreement, reasons_agree=0.975)
+    report = replace(good, files=(replace(file, agreement=comparison),))
+    row = next(
+        line for line in tables.text(report).splitlines() if line.startswith("likeliest reasons that agree")
+    )
+    assert row.split()[-3:] == ["-", "97.50", "%"]
+    assert reports.as_json(report)["files"][0]["agreement"]["reasons_agree"] == 0.975
+
+
 def test_the_json_is_strict_and_says_everything(good: Report) -> None:
     content = json.loads(json.dumps(reports.as_json(good), allow_nan=False))
     (file,) = content["files"]

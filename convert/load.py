@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from mobileiqa.errors import UserError
 from mobileiqa.model_source import Form, resolve
-from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.spec import Fit, ModelSpec, parse_size
 
 if TYPE_CHECKING:
     from torch import nn
+
+RESIZED = "mobilenet-iqa"  # a model whose size is free
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,21 @@ def load_model(text: str | None, size: str | None = None, weights: str | None = 
         _check_inputs(source.spec())  # before its weights are drawn
     model, spec = source.load()
     _check_inputs(spec)
-    return LoadedModel(model, spec.sized(size) if size else spec, source.path)
+    return LoadedModel(model, _sized(spec, size, text) if size else spec, source.path)
+
+
+def _sized(spec: ModelSpec, size: str, text: str | None) -> ModelSpec:
+    """The spec at `size`; where it cannot have it and no model is named (text None), the UserError says so."""
+    for each in size.split(","):
+        parse_size(each)
+    try:
+        return spec.sized(size)
+    except UserError as error:
+        if text is not None:
+            raise
+        found = f"{error.actual}, of the reference, as no model is named"
+        todo = f"name a model, such as --model {RESIZED}; or for the reference, {error.todo}"
+        raise UserError(error.expected, found, todo) from error
 
 
 def _check_inputs(spec: ModelSpec) -> None:

@@ -220,10 +220,11 @@ class ModelSpec:
             raise UserError(expected, f"--size {width_px}x{height_px}", "leave --size out")
         if only is None and not self.size_is_free:
             shapes = ", ".join(f"{i.name} {i.width_px}x{i.height_px} ({i.fit})" for i in self.inputs)
+            own = ",".join(f"{i.width_px}x{i.height_px}" for i in self.inputs)
             raise UserError(
                 f"a model with one input, resized or centre cropped, for --size {width_px}x{height_px}",
                 f"{self.name} with {shapes}",
-                "leave --size out, or give each of several inputs a size, such as 64x64,64x64",
+                "leave --size out" + (f", or size every input: --size {own}" if self._sizes_are_free else ""),
             )
         return self._with(*[(width_px, height_px)] * len(self.inputs))
 
@@ -232,9 +233,7 @@ class ModelSpec:
         sizes = [parse_size(each) for each in text.split(",")]
         if len(sizes) == 1:
             return self.resized(*sizes[0])
-        if len(sizes) != len(self.inputs) or any(
-            i.fit is Fit.RANDOM_CROPS or i.fixed_size for i in self.inputs
-        ):
+        if len(sizes) != len(self.inputs) or not self._sizes_are_free:
             names = ", ".join(f"{i.name} ({i.fit})" for i in self.inputs)
             raise UserError(
                 f"a size for each input of {self.name}: {names}", f"{len(sizes)} sizes", "correct --size"
@@ -244,6 +243,11 @@ class ModelSpec:
                 expected = f"multiples of {i.patch_px} pixels for {i.name}, a mosaic of such patches"
                 raise UserError(expected, f"{width}x{height}", "correct --size")
         return self._with(*sizes)
+
+    @property
+    def _sizes_are_free(self) -> bool:
+        """Whether every input may have another size, each its own."""
+        return not any(i.fit is Fit.RANDOM_CROPS or i.fixed_size for i in self.inputs)
 
     @property
     def _only_size(self) -> tuple[int, int] | None:

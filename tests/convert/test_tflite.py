@@ -372,6 +372,13 @@ def test_an_interruption_leaves_no_file(
         (["{folder}/there.tflite"], "mobileiqa.score --model"),
         (["{folder}/absent.pt"], "nothing at"),
         (["{folder}"], "a folder"),
+        (["--model", "whole-photo", "--size", "64x64"], "or size every input: --size 256x256,512x512"),
+        (
+            ["--size", "64x64"],
+            "as no model is named; name a model, such as --model mobilenet-iqa; or for the",
+        ),
+        (["--size", "64x64,65x64"], "as no model is named; name a model"),
+        (["--size", "64"], "found '64'; correct --size"),
         (["mobilenet-iqb"], "one of mobilenet-iqa"),
         (["{checkpoint}", "--input-size", "90x70"], "--input-size with --input uint8"),
         (

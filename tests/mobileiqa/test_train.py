@@ -104,7 +104,7 @@ def test_a_finished_run_is_not_repeated(trained: tuple[Path, dict[str, Any]], la
         (("--size", "4"), "--size"),
         (("--init", "nothing.pth"), "nothing.pth"),
         (("--data", "pristine", "."), "--severity"),
-        (("--set", "window_px=64", "--recipe", "reference-kan", "--size", "64x64"), "64x64,64x64"),
+        (("--set", "window_px=64", "--recipe", "reference-kan", "--size", "64x64"), "or size every input"),
         (("--cache", "c", "--set", "crop_px=0", "window_px=0", "--from-scratch"), "leave --cache out"),
     ],
 )

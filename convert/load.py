@@ -54,9 +54,9 @@ def _sized(spec: ModelSpec, size: str, text: str | None) -> ModelSpec:
     except UserError as error:
         if text is not None:
             raise
-        found = f"{error.actual}, of the reference, as no model is named"
+        actual = f"{error.actual}, of the reference, as no model is named"
         todo = f"name a model, such as --model {RESIZED}; or for the reference, {error.todo}"
-        raise UserError(error.expected, found, todo) from error
+        raise UserError(error.expected, actual, todo) from error
 
 
 def _check_inputs(spec: ModelSpec) -> None:

@@ -59,6 +59,7 @@ JOBS = {
     "put into an app": {
         "package": Command("convert.package", "a file with embedded preprocessing: a photo's bytes in, score out"),
         "selftest": Command("convert.selftest", "checks a file against checksum, golden vectors and golden photos"),
+        "app": Command("convert.app.__main__", "libraries for an app: a photo of any size in, score out"),
         "snippets": Command("convert.snippets.__main__", "the code that an app needs for it, in five languages"),
     },
     "data": {

@@ -58,7 +58,8 @@ class Names:
         steps = [Step("mobileiqa.score", (f"{SEEDS}/photo.png", "--model", path))]
         steps += [Step(module, (path,)) for module in ("convert.selftest", "convert.inspect")]
         steps += [Step("convert.report.__main__", (path, "--out", f"{OUTPUT}/r.html")),
-                  Step("convert.snippets.__main__", (path, "--out", f"{OUTPUT}/snippets"))]  # fmt: skip
+                  Step("convert.snippets.__main__", (path, "--out", f"{OUTPUT}/snippets")),
+                  Step("convert.app.__main__", (path, "--out", f"{OUTPUT}/app"))]  # fmt: skip
         return self._case(name, {file: self.model}, *steps)
 
     def _bench(self, name: str, rng: random.Random) -> Case:

@@ -27,6 +27,7 @@ COMMANDS = {
     "convert.accuracy": ["FILE", "OTHER", "--images", "LABELLED"],
     "convert.inspect": ["FILE"],
     "convert.report.__main__": ["FILE", "--out", "OUT"],
+    "convert.app.__main__": ["FILE", "--out", "OUT"],
     "convert.snippets.__main__": ["FILE", "--out", "OUT"],
     "android_bench.cli": ["FILE"],
     "android_bench.profile": ["FILE"],

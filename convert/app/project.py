@@ -1,0 +1,98 @@
+"""What every platform of an app is written from: the file, its facts, its golden photos, and templates.
+
+A platform is a function (app, folder) that fills `folder` and returns lines for people; PLATFORMS of the command names
+it. It has a folder of templates here; a template's name is the path that it becomes, without `.in`.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.app.expressions import SYNTAX, expression
+from convert.app.facts import GoldenPhoto, ModelFacts, read_facts
+from convert.snippets.languages import comment
+from mobileiqa import typed_json
+from mobileiqa.errors import UserError
+from mobileiqa.scoring import litert
+from mobileiqa.spec import ModelSpec
+
+TEMPLATES = Path(__file__).with_name("templates")
+PLACEHOLDER = re.compile(r"@@(\w+)@@")
+GOLDEN = "golden"
+LITERT = "2.3.2"  # of the Android artifacts
+
+
+@dataclass(frozen=True)
+class App:
+    """One file and all that its app is made of. `golden`: the folder of golden photos, where there is one."""
+
+    source: Path
+    spec: ModelSpec
+    facts: ModelFacts
+    golden: Path | None
+
+    @property
+    def title(self) -> str:
+        """Which file this is, for a comment in any language."""
+        return comment(f"Made by `mobileiqa app` for {self.facts.file}, SHA-256 {self.facts.sha256}.")
+
+    def copy_assets(self, folder: Path) -> None:
+        """The file and its golden photos into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.source, folder / self.facts.file)
+        for photo in self.facts.photos:
+            assert self.golden is not None, "photos come from there"
+            (folder / GOLDEN).mkdir(exist_ok=True)
+            shutil.copyfile(self.golden / photo.file, folder / GOLDEN / photo.file)
+
+
+def read_app(source: Path, golden: Path | None) -> App:
+    """Reads what the platforms need. Raises UserError for a file that no app can use with photos of any size."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", source.name):
+        expected = "a file name of letters, digits, '.', '_' and '-', at most 100"
+        raise UserError(expected, repr(source.name), "rename the file")
+    return App(source, litert.load_spec(source), read_facts(source, read_golden(golden)), golden)
+
+
+def read_golden(folder: Path | None) -> tuple[GoldenPhoto, ...]:
+    """The golden photos that golden.json in `folder` lists; none without a folder."""
+    if folder is None:
+        return ()
+    path = folder / "golden.json"
+    rows = typed_json.parse(path.read_bytes(), str(path))
+    entries = typed_json.decode(_Listing, {"photos": rows}, str(path)).photos
+    return tuple(GoldenPhoto(e.file, e.what, e.tolerance, (e.score, *e.reasons)) for e in entries)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    file: str
+    score: float
+    tolerance: float
+    what: str
+    reasons: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Listing:
+    photos: tuple[_Entry, ...]
+
+
+def write_templates(name: str, folder: Path, values: Mapping[str, str]) -> None:
+    """Every template of the platform `name` into `folder`, @@NAME@@ replaced by `values`."""
+    root = TEMPLATES / name
+    for template in sorted(path for path in root.rglob("*") if path.is_file()):
+        target = folder / template.relative_to(root)
+        target = target.with_name(target.name.removesuffix(".in"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = template.read_text(encoding="utf-8")
+        target.write_text(PLACEHOLDER.sub(lambda match: values[match[1]], text), encoding="utf-8")
+
+
+def write_cpp(app: App, folder: Path) -> list[str]:
+    """The C++ library: sources that need nothing but C++17 and libLiteRt.so, the file and its golden photos."""
+    write_templates("cpp", folder, {"title": app.title, "facts": expression(app.facts, SYNTAX["c++"])})
+    app.copy_assets(folder)
+    return [f"scorer.hpp and three sources around {app.facts.file}; compile them with libLiteRt.so"]

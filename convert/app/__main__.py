@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from convert.app.project import read_app
+    from convert.app.project import GOLDEN, read_app
 
     platforms = _platforms(arguments.platform)
     files, out = arguments.files, arguments.out
@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for path in files:
             folder = staged / path.stem if len(files) > 1 else staged
             folder.mkdir(exist_ok=True)
-            lines = _write(read_app(path, None), platforms, folder)
+            lines = _write(read_app(path, folder / GOLDEN), platforms, folder)
             results.append({"file": str(path), "notes": lines})
             for line in lines:
                 cli.say(line)

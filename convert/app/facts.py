@@ -5,7 +5,6 @@ does. So does a file that was packaged for its own input size. Files packaged fo
 they are for snippets.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convert.app.golden_photos import outputs_of
 from convert.comparison.converted_file import read_converted_file
 from convert.delegation.accelerators import miscomputed
 from convert.flatbuffer.reader import read_graph, read_graphs
 from convert.packaging import golden_vectors
-from convert.packaging.packaged_file import flat
 from mobileiqa import typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
@@ -57,7 +56,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class GoldenPhoto:
+class Photo:
     """A golden photo that goes through the app's own decoder; `expected`: score, then reasons."""
 
     file: str
@@ -82,15 +81,15 @@ class ModelFacts:
     higher_is_better: bool
     tolerance: float
     drawn: tuple[Drawn, ...]
-    photos: tuple[GoldenPhoto, ...]
+    photos: tuple[Photo, ...]
     gpu_refused: str  # why no GPU may run the file; empty: its self-test decides
 
 
-Outputs = Callable[[Image.Image], NDArray[np.float64]]  # a photo -> score, then reasons
+def read_facts(path: Path) -> ModelFacts:
+    """The facts of a file, without golden photos.
 
-
-def read_facts(path: Path, photos: tuple[GoldenPhoto, ...] = ()) -> ModelFacts:
-    """The facts of a file. Raises UserError for a file that is none of ours or takes no photo of any size."""
+    Raises UserError for a file that is none of ours, or takes no photo of any size.
+    """
     converted = read_converted_file(path)
     spec, embedded = converted.spec, litert.preprocessing_of(path)
     if embedded is not None and not embedded.fitted:
@@ -120,15 +119,9 @@ def read_facts(path: Path, photos: tuple[GoldenPhoto, ...] = ()) -> ModelFacts:
         higher_is_better=spec.higher_is_better,
         tolerance=golden_vectors.TOLERANCES[converted.precision] * (high - low),
         drawn=drawn,
-        photos=photos,
+        photos=(),
         gpu_refused=_gpu_refused(path),
     )
-
-
-def outputs_of(path: Path) -> Outputs:
-    """The file in this machine's LiteRT: a photo's score, then the probabilities of its reasons."""
-    run, prepare = litert.outputs_runner(path), litert.inputs_of(path)
-    return lambda photo: flat(run(prepare(photo)))
 
 
 def _finite(values: NDArray[np.float64], path: Path) -> tuple[float, ...]:

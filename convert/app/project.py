@@ -7,13 +7,13 @@ it. It has a folder of templates here; a template's name is the path that it bec
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from convert.app import golden_photos
 from convert.app.expressions import SYNTAX, expression
-from convert.app.facts import GoldenPhoto, ModelFacts, read_facts
+from convert.app.facts import ModelFacts, Photo, read_facts
 from convert.snippets.languages import comment
-from mobileiqa import typed_json
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
@@ -26,12 +26,12 @@ LITERT = "2.3.2"  # of the Android artifacts
 
 @dataclass(frozen=True)
 class App:
-    """One file and all that its app is made of. `golden`: the folder of golden photos, where there is one."""
+    """One file and all that its app is made of. `golden`: the folder of its golden photos."""
 
     source: Path
     spec: ModelSpec
     facts: ModelFacts
-    golden: Path | None
+    golden: Path
 
     @property
     def title(self) -> str:
@@ -43,41 +43,23 @@ class App:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.source, folder / self.facts.file)
         for photo in self.facts.photos:
-            assert self.golden is not None, "photos come from there"
             (folder / GOLDEN).mkdir(exist_ok=True)
             shutil.copyfile(self.golden / photo.file, folder / GOLDEN / photo.file)
 
 
-def read_app(source: Path, golden: Path | None) -> App:
-    """Reads what the platforms need. Raises UserError for a file that no app can use with photos of any size."""
+def read_app(source: Path, golden: Path) -> App:
+    """Reads what the platforms need, and writes golden photos into the new folder `golden`.
+
+    Raises UserError for a file that no app can use with photos of any size.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", source.name):
         expected = "a file name of letters, digits, '.', '_' and '-', at most 100"
         raise UserError(expected, repr(source.name), "rename the file")
-    return App(source, litert.load_spec(source), read_facts(source, read_golden(golden)), golden)
-
-
-def read_golden(folder: Path | None) -> tuple[GoldenPhoto, ...]:
-    """The golden photos that golden.json in `folder` lists; none without a folder."""
-    if folder is None:
-        return ()
-    path = folder / "golden.json"
-    rows = typed_json.parse(path.read_bytes(), str(path))
-    entries = typed_json.decode(_Listing, {"photos": rows}, str(path)).photos
-    return tuple(GoldenPhoto(e.file, e.what, e.tolerance, (e.score, *e.reasons)) for e in entries)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    file: str
-    score: float
-    tolerance: float
-    what: str
-    reasons: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Listing:
-    photos: tuple[_Entry, ...]
+    facts = read_facts(source)
+    golden.mkdir()
+    photos = golden_photos.write(source, golden)
+    rows = tuple(Photo(e.file, e.what, e.tolerance, (e.score, *e.reasons)) for e in photos)
+    return App(source, litert.load_spec(source), replace(facts, photos=rows), golden)
 
 
 def write_templates(name: str, folder: Path, values: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ SPEC = ModelSpec(
 
 def write_two_views(b: Any, path: Path, accelerators: tuple[str, ...] | None = None) -> Path:
     """As convert.tflite writes it: a convolution of each view, means, one linear layer, sigmoid."""
-    b, rng, means = type(b)(), np.random.default_rng(0), []
+    rng, means = np.random.default_rng(0), []
     spec = SPEC
     for each in spec.inputs:
         _, channels, height, width = each.shape
@@ -63,11 +63,6 @@ def write_two_views(b: Any, path: Path, accelerators: tuple[str, ...] | None = N
     fb.name_signature(model, [each.name for each in spec.inputs], spec.outputs)
     fb.write(model, path)
     return path
-
-
-@pytest.fixture
-def model(flatbuffer: Any, tmp_path: Path) -> Path:
-    return write_two_views(flatbuffer, tmp_path / "two-views.tflite")
 
 
 @dataclass(frozen=True)

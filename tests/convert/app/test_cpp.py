@@ -1,5 +1,6 @@
 """The C++ library: its views are Python's, it scores as the file does, and it sees what is wrong."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,11 @@ from PIL import Image
 
 from convert.app import facts
 from convert.app.__main__ import main
+from convert.app.golden_photos import outputs_of
 from mobileiqa.photos import loading
 from mobileiqa.photos.generated_images import photo_like
+from mobileiqa.photos.loading import read_image
+from mobileiqa.spec import ColorManagement
 from tests.convert.app.conftest import (
     PROGRAMS,
     REASONS,
@@ -24,34 +28,51 @@ from tests.convert.app.conftest import (
     write_view_cases,
     yuv_frame,
 )
+from tests.convert.conftest import FlatbufferBuilder
 
 STRICT = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror")
 
 
-@pytest.fixture
-def library(model: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "app"
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_two_views(FlatbufferBuilder(), tmp_path_factory.mktemp("model") / "two-views.tflite")
+
+
+@pytest.fixture(scope="module")
+def library(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "app"
     assert main([str(model), "--platform", "cpp", "--out", str(out)]) == 0
     return out / "cpp"
 
 
-@pytest.fixture
-def compiled(library: Path, tmp_path: Path) -> Callable[[], Path]:
-    """compiled(): the program that scores, linked with the library as it is now."""
+@pytest.fixture(scope="module")
+def compiled(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """compiled(facts): the program that scores, linked with a library of these facts, the text of facts.cpp."""
+    import ai_edge_litert
 
-    def build() -> Path:
-        import ai_edge_litert
+    folder, runtime = tmp_path_factory.mktemp("objects"), Path(ai_edge_litert.__file__).parent
+    compiler = [tool("c++", "g++", "clang++"), *STRICT, f"-I{library}"]
+    sources = {"scores": PROGRAMS / "scores.cpp", **{n: library / f"{n}.cpp" for n in ("scorer", "views")}}
+    for name, source in sources.items():
+        run([*compiler, "-c", source, "-o", folder / f"{name}.o"])
 
-        runtime, program = Path(ai_edge_litert.__file__).parent, tmp_path / "scores"
-        sources = [library / f"{name}.cpp" for name in ("scorer", "views", "facts")]
-        run([tool("c++", "g++", "clang++"), *STRICT, f"-I{library}", PROGRAMS / "scores.cpp", *sources,
-             runtime / "libLiteRt.so", f"-Wl,-rpath,{runtime}", "-Wl,--allow-shlib-undefined",
-             "-o", program])  # fmt: skip
+    def link(facts: str) -> Path:
+        program = folder / hashlib.sha256(facts.encode()).hexdigest()
+        (folder / "facts.cpp").write_text(facts)
+        objects = [folder / f"{name}.o" for name in sources]
+        run([*compiler, folder / "facts.cpp", *objects, runtime / "libLiteRt.so", f"-Wl,-rpath,{runtime}",
+             "-Wl,--allow-shlib-undefined", "-o", program])  # fmt: skip
         return program
 
-    return build
+    return link
 
 
+@pytest.fixture(scope="module")
+def program(compiled, library: Path) -> Path:
+    return compiled((library / "facts.cpp").read_text())
+
+
+@pytest.mark.slow
 def test_views_are_pythons_to_the_last_bit(library: Path, tmp_path: Path) -> None:
     cases, program = view_cases(), tmp_path / "views"
     command = [
@@ -67,8 +88,8 @@ def test_views_are_pythons_to_the_last_bit(library: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_photos_score_as_in_python(library: Path, compiled, model: Path, tmp_path: Path) -> None:
-    expect, lines, scores = facts.outputs_of(model), [], []
+def test_photos_score_as_in_python(library: Path, program: Path, model: Path, tmp_path: Path) -> None:
+    expect, lines, scores = outputs_of(model), [], []
     stored = [
         (photo_like(1, 320, 240), 1),
         (photo_like(2, 240, 333), 6),
@@ -84,50 +105,77 @@ def test_photos_score_as_in_python(library: Path, compiled, model: Path, tmp_pat
     lines.append(f"yuv {tmp_path}/frame.raw 101 77 90")
     scores.append(expect(frame.transpose(Image.Transpose.ROTATE_270)))
     (tmp_path / "listing").write_text("\n".join(lines))
-    program = compiled()
-    for cache in ("", str(tmp_path / "weights")):
-        first, wrong, *rows = run(
-            [program, library / model.name, tmp_path / "listing", "cpu", cache]
-        ).splitlines()
-        assert first == "accelerator cpu: the GPU was not asked for" and wrong == "wrong 0"
-        for row, expected in zip(rows, scores, strict=True):
-            _, score, label, reason = row.split(" ", 3)
-            assert float(score) == pytest.approx(expected[0], abs=1e-6)
-            assert label == ("bad", "poor", "fair", "good", "excellent")[int(expected[0] * 5)]
-            assert reason == REASONS[int(expected[1:].argmax())]
-    assert np.ptp([each[0] for each in scores]) > 1e-3
-    _refusals(library, compiled, model, tmp_path)
+    decode_golden(library, lambda path: read_image(path, ColorManagement.SRGB))
+    command = [program, library / model.name, tmp_path / "listing", "cpu", tmp_path / "weights"]
+    first, wrong, *rows = run(command, library).splitlines()
+    assert first == "accelerator cpu: the GPU was not asked for" and wrong == "wrong 0"
+    for row, expected in zip(rows, scores, strict=True):
+        _, score, label, reason = row.split(" ", 3)
+        assert float(score) == pytest.approx(expected[0], abs=1e-6)
+        assert label == ("bad", "poor", "fair", "good", "excellent")[int(expected[0] * 5)]
+        assert reason == REASONS[int(expected[1:].argmax())]
+    assert np.ptp([each[0] for each in scores]) > 1e-3 and (tmp_path / "weights").is_file()
 
 
-def _refusals(library: Path, compiled, model: Path, tmp_path: Path) -> None:
-    """A flipped byte, a file that may not run on a GPU, another model's golden scores."""
-    program, listing = compiled(), tmp_path / "none"
-    listing.write_text("")
-    content = bytearray(model.read_bytes())
-    content[len(content) // 2] ^= 1
-    broken = tmp_path / "broken.tflite"
-    broken.write_bytes(content)
-    assert "refused expected SHA-256 " in run([program, broken, listing, "cpu", ""])
-    said = run([program, library / model.name, listing, "gpu", ""])
-    assert said.startswith(("accelerator cpu: the GPU does not run the file", "accelerator gpu"))
-    source = library / "facts.cpp"
-    text = source.read_text()
-    drawn = facts.read_facts(model).drawn[0].expected[0]
-    assert repr(drawn) in text
-    source.write_text(text.replace(repr(drawn), repr(drawn + 0.01)))
-    assert "refused the self-test fails: ramp: " in run(
-        [compiled(), library / model.name, listing, "cpu", ""]
-    )
+MISTAKES: dict[str, tuple[str, Callable[[Path], Image.Image]]] = {
+    "BGR": (
+        "JPEG, 4:2:0",
+        lambda path: Image.fromarray(np.asarray(read_image(path, ColorManagement.SRGB))[:, :, ::-1].copy()),
+    ),
+    "the profile ignored": ("JPEG in Display P3", lambda path: read_image(path, ColorManagement.AS_STORED)),
+    "Exif ignored": ("JPEG that Exif turns", lambda path: _as_it_lies(path)),
+}
+
+
+def _as_it_lies(path: Path) -> Image.Image:
+    with Image.open(path) as photo:
+        pixels = photo.convert("RGB")
+        pixels.info = {name: photo.info[name] for name in ("icc_profile",) if name in photo.info}
+    return read_image(pixels, ColorManagement.SRGB)
+
+
+def decode_golden(library: Path, decode: Callable[[Path], Image.Image]) -> None:
+    """What the program's decoder finds beside each golden photo."""
+    for path in (library / "golden").glob("*.*"):
+        if path.suffix not in (".rgb", ".txt"):
+            photo = decode(path)
+            path.with_name(f"{path.name}.rgb").write_bytes(photo.tobytes())
+            path.with_name(f"{path.name}.txt").write_text(f"{photo.width} {photo.height} 1")
 
 
 @pytest.mark.slow
-def test_a_file_verified_elsewhere_is_refused_for_the_gpu(
-    flatbuffer, tmp_path: Path, compiled, library: Path
+def test_golden_photos_find_a_wrong_decoder(
+    library: Path, program: Path, model: Path, tmp_path: Path
 ) -> None:
-    path = write_two_views(flatbuffer, tmp_path / "two-views.tflite", accelerators=("cpu",))
-    assert main([str(path), "--platform", "cpp", "--out", str(library.parent), "--force"]) == 0
     (tmp_path / "none").write_text("")
-    said = run([compiled(), library / path.name, tmp_path / "none", "gpu", ""])
+    for name, (photo, decode) in MISTAKES.items():
+        decode_golden(library, decode)
+        said = run([program, library / model.name, tmp_path / "none", "cpu", ""], library)
+        assert said.startswith("refused the self-test fails: ") and (name == "BGR" or photo in said), said
+
+
+@pytest.mark.slow
+def test_a_flipped_byte_and_golden_scores_of_another_model(
+    library: Path, compiled, program: Path, model: Path, tmp_path: Path
+) -> None:
+    listing, broken, content = tmp_path / "none", tmp_path / "broken.tflite", bytearray(model.read_bytes())
+    listing.write_text("")
+    content[len(content) // 2] ^= 1
+    broken.write_bytes(content)
+    assert "refused expected SHA-256 " in run([program, broken, listing, "cpu", ""])
+    text, drawn = (library / "facts.cpp").read_text(), facts.read_facts(model).drawn[0].expected[0]
+    assert repr(drawn) in text
+    other = compiled(text.replace(repr(drawn), repr(drawn + 0.01)))
+    assert "refused the self-test fails: ramp: " in run([other, library / model.name, listing, "cpu", ""])
+
+
+@pytest.mark.slow
+def test_a_file_verified_elsewhere_is_refused_for_the_gpu(compiled, tmp_path: Path) -> None:
+    path = write_two_views(FlatbufferBuilder(), tmp_path / "two-views.tflite", accelerators=("cpu",))
+    assert main([str(path), "--platform", "cpp", "--out", str(tmp_path / "app")]) == 0
+    (tmp_path / "none").write_text("")
+    program = compiled((tmp_path / "app/cpp/facts.cpp").read_text())
+    said = run([program, path, tmp_path / "none", "gpu", ""])
     assert said.startswith("accelerator cpu: two-views.tflite was verified for cpu\n")
 
 

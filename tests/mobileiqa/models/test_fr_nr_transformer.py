@@ -27,81 +27,86 @@ def images(side: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return first, second
 
 
-def independent(
-    state: dict[str, torch.Tensor], maps: list[torch.Tensor], theirs: list[torch.Tensor], mode: int
-) -> torch.Tensor:
-    """The score from the encoder's maps (C, S, S) of the image and of its reference; loops over places."""
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * (1 + torch.erf(x / np.sqrt(2))) / 2
 
-    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
-        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
 
-    def gelu(x: torch.Tensor) -> torch.Tensor:
-        return x * (1 + torch.erf(x / np.sqrt(2))) / 2
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return (q @ k.T / np.sqrt(q.shape[1])).softmax(1) @ v
 
-    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return (q @ k.T / np.sqrt(q.shape[1])).softmax(1) @ v
 
-    def level(x: torch.Tensor, i: int) -> torch.Tensor:
-        weight = state[f"emb{i}.weight"]
-        x = torch.einsum("oc,chw->ohw", weight[:, :, 0, 0], x) + state[f"emb{i}.bias"][:, None, None]
+def windows(x: torch.Tensor, cells: int) -> list[torch.Tensor]:
+    """Index lists of the positions in each of cells x cells parts of a square map."""
+    side = round(len(x) ** 0.5)
+    places = torch.arange(len(x)).reshape(side, side)
+    step = side // cells
+    return [
+        places[i : i + step, j : j + step].flatten()
+        for i in range(0, side, step)
+        for j in range(0, side, step)
+    ]
+
+
+class Independent:
+    """The part behind the encoder, written independently: loops over places, on published weights."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self.state = state
+
+    def score(self, maps: list[torch.Tensor], theirs: list[torch.Tensor], mode: int) -> torch.Tensor:
+        """The score from the encoder's maps (C, S, S) of the image and of its reference."""
+        levels = [self.level(x, i + 1) for i, x in enumerate(maps)]
+        others = [self.level(x, i + 1) for i, x in enumerate(theirs)]
+        cells = round(len(levels[3]) ** 0.5)
+        tokens = []
+        for i in range(1, 5):
+            segment = self.state[f"seg_embd{i}.weight"]
+            within = self.same(levels[i - 1] + segment[0], others[i - 1] + segment[mode], i)
+            parts = [self.norm(within, f"{i}{i}")]
+            for j in range(i + 1, 5):
+                across = self.cross(levels[i - 1], levels[j - 1], cells, f"CSA{i}{j}")
+                parts.append(self.norm(across, f"{i}{j}"))
+            tokens.append(sum(parts) / len(parts))
+        return self.pooled(torch.cat(tokens))
+
+    def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        return x @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
+
+    def level(self, x: torch.Tensor, i: int) -> torch.Tensor:
+        weight, bias = self.state[f"emb{i}.weight"], self.state[f"emb{i}.bias"]
+        x = torch.einsum("oc,chw->ohw", weight[:, :, 0, 0], x) + bias[:, None, None]
         x = x.flatten(1)
-        y = attend(*(linear(x, f"CA{i}.c_{part}") for part in "qkv"))
+        y = attend(*(self.linear(x, f"CA{i}.c_{part}") for part in "qkv"))
         y = y.T.reshape(x.shape)
-        return (y * gelu(linear(x, f"CA{i}.scale.0")) + 2 * x).T
+        return (y * gelu(self.linear(x, f"CA{i}.scale.0")) + 2 * x).T
 
-    def windows(x: torch.Tensor, cells: int) -> list[torch.Tensor]:
-        """Index lists of the positions in each of cells x cells parts of a square map."""
-        side = round(len(x) ** 0.5)
-        places = torch.arange(len(x)).reshape(side, side)
-        step = side // cells
-        return [
-            places[i : i + step, j : j + step].flatten()
-            for i in range(0, side, step)
-            for j in range(0, side, step)
-        ]
+    def same(self, x: torch.Tensor, y: torch.Tensor, i: int) -> torch.Tensor:
+        def part(values: torch.Tensor, name: str) -> torch.Tensor:
+            return self.linear(values, f"CSA{i}{i}.{name}")
 
-    def same(x: torch.Tensor, y: torch.Tensor, i: int) -> torch.Tensor:
-        n = f"CSA{i}{i}"
-        x = (
-            gelu(linear(x, f"{n}.scale1.0"))
-            * attend(linear(y, f"{n}.c_q1"), linear(x, f"{n}.c_k1"), linear(x, f"{n}.c_v1"))
-            + x
-        )
+        x = gelu(part(x, "scale1.0")) * attend(part(y, "c_q1"), part(x, "c_k1"), part(x, "c_v1")) + x
         if i == 4:
             return x
         local = torch.empty_like(x)
         for place in windows(x, 2):
-            local[place] = attend(
-                linear(y[place], f"{n}.c_q2"), linear(x[place], f"{n}.c_k2"), linear(x[place], f"{n}.c_v2")
-            )
-        return gelu(linear(x, f"{n}.scale2.0")) * local + x
+            local[place] = attend(part(y[place], "c_q2"), part(x[place], "c_k2"), part(x[place], "c_v2"))
+        return gelu(part(x, "scale2.0")) * local + x
 
-    def cross(low: torch.Tensor, high: torch.Tensor, n: str) -> torch.Tensor:
+    def cross(self, low: torch.Tensor, high: torch.Tensor, cells: int, name: str) -> torch.Tensor:
         out = torch.empty_like(low)
-        cells = round(len(levels[3]) ** 0.5)
         for below, above in zip(windows(low, cells), windows(high, cells), strict=True):
-            out[below] = attend(
-                linear(low[below], f"{n}.c_q"),
-                linear(high[above], f"{n}.c_k"),
-                linear(high[above], f"{n}.c_v"),
-            )
-        return out * gelu(linear(low, f"{n}.scale.0")) + low
+            q = self.linear(low[below], f"{name}.c_q")
+            out[below] = attend(q, *(self.linear(high[above], f"{name}.c_{part}") for part in "kv"))
+        return out * gelu(self.linear(low, f"{name}.scale.0")) + low
 
-    def norm(x: torch.Tensor, pair: str) -> torch.Tensor:
-        return functional.layer_norm(x, x.shape[1:], state[f"ln{pair}.weight"], state[f"ln{pair}.bias"], 1e-5)
+    def norm(self, x: torch.Tensor, pair: str) -> torch.Tensor:
+        weight, bias = self.state[f"ln{pair}.weight"], self.state[f"ln{pair}.bias"]
+        return functional.layer_norm(x, x.shape[1:], weight, bias, 1e-5)
 
-    levels = [level(x, i + 1) for i, x in enumerate(maps)]
-    others = [level(x, i + 1) for i, x in enumerate(theirs)]
-    tokens = []
-    for i in range(1, 5):
-        segment = state[f"seg_embd{i}.weight"]
-        parts = [norm(same(levels[i - 1] + segment[0], others[i - 1] + segment[mode], i), f"{i}{i}")]
-        parts += [norm(cross(levels[i - 1], levels[j - 1], f"CSA{i}{j}"), f"{i}{j}") for j in range(i + 1, 5)]
-        tokens.append(sum(parts) / len(parts))
-    t = torch.cat(tokens)
-    score = linear(linear(t, "fc_score.0").clamp(min=0), "fc_score.3").clamp(min=0)
-    weight = torch.sigmoid(linear(linear(t, "fc_weight.0").clamp(min=0), "fc_weight.3"))
-    return (score * weight).sum() / weight.sum()
+    def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+        score = self.linear(self.linear(tokens, "fc_score.0").clamp(min=0), "fc_score.3").clamp(min=0)
+        weight = torch.sigmoid(self.linear(self.linear(tokens, "fc_weight.0").clamp(min=0), "fc_weight.3"))
+        return (score * weight).sum() / weight.sum()
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +131,14 @@ def published(built: FRNRTransformer) -> FRNRTransformer:
 def test_a_network_written_independently_agrees(seed: int, small: FRNRTransformer, seeded_double):
     model = small if seed == 1 else seeded_double(FRNRTransformer(SMALL), PREFIXES, seed)
     own = model.state_dict()
-    state = {published: own[key] for key, published in to_published(own, PREFIXES).items()}
+    names = to_published(own, PREFIXES).items()
+    independent = Independent({published: own[key] for key, published in names})
     image, reference = images(64, seed)
     with torch.inference_mode():
         maps, theirs = ([x[0] for x in model.encoder(each)] for each in (image, reference))
-        assert model(image).item() == pytest.approx(independent(state, maps, maps, 0).item(), rel=1e-9)
+        assert model(image).item() == pytest.approx(independent.score(maps, maps, 0).item(), rel=1e-9)
         assert model(image, reference).item() == pytest.approx(
-            independent(state, maps, theirs, 1).item(), rel=1e-9
+            independent.score(maps, theirs, 1).item(), rel=1e-9
         )
         both = model(torch.cat([image, reference]), torch.cat([reference, image]))
     assert both.shape == (2,) and (both > 0).all() and abs(both[0] - both[1]) > 1e-6

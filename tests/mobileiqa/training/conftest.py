@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.mobileiqa.training import replicas
+
 ROOT = Path(__file__).resolve().parents[3]
 # A real model, made quick: 64-pixel crops, 8 images a batch.
 QUICK = ("crop_px=64", "batch=8", "group=1", "epochs=2", "warmup_epochs=0", "lr=0.001")
@@ -33,6 +35,13 @@ def labelled(photo: Callable[..., Image.Image], tmp_path_factory: pytest.TempPat
         writer.writerow(("image", "score", "reference", "distortion", "level", "split"))
         writer.writerows(rows)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sets(photo: Callable[..., Image.Image], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small replicas of published sets, by name; tests copy what they change."""
+    root = tmp_path_factory.mktemp("replicas")
+    return {name: make(root / name, photo) for name, make in replicas.SETS.items()}
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from mobileiqa import evaluate, train
@@ -17,9 +16,9 @@ from mobileiqa.errors import UserError
 from mobileiqa.evaluate import read_untrained
 from mobileiqa.evaluation.report import Images
 from mobileiqa.photos.loading import load_image
-from mobileiqa.spec import InputSpec, ModelSpec, from_json
+from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.training import records
-from mobileiqa.training_record import CHUNK_KEYS, TrainingRecord, pixel_key, record, reference_key
+from mobileiqa.training_record import pixel_key
 from mobileiqa.zoo import TRUNK
 from tests.mobileiqa.training import replicas
 
@@ -30,12 +29,6 @@ FAMILIES = [
     *((recipe, name) for recipe in ("reference-mobile", "lar-iqa-branch", "reference") for name in replicas.SETS),
     ("mobileiqa-student", "spaq"), ("lar-iqa-kan", "tid2013"), ("reference-branch", "kadid-10k"),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def sets(photo: Callable[..., Image.Image], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("replicas")
-    return {name: make(root / name, photo) for name, make in replicas.SETS.items()}
 
 
 def specs_of(name: str, path: Path, split_seed: int = 0) -> dict[str, ModelSpec]:
@@ -268,49 +261,6 @@ def test_the_validation_side_may_be_evaluated_and_it_is_said(sets: dict[str, Pat
     assert "its best epoch was chosen on 3 of 3 images" in images.leaks[0].text(3)
 
 
-def test_a_record_survives_json_and_refuses_what_is_none() -> None:
-    keys = {reference_key("folder", f"r{n}") for n in range(CHUNK_KEYS + 10)}
-    spec = dataclasses.replace(SPEC, training=record((), keys, {*keys, reference_key("", "v")}))
-    again = from_json(json.loads(json.dumps(spec.to_json())))
-    assert again == spec
-    assert again.training is not None and again.training.keys("train") == keys
-    assert len(again.training.keys("validation")) == 1
-    assert "training" not in SPEC.to_json()
-    one = {"name": "spaq", "split_seed": 0, "train": 1, "validation": 1, "listing": "AAAAAAAA"}
-    empty = {"train": [], "validation": []}
-    assert from_json({**SPEC.to_json(), "training": {"sets": [one], **empty}}).training is not None
-    for bad in (
-        {"sets": []}, {"sets": [], "train": ["short"], "validation": []}, "all", [],
-        {"sets": [{**one, "name": "\x1b[2J"}], **empty}, {"sets": [{**one, "split_seed": -1}], **empty},
-        {"sets": [{**one, "listing": ""}], **empty}, {"sets": [{**one, "train": "1"}], **empty},
-        {"sets": [], **empty, "unrecorded": ["a\nb"]},
-    ):  # fmt: skip
-        with pytest.raises(UserError):
-            from_json({**SPEC.to_json(), "training": bad})
-
-
-def test_earlier_training_is_remembered(sets: dict[str, Path]) -> None:
-    first = specs_of("spaq", sets["spaq"])["model"].training
-    second = records.of_sets([read("folder", sets["folder"])]).with_earlier([("a.st", first), ("b.pt", None)])
-    assert first is not None and first.keys("train") < second.keys("train")
-    assert [trained.name for trained in second.sets] == ["folder", "spaq"]
-    assert second.unrecorded == ("b.pt",)
-    with pytest.raises(UserError, match=r"trained on [1-9]"):
-        specs = {"model": dataclasses.replace(SPEC, training=second)}
-        read_untrained(specs, ("spaq", sets["spaq"]), split_seed=3)
-
-
-def test_what_training_starts_from_is_read_from_its_file(sets: dict[str, Path], tmp_path: Path) -> None:
-    folder = [read("folder", sets["folder"])]
-    new = records.of_run(tmp_path, folder, [TRUNK])
-    assert [trained.name for trained in new.sets] == ["folder", "pristine"] and new.unrecorded == ()
-    assert records.of_run(tmp_path, folder, []) == new, "the run's own file is read where it goes on"
-    backbone = tmp_path / "backbone.pth"
-    torch.save({"conv_stem.weight": torch.zeros(1)}, backbone)
-    (tmp_path / "other").mkdir()
-    assert records.of_run(tmp_path / "other", folder, [backbone]).sets == new.sets[:1]
-
-
 def test_the_training_seed_never_moves_a_side(sets: dict[str, Path]) -> None:
     from mobileiqa.training.recipe import recipe
     from mobileiqa.training.run import Request, _dataset
@@ -377,13 +327,6 @@ def test_every_recipe_family_leaves_the_test_side_alone(
     assert last_line(capsys)["models"][0]["trained_images"] == 0
 
 
-def test_the_record_of_a_large_set_stays_small() -> None:
-    keys = {reference_key("folder", str(n)) for n in range(25_000)}
-    content = dataclasses.replace(SPEC, training=record((), keys, ())).to_json()
-    assert len(json.dumps(content)) < 210_000  # 8 characters an image
-    assert isinstance(from_json(json.loads(json.dumps(content))).training, TrainingRecord)
-
-
 def test_a_converted_file_is_as_honest(
     tiny, with_metadata, sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -407,37 +350,3 @@ def test_a_converted_file_is_as_honest(
     assert (summary["split_seed"], summary["models"][0]["trained_images"]) == (5, 0)
     assert evaluate.main([*evaluated, "--split-seed", "0"]) == 2
     assert "toy.tflite: trained on" in capsys.readouterr().err
-
-
-def test_a_run_goes_on_with_the_same_files_and_scores_only(
-    photo: Callable[..., Image.Image], tmp_path: Path
-) -> None:
-    """Else its record would not know an image that it is trained on."""
-    root, out = replicas.folder(tmp_path / "set", photo), tmp_path / "run"
-    out.mkdir()
-
-    def record_of_run(*others: Path) -> TrainingRecord:
-        return records.of_run(out, [read("folder", path) for path in (root, *others)], [])
-
-    first = record_of_run()
-    assert record_of_run() == first
-    trained = read("folder", root).of("train")[0].path
-    content, labels = trained.read_bytes(), (root / "labels.csv").read_text()
-    photo(99, 72, 72).save(trained)
-    with pytest.raises(UserError, match="found other ones in folder; restore them"):
-        record_of_run()
-    trained.write_bytes(content)
-    lines = labels.splitlines()
-    row = next(n for n, line in enumerate(lines) if line.startswith(trained.name))
-    (root / "labels.csv").write_text("\n".join([*lines[:row], f"{trained.name},1.5", *lines[row + 1 :]]))
-    with pytest.raises(UserError, match="found other ones in folder; restore them"):
-        record_of_run()
-    (root / "labels.csv").write_text(labels)
-    shutil.copytree(root, tmp_path / "again")
-    with pytest.raises(UserError, match="found 2 sets"):
-        record_of_run(tmp_path / "again")
-    shutil.move(root, tmp_path / "moved")
-    root = tmp_path / "moved"
-    assert record_of_run() == first
-    (out / records.DATA).unlink()  # a run of an earlier version
-    assert record_of_run() == first

@@ -5,12 +5,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from convert.runtimes.tool_environments import package_of
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import whole_folder
 
 # Platform -> the module and its function (app, folder) -> lines for people.
-PLATFORMS = {"cpp": ("convert.app.project", "write_cpp")}
+PLATFORMS = {"cpp": ("convert.app.project", "write_cpp"), "web": ("convert.app.web", "write")}
+NPM = {
+    "web": ("web", "@litertjs/core")
+}  # platform -> the environment and package from npm that it cannot do without
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from convert.app.project import GOLDEN, read_app
 
-    platforms = _platforms(arguments.platform)
+    platforms, left_out = _platforms(arguments.platform)
     files, out = arguments.files, arguments.out
     cli.refuse_existing_folder(out, arguments.force)
     stems = [path.stem for path in files]
@@ -48,7 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
             results.append({"file": str(path), "notes": lines})
             for line in lines:
                 cli.say(line)
-    cli.emit({"out": str(out), "platforms": platforms, "files": results})
+    for name, reason in left_out.items():
+        cli.warn(f"left out: {name}: {reason}")
+    cli.emit({"out": str(out), "platforms": platforms, "left_out": left_out, "files": results})
     return 0
 
 
@@ -63,13 +69,23 @@ def _write(app: Any, platforms: list[str], folder: Path) -> list[str]:
     return lines
 
 
-def _platforms(text: str | None) -> list[str]:
-    """UserError for a name that is none."""
-    names = list(PLATFORMS) if text is None else text.split(",")
+def _platforms(text: str | None) -> tuple[list[str], dict[str, str]]:
+    """Those that are named, else all whose tools are here, and why the others are left out.
+
+    UserError for a name that is none, and for one that is named whose tools are not here.
+    """
+    names = list(PLATFORMS) if text is None else list(dict.fromkeys(text.split(",")))
+    left_out = {}
     for name in names:
         if name not in PLATFORMS:
             raise UserError(f"platforms among {', '.join(PLATFORMS)}", repr(name), "correct --platform")
-    return list(dict.fromkeys(names))
+        try:
+            _ = package_of(*NPM[name]) if name in NPM else None
+        except UserError as error:
+            if text is not None:
+                raise
+            left_out[name] = f"no {error.expected}; {error.todo}"
+    return [name for name in names if name not in left_out], left_out
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from mobileiqa.errors import UserError
 
 # environment -> the make target that builds it
-TARGETS = {"onnx2tf": "onnx2tf", "legacy": "legacy-runtime", "executorch": "executorch"}
+TARGETS = {"onnx2tf": "onnx2tf", "legacy": "legacy-runtime", "executorch": "executorch", "web": "web"}
 
 VARIABLE = "MOBILEIQA_ENVS"
 ERROR_LINES = 4  # of a failed command's output that an error quotes
@@ -38,6 +38,18 @@ def command_of(environment: str, tool: str) -> Path:
             f"run `make {TARGETS[environment]}` in a checkout, or set {VARIABLE} to the folder that holds it",
         )
     return command
+
+
+def package_of(environment: str, package: str) -> Path:
+    """The folder of an npm package in an environment; UserError names the make target that installs it."""
+    folder = envs_dir() / environment / "node_modules" / package
+    if not (folder / "package.json").is_file():
+        raise UserError(
+            f"the npm package {package} in the {environment} environment at {folder}",
+            "no such package",
+            f"run `make {TARGETS[environment]}` in a checkout, or set {VARIABLE} to the folder that holds it",
+        )
+    return folder
 
 
 def python_of(environment: str) -> Path:

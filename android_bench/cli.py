@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def hex_mask(mask: str) -> int:
     """A CPU mask written as `taskset` takes it, with or without 0x."""
+    if "_" in mask:
+        raise ValueError(mask)
     return int(mask, 16)
 
 

@@ -33,7 +33,7 @@ from mobileiqa.files.outputs import (
     write_json,
     write_text,
 )
-from mobileiqa.text import PLOT_METADATA, flush_or_drop, note, printable
+from mobileiqa.text import PLOT_METADATA, flush_or_drop, integer, note, printable, real
 
 __all__ = [
     "Terminated", "atomic", "command", "emit", "note", "older", "parser", "progress", "refuse_existing",
@@ -177,6 +177,11 @@ class _Json(argparse.Action):
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", int, integer)  # every argument of type=int, and so in subcommands
+        self.register("type", float, real)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's; every command has --json, without a path where it writes no such file."""

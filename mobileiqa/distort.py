@@ -20,7 +20,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import whole_folder
 from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import search_images
-from mobileiqa.text import csv_text
+from mobileiqa.text import csv_text, integer
 from mobileiqa.workers import process_pool
 
 CONTENT = IMAGES, LABELS, ABOUT, SHEET = "images", "labels.csv", "dataset.json", "contact_sheet.html"
@@ -98,7 +98,7 @@ def parse_numbers(flag: str, text: str, highest: int) -> tuple[int, ...]:
     for part in text.split(","):
         first, dots, last = part.partition("..")
         try:
-            span = range(int(first), int(last if dots else first) + 1)
+            span = range(integer(first), integer(last if dots else first) + 1)
         except ValueError:
             span = range(0)
         if not span or span[0] < 1 or span[-1] > highest:

@@ -313,11 +313,15 @@ def _check_fields(spec: "InputSpec | ModelSpec", where: str) -> None:
         raise ValueError(f"{typed_json.shortened(where, 100)}: {error}") from error
 
 
+_SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})", re.IGNORECASE)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """`WxH` as (width_px, height_px); each 32..8192."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit() and 32 <= int(width) <= 8192 and 32 <= int(height) <= 8192):
+    match = _SIZE.fullmatch(text)
+    width, height = (int(part) for part in match.groups()) if match else (0, 0)
+    if not (32 <= width <= 8192 and 32 <= height <= 8192):
         raise UserError(
             "a size as WIDTHxHEIGHT, each 32..8192 pixels, such as 1271x820", repr(text), "correct --size"
         )
-    return int(width), int(height)
+    return width, height

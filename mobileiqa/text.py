@@ -19,11 +19,27 @@ from typing import IO, Any
 # In every PNG that a command draws: a search for images knows it by this, and leaves it out.
 PLOT_METADATA = {"Software": "mobileiqa"}
 
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?|nan", re.IGNORECASE)
 _BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _FORMULA = re.compile(
     r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
 )  # the last four: full width, which Excel takes for the same
+
+
+def integer(text: str) -> int:
+    """A whole number in ASCII digits. ValueError for what int() takes besides: 1_0, blanks, other scripts' digits."""
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"no whole number: {text!r}")
+    return int(text)
+
+
+def real(text: str) -> float:
+    """A number in ASCII digits, with inf and nan; ValueError as `integer`."""
+    if not _REAL.fullmatch(text):
+        raise ValueError(f"no number: {text!r}")
+    return float(text)
 
 
 def printable(text: str, keep: str = "") -> str:

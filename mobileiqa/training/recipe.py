@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobileiqa.errors import UserError
+from mobileiqa.text import integer, real
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _parsed(value: str, kind: type, text: str) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[value.lower()]
-        number = kind(value)
+        number = {int: integer, float: real}.get(kind, kind)(value)
     except (ValueError, KeyError) as error:
         raise UserError(f"a {kind.__name__} after '='", repr(text), "correct --set") from error
     if not 0 <= number < float("inf"):

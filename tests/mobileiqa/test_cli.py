@@ -229,3 +229,26 @@ def test_characters_that_a_plots_font_lacks_are_one_line(tmp_path: Path, capsys)
     )
     cli.save_plot(Figure(figsize=(1, 1)), tmp_path / "plot.png")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", [int, float])
+@pytest.mark.parametrize("text", ["1_0", " 10", "10 ", "\uff11\uff10", "0x10", "1\u00b2", "ten", ""])
+def test_numbers_are_read_as_people_write_them(kind: type, text: str, capsys: pytest.CaptureFixture[str]):
+    """int() and float() take more; so did every command's arguments."""
+    parser = cli.parser("Counts.", "python -m count --n 10")
+    parser.add_argument("--n", type=kind, nargs="+")
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args([f"--n={text}"])
+    assert stop.value.code == 2 and f"invalid {kind.__name__} value" in capsys.readouterr().err
+
+
+def test_plain_numbers_are_taken_in_subcommands_too():
+    parser = cli.parser("Counts.", "python -m count one --n 10")
+    inner = parser.add_subparsers().add_parser("one")
+    inner.add_argument("--n", type=int, default=3)
+    inner.add_argument("--x", type=float, nargs="*")
+    assert parser.parse_args(["one", "--n", "-10"]).n == -10 and parser.parse_args(["one"]).n == 3
+    texts = ["1e-3", "-.5", "2.", "inf", "+1E4"]
+    assert inner.parse_args(["--x", *texts]).x == [float(text) for text in texts]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["one", "--n", "1_0"])

@@ -231,7 +231,23 @@ def test_sizes_are_width_by_height(text: str, size: tuple[int, int]):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "224", "x", "224x", "31x224", "224x8193", "-224x224", "2.5x224", "a x b"]
+    "text",
+    [
+        "64\u00b2x64",
+        "6_4x64",
+        " 64x64",
+        "+64x64",
+        "\uff16\uff14x64",
+        "",
+        "224",
+        "x",
+        "224x",
+        "31x224",
+        "224x8193",
+        "-224x224",
+        "2.5x224",
+        "a x b",
+    ],
 )
 def test_other_sizes_are_refused(text: str):
     with pytest.raises(UserError, match="WIDTHxHEIGHT"):

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from android_bench.core_bounds import CORES, COUNTED_ON, bound
 from android_bench.runners.instruction_counter import Counted, check_cpu, count
-from benchmarks import int8
+from benchmarks import int8, output
 from benchmarks.conversion_paths import OURS, OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
@@ -156,34 +156,26 @@ def arguments() -> argparse.ArgumentParser:
         "Counts the instructions of our files and others' on an emulated cortex-a76.",
         "python benchmarks/arm.py --force",
     )
-    add = parser.add_argument
-    add("--cases", nargs="+", default=CASES.split(), metavar="MODEL[:WxH]", help="default %(default)s")
-    add("--out", type=Path, default=ROOT / "benchmarks" / "arm.json", help="JSON; ARM.md beside")
-    add("--force", action="store_true", help="replace existing results")
+    about = "default %(default)s"
+    parser.add_argument("--cases", nargs="+", default=CASES.split(), metavar="MODEL[:WxH]", help=about)
+    output.add_output(parser, "arm")
     return parser
 
 
 def compare(args: argparse.Namespace) -> int:
     """Converts, counts, prints and writes."""
-    path = args.out.with_name(f"{args.out.stem.upper()}.md")
-    for output in (args.out, path):
-        cli.refuse_existing(output, args.force)
+    output.refuse_existing(args)
     check_cpu(COUNTED_ON)
     cases = [Case(*case.split(":", 1)) for case in args.cases]
     work = {str(case): macs(case) for case in cases}
     rows = [counted(case, file) for case in cases for file in files(case)]
-    text = page(rows, work)
     content: dict[str, Any] = {
         "schema": 1,
         "cpu": COUNTED_ON,
         "macs": work,
         "rows": [asdict(row) for row in rows],
     }
-    cli.write_json(args.out, content)
-    with cli.atomic(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-    cli.say(text)
-    cli.emit({"json": str(args.out), "report": str(path), "failed": [r.name for r in rows if r.error]})
+    output.publish(args.out, content, page(rows, work), failed=[r.name for r in rows if r.error])
     return 0
 
 

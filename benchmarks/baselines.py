@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.runners import host
-from benchmarks import limit, measure, report
+from benchmarks import limit, measure, output, report
 from benchmarks.conversion_paths import OURS, PATHS, Built, Case, build
 from benchmarks.results import Row
 from mobileiqa import cli
@@ -48,47 +48,25 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", default="1271x820,1907x1231", help="MobileNet-IQA's (default %(default)s)")
     parser.add_argument("--models", default="mobilenet-iqa,lar-iqa-kan", help="default %(default)s")
     parser.add_argument("--paths", default=",".join(PATHS), help="default %(default)s")
-    parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
-    parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=ROOT / "benchmarks" / "baselines.json",
-        help="JSON; BASELINES.md goes beside it",
-    )
+    output.add_protocol(parser)
     parser.add_argument("--fresh", action="store_true", help="convert again, whatever the cache holds")
-    parser.add_argument("--force", action="store_true", help="replace existing results")
+    output.add_output(parser, "baselines")
     return parser
 
 
 def compare(args: argparse.Namespace) -> int:
     """Converts, measures, prints and writes."""
-    page = args.out.with_name("BASELINES.md")
-    for path in (args.out, page):
-        cli.refuse_existing(path, args.force)
-    config = bench_config(args.runs, args.launches)
+    output.refuse_existing(args)
+    config = BenchConfig(runs=args.runs, launches=args.launches)
     paths = names_among(args.paths, PATHS, "--paths")
     built = [convert(name, case, args.fresh) for case in cases(args.models, args.sizes) for name in paths]
     probes = [probe(name, args.fresh) for name in limit.PROBES]
     rows = measured([*probes, *with_expected([checked(b) for b in built])], config)
     summary = summed_up(rows[: len(probes)], rows[len(probes) :], config)
-
-    text = report.markdown(summary)
-    cli.write_json(args.out, report.as_json(summary))
-    with cli.atomic(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    cli.say(text)
     failed = report.failures(summary)
-    cli.emit({"json": str(args.out), "report": str(page), "rows": len(built), "failed": failed})
+    text = report.markdown(summary)
+    output.publish(args.out, report.as_json(summary), text, rows=len(built), failed=failed)
     return int(bool(failed))
-
-
-def bench_config(runs: int, launches: int) -> BenchConfig:
-    """The protocol; UserError when a count is not positive."""
-    try:
-        return BenchConfig(runs=runs, launches=launches)
-    except UserError as error:
-        raise UserError(error.expected, error.actual, error.todo) from error
 
 
 def cases(models: str, sizes: str) -> list[Case]:

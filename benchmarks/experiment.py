@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import output
 from mobileiqa import cli, typed_json
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions import kadid10k
@@ -83,27 +84,18 @@ class Findings:
 
 def parser(summary: str, name: str) -> argparse.ArgumentParser:
     """The arguments of a comparison `name`."""
-    given = "--pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv"
-    example = f"python benchmarks/{name}.py {given} --minutes 30"
-    found = cli.parser(summary, example)
-    found.add_argument("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
-    found.add_argument(
-        "--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test"
-    )
-    found.add_argument("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
-    found.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="runs per variant (default %(default)s)"
-    )
-    found.add_argument(
-        "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
-    )
-    found.add_argument(
-        "--cache", type=Path, default=ROOT / ".cache" / name, metavar="DIR", help="packs and runs"
-    )
-    out = ROOT / "benchmarks" / f"{name}.json"
-    found.add_argument("--out", type=Path, default=out, help=f"JSON; {page_of(out).name} goes beside it")
-    found.add_argument("--force", action="store_true", help="replace existing results")
-    return found
+    arguments = "--pristine PRISTINE/train --test-pristine PRISTINE/val --severity severity.csv"
+    example = f"python benchmarks/{name}.py {arguments} --minutes 30"
+    parser = cli.parser(summary, example)
+    add = parser.add_argument
+    add("--pristine", type=Path, required=True, metavar="DIR", help="undistorted images")
+    add("--test-pristine", type=Path, required=True, metavar="DIR", help="undistorted images of the test")
+    add("--severity", type=Path, required=True, metavar="CSV", help="scores of distortions")
+    add("--seeds", type=int, default=3, metavar="N", help="runs per variant (default %(default)s)")
+    add("--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time")
+    add("--cache", type=Path, default=ROOT / ".cache" / name, metavar="DIR", help="packs and runs")
+    output.add_output(parser, name)
+    return parser
 
 
 def start_of(encoder: Path | None) -> str:
@@ -120,28 +112,21 @@ def start_from(model: nn.Module, encoder: Path | None, frozen: tuple[str, ...]) 
         parameter.requires_grad_(not name.startswith(frozen))
 
 
-def with_encoder(found: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def with_encoder(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The parser, with the file that pretrained encoders start from."""
-    found.add_argument(
+    parser.add_argument(
         "--encoder", type=Path, metavar="FILE",
         help="ImageNet weights of the encoder, as `make backbone` fetches them (default: random ones)",
     )  # fmt: skip
-    return found
-
-
-def page_of(out: Path) -> Path:
-    """The Markdown page beside a JSON file: imitation.json, IMITATION.md."""
-    return out.with_name(f"{out.stem.upper()}.md")
+    return parser
 
 
 def conclude(args: argparse.Namespace, body: Callable[[float], Findings]) -> int:
     """Runs body(until), prints and writes what it found. Out of time: exit 0, and the last line says so."""
     if args.seeds < 1 or args.minutes < 0:
-        found = f"{args.seeds} seeds, {args.minutes:g} minutes"
-        raise UserError("one seed or more, and no negative time", found, "correct --seeds or --minutes")
-    page = page_of(args.out)
-    for path in (args.out, page):
-        cli.refuse_existing(path, args.force)
+        actual = f"{args.seeds} seeds, {args.minutes:g} minutes"
+        raise UserError("one seed or more, and no negative time", actual, "correct --seeds or --minutes")
+    output.refuse_existing(args)
     keep_freed_memory()
     try:
         findings = body(deadline(args.minutes))
@@ -149,11 +134,7 @@ def conclude(args: argparse.Namespace, body: Callable[[float], Findings]) -> int
         cli.note("out of time: the same command goes on from here")
         cli.emit({"finished": False})
         return 0
-    cli.write_json(args.out, findings.content)
-    with cli.atomic(page) as temporary:
-        temporary.write_text(findings.page, encoding="utf-8")
-    cli.say(findings.page)
-    cli.emit({"finished": True, "json": str(args.out), "report": str(page), **findings.content["figures"]})
+    output.publish(args.out, findings.content, findings.page, finished=True, **findings.content["figures"])
     return 0
 
 

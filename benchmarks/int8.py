@@ -26,11 +26,11 @@ import numpy as np
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.results.summary import summarize
 from android_bench.runners import host
-from benchmarks import measure
+from benchmarks import measure, output
 from benchmarks.conversion_paths import OURS, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import RunError, UserError, one_line
+from mobileiqa.errors import UserError
 
 CACHE = ROOT / ".cache" / "baselines"
 CALIBRATION = 4  # generated images: ranges do not change what a kernel costs
@@ -156,43 +156,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser("INT8 against FP32, ours and the baselines'.", "python benchmarks/int8.py --force")
-    parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
-    parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
+    output.add_protocol(parser)
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the INT8 files here, and take those there"
     )
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "benchmarks" / "int8.json", help="JSON; .md beside"
-    )
-    parser.add_argument("--force", action="store_true", help="replace existing results")
+    output.add_output(parser, "int8")
     return parser
 
 
 def compare(args: argparse.Namespace, files: Sequence[File], targets: Sequence[Target]) -> int:
     """Converts, measures, prints and writes."""
-    page = args.out.with_name(f"{args.out.stem.upper()}.md")
-    for path in (args.out, page):
-        cli.refuse_existing(path, args.force)
+    output.refuse_existing(args)
     config = BenchConfig(runs=args.runs, launches=args.launches)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         paths = {file.name: file_of(file, folder) for file in files}
-        try:
-            measurements = measured(paths, config)
-        except RunError as error:
-            cli.warn(one_line(str(error)))
-            return 1
+        measurements = measured(paths, config)
     verdicts = [judge(target, measurements) for target in targets]
     text = report(measurements, verdicts, config)
     content = {"schema": 1, "config": asdict(config), "device": asdict(host.this_machine()),
                "files": {name: asdict(row) for name, row in measurements.items()}, "targets": verdicts}  # fmt: skip
-    cli.write_json(args.out, content)
-    with cli.atomic(page) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-    cli.say(text)
     missed = [f"{j['what']}: {j['metric']}" for j in verdicts if not j["met"]]
-    cli.emit({"json": str(args.out), "report": str(page), "missed": missed})
+    output.publish(args.out, content, text, missed=missed)
     return int(bool(missed))
 
 

@@ -24,10 +24,11 @@ from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from android_bench.results.summary import summarize
 from android_bench.runners import host
+from benchmarks import output
 from benchmarks.conversion_paths import OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import RunError, UserError, one_line
+from mobileiqa.errors import UserError
 from mobileiqa.spec import parse_size
 
 CACHE = ROOT / ".cache" / "baselines"
@@ -80,38 +81,24 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(
         "MobileIQA's phone table, measured here.", "python benchmarks/phone_table.py --runs 10"
     )
-    parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
-    parser.add_argument("--launches", type=int, default=3, help="of every file (default %(default)s)")
-    parser.add_argument("--if-disturbed", choices=list(IfDisturbed), default=IfDisturbed.REPEAT)
+    output.add_protocol(parser)
+    output.add_if_disturbed(parser)
     parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="converted files")
-    out = ROOT / "benchmarks" / "phone_table.json"
-    parser.add_argument("--out", type=Path, default=out, help="JSON; a .md and a .png go beside it")
-    parser.add_argument("--force", action="store_true", help="replace existing results")
+    output.add_output(parser, "phone_table")
     return parser
 
 
 def tabulate(args: argparse.Namespace, rows: Sequence[Row]) -> int:
     """Converts, measures, prints and writes."""
-    page, picture = args.out.with_name(f"{args.out.stem.upper()}.md"), args.out.with_suffix(".png")
-    for path in (args.out, page, picture):
-        cli.refuse_existing(path, args.force)
-    try:
-        config = BenchConfig(runs=args.runs, launches=args.launches)
-        measurements = measured(
-            [converted(row, args.cache) for row in rows], config, IfDisturbed(args.if_disturbed)
-        )
-    except UserError as error:
-        raise UserError(error.expected, error.actual, error.todo) from error
-    except RunError as error:
-        cli.warn(one_line(str(error)))
-        return 1
-    text = report(rows, measurements, config, host.this_machine().cpu)
-    cli.write_json(args.out, as_json(rows, measurements, config))
+    picture = args.out.with_suffix(".png")
+    output.refuse_existing(args, picture)
+    config = BenchConfig(runs=args.runs, launches=args.launches)
+    paths = [converted(row, args.cache) for row in rows]
+    measurements = measured(paths, config, IfDisturbed(args.if_disturbed))
     draw(rows, measurements, picture)
-    with cli.atomic(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    cli.say(text)
-    cli.emit({"json": str(args.out), "report": str(page), "picture": str(picture), "rows": len(rows)})
+    text = report(rows, measurements, config, host.this_machine().cpu)
+    content = as_json(rows, measurements, config)
+    output.publish(args.out, content, text, picture=str(picture), rows=len(rows))
     return 0
 
 

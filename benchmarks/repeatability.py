@@ -22,9 +22,10 @@ from android_bench.comparison.significance import speed
 from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig
 from android_bench.runners import host
+from benchmarks import output
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import RunError, UserError, one_line
+from mobileiqa.errors import UserError
 
 MAX_DIFFERENCE = 0.03
 
@@ -55,11 +56,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs=2, type=Path, metavar="FILE.tflite")
     parser.add_argument("--minutes", type=float, default=60, help="between them (default %(default)s)")
-    parser.add_argument("--runs", type=int, default=10, help="per launch (default %(default)s)")
-    parser.add_argument("--launches", type=int, default=5, help="per session (default %(default)s)")
-    parser.add_argument(
-        "--if-disturbed", choices=list(IfDisturbed), default=IfDisturbed.REPEAT, help="default %(default)s"
-    )
+    output.add_protocol(parser, launches=5, of="per session")
+    output.add_if_disturbed(parser)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "repeatability.json", help="JSON")
     parser.add_argument("--force", action="store_true", help="replace existing results")
     return parser
@@ -70,17 +68,11 @@ def repeat(args: argparse.Namespace) -> int:
     cli.refuse_existing(args.out, args.force)
     if not 0 <= args.minutes <= 24 * 60:
         raise UserError("--minutes from 0 to 1440", f"{args.minutes:g}", "correct --minutes")
-    try:
-        config = BenchConfig(runs=args.runs, launches=args.launches)
-        sessions = [session(args, config)]
-        for _ in cli.progress(range(round(args.minutes * 60)), "waiting"):
-            time.sleep(1)
-        sessions.append(session(args, config))
-    except UserError as error:
-        raise UserError(error.expected, error.actual, error.todo) from error
-    except RunError as error:
-        cli.warn(one_line(str(error)))
-        return 1
+    config = BenchConfig(runs=args.runs, launches=args.launches)
+    sessions = [session(args, config)]
+    for _ in cli.progress(range(round(args.minutes * 60)), "waiting"):
+        time.sleep(1)
+    sessions.append(session(args, config))
     content = {
         "files": [str(path) for path in args.files],
         "minutes": args.minutes,

@@ -15,3 +15,12 @@ if sys.argv[:1] and os.path.basename(sys.argv[0]) in ("-m", "mobileiqa", "mobile
         if number and _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
             _signal.signal(number, lambda number, frame: os._exit(128 + number))
     del name, number
+
+
+def __getattr__(name: str) -> object:
+    """`mobileiqa.Scorer`, imported when it is asked for."""
+    if name == "Scorer":
+        from mobileiqa.scorer import Scorer
+
+        return Scorer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,14 @@
 """Scores photos: python -m mobileiqa.score PHOTO_OR_FOLDER... [--model CHECKPOINT | FILE.tflite | NAME].
 
+Photos are files, folders, patterns ('holiday/**/*.jpg'), lists (.txt, or a column of .csv, .jsonl, .parquet), URIs
+(s3://, https://...), and lines of stdin (-). --workers auto uses every core; docs/many.md is about many photos.
+
 A .tflite file runs in LiteRT and never imports torch; a checkpoint or a model name runs in PyTorch. Both read
 the same prepared inputs, and an image's score is the mean over its crops. A model that gives reasons names them
 beside the score, the likeliest first; what the model reads of a photo is said. A broken image is listed and the
-rest goes on; one that was named by itself, not found in a folder, also makes the exit code 2. Rows are written as
-they are made: an interrupted run keeps them, of --out PATH in PATH.partial, and the same command
-starts anew.
+rest goes on; one that was named by itself, not found in a folder or a list, also makes the exit code 2. Rows are
+written as they are made: an interrupted run keeps them, of --out PATH in PATH.partial, and the same command
+starts anew, or with --resume behind them.
 """
 
 import argparse
@@ -14,6 +17,8 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +31,13 @@ from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.model_source import Form, ModelSource, resolve
 from mobileiqa.photos.loading import Photo, Pixels, read_pixels, size_of
-from mobileiqa.photos.search import search_images
+from mobileiqa.photos.sources import PhotoList, content_of, is_uri, list_photos, parse_shard
 from mobileiqa.preprocess import full_size_share, prepare
-from mobileiqa.scoring import litert
+from mobileiqa.scoring import first_run, litert, parallel
 from mobileiqa.scoring.checks import constant_warning, score_error
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
-from mobileiqa.scoring.rows import FORMATS, Origin, Row, summary, write
+from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, resume, write
+from mobileiqa.scoring.rows import Origin, Row, Tally, summary
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED
@@ -91,13 +97,68 @@ def load_scorer(
     return scorer if reference is None else replace(scorer, reference=reference)
 
 
-def score_images(images: Iterable[Path], scorer: Scorer) -> Iterator[Row]:
-    """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason."""
-    for image in images:
+@dataclass(frozen=True)
+class ModelArguments:
+    """What `load_scorer` takes, as worker processes get it: each loads the model itself, once.
+
+    sha256: of the model's file ("" of a name); another one there is a UserError. has_run: the process that sends this
+    has run the file of that hash, so that it need not run in a child of every worker first.
+    """
+
+    model: str | None = None
+    threads: int = 1
+    weights: str | None = None
+    reference: Path | None = None
+    sha256: str = ""
+    has_run: bool = False
+
+    def for_workers(self) -> "ModelArguments":
+        """The same for other processes; only once the model is loaded in this one."""
+        return replace(self, has_run=bool(self.sha256))
+
+    def with_hash(self) -> "ModelArguments":
+        """The same with the hash of the file as it is now."""
+        path = resolve(self.model, self.weights, default=PACKAGED).path
+        return replace(self, sha256=integrity.sha256(path)) if path is not None and path.is_file() else self
+
+    @cache  # noqa: B019  (one model in a process, or two: they are to stay)
+    def load(self) -> Scorer:
+        """The model."""
+        if self.sha256:
+            if (digest := self.with_hash().sha256) != self.sha256:
+                raise UserError(
+                    f"the model file of SHA-256 {self.sha256[:12]}...", f"{digest[:12]}...", "score anew"
+                )
+            if self.has_run:
+                first_run.trust(digest)
+        return load_scorer(self.model, self.threads, self.weights, self.reference)
+
+
+def row_of(photo: str, arguments: ModelArguments) -> Row:
+    """The Row of a path or a URI. Raises UserError only where the model does not load."""
+    return _row(photo, arguments.load())
+
+
+def _row(photo: str, scorer: Scorer) -> Row:
+    (row,) = score_images([photo], scorer)
+    return row
+
+
+def score_images(
+    images: Iterable[Photo], scorer: Scorer, names: Iterable[str] | None = None
+) -> Iterator[Row]:
+    """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason.
+
+    An image is also a URI, bytes of a file, a Pillow image or an array; names: what its row calls it.
+    """
+    for image, name in (
+        ((image, str(image)) for image in images) if names is None else zip(images, names, strict=True)
+    ):
         try:
-            yield score_image(str(image), read_pixels(image, scorer.spec.color_management), scorer)
+            source = content_of(image) if isinstance(image, str) and is_uri(image) else image
+            yield score_image(name, read_pixels(source, scorer.spec.color_management), scorer)
         except UserError as error:
-            yield Row(str(image), None, one_line(str(error)))
+            yield Row(name, None, one_line(str(error)))
 
 
 def score_image(name: str, rgb: Pixels, scorer: Scorer) -> Row:
@@ -121,7 +182,12 @@ def main(argv: list[str] | None = None) -> int:
         __doc__ or "",
         "python -m mobileiqa.score holiday/ --out scores.csv",
     )
-    parser.add_argument("images", nargs="+", metavar="PHOTO_OR_FOLDER", help="images, folders of images")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="PHOTO_OR_FOLDER",
+        help="photos, folders, patterns, lists of photos, URIs; - reads one a line from stdin",
+    )
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -130,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--format",
-        choices=FORMATS,
+        choices=FILE_FORMATS,
         help="default: by --out's suffix, else table; csv, json and jsonl leave stdout to the data "
         "(the summary of csv and jsonl goes to stderr); json comes at the end, the others row by row",
     )
@@ -142,7 +208,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     parser.add_argument("--force", action="store_true", help="replace --out's file")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="CPU threads of a worker (default 1)"
+    )
+    _add_many(parser)
     parser.add_argument(
         "--reference",
         type=Path,
@@ -153,26 +222,74 @@ def main(argv: list[str] | None = None) -> int:
     return cli.command(parser, _command, argv)
 
 
+def _add_many(parser: argparse.ArgumentParser) -> None:
+    """The flags for many photos."""
+    parser.add_argument(
+        "--workers", default="1", metavar="N", help="processes, or auto: one a core (default 1, this one)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on behind the rows that an interrupted run left in --out's .partial",
+    )
+    parser.add_argument("--shard", metavar="I/N", help="score the photos I, I+N, I+2N... only, such as 3/64")
+
+
 def _command(args: argparse.Namespace) -> int:
     litert.check_threads(args.threads)
+    workers, form = parallel.count_of(args.workers, args.threads), _format(args.format, args.out)
+    if _is_finished(args):
+        return 0
+    listed = list_photos(args.images)
+    if args.shard is not None:
+        listed = listed.shard(*parse_shard(args.shard))
+    _refuse_memory(listed, workers)
+    arguments = ModelArguments(args.model, args.threads, args.weights, args.reference).with_hash()
+    scorer = load_scorer(args.model, args.threads, args.weights, args.reference)
+    left_out, version = listed.search.left_out, metadata.version("mobileiqa")
+    origin = Origin(scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version)
+    unfinished = resume(listed.photos, origin, form, args.out) if args.resume else None
+    photos = listed.photos[unfinished.tally.images :] if unfinished else listed.photos
+    row = partial(row_of, arguments=arguments.for_workers()) if workers > 1 else partial(_row, scorer=scorer)
+    rows = parallel.rows(photos, row, workers)
+    tally = write(_shown(rows, len(photos), args.out), origin, form, args.out, unfinished)
+    _end(tally, origin, form, args.out)
+    return _exit_code(tally, listed, origin)
+
+
+def _is_finished(args: argparse.Namespace) -> bool:
+    """Claims --out; whether --resume finds it whole."""
+    if args.resume and args.out in (None, STREAM):
+        raise UserError(
+            "--out PATH with --resume", "none", "name the file that the interrupted run was to write"
+        )
+    if args.resume and args.out.is_file() and not partial_path(args.out).exists() and not args.force:
+        cli.note(f"{printable(str(args.out))} is whole: nothing is left to score")
+        cli.emit({"out": str(args.out), "scored": 0})
+        return True
     if args.out is not None:
         cli.refuse_existing(args.out, args.force)
-    search = search_images(args.images)
-    scorer = load_scorer(args.model, args.threads, args.weights, args.reference)
-    origin = Origin(scorer.spec, scorer.runtime, scorer.note, search.left_out)
-    form = _format(args.format, args.out)
-    rows = write(
-        _shown(score_images(search.images, scorer), len(search.images), args.out), origin, form, args.out
-    )
-    _end(rows, origin, form, args.out)
-    if search.left_out:
-        cli.warn(f"{search}")
-    failed = [row for row in rows if row.score is None]
-    scored = [(row.score, Path(row.image)) for row in rows if row.score is not None]
-    if warning := constant_warning([s for s, _ in scored], [p for _, p in scored], scorer.spec):
+    return False
+
+
+def _refuse_memory(listed: PhotoList, workers: int) -> None:
+    """memory:// is this process's own."""
+    if workers > 1 and any(photo.startswith("memory://") for photo in listed.photos):
+        raise UserError(
+            "--workers 1 with memory://, which no other process sees", f"{workers}", "leave it out"
+        )
+
+
+def _exit_code(tally: Tally, listed: PhotoList, origin: Origin) -> int:
+    """2 where no photo has a score, or one that was named by itself has none."""
+    if listed.search.left_out:
+        cli.warn(f"{listed.search}")
+    pictures = [Path(photo) for photo in tally.first if not is_uri(photo)]
+    if warning := constant_warning(tally.scores, pictures, origin.spec):
         cli.warn(f"warning: {warning}")
-    named = {str(Path(path)) for path in args.images}
-    return 2 if len(failed) == len(rows) or any(row.image in named for row in failed) else 0
+    return (
+        2 if tally.failed and (not tally.scores or any(r.image in listed.named for r in tally.failed)) else 0
+    )
 
 
 def _shown(rows: Iterator[Row], total: int, out: Path | None) -> Iterator[Row]:
@@ -183,21 +300,20 @@ def _shown(rows: Iterator[Row], total: int, out: Path | None) -> Iterator[Row]:
 
 def _format(name: str | None, out: Path | None) -> str:
     suffix = out.suffix.lower().removeprefix(".") if out is not None else ""
-    return name or (suffix if suffix in FORMATS else "table")
+    return name or (suffix if suffix in FILE_FORMATS else "table")
 
 
-def _end(rows: list[Row], origin: Origin, form: str, out: Path | None) -> None:
+def _end(tally: Tally, origin: Origin, form: str, out: Path | None) -> None:
     """The summary: the last line on stdout, or on stderr where stdout is data; then what has no score."""
-    result = summary(rows, origin)
+    result = summary(tally, origin)
     if out is not None and out != STREAM:
         cli.emit({**result, "out": str(out)})
     elif form == "table":
         cli.emit(result, shown=True)
     elif form in ("csv", "jsonl"):
         cli.note(json.dumps(result, separators=(",", ":"), allow_nan=False))
-    for row in rows:
-        if row.score is None:
-            cli.warn(f"no score for {printable(row.image)}: {row.error}")
+    for row in tally.failed:
+        cli.warn(f"no score for {printable(row.image)}: {row.error}")
 
 
 def _litert_scorer(model: str, threads: int) -> Scorer:

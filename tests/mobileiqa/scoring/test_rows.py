@@ -18,8 +18,9 @@ import pytest
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.files.interruption import Terminated
-from mobileiqa.scoring import rows as score_rows
-from mobileiqa.scoring.rows import FORMATS, Origin, Row, partial_path, write
+from mobileiqa.scoring import row_files
+from mobileiqa.scoring.row_files import partial_path, write
+from mobileiqa.scoring.rows import FORMATS, Origin, Row
 from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.text import csv_value
 
@@ -44,7 +45,7 @@ def names(text: str, form: str) -> list[str]:
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
 def test_a_file_gives_every_name_back(form: str, tmp_path: Path):
     out = tmp_path / "scores"
-    assert write(iter(ROWS), ORIGIN, form, out) == ROWS
+    assert write(iter(ROWS), ORIGIN, form, out).images == len(ROWS)
     assert names(out.read_bytes().decode(), form) == [row.image for row in ROWS]
     assert os.listdir(tmp_path) == ["scores"]
     assert os.fsencode("caf\udce9.jpg") == b"caf\xe9.jpg"
@@ -140,7 +141,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
                 raise OSError(28, "No space left on device")
             return super().write(bytes(content)[:room])
 
-    monkeypatch.setattr(score_rows, "FileIO", Full)
+    monkeypatch.setattr(row_files, "FileIO", Full)
     with pytest.raises(OSError, match="No space left on device; the rows of 1 images are in"):
         write(iter([Row("a", 0.5), Row("b" * 50, 0.5)]), ORIGIN, "csv", tmp_path / "x")
     assert (tmp_path / "x.partial").read_text() == "image,score,error,note\na,0.5,,untrained\n"

@@ -94,7 +94,7 @@ def test_fp16_arithmetic_is_executed_on_cortex_a76_alone(tmp_path: Path) -> None
 @needs_runner
 def test_int8_runs_on_dot_products(tmp_path: Path) -> None:
     """The reference model: most of FP32's multiply-accumulates become SDOT, sixteen each, where the core has it."""
-    source = load_model(None, "96x64")
+    source = load_model(None, "96x64,128x128")
     fp32, int8 = tmp_path / "fp32.tflite", tmp_path / "int8.tflite"
     convert(source, Precision.FP32, Via.LITERT, fp32)
     quantize_file(

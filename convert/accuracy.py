@@ -1,6 +1,6 @@
-"""What converted files cost in accuracy: python -m convert.accuracy FP32 CANDIDATE... --images DIR | --data SET PATH.
+"""What converted files cost in accuracy: python -m convert.accuracy FP32 FILE... --images DIR | --data SET PATH.
 
-FP32 is a .tflite file or a checkpoint of the same model; candidates are .tflite files of any precision. Reports
+FP32 is a .tflite file or a checkpoint of the same model; the others are .tflite files of any precision. Reports
 correlations with FP32 and, with labels, the drop of SRCC; pairs and thresholds that flip; steps of the score;
 SQNR along the graph; partitions and size. Gates by precision (convert.accuracy_report.gates); exit 1 when one is
 broken.
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("fp32", metavar="FP32", help="FP32 .tflite file, checkpoint or `reference`")
-    add("candidates", nargs="+", metavar="CANDIDATE", help=".tflite files of any precision")
+    add("files", nargs="+", metavar="FILE", help=".tflite files of any precision")
     add_scoring(parser)
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(reports.FILES)} here")
     cli.add_json(parser, f"{reports.FILES[0]}'s content")
@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
     outputs = [arguments.out / name for name in reports.FILES] if arguments.out else []
     for path in [*outputs, *([arguments.json] if arguments.json else [])]:
         cli.refuse_existing(path, arguments.force)
-    models = load(arguments.fp32, arguments.candidates, arguments.threads)
+    models = load(arguments.fp32, arguments.files, arguments.threads)
     if arguments.latency and not is_converted(models[0]):
         raise UserError("an FP32 .tflite file for --latency", arguments.fp32, "convert it with --fp32")
     specs = {model.label: model.scorer.spec for model in models}

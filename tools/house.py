@@ -1,8 +1,9 @@
 """What kind of place the code is, in figures: python -m tools.house [--check].
 
 Import circles between files and between what lies side by side in a folder, files too small to be entered for
-themselves, long functions, names that say nothing, files that shadow a package which they import. Reads the code
-as text; runs none of it. `--check` exits 1 where a figure is past its limit.
+themselves, long functions, names that say nothing, files that shadow a package which they import; of tests, tools and
+benchmarks long functions, long files and such names alone. Reads the code as text; runs none of it. `--check` exits 1
+where a figure is past its limit.
 """
 
 import argparse
@@ -10,15 +11,17 @@ import ast
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobileiqa import cli
 
 PACKAGES = ("mobileiqa", "convert", "calibration", "android_bench")
+AROUND = ("tests", "tools", "benchmarks")
 SMALL_LINES = 60  # a shorter file that one file imports wants to be part of it
 FUNCTION_LINES = 60
+FILE_LINES = 400
 VAGUE = frozenset({"found", "wanted", "chosen", "made", "kept", "said", "judged"})
 ENTRANCES = ("__init__", "__main__")
 # Files below SMALL_LINES that one file imports, and why they stay files: a new one needs a reason of its own.
@@ -34,7 +37,9 @@ LIMITS = {
     "folder_circles": 0,
     "small_files": 10,
     "long_functions": 0,
+    "long_files": 2,
     "vague_names": 0,
+    "vague_names_around": 30,
     "shadows": 0,
 }
 MEDIAN_LINES = 150
@@ -62,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     modules = read(args.root)
-    figures = measure(modules)
+    figures = measure(modules, read(args.root, AROUND))
     for name, rows in figures.items():
         limit = f" (at most {LIMITS[name]})" if name in LIMITS else ""
         cli.say(f"{name.replace('_', ' ')}: {len(rows)}{limit}")
@@ -82,22 +87,31 @@ def _command(args: argparse.Namespace) -> int:
     return 1 if args.check and past else 0
 
 
-def read(root: Path) -> dict[str, Module]:
+def read(root: Path, packages: Sequence[str] = PACKAGES) -> dict[str, Module]:
     """Every module of the packages below `root`, by dotted name."""
-    paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
+    paths = [path for package in packages for path in sorted((root / package).rglob("*.py"))]
     names = {_dotted(path, root): path for path in paths}
     return {name: _module(name, path, frozenset(names)) for name, path in names.items()}
 
 
-def measure(modules: Mapping[str, Module]) -> dict[str, list[str]]:
-    """The rows of each figure, in words."""
+def measure(modules: Mapping[str, Module], around: Mapping[str, Module]) -> dict[str, list[str]]:
+    """The rows of each figure, in words; `around`: tests and tools, which have no layers of their own."""
     graph = {name: module.imports for name, module in modules.items()}
+    everything = {**modules, **around}
     return {
         "file_circles": [" -> ".join(sorted(c)) for c in circles(graph)],
         "folder_circles": [" -> ".join(sorted(c)) for c in sibling_circles(graph)],
         "small_files": sorted(_small(modules)),
-        "long_functions": sorted(_long_functions(modules)),
+        "long_functions": sorted(_long_functions(everything)),
+        "long_files": sorted(
+            f"{m.name} ({m.lines} lines)" for m in everything.values() if m.lines > FILE_LINES
+        ),
         "vague_names": [f"{name} x{count}" for name, count in _vague_names(modules).most_common()],
+        "vague_names_around": [
+            f"{name} in {module.name}"
+            for module in around.values()
+            for name in _vague_names({"": module}).elements()
+        ],
         "shadows": sorted(m.name for m in modules.values() if m.path.stem in m.foreign),
     }
 

@@ -69,16 +69,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def build(folder: Path, environment: Environment) -> bool:
     """True when it was built, False when it was there; CalledProcessError when pip or the proof fails."""
-    wanted = "\n".join(environment.requirements) + "\n"
+    expected = "\n".join(environment.requirements) + "\n"
     stamp = folder / STAMP
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == expected:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
     subprocess.run([find_python(environment.pythons), "-m", "venv", str(folder)], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *environment.requirements], check=True)
     subprocess.run([python, "-c", environment.proof], check=True)
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(expected, encoding="utf-8")
     return True
 
 
@@ -89,8 +89,8 @@ def find_python(versions: tuple[str, ...]) -> str:
             # pyenv's shims are on the path for versions that they then refuse to run.
             if subprocess.run([python, "-c", "import venv"], capture_output=True).returncode == 0:
                 return python
-    wanted = " or ".join(f"python{version}" for version in versions)
-    raise FileNotFoundError(f"no {wanted} on the path: install it (Debian: python{versions[0]}-venv)")
+    expected = " or ".join(f"python{version}" for version in versions)
+    raise FileNotFoundError(f"no {expected} on the path: install it (Debian: python{versions[0]}-venv)")
 
 
 def _pythons(version: str) -> Iterator[str]:

@@ -139,10 +139,10 @@ def shell(device: Device, script: str, timeout_s: float = SHORT_S) -> tuple[int,
     Raises RunError when it takes longer than `timeout_s` or the phone goes away.
     """
     command = device.command("shell", f"({script}\n) 2>&1; echo {MARK}$?")
-    done = _run(command, timeout_s, f"{device.serial}: a command on the phone")
-    output, mark, code = done.stdout.replace("\r\n", "\n").rpartition(MARK)
+    result = _run(command, timeout_s, f"{device.serial}: a command on the phone")
+    output, mark, code = result.stdout.replace("\r\n", "\n").rpartition(MARK)
     if not mark or not code.strip().isdigit():
-        raise gone(device, last_words(done.stdout, done.stderr))
+        raise gone(device, last_words(result.stdout, result.stderr))
     return int(code), output
 
 

@@ -131,7 +131,7 @@ def _counted_runs(words: list[str], cpu: str, file: str) -> list[dict[str, int]]
         prefix, marks = Path(name, "prefix"), Path(name, "marks")
         write_cpuinfo(prefix, cpu)
         plugin = f"{root / 'counter/counter.so'}".replace(",", ",,")  # qemu's way to write a comma
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 *(*emulator(), "-cpu", cpu, "-L", str(prefix), "-plugin", f"{plugin},out={marks}"),
                 *(*arm_runner.start(str(root / "runner")), *words),
@@ -141,7 +141,7 @@ def _counted_runs(words: list[str], cpu: str, file: str) -> list[dict[str, int]]
             check=False,
         )
         try:
-            arm_runner.parse(done.stdout, done.stderr, done.returncode)
+            arm_runner.parse(process.stdout, process.stderr, process.returncode)
         except RunError as error:
             raise RunError(f"{file}: {error}") from error
         return between(marks.read_text(encoding="ascii"))

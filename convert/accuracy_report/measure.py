@@ -82,20 +82,18 @@ def images_of(
     return Images(about, names, tuple(s.path for s in labels.samples), labels.samples)
 
 
-def load(
-    fp32: str, candidates: Sequence[str], threads: int = 1, weights: str | None = None
-) -> tuple[Model, ...]:
-    """FP32 and the candidates, loaded. A checkpoint is run at the candidates' input size.
+def load(fp32: str, files: Sequence[str], threads: int = 1, weights: str | None = None) -> tuple[Model, ...]:
+    """FP32 and the converted files, loaded. A checkpoint is run at their input size.
 
-    Raises UserError for files that do not load, an FP32 file that is not, and candidates of another model,
+    Raises UserError for files that do not load, an FP32 file that is not, and converted files of another model,
     input size or preprocessing.
     """
-    for path in candidates:
+    for path in files:
         if Path(path).suffix.lower() != ".tflite":
-            raise UserError("candidates ending in .tflite", path, "convert the checkpoint first")
-    reference, *others = load_models([fp32, *candidates], threads, weights)
+            raise UserError("converted files ending in .tflite", path, "convert the checkpoint first")
+    reference, *others = load_models([fp32, *files], threads, weights)
     if is_converted(reference) and (kind := precision(read_graph(fp32))) != "fp32":
-        raise UserError(f"an FP32 file first, then candidates; {fp32} to be one", kind, "correct the order")
+        raise UserError(f"an FP32 file first, then the others; {fp32} to be one", kind, "correct the order")
     spec = reference_spec(reference, others[0].scorer.spec)
     for other in others:
         if different := _difference(spec, other.scorer.spec):

@@ -25,7 +25,7 @@ def scatter(fp32: Values, scores: Values, name: str) -> str:
 
 
 def histogram(shifts: Values, name: str, limit: float | None = None) -> str:
-    """How far scores moved: counts of candidate - FP32, zero in the middle; a limit on |shift| as two lines."""
+    """How far scores moved: counts of converted file - FP32, zero in the middle; a limit on |shift| as two lines."""
     widest = float(np.abs(shifts).max()) or 1e-9
     counts, edges = np.histogram(shifts, BINS, (-widest, widest))
     x, y = svg.across(-widest, widest, "score less FP32's"), svg.up(0, float(counts.max()), "images")

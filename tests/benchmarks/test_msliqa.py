@@ -51,31 +51,31 @@ def model() -> MultiScale:
     ],
 )
 def test_the_papers_zoom_levels_of_a_640x400_image(zooms: tuple[Zoom, ...], shapes: list[tuple[int, int]]):
-    found = views(torch.zeros(2, 3, 400, 640), zooms, generator())
-    assert [tuple(v.shape) for v in found] == [(2, 3, *shape) for shape in shapes]
+    pixels = views(torch.zeros(2, 3, 400, 640), zooms, generator())
+    assert [tuple(v.shape) for v in pixels] == [(2, 3, *shape) for shape in shapes]
 
 
 def test_a_crop_is_a_window_of_its_own_image_at_a_random_place():
-    found = views(coordinates(40, 50, 70), (Zoom(crop=32),), generator())[0]
-    assert (found[:, 0] == torch.arange(40)[:, None, None]).all()
-    tops, lefts = found[:, 1, 0, 0], found[:, 2, 0, 0]
+    result = views(coordinates(40, 50, 70), (Zoom(crop=32),), generator())[0]
+    assert (result[:, 0] == torch.arange(40)[:, None, None]).all()
+    tops, lefts = result[:, 1, 0, 0], result[:, 2, 0, 0]
     steps = torch.arange(32.0)
-    assert (found[:, 1] == (tops[:, None] + steps)[:, :, None]).all()
-    assert (found[:, 2] == (lefts[:, None] + steps)[:, None, :]).all()
+    assert (result[:, 1] == (tops[:, None] + steps)[:, :, None]).all()
+    assert (result[:, 2] == (lefts[:, None] + steps)[:, None, :]).all()
     assert len(tops.unique()) > 10 and len(lefts.unique()) > 15
     assert tops.max() <= 18 and lefts.max() <= 38
 
 
 def test_every_window_can_be_drawn():
-    found = views(coordinates(200, 34, 32), (Zoom(crop=32),), generator())[0]
-    assert found[:, 1, 0, 0].unique().tolist() == [0, 1, 2] and found[:, 2, 0, 0].unique().tolist() == [0]
+    result = views(coordinates(200, 34, 32), (Zoom(crop=32),), generator())[0]
+    assert result[:, 1, 0, 0].unique().tolist() == [0, 1, 2] and result[:, 2, 0, 0].unique().tolist() == [0]
 
 
 def test_an_image_smaller_than_the_crop_is_mirrored():
     image = coordinates(1, 20, 7)
-    found = views(image, (Zoom(crop=32),), generator())[0]
+    result = views(image, (Zoom(crop=32),), generator())[0]
     expected = np.pad(image[0].numpy(), ((0, 0), (0, 12), (0, 25)), mode="symmetric")
-    assert (found[0].numpy() == expected).all()
+    assert (result[0].numpy() == expected).all()
 
 
 def test_views_follow_the_generator_and_the_global_seed():
@@ -92,23 +92,23 @@ def test_views_follow_the_generator_and_the_global_seed():
 
 def test_resizing_scales_both_axes_alike():
     columns = coordinates(1, 64, 128)[:, 2:].expand(-1, 3, -1, -1)
-    found = views(columns, (Zoom(resize=32),))[0]
-    assert found.shape == (1, 3, 32, 64)
+    result = views(columns, (Zoom(resize=32),))[0]
+    assert result.shape == (1, 3, 32, 64)
     centres = torch.arange(64) * 2 + 0.5  # in the coordinates of the original
-    assert (found[0, :, :, 2:-2] - centres[2:-2]).abs().max() < 1e-3
+    assert (result[0, :, :, 2:-2] - centres[2:-2]).abs().max() < 1e-3
 
 
 def test_resizing_is_antialiased():
     stripes = (coordinates(1, 120, 120)[:, 2:] % 3).expand(-1, 3, -1, -1)  # 0, 1, 2, 0, ...
-    found = views(stripes, (Zoom(resize=24),))[0]
-    assert (found[..., 1:-1] - 1).abs().max() < 0.25
+    result = views(stripes, (Zoom(resize=24),))[0]
+    assert (result[..., 1:-1] - 1).abs().max() < 0.25
 
 
 def test_resize_comes_before_crop():
     columns = coordinates(8, 64, 64)[:, 2:].expand(-1, 3, -1, -1)
-    found = views(columns, (Zoom(resize=128, crop=20),), generator())[0]
-    assert found.shape == (8, 3, 20, 20)
-    inner = found[:, :, :, 5:15].diff(dim=3)
+    result = views(columns, (Zoom(resize=128, crop=20),), generator())[0]
+    assert result.shape == (8, 3, 20, 20)
+    inner = result[:, :, :, 5:15].diff(dim=3)
     assert inner.median() == pytest.approx(0.5, abs=1e-3), "twice the size: half the step between columns"
 
 
@@ -128,16 +128,16 @@ def test_each_view_is_read_by_its_own_head(model: MultiScale):
         torch.rand(3, 3, 64, 64, generator=generator()), (Zoom(crop=32), Zoom(resize=48)), generator()
     )
     with torch.no_grad():
-        found = model(pair)
+        result = model(pair)
         features = [model.forward_features(view) for view in pair]
         hidden = [
             torch.relu(f @ model.heads[i][0].weight.T + model.heads[i][0].bias)
             for i, f in enumerate(features)
         ]
         expected = [h @ model.heads[i][2].weight[0] + model.heads[i][2].bias for i, h in enumerate(hidden)]
-    assert torch.allclose(found, torch.stack(expected, 1), atol=1e-5)
+    assert torch.allclose(result, torch.stack(expected, 1), atol=1e-5)
     assert hidden[0].shape == (3, 512)
-    assert not torch.allclose(found, found.flip(1), atol=1e-5)
+    assert not torch.allclose(result, result.flip(1), atol=1e-5)
 
 
 def test_a_heads_loss_trains_that_head_and_the_shared_encoder(model: MultiScale):
@@ -153,8 +153,8 @@ def test_the_loss_is_mse_plus_one_minus_pearson_over_all_heads():
     rng = np.random.default_rng(0)
     scores, target = rng.random((9, 3)), rng.random(9)
     expected = sum(np.mean((s - target) ** 2) + 1 - np.corrcoef(s, target)[0, 1] for s in scores.T)
-    found = msliqa.loss(torch.from_numpy(scores), torch.from_numpy(target))
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    result = msliqa.loss(torch.from_numpy(scores), torch.from_numpy(target))
+    assert result.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_training_learns_brightness_with_every_head():
@@ -183,13 +183,13 @@ def test_the_task_gives_each_head_its_own_view_of_each_image(model: MultiScale):
     task = multi_scale_task(model, zooms, SPEC)
     with torch.no_grad():
         torch.manual_seed(4)
-        found = task.loss(Batch((images,), target, *rest), alone)["loss"]
+        result = task.loss(Batch((images,), target, *rest), alone)["loss"]
         torch.manual_seed(4)
         crop, small = views(images, zooms)
         scores = torch.stack([model.score(crop, 0), model.score(small, 1)], 1)
-        assert found.item() == pytest.approx(msliqa.loss(scores, target).item(), rel=1e-5)
+        assert result.item() == pytest.approx(msliqa.loss(scores, target).item(), rel=1e-5)
         swapped = torch.stack([model.score(small, 0), model.score(crop, 1)], 1)
-        assert found.item() != pytest.approx(msliqa.loss(swapped, target).item(), rel=1e-4)
+        assert result.item() != pytest.approx(msliqa.loss(swapped, target).item(), rel=1e-4)
         both = torch.stack([model.score(images, 0), model.score(images, 1)], 1)
         assert torch.allclose(whole(model, images, BOTH[:2]), both, atol=1e-6)
         assert torch.allclose(task.score(images), both.mean(1), atol=1e-6)
@@ -230,9 +230,9 @@ def test_the_baseline_reads_the_whole_image_as_a_square_in_training_and_in_tests
     assert view.shape == (1, 3, 224, 224)
     assert view[..., 0].max() < 8 and view[..., -1].min() > 887, "from the first to the last column"
     with torch.no_grad():
-        found = whole(model, columns, (SINGLE[0], Zoom(crop=32)))
+        result = whole(model, columns, (SINGLE[0], Zoom(crop=32)))
         expected = [model.score(view, 0), model.score(columns, 1)]
-    assert torch.allclose(found, torch.stack(expected, 1), atol=1e-5)
+    assert torch.allclose(result, torch.stack(expected, 1), atol=1e-5)
     for wrong in ({"square": True}, {"square": True, "crop": 5, "resize": 5}):
         with pytest.raises(ValueError, match="square"):
             Zoom(**wrong)

@@ -25,8 +25,8 @@ def origin(patch: np.ndarray) -> tuple[int, int]:
 
 
 def test_there_are_108_patches_in_two_sizes(photo):
-    found = msliqa.patches(photo(0, 800, 790))
-    assert {size: pixels.shape for size, pixels in found.items()} == {
+    result = msliqa.patches(photo(0, 800, 790))
+    assert {size: pixels.shape for size, pixels in result.items()} == {
         224: (54, 224, 224, 3),
         384: (54, 384, 384, 3),
     }
@@ -47,11 +47,11 @@ def test_at_native_scale_nine_windows_lie_on_a_uniform_grid(size: int):
 
 def test_the_other_scales_are_the_resized_image(photo):
     image = photo(1, 900, 800)
-    found = msliqa.patches(image)[224]
+    result = msliqa.patches(image)[224]
     for index, size in ((0, (450, 400)), (36, (1800, 1600))):
         scaled = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
-        assert (found[index] == scaled[:224, :224]).all()
-        assert (found[index + 8] == scaled[-224:, -224:]).all()
+        assert (result[index] == scaled[:224, :224]).all()
+        assert (result[index + 8] == scaled[-224:, -224:]).all()
 
 
 def test_every_patch_is_also_transposed(photo):
@@ -128,9 +128,9 @@ def test_the_score_is_the_mean_over_patches_each_by_its_sizes_predictor(photo):
         return predict
 
     image = photo(4, 800, 790)
-    found = msliqa.score(image, predictor, mean=(0, 0, 0), std=(1, 1, 1)).score
+    result = msliqa.score(image, predictor, mean=(0, 0, 0), std=(1, 1, 1)).score
     expected = [patch.mean() / 255 + size for size, p in msliqa.patches(image).items() for patch in p]
-    assert found == pytest.approx(np.mean(expected), rel=1e-7)
+    assert result == pytest.approx(np.mean(expected), rel=1e-7)
     assert sum(shape[0] for shape in seen) == 108 and {shape[2:] for shape in seen} == {
         (224, 224),
         (384, 384),
@@ -141,9 +141,9 @@ def test_patches_are_normalised_as_every_input_is(photo):
     image = photo(5, 384, 384)
     batches = []
     msliqa.score(image, lambda size: lambda images: batches.append(images) or np.zeros(len(images)))
-    wanted = prepare(image, ModelSpec("any", (InputSpec("image", 384, 384),)))["image"][0]
+    expected = prepare(image, ModelSpec("any", (InputSpec("image", 384, 384),)))["image"][0]
     native = next(b for b in batches if b.shape[2] == 384)
-    assert native.dtype == np.float32 and (native[0] == wanted).all()
+    assert native.dtype == np.float32 and (native[0] == expected).all()
 
 
 def test_a_multi_scale_model_reads_each_size_with_the_matching_head():

@@ -155,7 +155,7 @@ def test_few_images_fail(net: Net, folder: Path, capsys) -> None:
         (["{fp32}", "{corrupt}", "--images", "{folder}"], "corrupt.tflite"),
         (["{corrupt}", "{int8}", "--images", "{folder}"], "corrupt.tflite"),
         (["{fp32}", "{missing}", "--images", "{folder}"], "nothing at"),
-        (["{fp32}", "model.safetensors", "--images", "{folder}"], "candidates ending in .tflite"),
+        (["{fp32}", "model.safetensors", "--images", "{folder}"], "converted files ending in .tflite"),
         (["{fp32}", "{larger}", "--images", "{folder}"], "image 9x9, expected image 8x8"),
         (["{fp32}", "{normalised}", "--images", "{folder}"], "image.mean is"),
         (["{fp32}", "{other}", "--images", "{folder}"], "name is another, expected brightness"),
@@ -198,8 +198,8 @@ def test_wrong_input_is_one_line_and_exit_2(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_run_at_the_candidates_size(net: Net, folder: Path, capsys) -> None:
-    """The candidate is none of that model: it fails, and there is nothing to compare along the graph."""
+def test_a_checkpoint_is_run_at_the_converted_files_size(net: Net, folder: Path, capsys) -> None:
+    """The converted file is none of that model: it fails, and there is nothing to compare along the graph."""
     spec = replace(MODELS["lar-iqa-single"].spec.resized(32, 32))
     files = ["lar-iqa-single", net("int8.tflite", step=1 / 50, spec=spec, checkpoint="")]
     assert main([*files, "--images", str(folder)]) == 1

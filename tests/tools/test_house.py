@@ -14,6 +14,8 @@ TREE = {
     "convert/stages/b.py": "def f():\n    from convert.stages.c import g\n\n    found = g\n",
     "convert/stages/c.py": "import convert.a\nfrom convert.stages.b import f\n",
     "convert/stages/d.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from convert.stages import e\n",
+    "tests/test_a.py": "def test_one():\n    wanted = found = 1\n" + "    pass\n" * 400,
+    "tools/b.py": "import onnx\n",
     "convert/stages/e.py": "from convert.stages import d\n\n\ndef long():\n" + "    pass\n" * 61,
 }
 
@@ -24,7 +26,7 @@ def figures(tmp_path: Path) -> dict[str, list[str]]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return house.measure(house.read(tmp_path))
+    return house.measure(house.read(tmp_path), house.read(tmp_path, house.AROUND))
 
 
 def test_circles_between_files_and_between_a_file_and_a_folder(figures: dict[str, list[str]]) -> None:
@@ -39,7 +41,12 @@ def test_an_import_for_type_checkers_closes_no_circle(figures: dict[str, list[st
 def test_small_long_vague_and_shadowing(figures: dict[str, list[str]]) -> None:
     small = ("convert.a (1 lines)", "convert.stages.c (2 lines)", "convert.stages.d (4 lines)")
     assert figures["small_files"] == [f"{row}: no reason in tools/house.py" for row in small]
-    assert figures["long_functions"] == ["convert.stages.e.long (62 lines)"]
+    assert figures["long_functions"] == [
+        "convert.stages.e.long (62 lines)",
+        "tests.test_a.test_one (402 lines)",
+    ]
+    assert figures["long_files"] == ["tests.test_a (402 lines)"]
+    assert figures["vague_names_around"] == ["wanted in tests.test_a", "found in tests.test_a"]
     assert figures["vague_names"] == ["found x1"]
     assert figures["shadows"] == ["convert.onnx"]
 

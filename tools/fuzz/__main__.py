@@ -81,13 +81,13 @@ def _counts(texts: list[str]) -> dict[str, int]:
 def _replay(folder: Path, work: Path, seeds: Path, fault: str) -> int:
     """One kept case: what each step printed, and the rules that it broke."""
     try:
-        kept = case.load(folder)
+        rest = case.load(folder)
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(
             "a folder that this command kept", f"{folder}: {error}", "name one below out/fuzz"
         ) from error
     client = Client(work / "work", seeds, fault)
-    outcomes = client.run(kept)
+    outcomes = client.run(rest)
     client.close()
     broken = []
     for outcome in outcomes:
@@ -96,7 +96,7 @@ def _replay(folder: Path, work: Path, seeds: Path, fault: str) -> int:
         )
         for text in (outcome.stdout[-2000:], outcome.stderr[-2000:], outcome.traceback):
             cli.say(text.encode("utf-8", "backslashreplace").decode())
-        broken += oracles.violations(kept, outcome)
+        broken += oracles.violations(rest, outcome)
     for violation in broken:
         cli.say(f"BROKEN {violation.rule}: {violation.module}: {violation.detail!r}")
     cli.emit({"passed": not broken, "broken": [violation.signature for violation in broken]})

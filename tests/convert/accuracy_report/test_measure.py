@@ -61,10 +61,10 @@ def test_a_wrong_calibration_set_breaks_the_gates(
     out = tmp_path / "out"
     arguments = [str(subject), *map(str, files.values()), "--images", str(contrasts), "--out", str(out)]
     assert main(arguments) == 1
-    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["files"]
-    assert [file["precision"] for file in found] == ["int8"] * 3
-    assert [file["passed"] for file in found] == [True, True, False], found
-    assert {"srcc", "pair_flips", "mean_shift"} >= set(found[2]["failed_gates"]) > {"mean_shift"}
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["files"]
+    assert [file["precision"] for file in result] == ["int8"] * 3
+    assert [file["passed"] for file in result] == [True, True, False], result
+    assert {"srcc", "pair_flips", "mean_shift"} >= set(result[2]["failed_gates"]) > {"mean_shift"}
     layers = [f["layers"] for f in json.loads((out / "accuracy.json").read_text())["files"]]
     assert all(not table["missing"] for table in layers)
     right, wrong = ([x["sqnr_db"] for x in table["layers"] if x["sqnr_db"]] for table in layers[1:])

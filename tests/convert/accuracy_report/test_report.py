@@ -39,10 +39,10 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def file_of(candidate: np.ndarray, with_labels: bool = True) -> FileReport:
-    found = agreement(LABELS, candidate, NAMES)
+    shift = agreement(LABELS, candidate, NAMES)
     known = labelled(LABELS, candidate, SAMPLES) if with_labels else None
-    verdicts = judge("int8", found, known)
-    return FileReport("int8.tflite", "0" * 64, "int8", 2_000_000, 0.25, 1, 30, 31, found, known, verdicts)
+    verdicts = judge("int8", shift, known)
+    return FileReport("int8.tflite", "0" * 64, "int8", 2_000_000, 0.25, 1, 30, 31, shift, known, verdicts)
 
 
 def report_of(*files: FileReport, scores: np.ndarray, with_labels: bool = True) -> Report:

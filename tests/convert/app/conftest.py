@@ -128,9 +128,9 @@ def check_view_cases(cases: Sequence[ViewCase], folder: Path) -> None:
 
 def run(command: Sequence[str | Path], folder: Path | None = None) -> str:
     """Standard output of a program that must succeed."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
+    return process.stdout
 
 
 def tool(*names: str) -> str:

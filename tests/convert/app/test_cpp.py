@@ -150,8 +150,10 @@ def test_golden_photos_find_a_wrong_decoder(
     (tmp_path / "none").write_text("")
     for name, (photo, decode) in MISTAKES.items():
         decode_golden(library, decode)
-        said = run([program, library / model.name, tmp_path / "none", "cpu", ""], library)
-        assert said.startswith("refused the self-test fails: ") and (name == "BGR" or photo in said), said
+        output = run([program, library / model.name, tmp_path / "none", "cpu", ""], library)
+        assert output.startswith("refused the self-test fails: ") and (name == "BGR" or photo in output), (
+            output
+        )
 
 
 @pytest.mark.slow
@@ -175,8 +177,8 @@ def test_a_file_verified_elsewhere_is_refused_for_the_gpu(compiled, tmp_path: Pa
     assert main([str(path), "--platform", "cpp", "--out", str(tmp_path / "app")]) == 0
     (tmp_path / "none").write_text("")
     program = compiled((tmp_path / "app/cpp/facts.cpp").read_text())
-    said = run([program, path, tmp_path / "none", "gpu", ""])
-    assert said.startswith("accelerator cpu: two-views.tflite was verified for cpu\n")
+    output = run([program, path, tmp_path / "none", "gpu", ""])
+    assert output.startswith("accelerator cpu: two-views.tflite was verified for cpu\n")
 
 
 def test_files_of_a_camera_size_and_odd_names_are_one_line(model: Path, tmp_path: Path, capsys) -> None:

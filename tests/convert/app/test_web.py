@@ -274,8 +274,8 @@ def test_webgpu_is_chosen_where_it_passes_and_not_where_one_operator_is_wrong(
         assert run(site, LOAD, *SOFTWARE_GPU)["accelerator"]["whyNot"] == facts["gpu_refused"]
         # Were the sequence not known, the photos would find it:
         site.files[web.FACTS] = json.dumps({**facts, "gpu_refused": ""}).encode()
-        chosen = run(site, LOAD, *SOFTWARE_GPU)["accelerator"]
-    assert chosen["runsOn"] == "wasm" and "golden photo" in chosen["whyNot"]
+        selection = run(site, LOAD, *SOFTWARE_GPU)["accelerator"]
+    assert selection["runsOn"] == "wasm" and "golden photo" in selection["whyNot"]
 
 
 def test_the_folder_names_its_licences_and_needs_nothing_else(small: Site) -> None:

@@ -75,9 +75,9 @@ def test_orientation_and_profile_are_applied(
     exif[0x0112] = orientation
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     content = jpeg(photo(3, 40, 30), exif=exif, **({"icc_profile": lab} if with_profile else {}))
-    found = outcome(content, monkeypatch, True)
-    assert found == outcome(content, monkeypatch, False)
-    assert found[0].startswith("(30, 40)" if orientation in (5, 6, 8) else "(40, 30)")
+    result = outcome(content, monkeypatch, True)
+    assert result == outcome(content, monkeypatch, False)
+    assert result[0].startswith("(30, 40)" if orientation in (5, 6, 8) else "(40, 30)")
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -110,9 +110,9 @@ def test_mutated_files_have_the_same_pixels_or_the_same_error(kind: str, photo, 
     decoded = 0
     for number in range(150):
         changed = mutated(content, rng)
-        found = outcome(changed, monkeypatch, True)
-        assert found == outcome(changed, monkeypatch, False), f"mutation {number}"
-        decoded += bool(found[1])
+        result = outcome(changed, monkeypatch, True)
+        assert result == outcome(changed, monkeypatch, False), f"mutation {number}"
+        decoded += bool(result[1])
     assert decoded > 20
 
 

@@ -70,8 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--if-disturbed",
         choices=list(IfDisturbed),
-        help="host: report nothing (stop), measure that round again (repeat), or report and mark it (keep)",
+        help="host: report and mark it (keep, the default), measure the round again (repeat), or report nothing (stop)",
     )
+    add("--strict", action="store_true", help="as --if-disturbed stop, with exit code 1: for gates")
     add(OPTION, metavar="NAME", help=f"{HELP} (all of them)")
     add("--emulate", metavar="CPU", help=argparse.SUPPRESS)
     add("--benchmark-model", type=Path, metavar="PATH", help="measure on phones over adb, with this program")
@@ -102,9 +103,9 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if for_phones:
         raise UserError("no options for phones on the host", ", ".join(for_phones), "leave them out")
     config = BenchConfig(**_given(args), use_xnnpack=not args.no_xnnpack)
-    if_disturbed = IfDisturbed(args.if_disturbed or IfDisturbed.STOP)
+    if_disturbed = _if_disturbed(args)
     results = measure(args.files, config, cli.status(), if_disturbed, args.signature)
-    cli.say(table(results))
+    cli.say(table([interference.calm(result) for result in results]))
     device = results[0].device
     cli.say(
         f"{results[0].runtime}, {device.cpu}, {config.threads} thread(s) on CPU "
@@ -116,9 +117,35 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
             cli.say(f"{result.name}: ran without XNNPACK, on the built-in kernels")
         for words in interference.of_result(result):
             cli.say(f"{result.name}: DISTURBED, {words}")
+        if words := _counted(result):
+            cli.say(f"{result.name}: {words}")
     if results[0].repeated:
         cli.say(f"{results[0].repeated} disturbed round(s) were measured again")
     return to_json(results)
+
+
+def _if_disturbed(args: argparse.Namespace) -> IfDisturbed:
+    """What the flags say of a disturbed launch. Raises UserError where they say two things."""
+    if args.strict and args.if_disturbed not in (None, IfDisturbed.STOP):
+        raise UserError(
+            "--strict alone", f"--if-disturbed {args.if_disturbed} with it", "leave one of them out"
+        )
+    return IfDisturbed.STOP if args.strict else IfDisturbed(args.if_disturbed or IfDisturbed.KEEP)
+
+
+def _counted(result: BenchResult) -> str:
+    """Which launches the figures are of, where some or all were disturbed, and how much of the time was lost."""
+    if not interference.of_result(result):
+        return ""
+    count, lost = len(interference.calm(result).launches), interference.lost_percent(result)
+    disturbed = sum(bool(interference.of_launch(launch, result.config)) for launch in result.launches)
+    figures = (
+        f"the figures are of the {count} calm launches"
+        if 0 < disturbed < len(result.launches)
+        else ("the figures are of all launches")
+    )
+    share = "" if lost is None else f"; {lost:.0f} % of the measured time went to something else"
+    return f"{figures}, {disturbed} of {len(result.launches)} were disturbed{share}; --strict reports nothing then"
 
 
 def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
@@ -129,8 +156,9 @@ def _measure_phones(args: argparse.Namespace) -> dict[str, Any]:
             "two" if args.runner else "none",
             "name TFLite's with --benchmark-model, or take ours with `--runner ours`",
         )
-    if args.if_disturbed:
-        raise UserError("no --if-disturbed for phones", args.if_disturbed, "leave it out")
+    if args.if_disturbed or args.strict:
+        flag = "--strict" if args.strict else "--if-disturbed"
+        raise UserError(f"no {flag} for phones", args.if_disturbed or flag, "leave it out")
     precision = Precision.FP16 if args.force_fp16 else Precision.FILE
     protocol = phones.PROTOCOL if args.benchmark_model else {}
     asked = {**protocol, **_given(args), "precision": precision, "use_xnnpack": not args.no_xnnpack}
@@ -166,12 +194,26 @@ def table(results: Sequence[BenchResult]) -> str:
     return text.table(rows, left=(0, 1))
 
 
+def _interference(result: BenchResult) -> dict[str, Any]:
+    """Whether a result was disturbed, of how many launches its figures are, and the time lost in per cent."""
+    lost = interference.lost_percent(result)
+    return {
+        "disturbed": bool(interference.of_result(result)),
+        "launches": len(interference.calm(result).launches),
+        "interference_percent": None if lost is None else round(lost, 1),
+    }
+
+
 def _brief(report: dict[str, Any]) -> dict[str, Any]:
     """The last line: without the single runs, which --out holds."""
     fields = ("file", "signature", "input_types", "input_shapes", "fp16_capable")
     rows = [
-        {**{name: row[name] for name in fields}, **row["summary"], "disturbed": bool(words)}
-        for row, words in zip(report["results"], map(interference.of_result, from_json(report)), strict=True)
+        {
+            **{name: row[name] for name in fields},
+            **interference.calm(result).summary(),
+            **_interference(result),
+        }
+        for row, result in zip(report["results"], from_json(report), strict=True)
     ]
     first = report["results"][0]
     return {**report, "runtime": first["runtime"], "config": first["config"], "results": rows}

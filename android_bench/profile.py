@@ -20,12 +20,12 @@ from typing import Any
 
 from android_bench.process import ask
 from android_bench.results import interference
-from android_bench.results.measurements import BenchConfig, Device, FileIdentity
+from android_bench.results.measurements import BenchConfig, ContentionCounters, Device, FileIdentity, Launch
 from android_bench.results.signatures import HELP, OPTION, labelled, read_signature
 from android_bench.results.summary import summarize
 from android_bench.results.tflite_file import with_fixed_sizes
 from android_bench.runners.host import choose_cpus, request_of, this_machine
-from mobileiqa import cli
+from mobileiqa import cli, typed_json
 from mobileiqa.errors import RunError, UserError
 
 CHILD = Path(__file__).with_name("profiling") / "child.py"
@@ -76,6 +76,22 @@ class Profile(FileIdentity):
     plain_ms: tuple[float, ...]
     profiled_ms: tuple[float, ...]
     operators: tuple[Operator, ...]
+    evidence: ContentionCounters | None = None  # of the profiled runs
+
+    @property
+    def disturbed(self) -> str:
+        """What disturbed the profiled runs, by the benchmark's own measure; "" when nothing did."""
+        launch = Launch(
+            self.cpus,
+            max(self.plain_ms),
+            self.plain_ms[0],
+            self.profiled_ms,
+            0.0,
+            0.0,
+            self.partitions,
+            self.evidence,
+        )
+        return interference.of_launch(launch, self.config)
 
     @property
     def name(self) -> str:
@@ -139,6 +155,7 @@ def profile(path: Path | str, config: BenchConfig, signature: str | None = None)
         plain_ms=tuple(answer["plain_ms"]),
         profiled_ms=tuple(answer["profiled_ms"]),
         operators=operators,
+        evidence=typed_json.decode(ContentionCounters, answer["evidence"], "the answer of a profile"),
     )
 
 
@@ -216,8 +233,8 @@ def _run(args: argparse.Namespace) -> int:
     )
     measured = profile(args.file, config, args.signature)
     cli.say(tables(measured, args.top))
-    for words in interference.of_runs(measured.profiled_ms):
-        cli.say(f"DISTURBED: {words}; shares are of medians, measure again on a quiet machine")
+    if measured.disturbed:
+        cli.say(f"DISTURBED: {measured.disturbed}; shares are of medians, measure again on a quiet machine")
     if args.plot:
         cli.write_text(args.plot, svg(measured))
     if args.out:

@@ -7,6 +7,7 @@ cache, memory, a hyper-thread's twin), and it cannot say what it was.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from android_bench.results.measurements import BenchConfig, BenchResult, Launch
@@ -39,7 +40,7 @@ class IfDisturbed(StrEnum):
 REPEATS = 3
 ADVICE = (
     "stop what else runs, have disturbed launches measured again (--if-disturbed repeat), "
-    "or keep them, marked (--if-disturbed keep)"
+    "or keep them, marked (without --strict)"
 )
 
 
@@ -55,6 +56,27 @@ def of_result(result: BenchResult) -> list[str]:
         if words := of_launch(launch, result.config):
             reasons.append(f"launch {number}: {words}")
     return reasons or list(_between(result.launches))
+
+
+def calm(result: BenchResult) -> BenchResult:
+    """The result of the launches that nothing disturbed; of all where each was, or none."""
+    launches = tuple(launch for launch in result.launches if not of_launch(launch, result.config))
+    if not launches:
+        return result
+    return replace(result, launches=launches, config=replace(result.config, launches=len(launches)))
+
+
+def lost_percent(result: BenchResult) -> float | None:
+    """How much of the measured time, in per cent, its threads waited for their CPU or the hypervisor had it.
+
+    None where neither was counted: on a phone, and in results from before.
+    """
+    counted = [(launch, launch.evidence) for launch in result.launches if launch.evidence is not None]
+    if not counted:
+        return None
+    threads = result.config.threads
+    lost = [(c.wait_ms or 0.0) / threads + (c.steal_ms or 0.0) / len(one.cpus) for one, c in counted]
+    return 100 * sum(lost) / sum(sum(one.run_ms) for one, _ in counted)
 
 
 def _of_counters(launch: Launch, config: BenchConfig) -> Iterator[str]:

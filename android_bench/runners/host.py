@@ -111,7 +111,7 @@ def _refuse_disturbed(results: Sequence[BenchResult]) -> None:
             raise RunError(
                 f"{result.name}: the machine did not stay the same, so nothing is reported: {'; '.join(words)}; "
                 f"measure more launches, of which one may be odd (--launches {max(5, 2 * result.config.launches)}), "
-                "or keep these, marked (--if-disturbed keep)"
+                "or keep these, marked (without --strict)"
             )
 
 

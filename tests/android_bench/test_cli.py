@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from android_bench.cli import main
+from android_bench.results import interference
 from android_bench.results.measurements import from_json
 
 KEEP = ["--if-disturbed", "keep"]  # other tests run beside these
@@ -22,7 +24,8 @@ def test_prints_a_table_and_ends_in_json(tiny, tmp_path, capsys):
     brief = json.loads(lines[-1])
     results = from_json(json.loads(out.read_text()))
     for row, result in zip(brief["results"], results, strict=True):
-        assert result.summary().items() <= row.items()
+        assert interference.calm(result).summary().items() <= row.items()
+        assert row["launches"] == len(interference.calm(result).launches)
         assert (row["file"], len(result.launches)) == (str(tiny.path), 2)
     assert brief["config"]["runs"] == 3
     assert [path.name for path in out.parent.iterdir()] == ["bench.json"]
@@ -40,6 +43,26 @@ def test_a_signature_can_be_named_and_is_said(tiny, camera, tmp_path, capsys):
     assert [result.signature for result in from_json(json.loads(out.read_text()))] == [
         row["signature"] for row in rows
     ]
+
+
+@pytest.mark.slow
+def test_a_busy_machine_is_said_and_only_strict_refuses(tiny, tmp_path, capsys):
+    """Four processes that compute for ever, on every CPU that this one may use."""
+    code = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4 * len(os.sched_getaffinity(0)))]
+    options = ["--runs", "200", "--launches", "2", "--out", str(tmp_path / "bench.json")]
+    try:
+        assert main([str(tiny.path), *options, "--strict"]) == 1
+        assert "disturbed" in capsys.readouterr().err and not (tmp_path / "bench.json").exists()
+        assert main([str(tiny.path), *options]) == 0
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    out = capsys.readouterr().out
+    (row,) = json.loads(out.splitlines()[-1])["results"]
+    assert row["disturbed"] and row["interference_percent"] > 3 and row["launches"] in (1, 2)
+    assert "DISTURBED" in out and "went to something else" in out
 
 
 def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
@@ -64,6 +87,8 @@ def test_never_overwrites_unless_told_to(tiny, tmp_path, capsys):
         ["--warmup", "-1"],
         ["--cpu-mask", "f" * 99],
         ["--emulate", "cortex-a76"],
+        ["--strict", "--if-disturbed", "repeat"],
+        ["--strict", "--runner", "ours"],
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_2(tiny, tmp_path, capsys, options):

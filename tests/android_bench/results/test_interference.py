@@ -5,7 +5,7 @@ import re
 import pytest
 
 from android_bench.results.entries import read
-from android_bench.results.interference import of_launch, of_result
+from android_bench.results.interference import calm, lost_percent, of_launch, of_result
 from android_bench.results.measurements import (
     BenchConfig,
     BenchResult,
@@ -138,3 +138,14 @@ def test_a_disturbed_result_says_so_wherever_it_is_compared(tmp_path):
     good, bad = read(path)
     assert good.note == ""
     assert bad.note.startswith("disturbed: launch 1: it waited for its CPU for 48%")
+
+
+def test_figures_are_of_the_calm_launches_and_the_time_lost_is_said():
+    """measured: 1040 ms a launch of CALM; the disturbed one waited for half of it."""
+    measured_ms = sum(CALM.run_ms)
+    disturbed = quiet(wait_ms=measured_ms / 2)
+    assert calm(result(CALM, disturbed, CALM)).launches == (CALM, CALM)
+    assert calm(result(disturbed, disturbed)).launches == (disturbed, disturbed)
+    assert calm(result(CALM)).launches == (CALM,)
+    assert lost_percent(result(CALM, disturbed)) == pytest.approx(100 * (20 / measured_ms + 0.5) / 2)
+    assert lost_percent(result(dataclasses.replace(CALM, evidence=None))) is None

@@ -1,7 +1,7 @@
 # make convert   set up, convert the default model to FP16, print the parity report
 # make test      set up, run the linter and the default tests
 # make fuzz      altered input for every command: MINUTES=3 SEED=1 KINDS="images flatbuffers"
-# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, phone, executorch, gpu, web.
+# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, phone, executorch, gpu, web, kotlin.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu web backbone reference packaged evaluation-models subjects baselines peers clean
+.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu web kotlin backbone reference packaged evaluation-models subjects baselines peers clean
 
 setup: $(STAMP)
 
@@ -69,6 +69,10 @@ gpu: $(STAMP)
 # LiteRT for browsers, from npm: what `mobileiqa app` puts beside the web page.
 web: $(STAMP)
 	$(BIN)/python -m tools.make_npm web
+
+# Kotlin's compiler, from npm: with it `mobileiqa app` builds the AAR. It needs a JDK.
+kotlin: $(STAMP)
+	$(BIN)/python -m tools.make_npm kotlin
 
 backbone: $(STAMP)
 	$(BIN)/python -m tools.make_env backbone

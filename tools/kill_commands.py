@@ -50,7 +50,7 @@ CASES = (
     Case("jsonl", "mobileiqa.score {in}/photos --model {in}/x.tflite --out {out}/scores.jsonl",
          ("scores.jsonl",), ("scores.jsonl.partial",)),
     Case("snippets", "convert.snippets {in}/camera.tflite --out {out}/app", ("app",)),
-    Case("app", "convert.app {in}/x.tflite --out {out}/apps", ("apps",)),
+    Case("app", "convert.app {in}/x.tflite --platform cpp --out {out}/apps", ("apps",)),
     Case("report", "convert.report {in}/x.tflite --images {in}/few --out {out}/report.html", ("report.html",)),
     Case("train", "mobileiqa.train --recipe reference --data folder {in}/set --size 64x64 --from-scratch --set "
          "crop_px=64 batch=8 group=1 epochs=2 warmup_epochs=0 lr=0.002 --save-every 0.2 --out {out}/run",

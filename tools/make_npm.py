@@ -1,4 +1,4 @@
-"""`make web`: packages from npm that are taken when an app is built, in .envs/NAME/node_modules.
+"""`make web`, `make kotlin`: packages from npm that are taken when an app is built, in .envs/NAME/node_modules.
 
 Versions and hashes are pinned here; npm refuses anything else. Install scripts do not run. A folder is complete when
 its file `complete` is there, which is written last.
@@ -26,6 +26,12 @@ PACKAGES = {
         "@litertjs/wasm-utils": (
             "2.5.3",
             "sha512-4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",
+        ),
+    },
+    "kotlin": {  # the compiler that makes the AAR's classes, Apache-2.0
+        "kotlin-compiler": (
+            "2.4.20",
+            "sha512-IF5IVM7LpPhA/ntHQQpaVt1yxpaaQovtEVYLyqWMuaLr0XelLPPm7/sM6HLhtcRjjjoSsK7I7lP2kzYJkMy73w==",
         ),
     },
 }

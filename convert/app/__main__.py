@@ -11,10 +11,14 @@ from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import whole_folder
 
 # Platform -> the module and its function (app, folder) -> lines for people.
-PLATFORMS = {"cpp": ("convert.app.project", "write_cpp"), "web": ("convert.app.web", "write")}
-NPM = {
-    "web": ("web", "@litertjs/core")
-}  # platform -> the environment and package from npm that it cannot do without
+PLATFORMS = {
+    "android": ("convert.app.android", "write"),
+    "ios": ("convert.app.project", "write_ios"),
+    "cpp": ("convert.app.project", "write_cpp"),
+    "web": ("convert.app.web", "write"),
+}
+# Platform -> the environment and package from npm that it cannot do without.
+NPM = {"web": ("web", "@litertjs/core")}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -57,4 +57,4 @@ def expression(value: Any, syntax: Syntax) -> str:
 
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
-    return word(first + "".join(part.title() for part in rest))
+    return first + "".join(part.title() for part in rest)

@@ -112,7 +112,7 @@ def read_facts(path: Path) -> ModelFacts:
         about=_about(spec, converted.precision),
         signature=embedded.sizes[0].signature if embedded else litert.SIGNATURE,
         takes_bytes=embedded is not None,
-        views=_views(spec, embedded.input if embedded else ""),
+        views=_views(spec, path, embedded.input if embedded else ""),
         reasons=spec.reasons,
         low=low,
         high=high,
@@ -132,8 +132,11 @@ def _finite(values: NDArray[np.float64], path: Path) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def _views(spec: ModelSpec, name: str) -> tuple[View, ...]:
-    """The spec's inputs, the one of a packaged file by the `name` that it has there. UserError for other kinds."""
+def _views(spec: ModelSpec, path: Path, name: str) -> tuple[View, ...]:
+    """The spec's inputs in the order of the file's signature, the one of a packaged file by its `name` there.
+
+    Raises UserError for other kinds of inputs.
+    """
     if spec.color_management is not ColorManagement.SRGB:
         raise UserError(
             f"a model that reads sRGB, as phones hold photos, in {spec.name}",
@@ -146,7 +149,9 @@ def _views(spec: ModelSpec, name: str) -> tuple[View, ...]:
             raise UserError(
                 "inputs that are resized, centre crops or fragments, in RGB", kind, "use another model"
             )
-    return tuple(_view(each, name or each.name) for each in spec.inputs)
+    order = list(read_graph(path).signatures[0].inputs)
+    views = (_view(each, name or each.name) for each in spec.inputs)
+    return tuple(sorted(views, key=lambda view: order.index(view.name)))
 
 
 def _view(each: InputSpec, name: str) -> View:

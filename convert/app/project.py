@@ -14,14 +14,14 @@ from convert.app import golden_photos
 from convert.app.expressions import SYNTAX, expression
 from convert.app.facts import ModelFacts, Photo, read_facts
 from convert.snippets.languages import comment
-from mobileiqa.errors import UserError
+from mobileiqa.errors import UserError, one_line
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
+from mobileiqa.zoo import UNTRAINED
 
 TEMPLATES = Path(__file__).with_name("templates")
 PLACEHOLDER = re.compile(r"@@(\w+)@@")
 GOLDEN = "golden"
-LITERT = "2.3.2"  # of the Android artifacts
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,29 @@ def write_templates(name: str, folder: Path, values: Mapping[str, str]) -> None:
         target.write_text(PLACEHOLDER.sub(lambda match: values[match[1]], text), encoding="utf-8")
 
 
+def write_licences(app: App, folder: Path) -> None:
+    """LICENSE of the library, and NOTICE with what the model's licence asks for."""
+    values = {
+        "file": app.facts.file,
+        "sha256": app.facts.sha256,
+        "licence": one_line(app.spec.license) or "not said",
+        "origin": one_line(app.spec.origin) or "not said",
+        "trained_on": one_line(app.spec.trained_on) or UNTRAINED,
+    }
+    write_templates("licences", folder, values)
+
+
+def write_ios(app: App, folder: Path) -> list[str]:
+    """The Swift package, with the file and its golden photos as resources. No Swift compiler has seen it."""
+    write_templates("ios", folder, {"title": app.title, "facts": expression(app.facts, SYNTAX["swift"])})
+    write_licences(app, folder)
+    app.copy_assets(folder / "Sources/MobileIQA/Resources")
+    return ["a Swift package: add the folder in Xcode, or by its path; no Swift compiler has seen it"]
+
+
 def write_cpp(app: App, folder: Path) -> list[str]:
     """The C++ library: sources that need nothing but C++17 and libLiteRt.so, the file and its golden photos."""
     write_templates("cpp", folder, {"title": app.title, "facts": expression(app.facts, SYNTAX["c++"])})
+    write_licences(app, folder)
     app.copy_assets(folder)
     return [f"scorer.hpp and three sources around {app.facts.file}; compile them with libLiteRt.so"]

@@ -12,7 +12,9 @@ from pathlib import Path
 from mobileiqa.errors import UserError
 
 # environment -> the make target that builds it
-TARGETS = {"onnx2tf": "onnx2tf", "legacy": "legacy-runtime", "executorch": "executorch", "web": "web"}
+TARGETS = {
+    "onnx2tf": "onnx2tf", "legacy": "legacy-runtime", "executorch": "executorch", "web": "web", "kotlin": "kotlin",
+}  # fmt: skip
 
 VARIABLE = "MOBILEIQA_ENVS"
 ERROR_LINES = 4  # of a failed command's output that an error quotes

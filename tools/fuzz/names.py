@@ -59,7 +59,7 @@ class Names:
         steps += [Step(module, (path,)) for module in ("convert.selftest", "convert.inspect")]
         steps += [Step("convert.report.__main__", (path, "--out", f"{OUTPUT}/r.html")),
                   Step("convert.snippets.__main__", (path, "--out", f"{OUTPUT}/snippets")),
-                  Step("convert.app.__main__", (path, "--out", f"{OUTPUT}/app"))]  # fmt: skip
+                  Step("convert.app.__main__", (path, "--platform", "cpp", "--out", f"{OUTPUT}/app"))]  # fmt: skip
         return self._case(name, {file: self.model}, *steps)
 
     def _bench(self, name: str, rng: random.Random) -> Case:

@@ -1,0 +1,4 @@
+package android.os;
+
+/** A signature for the sample. */
+public final class Bundle {}

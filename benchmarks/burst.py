@@ -156,8 +156,8 @@ with `{scorer.spec.name}`. Every photo of a burst is cut out up to {SHIFT_PX} pi
 
 An absolute score is moved by what the cut shows; `mobileiqa best` compares what all photos show.
 
-Where all other photos are darker, or all are brighter, the burst's median exposure is not the metered one, and `mobileiqa
-best` keeps a photo near the median: take the score there. These do not count above:
+Where all other photos are darker, or all are brighter, the burst's median exposure is not the metered one, and
+`mobileiqa best` keeps a photo near the median: take the score there. These do not count above:
 
 {markdown(head, more)}
 """

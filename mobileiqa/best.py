@@ -8,7 +8,7 @@ and each pair is compared on the part that all of them show:
   there is; blur and shake lower the contrast, noise buries it;
 - the model's score of the common part, which knows colour and exposure too;
 - exposure: how far a photo is from the burst's median, in stops: a camera's bracket lies on both sides of what it
-  metered. Where all others are darker, or all brighter, the median is not what was metered, and a photo near it is kept.
+  metered. Where all others are darker, or all brighter, the median is not what was metered, and one near it is kept.
 
 Left out and said: photos of another size or scene. Rotation between views is not undone.
 """

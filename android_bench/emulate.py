@@ -7,7 +7,7 @@ none are reported. The root is built once by `make arm`: an ARM64 Python, LiteRT
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +69,6 @@ def run_arm(
         answer = ask(python, request, environment)
         with np.load(output) as arrays:
             return [arrays[str(index)] for index in range(answer["count"])]
-
-
-def arm_runner(path: Path | str, cpu: str = DEFAULT_CPU) -> Callable[[Inputs], np.ndarray]:
-    """A runner: named inputs in, scores (N,) out; one process a call (`run_arm`: one a batch)."""
-    check(cpu)
-    return lambda inputs: run_arm(path, [inputs], cpu)[0]
 
 
 def check(cpu: str) -> None:

@@ -84,23 +84,6 @@ def litert_reasons(path: Path, batch: Batch) -> list[np.ndarray]:
     return [run(inputs)["reasons"] for inputs in batch]
 
 
-def tensorflow_runner(path: Path | str) -> Runner:
-    """A .tflite file in TensorFlow's own interpreter (environment onnx2tf)."""
-    return lambda inputs: run_child("tensorflow", Path(path), [inputs])[0]
-
-
-def legacy_runner(path: Path | str) -> Runner:
-    """A .tflite file in tflite-runtime 2.14 (environment legacy), which many apps still ship."""
-    return lambda inputs: run_child("legacy", Path(path), [inputs])[0]
-
-
-def arm_runner(path: Path | str, cpu: str = "cortex-a76") -> Runner:
-    """A .tflite file on emulated ARM kernels; see `android_bench.emulate`."""
-    from android_bench.emulate import arm_runner as emulated
-
-    return emulated(path, cpu)
-
-
 @dataclass(frozen=True)
 class Child:
     """A runtime in an environment of its own, by the module and the kernels that runtime_child.py knows."""

@@ -26,7 +26,6 @@ from mobileiqa.ratings import mean_variance_laws as laws
 Values = NDArray[np.float64]
 LINE_CUTS = np.array([1.5, 2.5, 3.5, 4.5])
 UNIT_CUTS = np.array([0.2, 0.4, 0.6, 0.8])
-CATEGORIES = 5
 
 
 @dataclass(frozen=True)

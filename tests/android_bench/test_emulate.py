@@ -3,7 +3,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from android_bench.emulate import CPUS, arm_command, arm_root, arm_runner, missing, run_arm
+from android_bench.emulate import CPUS, arm_command, arm_root, missing, run_arm
 from mobileiqa.errors import RunError, UserError
 
 
@@ -16,13 +16,13 @@ def test_says_how_to_get_a_missing_root(tiny, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no ARM root at .*nowhere; run `make arm`"):
         run_arm(tiny.path, tiny.batch)
     with pytest.raises(UserError, match="make arm"):
-        arm_runner(tiny.path)
+        run_arm(tiny.path, tiny.batch)
 
 
 @pytest.mark.parametrize("cpu", ["pentium", "max", ""])
 def test_knows_its_cpus(tiny, cpu):
     with pytest.raises(UserError, match="one of the CPUs cortex-a53, "):
-        arm_runner(tiny.path, cpu)
+        run_arm(tiny.path, tiny.batch, cpu)
 
 
 def test_refuses_an_empty_batch(tiny):
@@ -42,7 +42,7 @@ def test_fp32_on_arm_is_what_pytorch_computes(tiny):
     for got, expected in zip(run_arm(tiny.path, tiny.batch), tiny.scores, strict=True):
         assert got.shape == expected.shape
         np.testing.assert_allclose(got, expected, rtol=1e-5)
-    np.testing.assert_array_equal(arm_runner(tiny.path)(tiny.batch[2]), got)
+    np.testing.assert_array_equal(run_arm(tiny.path, [tiny.batch[2]])[0], got)
 
 
 @needs_arm

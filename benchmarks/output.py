@@ -37,7 +37,7 @@ def add_output(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def page_of(out: Path) -> Path:
-    """The Markdown page beside a JSON file: imitation.json, IMITATION.md."""
+    """The Markdown page beside a JSON file: int8.json, INT8.md."""
     return out.with_name(f"{out.stem.upper()}.md")
 
 

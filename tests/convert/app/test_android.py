@@ -239,6 +239,8 @@ def check_that_the_self_test_fails_for_every_mistake(answers: dict[str, list[str
 
 def check_that_the_accelerator_is_chosen_once_and_says_why_not(answers: dict[str, list[str]]) -> None:
     choices = dict(row.split(" ", 1) for row in answers["gpu"])
+    absent = "no GPU accelerator is in the app: add com.google.ai.edge.litert:litert-gpu"
+    assert choices["absent"] == f"cpu: the GPU does not run the file: {absent}"
     assert choices["none"] == "cpu: the GPU does not run the file: no GPU here"
     assert choices["right"] == "gpu" and choices["again"] == "gpu 0", "the second time without a run"
     assert choices["wrong"].startswith("cpu: the GPU fails the self-test: drawn ramp: ")

@@ -82,6 +82,9 @@ private fun accelerators(assets: File, wrong: String) {
     val gpu = PhotoScorer.Options(gpu = true)
     val phone = TestPhone(assets)
     fun choice() = PhotoScorer.open(phone, gpu).use { it.accelerator }
+    println("gpu absent ${choice()}")
+    phone.forget()
+    loadLibrary = { if (it != "LiteRtClGlAccelerator") throw UnsatisfiedLinkError(it) }
     println("gpu none ${choice()}")
     phone.forget()
     CompiledModel.gpu = File(assets, "mobileiqa/${FACTS.file}").path

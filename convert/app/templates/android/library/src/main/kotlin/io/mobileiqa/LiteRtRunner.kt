@@ -16,7 +16,7 @@ internal class LiteRtRunner(
     private val model = CompiledModel.create(
         assets,
         "$ASSETS/${facts.file}",
-        CompiledModel.Options(if (accelerator == "gpu") Accelerator.GPU else Accelerator.CPU).apply {
+        CompiledModel.Options(acceleratorOf(accelerator)).apply {
             cpuOptions = CompiledModel.CpuOptions(threads, null, weightCache)
         },
     )
@@ -47,4 +47,25 @@ internal class LiteRtRunner(
         (inputs.values + outputs.values).forEach { it.close() }
         model.close()
     }
+}
+
+/** The libraries in which LiteRT looks for a GPU accelerator; litert-gpu has one of them. */
+private val GPU_LIBRARIES = listOf("GpuAccelerator", "ClGlAccelerator", "OpenClAccelerator", "WebGpuAccelerator", "VulkanAccelerator")
+
+internal var loadLibrary: (String) -> Unit = System::loadLibrary
+
+/** Without litert-gpu in the app, LiteRT runs on the CPU and says nothing: a self-test would pass and name the GPU. */
+private fun acceleratorOf(name: String): Accelerator {
+    if (name != "gpu") return Accelerator.CPU
+    check(GPU_LIBRARIES.any { loads("LiteRt$it") }) {
+        "no GPU accelerator is in the app: add com.google.ai.edge.litert:litert-gpu"
+    }
+    return Accelerator.GPU
+}
+
+private fun loads(library: String): Boolean = try {
+    loadLibrary(library)
+    true
+} catch (error: UnsatisfiedLinkError) {
+    false
 }

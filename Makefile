@@ -13,7 +13,7 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu web kotlin backbone reference packaged evaluation-models subjects baselines peers clean
+.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu web ray kotlin backbone reference packaged evaluation-models subjects baselines peers clean
 
 setup: $(STAMP)
 
@@ -73,6 +73,10 @@ web: $(STAMP)
 # Kotlin's compiler, from npm: with it `mobileiqa app` builds the AAR. It needs a JDK.
 kotlin: $(STAMP)
 	$(BIN)/python -m tools.make_npm kotlin
+
+# A Ray of its own, for the tests of `mobileiqa score --engine ray`.
+ray: $(STAMP)
+	$(BIN)/python -m tools.make_env ray
 
 backbone: $(STAMP)
 	$(BIN)/python -m tools.make_env backbone

@@ -18,6 +18,7 @@ EXTRAS = {
         "onnxruntime": "onnxruntime", "onnxscript": "onnxscript",
     },
     "heic": {"pillow_heif": "pillow-heif"},
+    "ray": {"ray": "ray[data]"},
     "batch": {"fsspec": "fsspec", "pyarrow": "pyarrow", "simplejpeg": "simplejpeg"},
 }  # fmt: skip
 

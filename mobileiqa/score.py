@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ from mobileiqa.scoring import first_run, litert, parallel
 from mobileiqa.scoring.checks import constant_warning, score_error
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, resume, write
-from mobileiqa.scoring.rows import Origin, Row, Tally, summary
+from mobileiqa.scoring.rows import Origin, Row, Tally, summary, version
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
 from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED
@@ -232,26 +231,36 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on behind the rows that an interrupted run left in --out's .partial",
     )
+    parser.add_argument("--engine", choices=("ray",), help="a Ray cluster's cores in place of --workers")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="of --engine's cluster (default: one started here)"
+    )
     parser.add_argument("--shard", metavar="I/N", help="score the photos I, I+N, I+2N... only, such as 3/64")
 
 
 def _command(args: argparse.Namespace) -> int:
     litert.check_threads(args.threads)
     workers, form = parallel.count_of(args.workers, args.threads), _format(args.format, args.out)
+    if (args.engine and workers > 1) or (args.address and not args.engine):
+        flags = "--workers with --engine" if args.engine else "--address without --engine"
+        raise UserError("--workers, or --engine with --address", flags, "leave one of them out")
     if _is_finished(args):
         return 0
     listed = list_photos(args.images)
     if args.shard is not None:
         listed = listed.shard(*parse_shard(args.shard))
-    _refuse_memory(listed, workers)
+    _refuse_memory(listed, 2 if args.engine else workers)
     arguments = ModelArguments(args.model, args.threads, args.weights, args.reference).with_hash()
     scorer = load_scorer(args.model, args.threads, args.weights, args.reference)
-    left_out, version = listed.search.left_out, metadata.version("mobileiqa")
-    origin = Origin(scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version)
+    left_out = listed.search.left_out
+    origin = Origin(scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version())
     unfinished = resume(listed.photos, origin, form, args.out) if args.resume else None
     photos = listed.photos[unfinished.tally.images :] if unfinished else listed.photos
-    row = partial(row_of, arguments=arguments.for_workers()) if workers > 1 else partial(_row, scorer=scorer)
-    rows = parallel.rows(photos, row, workers)
+    elsewhere = partial(row_of, arguments=arguments.for_workers())
+    if args.engine:
+        rows = parallel.ray_rows(photos, elsewhere, args.address)
+    else:
+        rows = parallel.rows(photos, elsewhere if workers > 1 else partial(_row, scorer=scorer), workers)
     tally = write(_shown(rows, len(photos), args.out), origin, form, args.out, unfinished)
     _end(tally, origin, form, args.out)
     return _exit_code(tally, listed, origin)

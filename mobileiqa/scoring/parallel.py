@@ -1,27 +1,33 @@
-"""A function of one photo in worker processes: rows in the photos' order, none lost when a process dies.
+"""A function of one photo in worker processes or on a Ray cluster: rows in the photos' order, none lost in a crash.
 
 Each process loads the model itself and runs it on one thread; where there is one for every core, each is pinned to
 its own. What dies (a crafted photo, no memory left) takes its pool along: the photos that were under way are then
 done one by one, and the one that ends its process again gets a row that says so.
+
+On a cluster Ray Data sends paths to tasks of a few photos and gives rows back in order; tasks of a node that is gone
+run again elsewhere. Every node needs mobileiqa, and the model and the photos under the same names. Only this process
+writes, so each photo has one row, whatever happens.
 """
 
 import functools
 import multiprocessing
 import os
+import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
-from mobileiqa.errors import RunError, UserError
+from mobileiqa.errors import RunError, UserError, install_command
 from mobileiqa.scoring.rows import Row
 from mobileiqa.workers import process_pool
 
 AUTO = "auto"
 MAX_WORKERS = 1024
 WAITING = 4  # photos under way or waiting, per process
+RAY_BATCH = 16  # photos of one task
 MAX_DEATHS = 8  # of single photos in a row: then it is not the photos
 DEATH = (
     "the process that scored it was ended, once with others and once alone: by the system, or by its memory"
@@ -122,3 +128,45 @@ def _begin(row_of: RowOf, numbers: Any) -> None:
 def _call(photo: str) -> Row:
     assert _function is not None, "a worker begins with _begin"
     return _function(photo)
+
+
+def ray_rows(photos: Sequence[str], row_of: RowOf, address: str | None) -> Iterator[Row]:
+    """The same on a Ray cluster, by Ray Data. address: of a running cluster; None: one of this machine's cores.
+
+    Raises UserError where Ray is not installed or no cluster is there, RunError where the cluster fails.
+    """
+    ray = _import_ray()
+    if not photos:
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"a Ray cluster at {address}", str(error), "start it with `ray start`") from error
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    items = [{"photo": pickle.dumps(photo)} for photo in photos]
+    tasks = ray.data.from_items(items, override_num_blocks=-(-len(items) // RAY_BATCH))
+    scored = tasks.map_batches(functools.partial(_scored, row_of=row_of), batch_size=RAY_BATCH, num_cpus=1)
+    try:
+        for row in scored.iter_rows():
+            yield pickle.loads(row["row"])
+    except ray.exceptions.RayError as error:
+        raise RunError(f"the Ray cluster failed: {str(error).splitlines()[-1]}") from error
+    finally:
+        ray.shutdown()
+
+
+def _scored(batch: dict[str, Any], row_of: RowOf) -> dict[str, list[bytes]]:
+    """The rows of a task's photos, pickled: a name of any bytes comes back as it is."""
+    return {"row": [pickle.dumps(row_of(pickle.loads(photo))) for photo in batch["photo"]]}
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "the package ray for --engine ray", f"no {error.name}", install_command("ray")
+        ) from error
+    return ray

@@ -7,17 +7,30 @@ compute begins with "'".
 
 import json
 import math
+import tomllib
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from mobileiqa.preprocess import what_is_read
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import csv_text, printable
 
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"  # of a checkout that is not installed
 FORMATS = ("table", "csv", "json", "jsonl")
 FIRST = 1000  # photos that are looked at where all scores are the same
+
+
+def version() -> str:
+    """Of mobileiqa, as it is installed or as its checkout says."""
+    try:
+        return metadata.version("mobileiqa")
+    except metadata.PackageNotFoundError:
+        with PYPROJECT.open("rb") as file:
+            return tomllib.load(file)["project"]["version"]
 
 
 @dataclass(frozen=True)

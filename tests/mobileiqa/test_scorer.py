@@ -12,6 +12,7 @@ import mobileiqa
 from mobileiqa import score
 from mobileiqa.errors import UserError
 from mobileiqa.photos.loading import load_image
+from mobileiqa.scoring import rows
 
 
 def test_photos_of_every_kind_score_alike(photos: Path, tiny, caplog) -> None:
@@ -69,3 +70,13 @@ def test_a_model_that_is_not_there() -> None:
         mobileiqa.Scorer("no.tflite")
     with pytest.raises(AttributeError, match="scorr"):
         mobileiqa.scorr  # noqa: B018
+
+
+def test_a_checkout_that_is_not_installed_knows_its_version(monkeypatch) -> None:
+    installed = rows.version()
+
+    def absent(name: str) -> str:
+        raise rows.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(rows.metadata, "version", absent)
+    assert rows.version() == installed

@@ -2,6 +2,8 @@
 
 import functools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from mobileiqa import score
 from mobileiqa.errors import RunError, UserError
 from mobileiqa.scoring import first_run, parallel
 from mobileiqa.scoring.rows import Row
+from tools.make_env import ENVS
 
+ROOT = Path(__file__).resolve().parents[3]
 HELPER = """
 import os, signal, time
 from mobileiqa.errors import UserError
@@ -94,3 +98,41 @@ def test_workers_score_as_one_process_does_and_run_no_file_again(
         words = [str(photos), "--model", str(tiny[2]), "--out", str(out), "--workers", str(workers)]
         assert score.main(words) == 0
     assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_node_scores_every_photo_once(photos: Path, tiny, tmp_path: Path) -> None:
+    python = ENVS / "ray" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no .envs/ray: `make ray` builds it")
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(600):
+        os.link(photos / f"photo{index % 4}.{'jpg' if index % 2 else 'png'}", folder / f"{index:03d}.jpg")
+    (folder / "broken.jpg").write_text("words")
+    words = [str(folder), "--model", str(tiny[2])]
+    assert score.main([*words, "--out", str(whole := tmp_path / "whole.jsonl")]) == 0
+    out, script = tmp_path / "ray.jsonl", Path(__file__).with_name("ray_cluster.py")
+    run = subprocess.run(
+        [python, script, "100", out, *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--engine", "ray", "--workers", "2"], "--workers with --engine"),
+        (["--address", "x:1"], "--address without --engine"),
+        (["--engine", "ray"], "ray"),
+    ],
+)
+def test_flags_of_a_cluster_that_do_not_go_together(
+    flags: list[str], message: str, photos: Path, tiny, capsys, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert score.main([str(photos), "--model", str(tiny[2]), *flags]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1

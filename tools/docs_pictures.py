@@ -1,6 +1,7 @@
-"""The pictures of README, from real outputs: python -m tools.docs_pictures [score] [latency] [report].
+"""The pictures of README, from real outputs: python -m tools.docs_pictures [score] [bands] [latency] [report].
 
     score.jpg     one photo and three of KADID-10k's distortions of it, scored by `mobileiqa score`
+    bands.jpg     a distorted copy of the photo for every band of scores
     latency.svg   benchmarks/baselines.json, one size, as bars
     report.png    a page of `mobileiqa check --html`, as a browser shows it (chromium-headless-shell)
 
@@ -20,11 +21,14 @@ from typing import TYPE_CHECKING, Any
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mobileiqa.distortions.pixels import Pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "images"
 TILES = {"as it is": None, "JPEG": (10, 4), "noise": (11, 5), "motion blur": (3, 4)}  # number, level
+BANDS = ((0.0, 0.3, "under 0.3"), (0.3, 0.5, "0.3 to 0.5"), (0.5, 0.7, "0.5 to 0.7"), (0.7, 1.0, "over 0.7"))
 TILE_PX, CAPTION_PX = 280, 64
 SIZE = "1907x1231"
 ROUTES = {
@@ -79,31 +83,63 @@ def command(*words: str | Path) -> str:
 
 def draw_scores() -> None:
     """score.jpg: tiles in a row, each with what `score` says of it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_distorted(folder, TILES.items())
+        captions = {name: _caption(row) for name, row in scored(folder).items()}
+        tiles = [(folder / f"{label}.png", captions[label][0], label, captions[label][1]) for label in TILES]
+        sheet(tiles).save(OUT / "score.jpg", quality=88, optimize=True)
+
+
+def draw_bands() -> None:
+    """bands.jpg: in each of BANDS, the copy of the photo whose score is nearest to the middle, and its distortion."""
+    from PIL import Image
+
+    from mobileiqa.distortions.kadid10k import DISTORTIONS
+
+    kinds = {
+        f"{DISTORTIONS[n].name}, level {level}": (n, level) for n in DISTORTIONS for level in range(1, 6)
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder, tiles = Path(name), []
+        save_distorted(folder, [("as it is", None), *kinds.items()])
+        Image.fromarray(photo()).resize((256, 300), Image.Resampling.LANCZOS).save(folder / "half size.png")
+        rows = scored(folder)
+        for low, high, words in BANDS:
+            middle = (low + high) / 2
+            label = min(rows, key=lambda name: abs(rows[name]["score"] - middle))
+            score, reason = _caption(rows[label])
+            if low <= rows[label]["score"] < high:
+                tiles.append((folder / f"{label}.png", f"{words}: {score}", label, reason))
+        sheet(tiles).save(OUT / "bands.jpg", quality=85, optimize=True)
+
+
+def scored(folder: Path) -> dict[str, Any]:
+    """What `score` says of each picture, by its name."""
+    rows = json.loads(command("score", folder, "--format", "json").splitlines()[-1])["results"]
+    return {Path(row["image"]).stem: row for row in rows}
+
+
+def sheet(tiles: "Sequence[tuple[Path, str, str, str]]") -> "Image.Image":
+    """Faces in a row, of (file, large words, small words, reason)."""
     from matplotlib import font_manager
     from PIL import Image, ImageDraw, ImageFont
 
     font = font_manager.findfont("DejaVu Sans")
     big, small = ImageFont.truetype(font, 30), ImageFont.truetype(font, 17)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_distorted(folder, TILES.items())
-        rows = json.loads(command("score", folder, "--format", "json").splitlines()[-1])["results"]
-        captions = {Path(row["image"]).stem: _caption(row) for row in rows}
-        height = TILE_PX + (CAPTION_PX + 24 if any(reason for _, reason in captions.values()) else CAPTION_PX)
-        sheet = Image.new("RGB", (len(TILES) * (TILE_PX + 8) - 8, height), "white")
-        draw = ImageDraw.Draw(sheet)
-        for column, label in enumerate(TILES):
-            left = column * (TILE_PX + 8)
-            with Image.open(folder / f"{label}.png") as tile:
-                side = min(tile.size)
-                face = tile.crop((90, 20, side - 60, side - 130)).resize((TILE_PX, TILE_PX))
-            sheet.paste(face, (left, 0))
-            score, reason = captions[label]
-            for text, style, color, down in (
-                (score, big, "black", 20), (label, small, "#555555", 49), (reason, small, "#a03020", 73),
-            ):  # fmt: skip
-                draw.text((left + TILE_PX / 2, TILE_PX + down), text, color, style, "mm")
-    sheet.save(OUT / "score.jpg", quality=88, optimize=True)
+    height = TILE_PX + CAPTION_PX + (24 if any(reason for *_, reason in tiles) else 0)
+    image = Image.new("RGB", (len(tiles) * (TILE_PX + 8) - 8, height), "white")
+    draw = ImageDraw.Draw(image)
+    for column, (path, *words) in enumerate(tiles):
+        left = column * (TILE_PX + 8)
+        with Image.open(path) as tile:
+            part = [side * tile.width // 512 for side in (90, 20, 452, 382)]
+            image.paste(tile.crop(tuple(part)).resize((TILE_PX, TILE_PX)), (left, 0))
+        for text, style, color, down in zip(
+            words, (big, small, small), ("black", "#555555", "#a03020"), (20, 49, 73), strict=True
+        ):
+            draw.text((left + TILE_PX / 2, TILE_PX + down), text, color, style, "mm")
+    return image
 
 
 def _caption(row: dict[str, Any]) -> tuple[str, str]:
@@ -181,7 +217,7 @@ def _reduce(shot: Path, path: Path) -> None:
         image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-PICTURES = {"score": draw_scores, "latency": draw_latency, "report": draw_report}
+PICTURES = {"score": draw_scores, "bands": draw_bands, "latency": draw_latency, "report": draw_report}
 
 
 if __name__ == "__main__":

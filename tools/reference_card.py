@@ -73,6 +73,9 @@ def _report(measured: dict[str, Any]) -> list[str]:
         "",
         *_checks(measured),
         "",
+        "What was tried for the lines that do not hold, what limits them, and what each idea gives:"
+        " [REFERENCE_ATTEMPTS.md](REFERENCE_ATTEMPTS.md).",
+        "",
         "![losses while training, and correlations on photos that were not trained on](reference_curve.png)",
         "",
         "| distortion | SRCC within it | right reason first, levels 3 to 5 |",

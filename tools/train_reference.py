@@ -1,8 +1,8 @@
 """Trains the model in the box from pristine photos alone: python -m tools.train_reference PRISTINE... --severity CSV
 
-Three stages in one folder, each of which is taken up where it was left: full-reference labels are calibrated to
-KADID-10k's human means; every photo is damaged in many ways and packed as both views of the model; `whole-photo` is
-trained on them, from a trunk that knows distortions (--init: a lar-iqa-lite checkpoint). Then ship it:
+Four stages in one folder: full-reference labels are calibrated to KADID-10k's human means; every photo is damaged in
+many ways and packed as both views of the model; `whole-photo` is trained on them, from a trunk that knows distortions
+(--init: a lar-iqa-lite checkpoint); its head is tuned. All but the last are taken up where they were left. Then:
 python -m tools.ship_reference OUT/best.safetensors
 """
 
@@ -11,16 +11,26 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobileiqa import cli
 from mobileiqa.datasets.core import SPLIT_SEED
 from mobileiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from mobileiqa.training.full_reference import Cell
 
 MODEL = "whole-photo"
 LARGE_PX = 300_000  # a photo with more pixels is damaged more often: fewer have as much to show
 GROUPS = (5, 8)  # of ten copies, of each small and each large photo
 CARDS = 20  # groups of pictures with nothing to judge
 SETTINGS = "pack.json"
+SHORT = {
+    "cell_photos": 1,
+    "full_size_photos": 1,
+    "pristine_photos": 1,
+    "groups": 2,
+}  # with --steps: to try it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,7 +65,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def _command(args: argparse.Namespace) -> int:
     from mobileiqa import checkpoint
+    from mobileiqa.distortions import kadid10k
     from mobileiqa.training import damage_training
+    from mobileiqa.training.head_tuning import HeadPlan, tune
     from mobileiqa.training.run import keep_freed_memory
 
     keep_freed_memory()
@@ -66,8 +78,11 @@ def _command(args: argparse.Namespace) -> int:
         plan = dataclasses.replace(
             plan, phases=tuple(dataclasses.replace(p, steps=args.steps) for p in plan.phases)
         )
-    photos = packed(args)
+    labels, small, large = kadid10k.read_labels(args.severity), *sorted_by_size(args)
+    packed(args, labels, small, large)
     damage_training.train(model, args.out, args.out, plan)
+    tuning = HeadPlan(**({"steps": args.steps, **SHORT} if args.steps else {}))
+    figures, photos = tune(model, small, large, labels, args.out, tuning), len(small) + len(large)
     spec = dataclasses.replace(
         spec,
         trained_on=f"{photos} pristine photos, damaged; transferred KADID scores and, where there are none, "
@@ -75,7 +90,8 @@ def _command(args: argparse.Namespace) -> int:
     )
     path = checkpoint.save(args.out / "best.safetensors", model, spec, force=True)
     curve_picture(args.out / "curve.csv", args.out / "curve.png")
-    cli.emit({"checkpoint": str(path), "photos": photos, "steps": sum(p.steps for p in plan.phases)})
+    steps = sum(p.steps for p in plan.phases)
+    cli.emit({"checkpoint": str(path), "photos": photos, "steps": steps, "head": figures})
     return 0
 
 
@@ -134,15 +150,13 @@ def excluded(args: argparse.Namespace, folder: Path) -> list[str]:
     return [name for name in args.exclude if (folder / name).is_file()]
 
 
-def packed(args: argparse.Namespace) -> int:
-    """Makes the pack, unless this very one is there already. Returns how many photos it is of."""
+def sorted_by_size(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """The photos that are trained on: small ones, and large ones."""
     from PIL import Image
 
-    from mobileiqa.distortions import kadid10k
     from mobileiqa.photos.search import find_images
     from mobileiqa.training import damage_pack
 
-    labels = kadid10k.read_labels(args.severity)
     small, large = [], []
     for path in [p for p in find_images(args.pristine) if p.name not in args.exclude]:
         with Image.open(path) as image:
@@ -150,6 +164,15 @@ def packed(args: argparse.Namespace) -> int:
     if len(small) < damage_pack.CALIBRATION_PHOTOS:
         expected = f"{damage_pack.CALIBRATION_PHOTOS} photos or more of at most {LARGE_PX} pixels"
         raise UserError(expected, str(len(small)), "name a folder of small pristine photos, too")
+    return small, large
+
+
+def packed(
+    args: argparse.Namespace, labels: "dict[Cell, float]", small: list[Path], large: list[Path]
+) -> None:
+    """Makes the pack, unless this very one is there already."""
+    from mobileiqa.training import damage_pack
+
     jobs = damage_pack.photo_order(small, large, GROUPS, CARDS, args.seed)
     settings = {"seed": args.seed, "photos": [p.name if p else "" for p in jobs]}
     path = args.out / SETTINGS
@@ -161,7 +184,6 @@ def packed(args: argparse.Namespace) -> int:
         )
         damage_pack.pack(jobs, labels, args.out, args.seed, args.workers)
         cli.write_json(path, settings)
-    return len(small) + len(large)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Labels:
 
 def make_group(photo: Pixels, labels: Labels, rng: np.random.Generator) -> Group:
     """GROUP copies of `photo`, uint8 (H, W, 3), each side 320 or more."""
-    base = Copy(_natural(_window(photo, rng), rng), PRISTINE, (NONE,), PRISTINE_CELL)
+    base = Copy(natural(_window(photo, rng), rng), PRISTINE, (NONE,), PRISTINE_CELL)
     copies, orders = [base], []
     for number in rng.choice(list(DISTORTIONS), 2, replace=False):
         levels = sorted(int(level) for level in rng.choice(5, 2, replace=False) + 1)
@@ -103,7 +103,7 @@ def _window(photo: Pixels, rng: np.random.Generator) -> Pixels:
     return photo[top : top + height, left : left + width]
 
 
-def _natural(photo: Pixels, rng: np.random.Generator) -> Pixels:
+def natural(photo: Pixels, rng: np.random.Generator) -> Pixels:
     """Half of them in a mildly other exposure, white balance and saturation: photos differ so without damage."""
     if rng.random() < 0.5:
         return photo

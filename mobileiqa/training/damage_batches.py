@@ -100,6 +100,10 @@ class Pack:
                 twins.append((first, first + 1))
         return _batch(views, labels, orders, twins, size)
 
+    def views_of(self, index: int) -> tuple[Pixels, Pixels]:
+        """Fragments and overview of a copy as they were packed."""
+        return np.asarray(self.fragments[index]), np.asarray(self.overviews[index])
+
     def _views(self, index: int, size: Size, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """Some rows and columns of the grid in their order, and the overview."""
         rows, columns = (np.sort(rng.choice(GRID, size.grid, replace=False)) for _ in range(2))
@@ -122,7 +126,7 @@ def _batch(
     scores, reasons, cells = zip(*labels, strict=True)
     table = torch.tensor([[float(i in each) for i in range(len(REASONS))] for each in reasons])
     pairs, same = (torch.tensor(each, dtype=torch.long).reshape(-1, 2) for each in (orders, twins))
-    fragments, overviews = (_normalized(np.stack(each)) for each in zip(*views, strict=True))
+    fragments, overviews = (normalized(np.stack(each)) for each in zip(*views, strict=True))
     return Batch(
         _resized(overviews, size.overview_px), fragments, torch.tensor(scores), table, torch.tensor(cells),
         pairs[:, 0], pairs[:, 1], same,
@@ -186,7 +190,8 @@ def turned(pixels: Pixels, pose: int) -> Pixels:
     return pixels.transpose(1, 0, 2) if pose & 4 else pixels
 
 
-def _normalized(pixels: Pixels) -> torch.Tensor:
+def normalized(pixels: Pixels) -> torch.Tensor:
+    """uint8 (N, H, W, 3) -> what the model takes, float32 (N, 3, H, W)."""
     values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
     return values.contiguous(memory_format=torch.channels_last)
 

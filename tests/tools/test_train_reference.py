@@ -100,7 +100,7 @@ def test_it_trains_from_photos_to_a_checkpoint_and_does_not_pack_twice(
     ]
     assert train_reference.main(arguments) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["photos"] == 5
+    assert result["photos"] == 5 and result["head"]["loss"] > 0
     _, spec = checkpoint.load(out / "best.safetensors")
     assert spec.name == "whole-photo" and "KADID-calibrated" in spec.trained_on and spec.training
     monkeypatch.setattr(damage_pack, "pack", None)

@@ -109,3 +109,13 @@ def test_ranges_that_are_wrong_fail_the_gate(
     )
     assert code == 1 and not result["passed"]
     assert not path.exists() and path.with_name("int8.failed.tflite").exists()
+
+
+@pytest.mark.slow
+def test_the_reference_needs_no_photos(tmp_path: Path) -> None:
+    """Ranges of generated images will do: its head is tuned with noise of one 8-bit step."""
+    path = tmp_path / "int8.tflite"
+    code, result = run("--int8", "--out", str(path))
+    assert code == 0 and result["passed"] and path.stat().st_size <= 5e6
+    score, reasons = (r for r in result["parity"] if r["stage"] == "int8")
+    assert score["srcc"] >= 0.99 and score["mean_abs"] <= 0.01 and reasons["agreement"] >= 0.9

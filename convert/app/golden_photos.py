@@ -40,7 +40,7 @@ DECODERS = (
     5e-3  # of the score range: one grey level here and there, which decoders and colour engines differ by
 )
 FAR = 3.0  # times the tolerance: what a mistake should move
-SEEDS = 8
+SEEDS = 24
 BGR, STORED = "channels in the order BGR", "orientation and colour profile ignored"
 
 Decode = Callable[[Path], Image.Image]

@@ -30,7 +30,8 @@ from mobileiqa.training.initial_weights import initialize
 from mobileiqa.training.loop import Settings, Validate, fit
 from mobileiqa.training.objective import Task
 from mobileiqa.training.pixel_sources import Source, source, synthetic
-from mobileiqa.training.run import keep_freed_memory, validator
+from mobileiqa.training.run import keep_freed_memory
+from mobileiqa.training.validation import validator
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = (

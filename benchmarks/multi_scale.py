@@ -4,8 +4,8 @@ r"""MSLIQA at CPU scale: do zoom levels and patches at test time help with disto
     python benchmarks/multi_scale.py --pristine PRISTINE/train --test-pristine PRISTINE/val \
         --severity severity.csv --encoder .envs/backbone/lib/python3*/site-packages/*/models/*.pth
 
-Variants: the zoom levels of benchmarks.msliqa.ZOOMS (`single` is the baseline), each read in two ways:
-the best head by validation on the whole image, and the mean over patches (benchmarks.msliqa). KADID-10k's
+Variants: the zoom levels of mobileiqa.models.msliqa.ZOOMS (`single` is the baseline), each read in two ways:
+the best head by validation on the whole image, and the mean over patches (mobileiqa.scoring.patches). KADID-10k's
 distortions of odd number train and validate. All of them test, on other images: half of them are new to the
 model, as some are in a data set of another origin (arXiv 2408.16879 tests across data sets), and the page also
 shows the two halves apart.
@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import experiment, msliqa
+from benchmarks import experiment
 from benchmarks.experiment import (
     CPU,
     Result,
@@ -43,18 +43,20 @@ from benchmarks.experiment import (
     key,
     once,
 )
-from benchmarks.msliqa import ZOOMS, MultiScale, Zoom, best_head, multi_scale_task, whole
 from benchmarks.table import markdown
 from mobileiqa import cli, metrics
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions import kadid10k
+from mobileiqa.models.msliqa import ZOOMS, MultiScale, Zoom, best_head, head_for, whole
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import patches
 from mobileiqa.spec import Fit, InputSpec, ModelSpec
 from mobileiqa.training.data_loader import Feed, labels_of
 from mobileiqa.training.pixel_sources import Source, source, synthetic
 from mobileiqa.training.recipe import Recipe
-from mobileiqa.training.run import validator
 from mobileiqa.training.state import FILE
+from mobileiqa.training.system_objectives import multi_scale_task
+from mobileiqa.training.validation import validator
 
 SPLIT_SEED = 0  # of the references' parts and of what is left out of the test
 # Of the test images, by the end of a variant's name: what is left of a distortion's number by 2.
@@ -218,7 +220,13 @@ def by_heads(model: MultiScale, part: Part, spec: ModelSpec, zooms: tuple[Zoom, 
 
 def by_patches(model: MultiScale, zoom: str, part: Part) -> NDArray[np.float64]:
     """Scores (N,): the mean over the distinct patches of each image, each by the head of its size."""
-    score = partial(msliqa.score, predictor=msliqa.heads_by_size(model, ZOOMS[zoom]))
+    model.eval()
+
+    @torch.inference_mode()
+    def predict(images: NDArray[np.float32]) -> NDArray[np.floating]:
+        return model.score(torch.from_numpy(images), head_for(ZOOMS[zoom], images.shape[-1])).numpy()
+
+    score = partial(patches.score, predict=predict)
     images = cli.progress(range(len(part.samples)), "patches")
     return np.array([score(Image.fromarray(part.pixels(i))).score for i in images])
 
@@ -230,7 +238,7 @@ def spec_of(plan: Plan) -> ModelSpec:
 
 
 def recipe_of(plan: Plan, zoom: str, seed: int) -> Recipe:
-    """The same for every variant; `loss` of benchmarks.msliqa is the objective."""
+    """The same for every variant; `multi_scale_loss` is the objective."""
     return Recipe(
         zoom, "multi-scale", "multi-scale", plan.epochs, plan.batch, lr=1e-3, weight_decay=1e-2,
         warmup_epochs=0.25, final_lr=0.01, ema=0.99, clip_norm=5.0, crop_px=plan.window_px, seed=seed,
@@ -266,7 +274,7 @@ def protocol(plan: Plan, seeds: int, start: str) -> str:
         f"best head. Tested on {plan.test_images} images of {plan.test_references} other references with all 25, of "
         "which 12 were unseen in training; the last two columns are SRCC within each half. "
         f'"whole": the best head reads the whole {plan.window_px} px image (the baseline resizes it to 224x224); '
-        f'"patches": the mean over the {msliqa.count((plan.window_px,) * 2)} distinct ones of {msliqa.COUNT} '
+        f'"patches": the mean over the {patches.count((plan.window_px,) * 2)} distinct ones of {patches.COUNT} '
         "patches."
     )
 

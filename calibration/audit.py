@@ -24,7 +24,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.model_source import resolve
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import table
-from mobileiqa.zoo import MODELS
+from mobileiqa.zoo import is_name
 
 WORST = 10  # images in the saturation table
 
@@ -113,10 +113,10 @@ def _command(args: argparse.Namespace) -> int:
 def _inference_spec(model: str | None, stored: ModelSpec) -> ModelSpec | None:
     """What inference expects. A model's name leaves the size open where it is free; a file does not."""
     name = model or stored.name
-    if model is None and name not in MODELS:
+    if model is None and not is_name(name):
         return None
     spec = resolve(name).spec()
-    return at_size_of(spec, stored) if name in MODELS else spec
+    return at_size_of(spec, stored) if is_name(name) else spec
 
 
 def _lines(report: Audit) -> list[str]:

@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("checkpoint", nargs="?", help="checkpoint file; default: the reference model")
-    source.add_argument("--model", choices=MODELS, help="a model by name, with untrained weights")
+    source.add_argument(
+        "--model", type=cli.model_name, metavar="NAME", help=f"untrained weights: {', '.join(MODELS)}"
+    )
     parser.add_argument(
         "--size", metavar="WxH", help="input size, WxH,WxH for two inputs; default: the checkpoint's"
     )

@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("checkpoint", nargs="?", help="checkpoint file; default: the reference model")
-    source.add_argument("--model", choices=MODELS, help="a model by name, with untrained weights")
+    source.add_argument(
+        "--model", type=cli.model_name, metavar="NAME", help=f"untrained weights: {', '.join(MODELS)}"
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--fp32", dest="precision", action="store_const", const=Precision.FP32)
     precision.add_argument("--fp16", dest="precision", action="store_const", const=Precision.FP16,

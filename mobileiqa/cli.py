@@ -242,6 +242,17 @@ def input_path(text: str) -> Path:
     return Path(text)
 
 
+def model_name(text: str) -> str:
+    """An argument that names a model of the zoo, with or without variants."""
+    from mobileiqa.errors import UserError
+    from mobileiqa.zoo import entry
+
+    try:
+        return entry(text).spec.name
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_json(parser: argparse.ArgumentParser, content: str) -> None:
     """The flag --json of a command that can write `content` into a file."""
     about = (

@@ -17,6 +17,7 @@ EXTRAS = {
         "litert_torch": "litert-torch==0.10.0", "ai_edge_quantizer": "ai-edge-quantizer==0.10.0", "onnx": "onnx",
         "onnxruntime": "onnxruntime", "onnxscript": "onnxscript",
     },
+    "prompts": {"transformers": "transformers==5.23.0"},
     "heic": {"pillow_heif": "pillow-heif"},
     "ray": {"ray": "ray[data]"},
     "batch": {"fsspec": "fsspec", "pyarrow": "pyarrow", "simplejpeg": "simplejpeg"},
@@ -41,7 +42,7 @@ class RunError(RuntimeError):
 
 def install_command(extra: str) -> str:
     """What to type for the packages of an extra, by their own names: no package index has this project."""
-    names = ("train", "convert") if extra == "convert" else (extra,)
+    names = ("train", extra) if extra in ("convert", "prompts") else (extra,)
     return f"pip install {' '.join(package for name in names for package in EXTRAS[name].values())}"
 
 

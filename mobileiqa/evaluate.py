@@ -30,7 +30,8 @@ from mobileiqa.evaluation.results import evaluate
 from mobileiqa.model_source import WORD, resolve
 from mobileiqa.photos.loading import load_image
 from mobileiqa.score import load_scorer
-from mobileiqa.scoring.checks import constant_warning, score_error
+from mobileiqa.scoring.checks import constant_warning
+from mobileiqa.scoring.torch_scorer import DEFAULT, TorchOptions, add_torch_options, torch_options
 from mobileiqa.spec import ColorManagement, ModelSpec
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     cli.add_weights(parser)
+    add_torch_options(parser)
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
     cli.add_json(parser, f"{report.FILES[0]}'s content")
     add("--force", action="store_true", help="replace the files that are written")
@@ -87,7 +89,7 @@ def _command(args: argparse.Namespace) -> int:
     outputs = [args.out / name for name in report.FILES] if args.out else []
     for path in [*outputs, args.json] if args.json else outputs:
         cli.refuse_existing(path, args.force)
-    models = load_models(args.models, args.threads, args.weights)
+    models = load_models(args.models, args.threads, args.weights, torch_options(args))
     specs = {model.label: model.scorer.spec for model in models}
     images = read_untrained(
         specs, (args.data[0], Path(args.data[1])), args.split, args.limit, args.seed, args.split_seed,
@@ -203,10 +205,12 @@ def _as_kadid(samples: "tuple[Sample, ...]") -> "tuple[tuple[Sample, ...], froze
     return named, frozenset(number for number in same if DISTORTIONS[number].monotone)
 
 
-def load_models(names: Sequence[str], threads: int, weights: str | None = None) -> tuple[Model, ...]:
+def load_models(
+    names: Sequence[str], threads: int, weights: str | None = None, options: TorchOptions = DEFAULT
+) -> tuple[Model, ...]:
     """The models, each with a label of its own: its file's name, or its whole path where names are equal.
 
-    weights: "raw" or "ema", for those that are published checkpoints.
+    weights: "raw" or "ema", for those that are published checkpoints. With options, all must be checkpoints.
     """
     if doubled := [name for name, n in Counter(names).items() if n > 1]:
         raise UserError("different models", f"{doubled[0]} more than once", "name each once")
@@ -214,7 +218,8 @@ def load_models(names: Sequence[str], threads: int, weights: str | None = None) 
     models = []
     for name in names or [None]:
         published = name is not None and name.lower().endswith(PUBLISHED_SUFFIXES)
-        scorer = load_scorer(name or WORD, threads, weights if published or len(names) < 2 else None)
+        own_weights = weights if published or len(names) < 2 else None
+        scorer = load_scorer(name or WORD, threads, own_weights, None, options)
         path = resolve(name).path
         label = "reference" if name is None else Path(name).name if files[Path(name).name] == 1 else name
         models.append(Model(label, path, scorer))
@@ -270,7 +275,7 @@ def prepared(
     rows = []
     for scorer in (model.scorer for model in models):
         spec = scorer.spec
-        key = spec.color_management, spec.inputs, scorer.embedded
+        key = spec.color_management, spec.inputs, scorer.embedded, scorer.patches
         if key not in inputs:
             inputs[key] = scorer.prepare(pictures[spec.color_management])
         rows.append(inputs[key])
@@ -283,7 +288,7 @@ def _scores(inputs: Sequence[Mapping[str, NDArray[Any]]], models: Sequence[Model
     for model, arrays in zip(models, inputs, strict=True):
         spec = model.scorer.spec
         score = float(model.scorer.run(arrays).mean())
-        if reason := score_error(score, spec):
+        if reason := model.scorer.problem(score):
             raise UserError(f"a score in the range of {model.label}", f"{name}: {reason}", "check the model")
         scores.append(_unit(score, spec))
     return scores

@@ -40,6 +40,9 @@ JOBS = {
     "train and evaluate": {
         "train": Command("mobileiqa.train", "trains a model by a recipe"),
         "evaluate": Command("mobileiqa.evaluate", "correlations of models with the labels of a data set"),
+        "features": Command("mobileiqa.features", "features of photos, and KAN and other regressors on them"),
+        "prompts": Command("mobileiqa.prompts", "trains a visual prompt for a frozen vision-language model"),
+        "tables": Command("mobileiqa.tables", "trains and evaluates a published table, row by row"),
     },
     "convert": {
         "convert": Command(

@@ -1,4 +1,4 @@
-"""Which model a command works on, answered once: a name of the zoo, a .tflite file, or a checkpoint.
+"""Which model a command works on, answered once: a name of the zoo, with or without variants, or a file.
 
 A name means untrained weights, also where a file has that name. The word `reference`, and nothing at all, mean the
 checkpoint that ships, unless a command says otherwise: scoring takes the packaged .tflite file, which the base
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
-from mobileiqa.zoo import MODELS, REFERENCE, build_seeded, refuse_weights
+from mobileiqa.zoo import MODELS, REFERENCE, build_seeded, entry, is_name, refuse_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +48,7 @@ class ModelSource:
         Raises UserError for a published checkpoint, which only loading recognises, and a file without a spec.
         """
         if self.form is Form.NAME:
-            return MODELS[self.text].spec
+            return entry(self.text).spec
         if self.form is Form.TFLITE:
             return litert.load_spec(self.text)
         from mobileiqa import checkpoint  # which scoring a .tflite file never needs
@@ -61,7 +61,7 @@ class ModelSource:
     def load(self) -> "tuple[nn.Module, ModelSpec]":
         """The PyTorch model (eval mode, float32, CPU) and its spec. Raises UserError as checkpoint.load does."""
         if self.form is Form.NAME:
-            return build_seeded(self.text), MODELS[self.text].spec
+            return build_seeded(self.text), entry(self.text).spec
         from mobileiqa import checkpoint
 
         return checkpoint.load(self.text, self.weights)
@@ -75,10 +75,10 @@ def resolve(
     Raises UserError where nothing of this name is there, and for `weights` of anything but a checkpoint.
     """
     text = str(default if text is None else REFERENCE if text == WORD else text)
-    if text not in MODELS and not (text and Path(text).exists()):
+    if not is_name(text) and not (text and Path(text).exists()):
         kinds = f"{'a .tflite file, ' if tflite else ''}a checkpoint, `{WORD}` or one of {', '.join(MODELS)}"
         raise UserError(kinds, f"nothing at {text or repr(text)}", "correct the name")
-    form = Form.NAME if text in MODELS else Form.CHECKPOINT
+    form = Form.NAME if is_name(text) else Form.CHECKPOINT
     if Path(text).suffix.lower() == ".tflite":
         form = Form.TFLITE
     if form is not Form.CHECKPOINT:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mobileiqa.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 REASONS = (
@@ -58,12 +59,16 @@ def with_outputs(module: "nn.Module", spec: ModelSpec) -> "nn.Module":
 
 
 def torch_outputs(
-    module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, NDArray[np.float32]]
+    module: "nn.Module",
+    spec: ModelSpec,
+    inputs: Mapping[str, NDArray[np.float32]],
+    device: "torch.device | None" = None,
 ) -> dict[str, NDArray[np.float32]]:
     """The spec's outputs by name of one image's prepared inputs: score (N,), reasons (N, len(spec.reasons))."""
     import torch
 
     with torch.inference_mode():
-        outputs = with_outputs(module, spec)(*(torch.from_numpy(inputs[each.name]) for each in spec.inputs))
+        tensors = (torch.from_numpy(inputs[each.name]).to(device) for each in spec.inputs)
+        outputs = with_outputs(module, spec)(*tensors)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    return {name: output.numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
+    return {name: output.cpu().numpy() for name, output in zip(spec.outputs, outputs, strict=True)}

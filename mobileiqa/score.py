@@ -12,10 +12,9 @@ starts anew, or with --resume behind them.
 """
 
 import argparse
-import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileiqa import cli, reasons
-from mobileiqa.errors import UserError, install_command, one_line
+from mobileiqa.errors import UserError, one_line
 from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.model_source import Form, ModelSource, resolve
@@ -37,8 +36,18 @@ from mobileiqa.scoring.checks import constant_warning, score_error
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, resume, write
 from mobileiqa.scoring.rows import Origin, Row, Tally, summary, version
+from mobileiqa.scoring.torch_scorer import (
+    DEFAULT,
+    VOTES,
+    TorchOptions,
+    add_torch_options,
+    at_least,
+    load_torch,
+    torch_options,
+)  # fmt: skip
 from mobileiqa.spec import ModelSpec
 from mobileiqa.text import printable
+from mobileiqa.variants import gives_votes
 from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED
 
 if TYPE_CHECKING:
@@ -58,6 +67,9 @@ class Scorer:
     reference: Path | None = None  # the pristine original of every image, for a spec with such an input
     embedded: EmbeddedPreprocessing | None = None  # what a file with embedded preprocessing takes
     module: "nn.Module | None" = None  # of a checkpoint
+    ranged: bool = True  # scores lie in the spec's range: not where it is read otherwise than it was trained
+    quantile: float | None = None  # also say what all but this share of the viewers see at least
+    patches: bool = False  # scores are means over patches of the photo
 
     def run(self, inputs: litert.Inputs) -> NDArray[np.float64]:
         """The scores (N,) alone."""
@@ -70,18 +82,25 @@ class Scorer:
     @property
     def note(self) -> str:
         """What every output must say: of untrained weights, and of a reference image; else empty."""
-        compared = [] if self.reference is None else [f"compared with {printable(str(self.reference))}"]
-        return "; ".join(([UNTRAINED] if self.spec.untrained else []) + compared)
+        notes = [UNTRAINED] if self.spec.untrained else []
+        notes += [] if self.reference is None else [f"compared with {printable(str(self.reference))}"]
+        notes += ["the mean over patches at three scales"] if self.patches else []
+        return "; ".join(notes)
+
+    def problem(self, score: float) -> str:
+        """Why it cannot be a score of this model, an empty string where it can be."""
+        return score_error(score, self.spec if self.ranged else replace(self.spec, trained_on=""))
 
 
 def load_scorer(
-    model: str | None = None, threads: int = 1, weights: str | None = None, reference: Path | None = None
-) -> Scorer:
+    model: str | None = None, threads: int = 1, weights: str | None = None, reference: Path | None = None,
+    options: TorchOptions = DEFAULT,
+) -> Scorer:  # fmt: skip
     """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the packaged .tflite file.
 
     weights: "raw" or "ema" of a checkpoint that has both. reference: the images' pristine original, for a model that
-    can compare with one. Raises UserError for anything else, and where
-    PyTorch is needed but not installed.
+    can compare with one. Raises UserError for anything else, for options with a .tflite file, and where PyTorch is
+    needed but not installed.
     """
     litert.check_threads(threads)
     source = resolve(model, weights, default=PACKAGED)
@@ -89,10 +108,11 @@ def load_scorer(
         if reference is not None:
             expected = "a checkpoint or a model name with --reference"
             raise UserError(expected, source.text, "leave --reference out")
+        options.refuse(source.text)
         return _litert_scorer(source.text, threads)
     if reference is not None and not reference.is_file():
         raise UserError("a reference image", f"nothing at {reference}", "check --reference")
-    scorer = _torch_scorer(source, threads, reference is not None)
+    scorer = _torch_scorer(source, threads, replace(options, reference=reference is not None))
     return scorer if reference is None else replace(scorer, reference=reference)
 
 
@@ -110,6 +130,8 @@ class ModelArguments:
     reference: Path | None = None
     sha256: str = ""
     has_run: bool = False
+    options: TorchOptions = DEFAULT
+    quantile: float | None = None  # see Scorer
 
     def for_workers(self) -> "ModelArguments":
         """The same for other processes; only once the model is loaded in this one."""
@@ -130,7 +152,8 @@ class ModelArguments:
                 )
             if self.has_run:
                 first_run.trust(digest)
-        return load_scorer(self.model, self.threads, self.weights, self.reference)
+        scorer = load_scorer(self.model, self.threads, self.weights, self.reference, self.options)
+        return scorer if self.quantile is None else replace(scorer, quantile=self.quantile)
 
 
 def row_of(photo: str, arguments: ModelArguments) -> Row:
@@ -164,10 +187,13 @@ def score_image(name: str, rgb: Pixels, scorer: Scorer) -> Row:
     """The Row of an upright RGB image. Raises UserError where the model does not take it."""
     outputs = scorer.outputs(scorer.prepare(rgb))
     score = float(outputs[litert.OUTPUT].mean())
-    if problem := score_error(score, scorer.spec):
+    if problem := scorer.problem(score):
         return Row(name, None, problem)
-    share = full_size_share(scorer.spec, *size_of(rgb))
-    return Row(name, score, "", _reasons(outputs, scorer.spec), share)
+    share = 1.0 if scorer.patches else full_size_share(scorer.spec, *size_of(rgb))
+    votes = tuple(outputs[VOTES].mean(0)) if VOTES in outputs else ()
+    return Row(
+        name, score, "", _reasons(outputs, scorer.spec), share, votes, at_least(votes, scorer.quantile)
+    )
 
 
 def _reasons(outputs: litert.Outputs, spec: ModelSpec) -> dict[str, float]:
@@ -217,6 +243,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="PHOTO",
         help="the pristine original of every image, for a model that compares with one: fr-nr-transformer",
     )
+    parser.add_argument(
+        "--quantile", type=float, metavar="Q",
+        help="of a model of votes: also the quality that all viewers but the share Q see at least, on 0.5..5.5",
+    )  # fmt: skip
+    add_torch_options(parser)
     cli.add_weights(parser)
     return cli.command(parser, _command, argv)
 
@@ -238,6 +269,15 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", metavar="I/N", help="score the photos I, I+N, I+2N... only, such as 3/64")
 
 
+def _check_quantile(scorer: Scorer, share: float | None) -> None:
+    if share is not None and not 0 < share < 1:
+        raise UserError("--quantile between 0 and 1", f"{share:g}", "correct it: 0.1 is what nine of ten see")
+    if share is not None and not (gives_votes(scorer.spec.name) and not scorer.patches):
+        raise UserError(
+            "a model of votes for --quantile", scorer.spec.name, "train one with --votes, or leave it out"
+        )
+
+
 def _command(args: argparse.Namespace) -> int:
     litert.check_threads(args.threads)
     workers, form = parallel.count_of(args.workers, args.threads), _format(args.format, args.out)
@@ -250,10 +290,21 @@ def _command(args: argparse.Namespace) -> int:
     if args.shard is not None:
         listed = listed.shard(*parse_shard(args.shard))
     _refuse_memory(listed, 2 if args.engine else workers)
-    arguments = ModelArguments(args.model, args.threads, args.weights, args.reference).with_hash()
-    scorer = load_scorer(args.model, args.threads, args.weights, args.reference)
+    arguments = ModelArguments(
+        args.model,
+        args.threads,
+        args.weights,
+        args.reference,
+        options=torch_options(args),
+        quantile=args.quantile,
+    ).with_hash()
+    scorer = load_scorer(args.model, args.threads, args.weights, args.reference, arguments.options)
+    _check_quantile(scorer, args.quantile)
+    scorer = scorer if args.quantile is None else replace(scorer, quantile=args.quantile)
     left_out = listed.search.left_out
-    origin = Origin(scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version())
+    origin = Origin(
+        scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version(), args.quantile
+    )
     unfinished = resume(listed.photos, origin, form, args.out) if args.resume else None
     photos = listed.photos[unfinished.tally.images :] if unfinished else listed.photos
     elsewhere = partial(row_of, arguments=arguments.for_workers())
@@ -272,6 +323,9 @@ def _is_finished(args: argparse.Namespace) -> bool:
         raise UserError(
             "--out PATH with --resume", "none", "name the file that the interrupted run was to write"
         )
+    if args.resume and (args.quantile is not None or torch_options(args) != DEFAULT):
+        flags = "--quantile, --tta, --color-space or --device"
+        raise UserError(f"--resume without {flags}, which its rows do not say", "one of them", "score anew")
     if args.resume and args.out.is_file() and not partial_path(args.out).exists() and not args.force:
         cli.note(f"{printable(str(args.out))} is whole: nothing is left to score")
         cli.emit({"out": str(args.out), "scored": 0})
@@ -336,26 +390,22 @@ def _litert_scorer(model: str, threads: int) -> Scorer:
         return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
 
 
-def _torch_scorer(source: ModelSource, threads: int, full_reference: bool) -> Scorer:
-    missing = [name for name in ("torch", "timm", "safetensors") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(
-            "PyTorch, timm and safetensors for a checkpoint or a model name",
-            f"no {', '.join(missing)}",
-            f"{install_command('train')}, or name a .tflite file with --model, or none",
-        )
+def _torch_scorer(source: ModelSource, threads: int, options: TorchOptions) -> Scorer:
+    loaded = load_torch(source.load, options)
     import torch
 
-    module, spec = source.load()
-    if full_reference and not any(each.of_reference for each in spec.inputs):
-        spec = spec.with_reference()
     torch.set_num_threads(threads)
-
-    def run(inputs: Mapping[str, NDArray[np.float32]]) -> litert.Outputs:
-        outputs = reasons.torch_outputs(module, spec, inputs)
-        return {name: output.astype(np.float64) for name, output in outputs.items()}
-
-    return Scorer(run, spec, "torch", module=module)
+    inputs_of = loaded.prepare if options.patches else None
+    own = not options.patches and options.color_space is None
+    return Scorer(
+        loaded.outputs,
+        loaded.spec,
+        "torch",
+        inputs_of,
+        module=loaded.module,
+        ranged=own,
+        patches=options.patches,
+    )
 
 
 if __name__ == "__main__":

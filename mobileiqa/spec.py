@@ -263,6 +263,11 @@ class ModelSpec:
         )
         return dataclasses.replace(self, inputs=tuple(inputs))
 
+    def in_color_space(self, space: ColorSpace) -> "ModelSpec":
+        """The same model, every input in another colour space."""
+        inputs = tuple(dataclasses.replace(each, color_space=space) for each in self.inputs)
+        return dataclasses.replace(self, inputs=inputs)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` reverses it. Without a training record there is no such key."""
         content = dataclasses.asdict(self)

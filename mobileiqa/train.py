@@ -6,18 +6,22 @@ torchrun, several processes share the work and give the result of one.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobileiqa import cli
+from mobileiqa import cli, variants
 from mobileiqa.datasets.core import ALLOW_OUTSIDE, SPLIT_SEED
 from mobileiqa.errors import UserError
 from mobileiqa.files.claims import claim, in_folder, refuse_read
+from mobileiqa.spec import ColorSpace
+from mobileiqa.variants import HEADS
 
 if TYPE_CHECKING:
     from mobileiqa.training.loop import Settings
+    from mobileiqa.training.recipe import Recipe
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,7 +60,24 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--from-scratch", action="store_true", help="start from random weights")
     parser.add_argument("--teacher", type=Path, metavar="CKPT", help="for distillation")
-    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change the recipe")
+    parser.add_argument(
+        "--head", choices=HEADS, help="a LAR-IQA model with another KAN basis as its score head"
+    )
+    parser.add_argument("--mals", type=int, choices=range(4), help="MobileIQA's MALs (default 3)")
+    parser.add_argument(
+        "--votes", action="store_true", help="predict the votes 1 to 5; the score is their mean"
+    )
+    parser.add_argument(
+        "--color-space", nargs="+", choices=list(ColorSpace), default=[], metavar="SPACE",
+        help=f"of {', '.join(ColorSpace)}: what the model reads; of several, training draws one for each image",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change the recipe: lr=1e-4, alpha=2, losses=mse:1,rank:0.5",
+    )
 
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +93,9 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-every", type=float, default=120.0, metavar="S", help="seconds (default 120)")
     parser.add_argument("--compile", action="store_true", help="torch.compile; pays on a GPU")
     parser.add_argument(
+        "--checkpointing", action="store_true", help="recompute the backbone for gradients: less memory"
+    )
+    parser.add_argument(
         "--minutes", type=float, default=0.0, metavar="M", help="save and stop after this time"
     )
 
@@ -79,7 +103,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
 def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.recipe import recipe, with_overrides
 
-    recipe_ = with_overrides(recipe(args.recipe), args.set)
+    recipe_ = _varied(with_overrides(recipe(args.recipe), args.set), args)
     refuse_read(args.out / "best.safetensors")
     args.out.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, which share the folder, the first one
@@ -95,6 +119,7 @@ def _command(args: argparse.Namespace) -> int:
         recipe_, tuple((name, Path(path)) for name, path in args.data), args.severity, args.size,
         tuple(args.init), args.from_scratch, args.teacher, args.cache,
         tuple(args.exclude), args.split_seed, args.allow_outside,
+        ColorSpace(args.color_space[0]) if args.color_space else None,
     )  # fmt: skip
     result = train(request, _settings(args))
     if result is not None:  # the first process speaks for all
@@ -102,13 +127,24 @@ def _command(args: argparse.Namespace) -> int:
     return 0
 
 
+def _varied(recipe: "Recipe", args: argparse.Namespace) -> "Recipe":
+    """The recipe for the variant of its model, and the colour spaces, that the arguments ask for."""
+    model = variants.combined(recipe.model, args.head, args.mals, args.votes)
+    drawn = tuple(args.color_space) if len(args.color_space) > 1 else ()
+    try:
+        return dataclasses.replace(recipe, model=model, color_spaces=drawn)
+    except ValueError as error:
+        raise UserError("settings that fit together", str(error), "correct --color-space") from error
+
+
 def _settings(args: argparse.Namespace) -> "Settings":
     import torch
 
+    from mobileiqa.training.distributed import local_device
     from mobileiqa.training.loop import Settings
 
     try:
-        device = torch.device(args.device)
+        device = local_device(args.device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -120,6 +156,7 @@ def _settings(args: argparse.Namespace) -> "Settings":
         args.workers,
         args.save_every,
         compile=args.compile,
+        checkpointing=args.checkpointing,
         stop_after_s=60 * args.minutes,
     )
 

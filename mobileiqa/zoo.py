@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobileiqa import variants
 from mobileiqa.errors import UserError
 from mobileiqa.reasons import REASONS
 from mobileiqa.spec import MAX_SIDE_PX, Fit, InputSpec, ModelSpec, Resample
@@ -101,6 +102,12 @@ def _fr_nr() -> "nn.Module":
     from mobileiqa.models.fr_nr_transformer import FRNRTransformer
 
     return FRNRTransformer()
+
+
+def _msliqa(zooms: str) -> "nn.Module":
+    from mobileiqa.models.msliqa import MSLIQA, ZOOMS
+
+    return MSLIQA(ZOOMS[zooms])
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,18 @@ def _musiqs() -> "dict[str, Entry]":
     }
 
 
+def _msliqas() -> "dict[str, Entry]":
+    """By zoom levels; "single" is the paper's baseline, a resized image."""
+
+    def one(zooms: str) -> Entry:
+        size = (224, 224) if zooms == "single" else (384, 512)  # of all images in KADID-10k and TID2013
+        image = InputSpec("image", *size, resample=Resample.BILINEAR)
+        spec = ModelSpec(f"msliqa-{zooms}", (image,), origin="MSLIQA, arXiv 2408.16879")
+        return Entry(spec, lambda: _msliqa(zooms), lambda: {"": ""}, ())  # no weights are published
+
+    return {f"msliqa-{zooms}": one(zooms) for zooms in ("single", "multi-crop", "multi-resize", "both")}
+
+
 MODELS: dict[str, Entry] = {
     "mobilenet-iqa": Entry(
         ModelSpec("mobilenet-iqa", (_PAPER_SIZE,), origin=_MOBILE),
@@ -262,6 +281,7 @@ MODELS: dict[str, Entry] = {
         _hyper_prefixes,
         ("res.lda1_fc.weight", "fc1w_conv.weight"),
     ),
+    **_msliqas(),
     **_koncepts(),
     **_musiqs(),
     "ms-scanet": Entry(
@@ -292,10 +312,25 @@ def refuse_weights(weights: str | None, model: str) -> None:
 
 
 def entry(name: str) -> Entry:
-    """The entry of a model name; UserError lists the names there are."""
-    if name not in MODELS:
+    """The entry of a model name, which may have variants (mobileiqa.variants); UserError lists the names there are."""
+    if name in MODELS:
+        return MODELS[name]
+    model, plus, _ = name.partition("+")
+    if not plus or model not in MODELS:
         raise UserError(f"one of the models {', '.join(MODELS)}", repr(name), "correct --model")
-    return MODELS[name]
+    variant, plain = variants.parse(name), MODELS[model]
+    score_range = (0.0, 1.0) if variant.votes else plain.spec.score_range
+    return Entry(
+        dataclasses.replace(plain.spec, name=variant.name, score_range=score_range),
+        lambda: variants.build(variant, plain.builder() if variant.mals is None else None),
+        lambda: variants.prefixes(variant, plain.prefixes()),
+        (),
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` is a model's name, with or without variants, and not a file's."""
+    return text in MODELS or ("+" in text and text.partition("+")[0] in MODELS and not Path(text).exists())
 
 
 def build(name: str) -> "nn.Module":
@@ -334,11 +369,11 @@ def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | N
     1.2/sqrt(fan-in); attention gates (gamma) are 0.5: their initial 0 would hide the attention from any test.
     """
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-    if key.endswith(("num_batches_tracked", ".grid", "relative_position_index")):
+    if key.endswith(("num_batches_tracked", ".grid", "relative_position_index", ".arange", "choice")):
         return None
     if key.endswith("gamma"):
         return np.full(shape, 0.5)
-    if key.endswith("running_var"):
+    if key.endswith(("running_var", "head.layers.0.scale")):  # the second: a wavelet's width
         return rng.uniform(0.5, 1.5, shape)
     if key.endswith("spline_scaler"):
         return rng.uniform(-0.5, 0.5, shape)
@@ -346,4 +381,8 @@ def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | N
         return 0.1 * rng.standard_normal(shape)
     if len(shape) == 1:
         return rng.uniform(0.5, 1.5, shape)
-    return rng.standard_normal(shape) * 1.2 / np.sqrt(np.prod(shape[1:]))
+    fan_in = np.prod(shape[1:]) if not key.endswith(_INPUTS_FIRST) else shape[0] * shape[2]
+    return rng.standard_normal(shape) * 1.2 / np.sqrt(fan_in)
+
+
+_INPUTS_FIRST = ("cheby_coeffs", "jacobi_coeffs", "hermite_coeffs")  # (in, out, degree + 1)

@@ -32,6 +32,7 @@ class Sample:
     distortion: int = 0  # 0: none, or not known
     level: int = 0  # 0: none, or not known
     distortion_name: str = ""
+    votes: tuple[float, ...] = ()  # the shares of the votes 1 to 5; empty: not known
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobileiqa.datasets import core
 from mobileiqa.datasets.core import Dataset, Sample
-from mobileiqa.datasets.label_files import CORRECT, FETCH_AGAIN
+from mobileiqa.datasets.label_files import CORRECT, FETCH_AGAIN, Row
 from mobileiqa.errors import UserError
 from mobileiqa.training_record import listing_key
 
@@ -25,6 +25,24 @@ class Label:
     distortion: int = 0
     level: int = 0
     distortion_name: str = ""
+    votes: tuple[float, ...] = ()
+
+
+VOTE_COLUMNS = ("c1", "c2", "c3", "c4", "c5")
+
+
+def vote_shares(row: Row) -> tuple[float, ...]:
+    """The shares of the votes 1 to 5 in a row with c1..c5, counts or fractions; () for a file without them.
+
+    Raises UserError, naming the line, for a number below 0 and for an image without votes.
+    """
+    if not all(name in row.cells for name in VOTE_COLUMNS):
+        return ()
+    counts = [row.number(name) for name in VOTE_COLUMNS]
+    if min(counts) < 0 or not sum(counts) > 0:
+        words = ", ".join(f"{count:g}" for count in counts)
+        raise UserError(f"votes of 0 or more in c1..c5 of {row.where}, not all 0", words, row.todo)
+    return tuple(count / sum(counts) for count in counts)
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,7 @@ def assemble(
             distortion=label.distortion,
             level=label.level,
             distortion_name=label.distortion_name,
+            votes=label.votes,
         )
         for label, side in zip(labels, sides, strict=True)
     )

@@ -19,7 +19,7 @@ from mobileiqa.datasets.label_files import (
     read_plain,
     subfolder,
 )
-from mobileiqa.datasets.labels import Label, Scale, assemble
+from mobileiqa.datasets.labels import Label, Scale, assemble, vote_shares
 from mobileiqa.errors import UserError
 
 LIVE_TRAINING = 7  # the first images of LIVE in the Wild trained the raters and are not scored for use
@@ -41,7 +41,7 @@ def uhd_iqa(root: Path, seed: int) -> Dataset:
 
 
 def koniq_10k(root: Path, seed: int) -> Dataset:
-    """KonIQ-10k; the larger images where both sizes are there. A MOS of 1..5 is recognised by its values."""
+    """KonIQ-10k, with its votes; the larger images where both sizes are there. A MOS of 1..5 shows in its values."""
     rows = read_csv(root / "koniq10k_distributions_sets.csv", ("image_name", "mos", "set"), FETCH_AGAIN)
     folder = subfolder(root, "1024x768", "512x384")
     labels = [_photo(row, folder, row.number("mos"), row.text("set")) for row in rows]
@@ -101,7 +101,7 @@ def live_itw(root: Path, seed: int) -> Dataset:
 
 def _photo(row: Row, folder: Path, score: float, split: str = "") -> Label:
     image = row.text("image_name")
-    return Label(row.where, image, folder / image, score, split)
+    return Label(row.where, image, folder / image, score, split, votes=vote_shares(row))
 
 
 KADID_SCALE = Scale("DMOS", 1, 5)  # called differential, but higher is better

@@ -9,7 +9,7 @@ from mobileiqa import typed_json
 from mobileiqa.datasets import readers
 from mobileiqa.datasets.core import SPLIT_SEED, Dataset, refuse_other_column
 from mobileiqa.datasets.label_files import Row, existing, read_csv
-from mobileiqa.datasets.labels import Label, Scale, assemble, outside
+from mobileiqa.datasets.labels import Label, Scale, assemble, outside, vote_shares
 from mobileiqa.errors import UserError
 from mobileiqa.text import csv_name
 from mobileiqa.training_record import check_keys
@@ -22,8 +22,8 @@ LARGEST = 1e12  # of scores; also refuses infinity and NaN as a range
 def folder(path: Path, seed: int, allow_outside: bool = False) -> Dataset:
     """A folder with labels.csv, or the CSV itself: columns image (relative to the CSV) and score.
 
-    Optional columns: split, reference, distortion, level, distortion_name. An optional dataset.json beside
-    the CSV gives {"range": [low, high], "score_name": "MOS"}; without a range the data's own is taken, and
+    Optional columns: split, reference, distortion, level, distortion_name, c1 to c5 (votes). An optional dataset.json
+    beside the CSV gives {"range": [low, high], "score_name": "MOS"}; without a range the data's own is taken, and
     Dataset.range_rule says so. Images elsewhere (absolute paths, `..`) need `allow_outside`.
     """
     file = path / LABELS if path.is_dir() else path
@@ -56,6 +56,7 @@ def _label(row: Row, base: Path) -> Label:
         distortion=row.count("distortion") if filled("distortion") else 0,
         level=row.count("level") if filled("level") else 0,
         distortion_name=csv_name(row.text("distortion_name")) if filled("distortion_name") else "",
+        votes=vote_shares(row),
     )
 
 
@@ -168,7 +169,7 @@ READERS: dict[str, Reader] = {
     ),
     "folder": Reader(
         folder, "anywhere",
-        "labels.csv (or PATH is the CSV): image, score [, split, reference, distortion, level]; "
+        "labels.csv (or PATH is the CSV): image, score [, split, reference, distortion, level, c1..c5]; "
         "dataset.json: range, score_name",
         "any", "column split, else 70/10/20 by reference (or image) and seed",
     ),

@@ -85,7 +85,7 @@ class KonCept512(nn.Module):
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         """Scores (N,), on the labels' own scale."""
-        return self.head(features).flatten()
+        return self.head(features).squeeze(1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""

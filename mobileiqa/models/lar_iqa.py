@@ -9,10 +9,14 @@ the single branch that pretraining uses. `LarIQALite` is this project's own: tha
 which has no hard-swish and no squeeze-and-excite, and which is also read early, where blur and noise still show.
 """
 
+import warnings
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from mobileiqa.layers.kan import KANLinear
+from mobileiqa.layers.kan_bases import build_kan
 
 BACKBONE = "mobilenetv3_large_100"
 LOGITS = 1000
@@ -117,6 +121,17 @@ class LarIQALite(LarIQASingle):
             for conv, (stage, _) in zip(self.early, self.EARLY, strict=True)
         ]
         return torch.cat([logits, *early], 1)
+
+
+def set_head(model: nn.Module, basis: str, options: Mapping[str, float], outputs: int = 1) -> None:
+    """Gives a LAR-IQA model, in place, a score head of another KAN basis: one layer, as the published one.
+
+    What reduces the features stays. basis and options are those of layers/kan_bases.py.
+    """
+    width = 2 * WIDTH if isinstance(model, LarIQA) else SINGLE_WIDTH
+    with warnings.catch_warnings():  # that a basis is affine is said where one asks for it
+        warnings.simplefilter("ignore")
+        model.head = build_kan(basis, (width, outputs), **options)
 
 
 def kan() -> LarIQA:

@@ -27,6 +27,7 @@ class Variant:
     head_pool: int  # average pooling in the head
     bounded: bool  # ends in a sigmoid
     grid: int = GRID  # bins per side of LDA's pooling; the weights' shapes depend on it
+    opinions: int = OPINIONS  # MALs; 0: the mean of the levels goes to the head, without fusion
 
     def __post_init__(self) -> None:
         if self.grid // self.head_pool < HEAD_KERNEL:
@@ -42,7 +43,10 @@ TEACHER = Variant("mobilevitv2_200", (128, 256, 512, 768, 1024), 4, False)
 
 
 class Features(NamedTuple):
-    """What distillation reads: levels (5, B, 256, grid, grid) and opinions (3, B, 256, grid, grid)."""
+    """What distillation reads: levels (5, B, 256, grid, grid) and opinions (3, B, 256, grid, grid).
+
+    With fewer MALs there are as many opinions; without any, their place has the levels' mean.
+    """
 
     levels: torch.Tensor
     opinions: torch.Tensor
@@ -81,18 +85,20 @@ class MobileIQA(nn.Module):
         )
         self.lda = nn.ModuleList(LDA(channels, grid=variant.grid) for channels in variant.channels)
         positions = variant.grid**2
-        self.mal = nn.ModuleList(MAL(LEVELS, positions) for _ in range(OPINIONS))
-        self.fusion = MAL(OPINIONS, positions)
+        self.mal = nn.ModuleList(MAL(LEVELS, positions) for _ in range(variant.opinions))
+        self.fusion = MAL(variant.opinions, positions) if variant.opinions else None
         self.head = Head(variant.head_pool, variant.bounded)
 
     def forward_features(self, image: torch.Tensor) -> Features:
         """Normalised images (B, 3, H, W) -> Features."""
         levels = torch.stack([lda(x) for lda, x in zip(self.lda, self.backbone(image), strict=True)])
+        if not self.mal:
+            return Features(levels, levels.mean(0, keepdim=True))
         return Features(levels, torch.stack([mal(levels) for mal in self.mal]))
 
     def forward_head(self, features: Features) -> torch.Tensor:
         """Features -> scores (B,)."""
-        return self.head(self.fusion(features.opinions))
+        return self.head(features.opinions[0] if self.fusion is None else self.fusion(features.opinions))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""

@@ -28,6 +28,7 @@ from mobileiqa.scoring.rows import (
     scored_row,
 )
 from mobileiqa.text import csv_name, printable
+from mobileiqa.variants import gives_votes
 
 FILE_FORMATS = (*FORMATS, "parquet")
 LINES = {"json": "jsonl", "parquet": "jsonl"}  # a format, and that of its unfinished file
@@ -176,6 +177,9 @@ def _write_parquet(lines: Iterable[dict[str, Any]], origin: Origin, path: Path) 
         ("reasons", pa.map_(pa.string(), pa.float64())), ("full_size_share", pa.float64()), ("error", pa.string()),
         ("note", pa.string()), ("model", pa.string()), ("model_sha256", pa.string()), ("version", pa.string()),
     ])  # fmt: skip
+    if gives_votes(origin.spec.name):
+        schema = schema.append(pa.field("votes", pa.list_(pa.float64())))
+        schema = schema.append(pa.field("at_least", pa.float64()))
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in _groups(lines, ROW_GROUP):
             writer.write_table(pa.Table.from_pylist([_cells(line, origin) for line in group], schema))

@@ -42,6 +42,8 @@ class Row:
     error: str = ""
     reasons: Mapping[str, float] = field(default_factory=dict)  # name -> probability, the likeliest first
     full_size_share: float | None = None  # of the photo's pixels, read unreduced
+    votes: tuple[float, ...] = ()  # predicted shares of the votes 1 to 5
+    at_least: float | None = None  # quality that all viewers but a share see at least, on the votes' scale
 
     @property
     def reason(self) -> tuple[str, float | None]:
@@ -59,6 +61,7 @@ class Origin:
     left_out: Mapping[str, int] = field(default_factory=dict)  # pictures by reason
     model_sha256: str = ""  # of its file
     version: str = ""  # of mobileiqa
+    quantile: float | None = None  # the share of Row.at_least; None: not asked for
 
     @property
     def fields(self) -> dict[str, str]:
@@ -112,6 +115,7 @@ def summary(tally: Tally, origin: Origin) -> dict[str, Any]:
         "failed": [{"image": row.image, "error": row.error} for row in tally.failed],
         "left_out": dict(origin.left_out),
         **{name: value for name, value in origin.fields.items() if name != "model"},
+        **({"quantile": origin.quantile} if origin.quantile is not None else {}),
     }
 
 
@@ -127,14 +131,19 @@ def _table_head(origin: Origin) -> str:
         f"{origin.spec.name}: score {low:g}..{high:g}, {better} is better; reads {what_is_read(origin.spec)}"
     ]
     lines += [origin.note] if origin.note else []
-    return "\n".join([*lines, f"{'score':>9}{_reason_column('reason', origin)}  image"]) + "\n"
+    if origin.quantile is not None:
+        lines.append(f"{1 - origin.quantile:.0%} of the viewers see at least this, 1 bad to 5 excellent:")
+    quantile = f"{'at least':>10}" if origin.quantile is not None else ""
+    return "\n".join([*lines, f"{'score':>9}{quantile}{_reason_column('reason', origin)}  image"]) + "\n"
 
 
 def _table_line(row: Row, origin: Origin) -> str:
     name, probability = row.reason
     reason = f"{name} ({probability:.2f})" if probability is not None else ""
     score = "-" if row.score is None else format(row.score, ".4f")
-    return f"{score:>9}{_reason_column(reason, origin)}  {printable(row.image)}\n"
+    quantile = f"{'-' if row.at_least is None else format(row.at_least, '.3f'):>10}"
+    quantile = quantile if origin.quantile is not None else ""
+    return f"{score:>9}{quantile}{_reason_column(reason, origin)}  {printable(row.image)}\n"
 
 
 def _reason_column(text: str, origin: Origin) -> str:
@@ -145,14 +154,17 @@ def _reason_column(text: str, origin: Origin) -> str:
 
 def csv_head(origin: Origin) -> str:
     """The line of column names."""
-    columns = ["image", "score", *(("reason", "probability") if origin.spec.reasons else ())]
+    quantile = ["at_least"] if origin.quantile is not None else []
+    columns = ["image", "score", *quantile, *(("reason", "probability") if origin.spec.reasons else ())]
     return ",".join([*columns, "error", "note", *origin.fields]) + "\n"
 
 
 def _csv_line(row: Row, origin: Origin) -> str:
     """Every row says when the weights are untrained, since rows get copied around."""
     reason = row.reason if origin.spec.reasons else ()
-    return csv_text([(row.image, row.score, *reason, row.error, origin.note, *origin.fields.values())])
+    quantile = (row.at_least,) if origin.quantile is not None else ()
+    cells = (row.image, row.score, *quantile, *reason, row.error, origin.note, *origin.fields.values())
+    return csv_text([cells])
 
 
 def _json_line(row: Row, origin: Origin) -> str:
@@ -164,8 +176,17 @@ def _json_line(row: Row, origin: Origin) -> str:
 
 def scored_row(row: Row) -> dict[str, Any]:
     """A scored image in JSON."""
-    more = {"reasons": row.reasons, "full_size_share": row.full_size_share}
-    return {"image": row.image, "score": row.score, **{k: v for k, v in more.items() if v not in (None, {})}}
+    more = {
+        "reasons": row.reasons,
+        "full_size_share": row.full_size_share,
+        "votes": row.votes,
+        "at_least": row.at_least,
+    }
+    return {
+        "image": row.image,
+        "score": row.score,
+        **{k: v for k, v in more.items() if v not in (None, {}, ())},
+    }
 
 
 def _compact(value: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Batches in an order that depends on nothing but seed, epoch and step, so that any step can be resumed."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from mobileiqa.datasets.core import Sample
 from mobileiqa.photos import color_spaces
-from mobileiqa.preprocess import fit_pixels
+from mobileiqa.preprocess import fit_pixels, prepare
 from mobileiqa.spec import ColorSpace, Fit, InputSpec, ModelSpec
 from mobileiqa.training.distributed import Processes
 from mobileiqa.training.objective import Batch
 from mobileiqa.training.pixel_sources import Pixels, Source, crop
 from mobileiqa.training.recipe import Recipe
 
-_LABELS = ("score", "group", "dataset", "distortion", "level")
+_LABELS = ("score", "group", "dataset", "distortion", "level", "votes")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Labels:
     dataset: NDArray[np.int64]
     distortion: NDArray[np.int64]
     level: NDArray[np.int64]
+    votes: NDArray[np.float32] | None = None  # (N, 5), a row of zeros for an image without
 
 
 def labels_of(samples: Sequence[Sample], dataset: Sequence[int] | None = None) -> Labels:
@@ -45,7 +47,14 @@ def labels_of(samples: Sequence[Sample], dataset: Sequence[int] | None = None) -
         np.array(dataset if dataset is not None else [0] * len(samples), np.int64),
         np.array([s.distortion or -1 for s in samples], np.int64),
         np.array([s.level or -1 for s in samples], np.int64),
+        _votes(samples),
     )
+
+
+def _votes(samples: Sequence[Sample]) -> NDArray[np.float32] | None:
+    if not any(s.votes for s in samples):
+        return None
+    return np.array([s.votes or (0.0,) * 5 for s in samples], np.float32)
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,9 @@ class Feed:
     labels: Labels
     spec: ModelSpec
     recipe: Recipe
+    references: Callable[[int], Pixels | None] | None = (
+        None  # the pristine original of each image, if it has one
+    )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,7 +110,10 @@ def step_indices(feed: Feed, step: int, processes: Processes) -> list[NDArray[np
 
 
 class _Images(Dataset[Any]):
-    """Keys (step, index) to uint8 inputs; the random part depends on the key alone."""
+    """Keys (step, index) to inputs, uint8 or tokens; the random part depends on the key alone.
+
+    With references, the last input is the original, flipped and cropped as the image, or the image where there is none.
+    """
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
@@ -106,9 +121,23 @@ class _Images(Dataset[Any]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]:
         step, index = key
         rng = np.random.default_rng([self.feed.recipe.seed, step, index])
-        pixels = augmented(self.feed.source(index), self.feed.recipe, rng)
-        inputs = [view(pixels, input_spec, self.feed.recipe, rng) for input_spec in self.feed.inputs]
+        recipe, specs = self.feed.recipe, self.feed.inputs
+        if self.feed.references is not None:
+            return self._pair(index, rng), index
+        pixels = augmented(self.feed.source(index), recipe, rng)
+        if recipe.color_spaces:
+            space = ColorSpace(rng.choice(recipe.color_spaces))
+            specs = tuple(dataclasses.replace(input_spec, color_space=space) for input_spec in specs)
+        inputs = [view(pixels, input_spec, recipe, rng) for input_spec in specs]
         return inputs, index
+
+    def _pair(self, index: int, rng: np.random.Generator) -> list[Pixels]:
+        assert self.feed.references is not None and self.feed.recipe.crop_px, "pairs are cropped together"
+        image = self.feed.source(index)
+        original = self.feed.references(index)
+        both = np.concatenate([image, image if original is None else original], 2)
+        both = crop(augmented(both, self.feed.recipe, rng), self.feed.recipe.crop_px, rng)
+        return [both[:, :, :3], both[:, :, 3:]]
 
 
 def augmented(pixels: Pixels, recipe: Recipe, rng: np.random.Generator) -> Pixels:
@@ -120,12 +149,16 @@ def augmented(pixels: Pixels, recipe: Recipe, rng: np.random.Generator) -> Pixel
     return pixels
 
 
-def view(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
+def view(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.Generator) -> NDArray[Any]:
     """One input of the image, uint8 (H, W, 3): a random crop where the recipe says so, else the model's fit.
+
+    Of a model of tokens (T, 3075), float32, at most `native_patches` of the photo's own scale among them.
 
     JNDMix comes last: noise that is just not seen at the size that the model reads. Raises ValueError for JNDMix
     in another colour space than RGB.
     """
+    if input_spec.fit is Fit.MULTI_SCALE:
+        return _tokens(pixels, input_spec, recipe, rng)
     if input_spec.color_space is not ColorSpace.RGB:
         pixels = color_spaces.convert(np.ascontiguousarray(pixels), input_spec.color_space)
     fitted = _fitted(pixels, input_spec, recipe, rng)
@@ -138,6 +171,16 @@ def view(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.G
     return jnd_mix(np.ascontiguousarray(fitted), rng)
 
 
+def _tokens(
+    pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    tokens = prepare(np.ascontiguousarray(pixels), ModelSpec("tokens", (input_spec,)))[input_spec.name][0]
+    native = np.flatnonzero(tokens[:, -2] == len(input_spec.scales_px))
+    most = int(recipe.option("native_patches", len(native)))
+    left_out = rng.permutation(native)[most:]  # which of them the paper takes is not public
+    return np.delete(tokens, left_out, 0)
+
+
 def _fitted(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.random.Generator) -> Pixels:
     if recipe.crop_px:
         return crop(pixels, recipe.crop_px, rng)
@@ -147,21 +190,37 @@ def _fitted(pixels: Pixels, input_spec: InputSpec, recipe: Recipe, rng: np.rando
     return np.asarray(fit_pixels(np.ascontiguousarray(pixels), input_spec)[0])
 
 
+Steps = Generator[tuple[int, list[Batch]], None, None]
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The (step, index) keys of each micro-batch of this process, drawn as they are asked for."""
+
+    feed: Feed
+    steps: range
+    processes: Processes
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self.steps:
+            for micro in step_indices(self.feed, step, self.processes):
+                yield [(step, int(i)) for i in micro]
+
+
 def batches(
-    feed: Feed, start: int, stop: int, processes: Processes, workers: int
-) -> Iterator[tuple[int, list[Batch]]]:
-    """(step, its micro-batches) from optimiser step `start` up to `stop`; inputs are uint8 NCHW still."""
-    keys = [
-        [(step, int(i)) for i in micro]
-        for step in range(start, stop)
-        for micro in step_indices(feed, step, processes)
-    ]
+    feed: Feed, start: int, stop: int, processes: Processes, workers: int, pinned: bool = False
+) -> Steps:
+    """(step, its micro-batches) from optimiser step `start` up to `stop`; inputs are uint8 NCHW still.
+
+    One set of loader processes serves all steps. pinned: in memory that a GPU can copy from while it computes.
+    """
     loader = DataLoader(
         _Images(feed),
-        batch_sampler=keys,
+        batch_sampler=_Keys(feed, range(start, stop), processes),
         num_workers=workers,
         collate_fn=_Collate(feed.labels),
         prefetch_factor=4 if workers else None,
+        pin_memory=pinned,
     )
     micro: list[Batch] = []
     for batch in loader:
@@ -177,19 +236,33 @@ class _Collate:
 
     def __call__(self, items: list[tuple[Any, int]]) -> Batch:
         index = np.array([i for _, i in items])
-        stacked = (np.stack(images) for images in zip(*(inputs for inputs, _ in items), strict=True))
-        inputs = tuple(torch.from_numpy(images).permute(0, 3, 1, 2) for images in stacked)
-        columns = {name: torch.from_numpy(getattr(self.labels, name)[index]) for name in _LABELS}
+        by_input = zip(*(inputs for inputs, _ in items), strict=True)
+        inputs = tuple(_stacked(list(images)) for images in by_input)
+        columns = {
+            name: torch.from_numpy(column[index])
+            for name in _LABELS
+            if (column := getattr(self.labels, name)) is not None
+        }
         return Batch(inputs=inputs, **columns)
 
 
+def _stacked(images: list[NDArray[Any]]) -> torch.Tensor:
+    """uint8 (N, 3, H, W), or tokens (N, T, 3075), shorter rows filled with empty tokens, whose mask is 0."""
+    if images[0].ndim == 2:
+        longest = max(map(len, images))
+        padded = [np.pad(tokens, ((0, longest - len(tokens)), (0, 0))) for tokens in images]
+        return torch.from_numpy(np.stack(padded))
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
 def on_device(batch: Batch, spec: ModelSpec, device: torch.device) -> Batch:
-    """The batch on `device`, its inputs normalised float32 in channels-last memory."""
+    """The batch on `device`, its inputs normalised float32 in channels-last memory; a reference as the image."""
     inputs = tuple(
         _normalized(pixels.to(device, non_blocking=True), input_spec)
-        for pixels, input_spec in zip(batch.inputs, spec.inputs, strict=True)
+        for pixels, input_spec in zip(batch.inputs, cycle(spec.inputs), strict=False)
     )
-    return Batch(inputs, *(getattr(batch, name).to(device) for name in _LABELS))
+    columns = (getattr(batch, name) for name in _LABELS)
+    return Batch(inputs, *(None if c is None else c.to(device, non_blocking=True) for c in columns))
 
 
 def moments(input_spec: InputSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,6 +272,8 @@ def moments(input_spec: InputSpec, device: torch.device) -> tuple[torch.Tensor, 
 
 
 def _normalized(pixels: torch.Tensor, input_spec: InputSpec) -> torch.Tensor:
+    if input_spec.fit is Fit.MULTI_SCALE:
+        return pixels  # tokens are normalised
     mean, std = moments(input_spec, pixels.device)
     values = (pixels.float() / 255 - mean) / std
     return values.contiguous(memory_format=torch.channels_last)

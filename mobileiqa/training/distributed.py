@@ -7,14 +7,19 @@ averaging the parameters' gradients over W processes gives dL.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from mobileiqa.training.objective import Gather, alone
+
+PATIENCE = timedelta(hours=2)  # others wait while the first one validates
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,38 @@ class Processes:
 def join(device: torch.device) -> Processes:
     """Joins the process group that torchrun describes in the environment; alone where there is none."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if world == 1:
         return Processes()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Processes(dist.get_rank(), world)
+
+
+def local_device(text: str) -> torch.device:
+    """The device that `text` names; of plain "cuda" under torchrun, the one of this process, LOCAL_RANK."""
+    device = torch.device(text)
+    local = os.environ.get("LOCAL_RANK")
+    if device.type == "cuda" and device.index is None and local is not None:
+        return torch.device("cuda", int(local))
+    return device
+
+
+def use_tensor_cores(device: torch.device) -> None:
+    """On a GPU, products and convolutions of float32 run in TF32: inputs are rounded to 10 bits of mantissa."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+
+
+def of_first(processes: Processes, body: Callable[[], T]) -> T:
+    """What body() gives in the first process, in all of them; the others wait."""
+    if processes.world == 1:
+        return body()
+    shared: list[Any] = [body() if processes.first else None]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
 
 
 def leave() -> None:

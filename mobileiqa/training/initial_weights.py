@@ -1,7 +1,10 @@
 """What a training run starts from: timm's pretrained backbone, a file, other checkpoints, or nothing."""
 
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import nn
@@ -9,12 +12,24 @@ from torch import nn
 from mobileiqa import checkpoint, cli
 from mobileiqa.checkpoint_files import state_dict
 from mobileiqa.errors import UserError
+from mobileiqa.models.koncept512 import KonCept512
 from mobileiqa.models.lar_iqa import BACKBONE, LarIQA, LarIQASingle
 from mobileiqa.models.mobile_iqa import MobileIQA
+from mobileiqa.models.votes import VoteModel
 from mobileiqa.models.whole_photo import WholePhoto
 
+HUB_TIMEOUT_S = 3.0
+
 # Of a timm classifier: a model that only reads feature maps has no use for them.
-_CLASSIFIER = ("classifier.", "conv_head.", "bn2.", "norm_head.", "head.", "fc.")  # bn2 follows conv_head
+_CLASSIFIER = (
+    "classifier.",
+    "conv_head.",
+    "bn2.",
+    "norm_head.",
+    "head.",
+    "fc.",
+    "classif.",
+)  # bn2 follows conv_head
 
 
 def initialize(model: nn.Module, name: str, files: Sequence[Path], from_scratch: bool) -> str:
@@ -28,6 +43,8 @@ def initialize(model: nn.Module, name: str, files: Sequence[Path], from_scratch:
         raise UserError("--init or --from-scratch", "both", "leave one out")
     if from_scratch:
         return "random weights"
+    own = model
+    model = model.model if isinstance(model, VoteModel) else model
     if not files:
         return _fetched(model, name)
     if isinstance(model, LarIQA) and len(files) == 2:
@@ -36,13 +53,19 @@ def initialize(model: nn.Module, name: str, files: Sequence[Path], from_scratch:
         raise UserError(
             "one --init file, or two branches for a merged LAR-IQA", str(len(files)), "correct --init"
         )
-    return _from_file(model, name, files[0])
+    return _from_file(own, model, name, files[0])
 
 
 def _fetched(model: nn.Module, name: str) -> str:
     import timm
 
+    if not _backbones(model):
+        raise UserError(
+            f"--from-scratch for {name}, or a checkpoint of it with --init", "neither",
+            "choose: no backbone of it is published by itself under timm's names",
+        )  # fmt: skip
     kind = _kind(model)
+    stay_offline_where_closed()
     try:
         state = timm.create_model(kind, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
@@ -52,7 +75,7 @@ def _fetched(model: nn.Module, name: str) -> str:
             "give them with --init FILE, or start with --from-scratch",
         ) from error
     for backbone in _backbones(model):
-        _load_backbone(backbone, state, f"timm's {kind}")
+        load_backbone(backbone, state, f"timm's {kind}")
     return f"timm's pretrained {kind}"
 
 
@@ -60,15 +83,34 @@ def _kind(model: nn.Module) -> str:
     """timm's name of the backbone."""
     if isinstance(model, MobileIQA):
         return model.variant.backbone
+    if isinstance(model, KonCept512):
+        return "inception_resnet_v2"
     return model.kind if isinstance(model, LarIQASingle | WholePhoto) else BACKBONE
 
 
 def _backbones(model: nn.Module) -> list[nn.Module]:
-    names = ("backbone",) if hasattr(model, "backbone") else ("authentic", "synthetic")
-    return [getattr(model, name) for name in names]
+    return [
+        getattr(model, name)
+        for name in ("backbone", "body", "authentic", "synthetic")
+        if hasattr(model, name)
+    ]
 
 
-def _load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+def stay_offline_where_closed() -> None:
+    """Where the hub cannot be reached, only its cache is looked at: huggingface_hub would ask for 50 seconds."""
+    import huggingface_hub.constants as hub
+
+    if hub.HF_HUB_OFFLINE or getproxies().get("https"):
+        return
+    address = urlsplit(hub.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), HUB_TIMEOUT_S).close()
+    except OSError:
+        hub.HF_HUB_OFFLINE = True
+
+
+def load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Gives `backbone` the tensors of a timm network, in place. Raises UserError where they are another one's."""
     own = backbone.state_dict()
     problems = [f"missing {k}" for k in own if k not in state]
     problems += [f"unexpected {k}" for k in state if k not in own and not k.startswith(_CLASSIFIER)]
@@ -90,22 +132,28 @@ def _merged(model: LarIQA, files: Sequence[Path]) -> str:
         source, _ = checkpoint.load(path)
         if not isinstance(source, LarIQASingle):
             raise UserError("two lar-iqa-single checkpoints", path.name, "correct --init")
-        _load_backbone(branch, source.backbone.state_dict(), path.name)
+        load_backbone(branch, source.backbone.state_dict(), path.name)
     return f"branches {files[0].name}, {files[1].name}"
 
 
-def _from_file(model: nn.Module, name: str, path: Path) -> str:
+def _from_file(own: nn.Module, model: nn.Module, name: str, path: Path) -> str:
+    """`model` is the one inside `own`, a model of votes; else the same."""
     state = _state_dict(path)
     if state is not None:
         for backbone in _backbones(model):
-            _load_backbone(backbone, renamed(state, backbone.state_dict()), path.name)
+            load_backbone(backbone, renamed(state, backbone.state_dict()), path.name)
         return f"backbone {path.name}"
     source, spec = checkpoint.load(path)
     if spec.name == name:
-        model.load_state_dict(source.state_dict())
+        own.load_state_dict(source.state_dict())
         return f"checkpoint {path.name}"
+    source = source.model if isinstance(source, VoteModel) else source
+    if not _backbones(model) or not _backbones(source):
+        raise UserError(
+            f"a checkpoint of {name}, or of another model with its backbone", spec.name, "correct --init"
+        )
     for backbone in _backbones(model):
-        _load_backbone(backbone, _backbones(source)[0].state_dict(), path.name)
+        load_backbone(backbone, _backbones(source)[0].state_dict(), path.name)
     cli.note(f"{path.name} is {spec.name}: only its backbone is used")
     return f"backbone of {path.name}"
 
@@ -113,6 +161,16 @@ def _from_file(model: nn.Module, name: str, path: Path) -> str:
 def is_backbone(path: Path) -> bool:
     """True for a timm state dict of a backbone, False for a checkpoint of a whole model. UserError for neither."""
     return _state_dict(path) is not None
+
+
+def read_backbone(path: Path) -> Mapping[str, torch.Tensor]:
+    """The tensors of a timm backbone file. Raises UserError for a checkpoint of a whole model."""
+    state = _state_dict(path)
+    if state is None:
+        raise UserError(
+            "a state dict of a timm backbone", f"a whole model in {path.name}", "name it as the model"
+        )
+    return state
 
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor] | None:

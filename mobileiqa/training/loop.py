@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear
 from mobileiqa.training import state as states
-from mobileiqa.training.data_loader import Feed, batches, on_device
-from mobileiqa.training.distributed import Processes, average_gradients, gather
+from mobileiqa.training.data_loader import Feed, Steps, batches, on_device
+from mobileiqa.training.distributed import Processes, average_gradients, gather, of_first
 from mobileiqa.training.kan_grid import regularization, update_grids
 from mobileiqa.training.objective import Batch, Task
 from mobileiqa.training.recipe import Recipe, learning_rate
@@ -46,6 +47,7 @@ class Settings:
     save_every_s: float = 120.0
     log_every: int = 20
     compile: bool = False
+    checkpointing: bool = False  # recompute the backbone in the backward pass: less memory, more time
     stop_after_s: float = 0.0  # save and stop; 0: run to the end
 
 
@@ -55,6 +57,8 @@ class Run:
     def __init__(self, task: Task, recipe: Recipe, settings: Settings, processes: Processes) -> None:
         self.task, self.recipe, self.settings, self.processes = task, recipe, settings, processes
         self.module = task.module.to(settings.device, memory_format=torch.channels_last)
+        if task.teacher is not None:
+            task.teacher.to(settings.device, memory_format=torch.channels_last)
         self.optimizer = _optimizer(self.module, recipe)
         self.scaler = torch.amp.GradScaler(settings.device.type, enabled=settings.precision == "fp16")
         self.averaged: dict[str, torch.Tensor] | None = _snapshot(self.module) if recipe.ema else None
@@ -98,7 +102,7 @@ class Run:
     def step(self, step: int, micro: list[Batch], feed: Feed) -> dict[str, float]:
         """One optimiser step. Returns the losses, averaged over the micro-batches."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, step, feed.steps_per_epoch)
+            group["lr"] = learning_rate(self.recipe, step, feed.steps_per_epoch) * group.get("share", 1.0)
         torch.manual_seed((self.recipe.seed << 32) + step * self.processes.world + self.processes.rank)
         self.module.train()
         sums: dict[str, float] = defaultdict(float)
@@ -178,25 +182,30 @@ def fit(
             "give more images, or --set batch=N",
         )  # fmt: skip
     run = Run(task, recipe, settings, processes)
+    pinned = settings.device.type == "cuda"
+    last = recipe.epochs * feed.steps_per_epoch
+    steps = batches(feed, run.state.step, last, processes, settings.workers, pinned)
     events = states.Events(settings.out, run.state.step) if processes.first else None
     started = time.monotonic()
     for epoch in range(len(run.state.validation), recipe.epochs):  # an epoch ends with its validation
-        if not _epoch(run, feed, epoch, events, started):
+        if not _epoch(run, feed, epoch, events, started, steps):
             break
         _validated(run, validate, epoch, events)
     run.save()
+    steps.close()  # and its loader processes
     if events:
         events.close()
     return run.state
 
 
-def _epoch(run: Run, feed: Feed, epoch: int, events: states.Events | None, started: float) -> bool:
+def _epoch(
+    run: Run, feed: Feed, epoch: int, events: states.Events | None, started: float, steps: Steps
+) -> bool:
     """The rest of an epoch; False when it is time to stop."""
-    stop = (epoch + 1) * feed.steps_per_epoch
+    rest = (epoch + 1) * feed.steps_per_epoch - run.state.step
     log = _Log(run, feed, events)
-    steps = batches(feed, run.state.step, stop, run.processes, run.settings.workers)
     clock = time.perf_counter()
-    bar = cli.progress(steps, f"epoch {epoch + 1}/{run.recipe.epochs}", stop - run.state.step)
+    bar = cli.progress(islice(steps, rest), f"epoch {epoch + 1}/{run.recipe.epochs}", rest)
     for step, micro in bar:
         read = time.perf_counter()
         losses = run.step(step, micro, feed)
@@ -236,8 +245,8 @@ class _Log:
 
 
 def _validated(run: Run, validate: Validate, epoch: int, events: states.Events | None) -> None:
-    """Validates, keeps the best weights, saves."""
-    metrics = run.with_averaged(lambda: validate(run.task))
+    """Validates in the first process, keeps the best weights, saves."""
+    metrics = run.with_averaged(lambda: of_first(run.processes, lambda: validate(run.task)))
     row = {"epoch": epoch + 1, "step": run.state.step, **metrics}
     run.state.validation.append(row)
     if run.state.best is None or metrics["srcc"] > run.state.best["srcc"]:
@@ -256,9 +265,17 @@ def _snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam as the recipe's paper uses it; AdamW decays weights, not norms and biases."""
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(module.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    """Adam and SGD as the recipe's paper uses them; AdamW decays weights, not norms and biases."""
+    if recipe.optimizer != "adamw":
+        slow = {id(p) for name, p in module.named_parameters() if name.startswith("encoder.")}
+        slow = slow if recipe.encoder_lr != 1 else set()
+        groups: list[dict[str, Any]] = [{"params": [p for p in module.parameters() if id(p) not in slow]}]
+        if slow:
+            encoder = [p for p in module.parameters() if id(p) in slow]
+            groups.append({"params": encoder, "share": recipe.encoder_lr})
+        if recipe.optimizer == "sgd":
+            return torch.optim.SGD(groups, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+        return torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay)
     decayed = [p for p in module.parameters() if p.ndim > 1]
     plain = [p for p in module.parameters() if p.ndim <= 1]
     groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]

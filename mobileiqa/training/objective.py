@@ -8,6 +8,7 @@ float32 first. Where a batch leaves nothing to compare (one image, a constant si
 the gradient is zero: never NaN, never 1/eps.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ class Batch:
 
     inputs: normalised float32 (N, 3, H, W), one per model input. score: float32, 0..1 by the set's own range.
     group: the reference image (ranking pairs share one). dataset: index of the source set (multi-task heads).
+    votes: (N, 5) shares of the votes 1 to 5, zeros where an image has none; None where no image has any.
     """
 
     inputs: tuple[torch.Tensor, ...]
@@ -35,9 +37,16 @@ class Batch:
     dataset: torch.Tensor
     distortion: torch.Tensor
     level: torch.Tensor
+    votes: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def pin_memory(self) -> "Batch":
+        """The same in page-locked memory, which a DataLoader asks for."""
+        columns = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "inputs"}
+        pinned = {name: None if c is None else c.pin_memory() for name, c in columns.items()}
+        return Batch(tuple(x.pin_memory() for x in self.inputs), **pinned)
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,18 @@ class Task:
     loss(batch, gather) -> scalars by name; "loss" is what is minimised, the rest is logged.
     score(*inputs) -> (N,) predictions in the label's units, in eval mode (validation).
     export() -> the model and spec of the checkpoint.
+    called: what `loss` calls, for torch.compile; empty: the module itself.
+    teacher: what `loss` reads and never trains; the loop brings it to the device.
+    choose(head): of a task whose score gives (N, heads), which one the checkpoint scores by.
     """
 
     module: nn.Module
     loss: Callable[[Batch, Gather], dict[str, torch.Tensor]]
     score: Callable[..., torch.Tensor]
     export: Callable[[], tuple[nn.Module, ModelSpec]]
+    called: tuple[nn.Module, ...] = ()
+    teacher: nn.Module | None = None
+    choose: Callable[[int], None] | None = None
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,11 @@ degradation  the same, and each distorted image's distortion and level as a clas
 multi-task   LAR-IQA's branch with one head per dataset (their scales differ); the first one is exported
 distill      MobileIQA's student against a teacher's opinion features
 imitate      a LAR-IQA branch against a trained one of another backbone (stage_distillation.py)
+the rest     single published systems' (system_objectives.py)
 """
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -18,26 +18,15 @@ from torch import nn
 from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear
 from mobileiqa.models.lar_iqa import SINGLE_WIDTH, LarIQASingle
-from mobileiqa.models.mobile_iqa import MobileIQA
-from mobileiqa.spec import ModelSpec
-from mobileiqa.training import objective, stage_distillation
+from mobileiqa.models.mobile_iqa import Features, MobileIQA
+from mobileiqa.models.votes import VoteModel, mean_vote
+from mobileiqa.training import stage_distillation
+from mobileiqa.training.loss_terms import Setup, labels_of_batch, mean_of, scored, unit_scale, weighted_terms
 from mobileiqa.training.objective import Batch, Gather, Task
 from mobileiqa.training.recipe import Recipe
+from mobileiqa.training.system_objectives import SYSTEM_OBJECTIVES
 
 DISTORTIONS, LEVELS = 25, 5
-RANK_MARGIN = 0.05  # in label units (0..1): neighbouring levels differ by about 0.15
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What an objective is built from."""
-
-    recipe: Recipe
-    model: nn.Module
-    spec: ModelSpec
-    datasets: int = 1  # how many sets the training images come from
-    teacher: nn.Module | None = None
-    teacher_spec: ModelSpec | None = None
 
 
 def build_task(setup: Setup) -> Task:
@@ -46,13 +35,37 @@ def build_task(setup: Setup) -> Task:
 
 
 def supervised(setup: Setup) -> Task:
-    """Scores against labels."""
+    """Scores against labels; a model of votes against the votes, and against labels where an image has none."""
+    model, unit = setup.model, unit_scale(setup.spec)
 
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
-        return _scored(setup.recipe, setup.model(*batch.inputs), batch, gather)
+        if isinstance(model, VoteModel):
+            return _voted(setup.recipe, gather(model(*batch.inputs)), batch, gather)
+        return scored(setup.recipe, unit(model(*batch.inputs)), batch, gather)
+
+    def score(*inputs: torch.Tensor) -> torch.Tensor:
+        return unit(model(*inputs))
 
     spec = dataclasses.replace(setup.spec, reasons=())  # labels of scores teach no reasons
-    return Task(setup.model, loss, setup.model, lambda: (setup.model, spec))
+    return Task(model, loss, score, lambda: (model, spec))
+
+
+def _voted(recipe: Recipe, logits: torch.Tensor, batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
+    """The cross-entropy of the images' votes, and the recipe's losses on the mean vote of the rest, by their shares."""
+    labels = labels_of_batch(batch, gather)
+    votes = labels.pop("votes", None)
+    if votes is None:
+        votes = torch.zeros_like(logits)
+    known = votes.sum(1) > 0
+    logs = torch.log_softmax(logits.float(), 1)
+    parts = {"votes": -(votes * logs).sum(1)[known].mean() if known.any() else logs.new_zeros(())}
+    total = parts["votes"] * known.float().mean()
+    if not known.all():
+        rest = {name: column[~known] for name, column in labels.items()}
+        terms = weighted_terms(recipe, mean_vote(logits[~known]), rest)
+        total = total + terms.pop("loss") * (~known).float().mean()
+        parts |= terms
+    return {**parts, "loss": total}
 
 
 class Degradations(nn.Module):
@@ -81,7 +94,7 @@ def degradation(setup: Setup) -> Task:
 
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
         score, logits = module(*batch.inputs)
-        parts = _scored(setup.recipe, score, batch, gather)
+        parts = scored(setup.recipe, score, batch, gather)
         known = (batch.distortion > 0) & (batch.level > 0)
         label = torch.where(known, (batch.distortion - 1) * LEVELS + batch.level - 1, -1)
         classes = _cross_entropy(gather(logits), gather(label))
@@ -118,46 +131,73 @@ def multi_task(setup: Setup) -> Task:
 
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
         scores, source = gather(module(*batch.inputs)), gather(batch.dataset)
-        whole = {
-            f.name: gather(getattr(batch, f.name)) for f in dataclasses.fields(Batch) if f.name != "inputs"
-        }
+        whole = labels_of_batch(batch, gather)
         parts = []
         for head in range(setup.datasets):
             mine = source == head
             if mine.any():
                 labels = {name: column[mine] for name, column in whole.items()}
-                parts.append(_terms(setup.recipe, scores[mine, head], labels))
+                parts.append(weighted_terms(setup.recipe, scores[mine, head], labels))
         return {name: torch.stack([p[name] for p in parts]).mean() for name in parts[0]}
 
     return Task(module, loss, setup.model, lambda: (setup.model, setup.spec))
 
 
 def distill(setup: Setup) -> Task:
-    """MobileIQA's student: mean over the opinion features of their MSE to the teacher's + alpha * MSE(score, label).
+    """MobileIQA's student: mean over the opinion features of their MSE to the teacher's + alpha * losses of the score.
 
-    `levels` adds the MSE of the stacked LDA outputs, as the public code does and the paper does not.
+    The paper's loss of the score is its MSE; the recipe may have others. `levels` adds the MSE of the stacked LDA
+    outputs, as the public code does and the paper does not.
     """
     student, teacher = setup.model, setup.teacher
     if not isinstance(student, MobileIQA) or not isinstance(teacher, MobileIQA):
         raise UserError("MobileIQA models as student and teacher", setup.spec.name, "give --teacher CKPT")
+    _check_same_opinions(student, teacher)
     teacher.eval().requires_grad_(False)
     alpha, levels = setup.recipe.option("alpha", 2.0), setup.recipe.option("levels")
+    learns, taught = FeaturesAndScore(student), FeaturesAndScore(teacher)
 
     def loss(batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
         image = batch.inputs[0]
         with torch.no_grad():
-            targets = teacher.to(image.device).forward_features(image)
-        features = student.forward_features(image)
+            targets, _ = taught(image)
+        features, score = learns(image)
         mse = nn.functional.mse_loss
-        opinions = _mean(mse(features.opinions, targets.opinions), gather)
-        score = objective.mse(gather(student.forward_head(features)), gather(batch.score))
-        parts = {"opinions": opinions, "mse": score, "loss": opinions + alpha * score}
+        opinions = mean_of(mse(features.opinions, targets.opinions), gather)
+        parts = scored(setup.recipe, score, batch, gather)
+        parts |= {"opinions": opinions, "loss": opinions + alpha * parts["loss"]}
         if levels:
-            parts["levels"] = _mean(mse(features.levels, targets.levels), gather)
+            parts["levels"] = mean_of(mse(features.levels, targets.levels), gather)
             parts["loss"] = parts["loss"] + levels * parts["levels"]
         return parts
 
-    return Task(student, loss, student, lambda: (student, setup.spec))
+    return Task(student, loss, student, lambda: (student, setup.spec), (learns, taught), teacher)
+
+
+class FeaturesAndScore(nn.Module):
+    """A MobileIQA model's features and score in one call, which is what torch.compile takes; no weights of its own."""
+
+    def __init__(self, model: MobileIQA) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> tuple[Features, torch.Tensor]:
+        """Normalised images (N, 3, H, W) -> Features, scores (N,)."""
+        features = self.model.forward_features(image)
+        return features, self.model.forward_head(features)
+
+
+def _check_same_opinions(student: MobileIQA, teacher: MobileIQA) -> None:
+    """What is matched one by one must be as many on both sides, of one grid."""
+    if not hasattr(student, "variant") or not hasattr(teacher, "variant"):
+        return  # a test's stand-in
+    ours, theirs = (v.variant for v in (student, teacher))
+    if (ours.opinions, ours.grid) != (theirs.opinions, theirs.grid) or not ours.opinions:
+        raise UserError(
+            "student and teacher with the same MALs (1 to 3) on the same grid",
+            f"{ours.opinions} on {ours.grid}x{ours.grid} and {theirs.opinions} on {theirs.grid}x{theirs.grid}",
+            "train a teacher with the same --mals",
+        )
 
 
 def imitate(setup: Setup) -> Task:
@@ -172,51 +212,21 @@ def imitate(setup: Setup) -> Task:
             seen = stage_distillation.same_images(image, setup.spec.inputs[0], wanted_spec)
             maps, features_wanted = stage_distillation.stages(teacher.to(image.device), seen)
         found_maps, opinions, score = module(image)
-        parts = _scored(setup.recipe, score, batch, gather)
+        parts = scored(setup.recipe, score, batch, gather)
         errors = [stage_distillation.relative_error(a, b) for a, b in zip(found_maps, maps, strict=True)]
-        parts["stages"] = _mean(torch.stack(errors).mean(), gather)
-        parts["features"] = _mean(stage_distillation.relative_error(opinions, features_wanted), gather)
+        parts["stages"] = mean_of(torch.stack(errors).mean(), gather)
+        parts["features"] = mean_of(stage_distillation.relative_error(opinions, features_wanted), gather)
         parts["loss"] = parts["loss"] + stages * parts["stages"] + features * parts["features"]
         return parts
 
     return Task(module, loss, setup.model, lambda: (setup.model, setup.spec))
 
 
-def _mean(value: torch.Tensor, gather: Gather) -> torch.Tensor:
-    return gather(value.reshape(1)).mean()
-
-
-def _scored(recipe: Recipe, score: torch.Tensor, batch: Batch, gather: Gather) -> dict[str, torch.Tensor]:
-    labels = {f.name: gather(getattr(batch, f.name)) for f in dataclasses.fields(Batch) if f.name != "inputs"}
-    return _terms(recipe, gather(score), labels)
-
-
-def _terms(recipe: Recipe, score: torch.Tensor, labels: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each of the recipe's losses, and "loss", their weighted sum."""
-    score = score.float()
-    parts = {name: TERMS[name](score, labels) for name, _ in recipe.losses}
-    return {
-        **parts,
-        "loss": sum((weight * parts[name] for name, weight in recipe.losses), score.new_zeros(())),
-    }
-
-
-def _ranked(score: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
-    return objective.rank_pairs(score, labels["score"], labels["group"], RANK_MARGIN)
-
-
-TERMS: dict[str, Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]] = {
-    "mse": lambda score, labels: objective.mse(score, labels["score"]),
-    "mae": lambda score, labels: objective.mae(score, labels["score"]),
-    "plcc": lambda score, labels: objective.plcc_loss(score, labels["score"]),
-    "norm-in-norm": lambda score, labels: objective.norm_in_norm(score, labels["score"]),
-    "monotonicity": lambda score, labels: objective.monotonicity(score, labels["score"]),
-    "rank": _ranked,
-}
 OBJECTIVES: dict[str, Callable[[Setup], Task]] = {
     "supervised": supervised,
     "degradation": degradation,
     "multi-task": multi_task,
     "distill": distill,
     "imitate": imitate,
+    **SYSTEM_OBJECTIVES,
 }

@@ -67,7 +67,17 @@ def synthetic(
     )  # fmt: skip
     rule = f"{share:.0%} of the pristine images, by seed {seed}, validate"
     listing = listing_key(path.name for path in paths)
-    return Dataset(SYNTHETIC, samples, SCORE_RANGE, SCORE_NAME, rule, split_seed=seed, listing=listing)
+    originals = {path.stem: path for path in paths}
+    return Dataset(
+        SYNTHETIC,
+        samples,
+        SCORE_RANGE,
+        SCORE_NAME,
+        rule,
+        split_seed=seed,
+        listing=listing,
+        reference_files=originals,
+    )
 
 
 def pixels_of(
@@ -93,6 +103,24 @@ class FromFiles:
     def __call__(self, index: int) -> Pixels:
         """The pixels of samples[index]."""
         return pixels_of(self.samples[index], self.distorted, colors=self.colors)
+
+
+@dataclass(frozen=True)
+class FromDecoded:
+    """Whole images, each decoded (and distorted) at its first reading and kept in `folder`: 3 bytes a pixel."""
+
+    files: FromFiles
+    folder: Path
+    keys: tuple[str, ...]
+
+    def __call__(self, index: int) -> Pixels:
+        """The pixels of samples[index], a memory map."""
+        path = self.folder / f"{self.keys[index]}.npy"
+        if not path.exists():
+            pixels = self.files(index)
+            with cli.atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, pixels)
+        return np.load(path, mmap_mode="r")
 
 
 @dataclass(frozen=True)
@@ -122,10 +150,17 @@ def source(
     window_px: int,
     colors: ColorManagement = ColorManagement.SRGB,
 ) -> Source:
-    """The source of `samples`: straight from the files, or from a pack in `pack_folder` (made if missing)."""
+    """The source of `samples`: straight from the files, or from a pack in `pack_folder` (made if missing).
+
+    window_px 0: whole images, kept one by one as they are read.
+    """
     distorted = dataset.name == SYNTHETIC
+    files = FromFiles(tuple(samples), distorted, colors)
     if pack_folder is None:
-        return FromFiles(tuple(samples), distorted, colors)
+        return files
+    if not window_px:
+        pack_folder.mkdir(parents=True, exist_ok=True)
+        return FromDecoded(files, pack_folder, _image_keys(samples, distorted, colors))
     path = pack_folder / f"{_key(samples, distorted, window_px, colors)}.npy"
     if not path.exists():
         _pack(path, samples, distorted, window_px, colors)
@@ -134,14 +169,24 @@ def source(
 
 def _key(samples: Sequence[Sample], distorted: bool, window_px: int, colors: ColorManagement) -> str:
     """Changes with the files (name, size, time), the window, and the code that decodes and distorts them."""
-    rows = []
-    for sample in samples:
-        stat = sample.path.stat()
-        rows.append((sample.path.name, stat.st_size, stat.st_mtime_ns, sample.distortion, sample.level))
+    rows = [(sample.path.name, *_stamp(sample)) for sample in samples]
     code = _distortion_code() if distorted else ""
-    return hashlib.sha256(
-        json.dumps([rows, code, window_px, colors, decoding_sha256()]).encode()
-    ).hexdigest()[:16]
+    return _digest([rows, code, window_px, colors, decoding_sha256()])
+
+
+def _image_keys(samples: Sequence[Sample], distorted: bool, colors: ColorManagement) -> tuple[str, ...]:
+    """The same for each image by itself, wherever its name is used twice."""
+    code = [_distortion_code() if distorted else "", colors, decoding_sha256()]
+    return tuple(_digest([str(sample.path.resolve()), *_stamp(sample), *code]) for sample in samples)
+
+
+def _stamp(sample: Sample) -> tuple[int, int, int, int]:
+    stat = sample.path.stat()
+    return stat.st_size, stat.st_mtime_ns, sample.distortion, sample.level
+
+
+def _digest(content: list[object]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _distortion_code() -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobileiqa.errors import UserError
+from mobileiqa.spec import ColorSpace
 from mobileiqa.text import integer, real
+from mobileiqa.variants import gives_votes
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,16 @@ class Recipe:
     batch: int
     lr: float
     weight_decay: float
-    optimizer: str = "adamw"  # or "adam" (weight decay inside the gradient, as torch's Adam does)
+    optimizer: str = (
+        "adamw"  # "adam" (weight decay inside the gradient, as torch's Adam does), "sgd" (momentum .9)
+    )
     warmup_epochs: float = 0.0  # linear from 0
     cosine_epochs: float = 0.0  # length of the cosine after the warm-up; 0: until the end
     final_lr: float = 0.0  # of the cosine, as a fraction of lr
+    lr_steps: tuple[
+        tuple[int, float], ...
+    ] = ()  # in place of the cosine: (up to this epoch, this fraction of lr)
+    encoder_lr: float = 1.0  # of the module's `encoder`, as a fraction of lr
     losses: tuple[tuple[str, float], ...] = (("mse", 1.0),)
     options: tuple[tuple[str, float], ...] = ()  # of the objective
     epoch_images: int = 0  # of an epoch, drawn anew for each; 0: all
@@ -38,6 +46,9 @@ class Recipe:
     window_px: int = 0  # side of the window that a cache keeps of each image; 0: 1.5 crops
     flip_h: bool = True
     flip_v: bool = False
+    color_spaces: tuple[
+        str, ...
+    ] = ()  # one is drawn for each image of a step; (): the input's own, as in tests
     random_crops: bool = True  # where the model reads a centre crop, training reads a random one
     jnd: float = 0.0  # probability of JNDMix noise, of each view
     group: int = 1  # samples in a row that share reference and distortion, for ranking pairs
@@ -52,6 +63,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.jnd <= 1:
             raise ValueError(f"jnd {self.jnd} must be a probability, 0..1")
+        if unknown := set(self.color_spaces) - set(ColorSpace):
+            raise ValueError(f"color spaces {', '.join(sorted(unknown))} must be of {', '.join(ColorSpace)}")
+        if self.jnd and set(self.color_spaces) - {"rgb"}:
+            raise ValueError("jnd needs RGB alone: its noise is that of RGB")
         unit = self.accumulate * self.group
         if min(self.batch, unit) < 1 or self.batch % unit:
             raise ValueError(
@@ -94,6 +109,23 @@ RECIPES: dict[str, Recipe] = {
         Recipe("lar-iqa-branch-jnd", "lar-iqa-single", "multi-task", 100, 32, jnd=0.5, **_LAR),
         Recipe("lar-iqa-kan", "lar-iqa-kan", "supervised", 50, 20, **_LAR),
         Recipe("lar-iqa-mlp", "lar-iqa-mlp", "supervised", 50, 20, **_LAR),
+        # MSLIQA's four ways to train: Adam and its schedule are not in the paper's abstract, so AdamW as LAR-IQA.
+        *(Recipe(name, name, "multi-scale", 50, 16, lr=1e-4, weight_decay=1e-4, warmup_epochs=1.0,
+                 losses=(("mse", 1.0), ("plcc", 1.0)), random_crops=False)
+          for name in ("msliqa-single", "msliqa-multi-crop", "msliqa-multi-resize", "msliqa-both")),
+        # KonCept512's notebook: three rates; its reload of the best weights between them is not repeated.
+        Recipe("koncept512", "koncept512", "supervised", 70, 32, lr=1e-4, weight_decay=0.0, optimizer="adam",
+               lr_steps=((40, 1.0), (60, 0.2), (70, 0.1))),
+        # MUSIQ on KonIQ-10k, from general knowledge of the paper: L1 on the scale 0..100.
+        Recipe("musiq", "musiq", "supervised", 30, 96, lr=1e-4, weight_decay=0.0, optimizer="sgd",
+               losses=(("mae", 100.0),), options=(("native_patches", 512.0),)),
+        # MS-SCANet's released code, but a cosine by epochs, where that steps it by batches, and one run.
+        Recipe("ms-scanet", "ms-scanet", "cross-branch", 600, 16, lr=1e-4, weight_decay=1e-5, optimizer="adam",
+               cosine_epochs=50.0, flip_v=True, losses=(("mae", 1.0),), options=(("consistency", 0.5),)),
+        # YOTO's training code: batches with their references and without, half and half.
+        Recipe("fr-nr-transformer", "fr-nr-transformer", "fr-nr", 100, 8, lr=1e-4, weight_decay=1e-5,
+               optimizer="adam", cosine_epochs=50.0, encoder_lr=0.1, crop_px=224,
+               options=(("fr_share", 0.5),)),
         # From the reference (--init) or a Lite0 backbone, on people's ratings: they say nothing of reasons.
         Recipe("whole-photo", "whole-photo", "supervised", 30, 16, lr=2e-4, weight_decay=2e-2, warmup_epochs=1.0,
                final_lr=0.01, losses=(("mse", 10.0), ("plcc", 1.0)), ema=0.99, clip_norm=5.0),
@@ -132,20 +164,59 @@ def recipe(name: str) -> Recipe:
 
 
 def with_overrides(base: Recipe, texts: list[str]) -> Recipe:
-    """`base` with `field=value` settings of numbers and booleans; UserError names the fields there are."""
-    changed = {}
+    """`base` with `field=value` settings of numbers and booleans, of options such as alpha, and of losses.
+
+    losses=mse:1,rank:0.5 are the loss terms and their weights. UserError names the fields there are.
+    """
+    changed: dict[str, Any] = {}
+    options = dict(base.options)
     fields = {
         f.name: f for f in dataclasses.fields(base) if f.type in (int, float, bool, "int", "float", "bool")
     }
     for text in texts:
         key, _, value = text.partition("=")
-        if key not in fields:
-            raise UserError(f"FIELD=VALUE with one of {', '.join(fields)}", repr(text), "correct --set")
-        changed[key] = _parsed(value, type(getattr(base, key)), text)
+        if key == "losses":
+            changed[key] = _losses(value)
+        elif key in options:
+            options[key] = _parsed(value, float, text)
+        elif key in fields:
+            changed[key] = _parsed(value, type(getattr(base, key)), text)
+        else:
+            known = ", ".join([*options, "losses", *fields])
+            raise UserError(f"FIELD=VALUE with one of {known}", repr(text), "correct --set")
     try:
-        return dataclasses.replace(base, **changed)
+        return dataclasses.replace(base, options=tuple(options.items()), **changed)
     except ValueError as error:
         raise UserError("settings that fit together", str(error), "correct --set") from error
+
+
+# Loss terms, and whether each knows the scale of the labels. What is trained by others alone only ranks images, and a
+# linear map to the labels is fitted afterwards (training/validation.py).
+LOSSES = {
+    "mse": True, "mae": True, "plcc": False, "norm-in-norm": False, "monotonicity": False, "rank": False,
+}  # fmt: skip
+
+
+def ranks_only(recipe: Recipe) -> bool:
+    """True where no loss of the recipe knows the scale of the labels. Votes have their own."""
+    return not gives_votes(recipe.model) and not any(LOSSES[name] for name, weight in recipe.losses if weight)
+
+
+def _losses(value: str) -> tuple[tuple[str, float], ...]:
+    """mse:1,rank:0.5 -> (("mse", 1.0), ("rank", 0.5)); a term without a weight has 1."""
+    terms: dict[str, float] = {}
+    for part in value.split(","):
+        name, _, weight = part.partition(":")
+        if name not in LOSSES or name in terms:
+            raise UserError(
+                f"losses=TERM:WEIGHT,... with terms of {', '.join(LOSSES)}, each once",
+                repr(part),
+                "correct --set",
+            )
+        terms[name] = _parsed(weight or "1", float, f"losses={value}")
+    if not any(terms.values()):
+        raise UserError("a loss whose weight is not 0", f"losses={value}", "correct --set")
+    return tuple(terms.items())
 
 
 def _parsed(value: str, kind: type, text: str) -> Any:
@@ -169,6 +240,10 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     epoch = step / steps_per_epoch
     if epoch < recipe.warmup_epochs:
         return recipe.lr * (step + 1) / (recipe.warmup_epochs * steps_per_epoch + 1)
+    if recipe.lr_steps:
+        return recipe.lr * next(
+            (factor for end, factor in recipe.lr_steps if epoch < end), recipe.lr_steps[-1][1]
+        )
     length = recipe.cosine_epochs or max(recipe.epochs - recipe.warmup_epochs, 1e-9)
     phase = (epoch - recipe.warmup_epochs) / length
     low = recipe.final_lr

@@ -10,26 +10,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
-from mobileiqa import checkpoint, cli, metrics, typed_json
+from mobileiqa import checkpoint, cli, typed_json
 from mobileiqa.datasets.core import SPLIT_SEED, Dataset, Sample
 from mobileiqa.datasets.registry import read
 from mobileiqa.distortions import kadid10k
 from mobileiqa.errors import UserError
-from mobileiqa.preprocess import prepare
-from mobileiqa.spec import Fit, ModelSpec
+from mobileiqa.photos.loading import load_image
+from mobileiqa.spec import ColorSpace, Fit, ModelSpec
 from mobileiqa.training import distributed as groups
 from mobileiqa.training import records
 from mobileiqa.training.data_loader import Feed, labels_of
 from mobileiqa.training.initial_weights import initialize
-from mobileiqa.training.loop import Settings, fit
+from mobileiqa.training.loop import PRECISIONS, Settings, fit
 from mobileiqa.training.objective import Task
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.pixel_sources import SYNTHETIC, Source, source, synthetic
-from mobileiqa.training.recipe import Recipe
+from mobileiqa.training.recipe import Recipe, ranks_only
 from mobileiqa.training.state import FILE, State
+from mobileiqa.training.validation import Runtime, on_label_scale, predict, validator
+from mobileiqa.variants import AFFINE_HEAD, gives_votes
 from mobileiqa.zoo import build, entry
 
 BEST = "best.safetensors"
@@ -53,6 +54,7 @@ class Request:
     exclude: tuple[str, ...] = ()  # names of pristine images to leave out
     split_seed: int = SPLIT_SEED  # who trains, validates and tests, where a set does not say
     allow_outside: bool = False  # the labels of a `folder` may name images elsewhere
+    color_space: ColorSpace | None = None  # that the checkpoint expects; None: the model's own
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def train(request: Request, settings: Settings) -> dict[str, Any] | None:
     """Runs the request to its end. The first process returns what was reached and where it is, others None."""
     keep_freed_memory()
     joined = groups.join(settings.device)
+    groups.use_tensor_cores(settings.device)
     try:
         return _train(request, settings, joined)
     finally:
@@ -80,12 +83,6 @@ def train(request: Request, settings: Settings) -> dict[str, Any] | None:
 
 def _train(request: Request, settings: Settings, joined: groups.Processes) -> dict[str, Any] | None:
     recipe = request.recipe
-    if request.cache is not None and not (recipe.crop_px or recipe.window_px):
-        raise UserError(
-            "--cache with a recipe that trains on crops (crop_px, window_px)",
-            recipe.name,
-            "leave --cache out",
-        )
     sets = [_dataset(name, path, request) for name, path in request.data]
     _check_batch(recipe, joined)
     resumed = (settings.out / FILE).exists()
@@ -102,13 +99,39 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
     if joined.first:  # the process that writes the checkpoint
         started_from = (*request.init, *((request.teacher,) if request.teacher else ()))
         spec = dataclasses.replace(spec, training=records.of_run(settings.out, sets, started_from))
+    _say_of_variants(recipe, sets)
     cli.note(f"{recipe.name}: {recipe.model} from {origin}{', going on' if resumed else ''}")
     model = groups.with_joint_norms(model, joined)
-    task = _compiled(build_task(Setup(recipe, model, spec, len(sets), *_teacher(request))), settings)
+    task = _executed(build_task(Setup(recipe, model, spec, len(sets), *_teacher(request))), settings)
     state = fit(
         task, _feed(sets, spec, request), _validator(sets, spec, request, settings), recipe, settings, joined
     )
-    return _exported(task, state, recipe, settings) if joined.first else None
+    if not joined.first:
+        return None
+    return _exported(task, state, recipe, settings, lambda: _mapped(task, sets[0], request, settings))
+
+
+def _say_of_variants(recipe: Recipe, sets: Sequence[Dataset]) -> None:
+    """What a user should know of a variant before hours of training. UserError for votes that no set has."""
+    if AFFINE_HEAD in recipe.model.split("+"):
+        cli.warn(f"{AFFINE_HEAD} is what was published as TaylorKAN, and an affine map; taylor3 is not")
+    if gives_votes(recipe.model) and not any(s.votes for d in sets for s in d.of("train")):
+        raise UserError(
+            "a set with votes (koniq-10k, or a folder whose labels have c1 to c5) for --votes",
+            ", ".join(d.name for d in sets), "leave --votes out",
+        )  # fmt: skip
+
+
+def _mapped(task: Task, first: Dataset, request: Request, settings: Settings) -> ModelSpec:
+    """The exported spec; where the losses only rank, with the linear map to labels, fitted on the training images."""
+    model, spec = task.export()
+    if not ranks_only(request.recipe):
+        return spec
+    samples = first.of("train")
+    pixels = source(first, samples, None, DISTORTED_PX, spec.color_management)
+    model.eval()
+    scores = predict(task, pixels, len(samples), spec, _runtime(settings))
+    return on_label_scale(spec, scores, np.array([s.score for s in samples]))
 
 
 def _recorded_origin(folder: Path) -> str:
@@ -157,7 +180,7 @@ def _spec(request: Request) -> ModelSpec:
         spec = dataclasses.replace(
             spec, inputs=tuple(dataclasses.replace(i, fit=Fit.CENTER_CROP) for i in spec.inputs)
         )
-    return spec
+    return spec if request.color_space is None else spec.in_color_space(request.color_space)
 
 
 def _initial(model: nn.Module, request: Request) -> str:
@@ -173,22 +196,68 @@ def _description(sets: Sequence[Dataset], recipe: Recipe, origin: str) -> str:
     return f"{', '.join(parts)}; recipe {recipe.name}, from {origin}"
 
 
-def _compiled(task: Task, settings: Settings) -> Task:
+def _executed(task: Task, settings: Settings) -> Task:
+    """The task, compiled and checkpointed as the settings say; what the loss calls, the teacher included."""
+    if settings.checkpointing:
+        switches = [
+            m.set_grad_checkpointing for m in task.module.modules() if hasattr(m, "set_grad_checkpointing")
+        ]
+        if not switches:
+            raise UserError("a model whose backbone can recompute", "none", "leave --checkpointing out")
+        for switch in switches:
+            switch(True)
     if settings.compile:
-        task.module.compile()
+        for module in task.called or (task.module,):
+            module.compile()
     return task
+
+
+def _runtime(settings: Settings) -> Runtime:
+    return Runtime(settings.device, PRECISIONS[settings.precision], settings.workers)
 
 
 def _feed(sets: Sequence[Dataset], spec: ModelSpec, request: Request) -> Feed:
     recipe = request.recipe
     parts = [dataset.of("train") for dataset in sets]
     window = recipe.window_px or round(recipe.crop_px * PACK_MARGIN)
+    if recipe.option("fr_share"):
+        window = 0  # images are cropped with their originals: whole ones
     sources = tuple(
         source(d, p, request.cache, window, spec.color_management) for d, p in zip(sets, parts, strict=True)
     )
     places = tuple((which, i) for which, part in enumerate(parts) for i in range(len(part)))
     samples = [_named(sample, which) for which, part in enumerate(parts) for sample in part]
-    return Feed(Joined(sources, places), labels_of(samples, [which for which, _ in places]), spec, recipe)
+    labels = labels_of(samples, [which for which, _ in places])
+    references = _originals(sets, parts, spec, request) if recipe.option("fr_share") else None
+    return Feed(Joined(sources, places), labels, spec, recipe, references)
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The pristine original of each image, where its set has the file."""
+
+    paths: tuple[Path | None, ...]
+    spec: ModelSpec
+
+    def __call__(self, index: int) -> Any:
+        """The original of image `index`, or None."""
+        path = self.paths[index]
+        return None if path is None else np.asarray(load_image(path, self.spec.color_management))
+
+
+def _originals(
+    sets: Sequence[Dataset], parts: Sequence[Sequence[Sample]], spec: ModelSpec, request: Request
+) -> Originals:
+    """Raises UserError where no set has any."""
+    paths = tuple(
+        d.reference_files.get(s.reference) for d, part in zip(sets, parts, strict=True) for s in part
+    )
+    if not any(paths):
+        raise UserError(
+            f"a set with its pristine originals for {request.recipe.name}",
+            ", ".join(d.name for d in sets), "add one, such as kadid-10k, or --set fr_share=0",
+        )  # fmt: skip
+    return Originals(paths, spec)
 
 
 def _named(sample: Sample, which: int) -> Sample:
@@ -204,9 +273,9 @@ def _validator(sets: Sequence[Dataset], spec: ModelSpec, request: Request, setti
     samples = _some(first.of("validation"), request)
     if len(samples) < 3:
         raise UserError(f"three or more validation images in {first.name}", str(len(samples)), "add some")
-    cache = request.cache if first.name == SYNTHETIC else None
-    pixels = source(first, samples, cache, DISTORTED_PX, spec.color_management)
-    return validator(pixels, samples, spec, settings.device)
+    window = DISTORTED_PX if first.name == SYNTHETIC else 0  # 0: whole images
+    pixels = source(first, samples, request.cache, window, spec.color_management)
+    return validator(pixels, samples, spec, _runtime(settings))
 
 
 def _some(samples: Sequence[Sample], request: Request) -> Sequence[Sample]:
@@ -218,56 +287,18 @@ def _some(samples: Sequence[Sample], request: Request) -> Sequence[Sample]:
     return [samples[i] for i in sorted(rows)]
 
 
-def _exported(task: Task, state: State, recipe: Recipe, settings: Settings) -> dict[str, Any]:
-    """Writes the best checkpoint. Before the first validation there is none."""
+def _exported(
+    task: Task, state: State, recipe: Recipe, settings: Settings, mapped: Callable[[], ModelSpec]
+) -> dict[str, Any]:
+    """Writes the best checkpoint, its spec as `mapped` gives it. Before the first validation there is none."""
     done = {"recipe": recipe.name, "steps": state.step, "epochs": len(state.validation)}
     if state.best is None:
         return {**done, "checkpoint": None}
     task.module.load_state_dict(state.best["weights"])
-    model, spec = task.export()
-    path = checkpoint.save(settings.out / BEST, model, spec, force=True)
+    model, _ = task.export()
+    path = checkpoint.save(settings.out / BEST, model, mapped(), force=True)
     best = state.validation[state.best["epoch"] - 1]
     return {**done, "best": best, "checkpoint": str(path)}
-
-
-BATCH = 16
-
-
-def validator(
-    source: Source, samples: Sequence[Sample], spec: ModelSpec, device: torch.device
-) -> Callable[[Task], dict[str, float]]:
-    """A function that scores all `samples` and returns srcc, plcc, krcc, rmse and mae against their labels."""
-    labels = np.array([s.score for s in samples])
-
-    def validate(task: Task) -> dict[str, float]:
-        scores = predict(task, source, len(samples), spec, device)
-        if (
-            np.ptp(scores) == 0
-        ):  # a model that has not begun to learn ranks nothing; that must not end the run
-            error = scores - labels
-            return {**dict.fromkeys(("srcc", "plcc", "krcc"), 0.0),
-                    "rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}  # fmt: skip
-        correlations = metrics.correlations(scores, labels)
-        return {name: float(getattr(correlations, name)) for name in ("srcc", "plcc", "krcc", "rmse", "mae")}
-
-    return validate
-
-
-@torch.inference_mode()
-def predict(task: Task, source: Source, count: int, spec: ModelSpec, device: torch.device) -> np.ndarray:
-    """Scores (count,), float64; an image's crops are averaged."""
-    scores = []
-    for start in range(0, count, BATCH):
-        prepared = [
-            prepare(Image.fromarray(source(i)), spec) for i in range(start, min(count, start + BATCH))
-        ]
-        inputs = (
-            torch.from_numpy(np.concatenate([p[input_spec.name] for p in prepared])).to(device)
-            for input_spec in spec.inputs
-        )
-        scores_of_crops = task.score(*inputs).double().cpu().numpy()
-        scores.append(scores_of_crops.reshape(len(prepared), -1).mean(1))
-    return np.concatenate(scores)
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h

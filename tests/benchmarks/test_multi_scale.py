@@ -14,7 +14,6 @@ from PIL import Image
 
 from benchmarks import multi_scale
 from benchmarks.experiment import Result, figures
-from benchmarks.msliqa import MultiScale, Zoom
 from benchmarks.multi_scale import (
     BASELINE,
     Part,
@@ -28,6 +27,7 @@ from benchmarks.multi_scale import (
     spec_of,
 )
 from mobileiqa.datasets.core import Sample
+from mobileiqa.models.msliqa import MultiScale, Zoom
 
 TINY = Plan(
     zooms=("single", "both"), train_references=1, validation_references=1, test_references=1, test_images=16,

@@ -23,7 +23,7 @@ from mobileiqa.zoo import MODELS, entry
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 OWN = json.loads(Path(__file__).with_name("golden.json").read_text())
 # The other systems have tests of their own in tests/mobileiqa/models.
-ELSEWHERE = ("koncept512", "musiq", "ms-scanet", "fr-nr-transformer", "whole-photo")
+ELSEWHERE = ("koncept512", "musiq", "ms-scanet", "fr-nr-transformer", "whole-photo", "msliqa")
 NAMES = [name for name in MODELS if not name.startswith(ELSEWHERE)]
 PUBLISHED = [name for name in NAMES if MODELS[name].markers]
 FILES = {name: name.replace("-", "_") for name in PUBLISHED} | {"lar-iqa-single": "lar_iqa_single_kan"}

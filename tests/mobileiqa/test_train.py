@@ -105,7 +105,6 @@ def test_a_finished_run_is_not_repeated(trained: tuple[Path, dict[str, Any]], la
         (("--init", "nothing.pth"), "nothing.pth"),
         (("--data", "pristine", "."), "--severity"),
         (("--set", "window_px=64", "--recipe", "reference-kan", "--size", "64x64"), "or size every input"),
-        (("--cache", "c", "--set", "crop_px=0", "window_px=0", "--from-scratch"), "leave --cache out"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

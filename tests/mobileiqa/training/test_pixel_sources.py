@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,17 @@ def test_pixels_are_distorted_when_read(pristine: Path) -> None:
         clean = np.asarray(Image.open(train[index].path).convert("RGB"))
         expected = distort(clean, train[index].distortion, train[index].level)
         assert np.array_equal(read(index), expected) and not np.array_equal(expected, clean)
+
+
+def test_whole_images_are_kept_as_they_are_read(pristine: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    samples = synthetic(pristine, SEVERITY, seed=1)
+    train = samples.of("train")[:4]
+    cached, plain = (source(samples, train, cache, 0) for cache in (tmp_path / "cache", None))
+    assert not list((tmp_path / "cache").iterdir())
+    assert all(np.array_equal(cached(i), plain(i)) for i in range(4))
+    monkeypatch.setattr(pixel_sources, "load_image", lambda *_: pytest.fail("decoded again"))
+    again = source(samples, train, tmp_path / "cache", 0)
+    assert again(2).shape == (64, 72, 3) and len(list((tmp_path / "cache").glob("*.npy"))) == 4
 
 
 def test_a_pack_holds_a_window_of_each_image_and_is_made_once(pristine: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mobileiqa.errors import UserError
-from mobileiqa.training.objectives import OBJECTIVES, TERMS
+from mobileiqa.training.loss_terms import TERMS
+from mobileiqa.training.objectives import OBJECTIVES
 from mobileiqa.training.recipe import RECIPES, learning_rate, recipe, with_overrides
 from mobileiqa.zoo import MODELS
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import msliqa
-from benchmarks.msliqa import (
+from mobileiqa.models.msliqa import (
     BOTH,
     MULTI_CROP,
     MULTI_RESIZE,
@@ -14,11 +13,11 @@ from benchmarks.msliqa import (
     Zoom,
     best_head,
     head_for,
-    multi_scale_task,
     views,
     whole,
 )
 from mobileiqa.training.objective import Batch, alone
+from mobileiqa.training.system_objectives import multi_scale_loss, multi_scale_task
 from mobileiqa.zoo import MODELS
 
 SMALL = "mobilenetv3_small_050"
@@ -128,7 +127,7 @@ def test_each_view_is_read_by_its_own_head(model: MultiScale):
         torch.rand(3, 3, 64, 64, generator=generator()), (Zoom(crop=32), Zoom(resize=48)), generator()
     )
     with torch.no_grad():
-        result = model(pair)
+        result = model.by_views(pair)
         features = [model.forward_features(view) for view in pair]
         hidden = [
             torch.relu(f @ model.heads[i][0].weight.T + model.heads[i][0].bias)
@@ -143,7 +142,7 @@ def test_each_view_is_read_by_its_own_head(model: MultiScale):
 def test_a_heads_loss_trains_that_head_and_the_shared_encoder(model: MultiScale):
     pair = (torch.rand(3, 3, 32, 32, generator=generator()),) * 2
     model.zero_grad()
-    model(pair)[:, 1].sum().backward()
+    model.by_views(pair)[:, 1].sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.heads[0].parameters())
     assert all(p.grad.abs().sum() > 0 for p in model.heads[1][2].parameters())
     assert model.backbone.conv_stem.weight.grad.abs().sum() > 0
@@ -153,7 +152,7 @@ def test_the_loss_is_mse_plus_one_minus_pearson_over_all_heads():
     rng = np.random.default_rng(0)
     scores, target = rng.random((9, 3)), rng.random(9)
     expected = sum(np.mean((s - target) ** 2) + 1 - np.corrcoef(s, target)[0, 1] for s in scores.T)
-    result = msliqa.loss(torch.from_numpy(scores), torch.from_numpy(target))
+    result = multi_scale_loss(torch.from_numpy(scores), torch.from_numpy(target))
     assert result.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -167,12 +166,12 @@ def test_training_learns_brightness_with_every_head():
     history = []
     for _ in range(16):
         optimizer.zero_grad()
-        loss = msliqa.loss(model(views(images, zooms)), target)
+        loss = multi_scale_loss(model.by_views(views(images, zooms)), target)
         loss.backward()
         optimizer.step()
         history.append(loss.item())
     assert np.mean(history[-4:]) < 0.4 * history[0]
-    scores = model(views(images, zooms)).detach()
+    scores = model.by_views(views(images, zooms)).detach()
     assert min(np.corrcoef(s, target)[0, 1] for s in scores.T.numpy()) > 0.6
 
 
@@ -187,12 +186,12 @@ def test_the_task_gives_each_head_its_own_view_of_each_image(model: MultiScale):
         torch.manual_seed(4)
         crop, small = views(images, zooms)
         scores = torch.stack([model.score(crop, 0), model.score(small, 1)], 1)
-        assert result.item() == pytest.approx(msliqa.loss(scores, target).item(), rel=1e-5)
+        assert result.item() == pytest.approx(multi_scale_loss(scores, target).item(), rel=1e-5)
         swapped = torch.stack([model.score(small, 0), model.score(crop, 1)], 1)
-        assert result.item() != pytest.approx(msliqa.loss(swapped, target).item(), rel=1e-4)
+        assert result.item() != pytest.approx(multi_scale_loss(swapped, target).item(), rel=1e-4)
         both = torch.stack([model.score(images, 0), model.score(images, 1)], 1)
         assert torch.allclose(whole(model, images, BOTH[:2]), both, atol=1e-6)
-        assert torch.allclose(task.score(images), both.mean(1), atol=1e-6)
+        assert torch.allclose(task.score(images), both, atol=1e-6)
     assert task.export() == (model, SPEC) and task.module is model
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import msliqa
-from benchmarks.msliqa import BOTH, MultiScale
+from mobileiqa.models.msliqa import BOTH, MSLIQA
 from mobileiqa.preprocess import prepare
+from mobileiqa.scoring import patches as tta
 from mobileiqa.spec import InputSpec, ModelSpec
 
 
@@ -25,18 +25,18 @@ def origin(patch: np.ndarray) -> tuple[int, int]:
 
 
 def test_there_are_108_patches_in_two_sizes(photo):
-    result = msliqa.patches(photo(0, 800, 790))
+    result = tta.patches(photo(0, 800, 790))
     assert {size: pixels.shape for size, pixels in result.items()} == {
         224: (54, 224, 224, 3),
         384: (54, 384, 384, 3),
     }
-    assert msliqa.COUNT == 108
+    assert tta.COUNT == 108
 
 
 @pytest.mark.parametrize("size", [224, 384])
 def test_at_native_scale_nine_windows_lie_on_a_uniform_grid(size: int):
     image = coordinates(1000, 801)
-    upright = msliqa.patches(image)[size][18:27]  # the second scale
+    upright = tta.patches(image)[size][18:27]  # the second scale
     tops, lefts = (0, (801 - size) // 2, 801 - size), (0, (1000 - size) // 2, 1000 - size)
     expected = [(top, left) for top in tops for left in lefts]
     assert [origin(p) for p in upright] == expected
@@ -47,7 +47,7 @@ def test_at_native_scale_nine_windows_lie_on_a_uniform_grid(size: int):
 
 def test_the_other_scales_are_the_resized_image(photo):
     image = photo(1, 900, 800)
-    result = msliqa.patches(image)[224]
+    result = tta.patches(image)[224]
     for index, size in ((0, (450, 400)), (36, (1800, 1600))):
         scaled = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
         assert (result[index] == scaled[:224, :224]).all()
@@ -55,7 +55,7 @@ def test_the_other_scales_are_the_resized_image(photo):
 
 
 def test_every_patch_is_also_transposed(photo):
-    for pixels in msliqa.patches(photo(2, 800, 790)).values():
+    for pixels in tta.patches(photo(2, 800, 790)).values():
         by_scale = pixels.reshape(3, 2, 9, *pixels.shape[1:])
         assert (by_scale[:, 1] == by_scale[:, 0].transpose(0, 1, 3, 2, 4)).all()
         assert (by_scale[:, 1] != by_scale[:, 0]).any()
@@ -63,7 +63,7 @@ def test_every_patch_is_also_transposed(photo):
 
 @pytest.mark.parametrize("size", [(700, 500), (40, 90), (1, 1)])
 def test_a_constant_image_gives_constant_patches(size: tuple[int, int]):
-    for pixels in msliqa.patches(Image.new("RGB", size, (10, 200, 77))).values():
+    for pixels in tta.patches(Image.new("RGB", size, (10, 200, 77))).values():
         assert (pixels == (10, 200, 77)).all()
 
 
@@ -79,13 +79,13 @@ def test_a_constant_image_gives_constant_patches(size: tuple[int, int]):
     ],
 )
 def test_a_scaled_image_is_never_smaller_than_the_patch(original, scale, patch, scaled):
-    assert msliqa.scaled_size(original, scale, patch) == scaled
+    assert tta.scaled_size(original, scale, patch) == scaled
 
 
 def test_in_a_small_image_windows_share_the_side_without_room(photo):
     image = photo(3, 100, 60)
     scaled = np.asarray(image.resize((373, 224), Image.Resampling.BICUBIC))
-    upright = msliqa.patches(image)[224][:9]
+    upright = tta.patches(image)[224][:9]
     lefts = [0, 149 // 2, 149]
     assert all((p == scaled[:, left : left + 224]).all() for p, left in zip(upright[:3], lefts, strict=True))
     assert (upright[3] == scaled[:, :224].swapaxes(0, 1)).all(), "windows that are the same count once"
@@ -104,32 +104,29 @@ def test_in_a_small_image_windows_share_the_side_without_room(photo):
 )
 def test_each_distinct_patch_counts_once_and_their_number_is_said(size: tuple[int, int], patches: int, photo):
     image = photo(6, *size)
-    everything = msliqa.patches(image)
-    assert sum(map(len, everything.values())) == msliqa.count(size) == patches
+    everything = tta.patches(image)
+    assert sum(map(len, everything.values())) == tta.count(size) == patches
     if size != (1, 1):
         assert len({patch.tobytes() for pixels in everything.values() for patch in pixels}) == patches
-    result = msliqa.score(image, lambda size: lambda images: np.full(len(images), float(size)))
+    result = tta.score(image, lambda images: np.full(len(images), float(images.shape[-1])))
     assert result.patches == patches and 224 <= result.score <= 384
 
 
 def test_another_mode_is_refused():
     with pytest.raises(ValueError, match="mode RGB"):
-        msliqa.patches(Image.new("L", (300, 300)))
+        tta.patches(Image.new("L", (300, 300)))
 
 
 def test_the_score_is_the_mean_over_patches_each_by_its_sizes_predictor(photo):
     seen = []
 
-    def predictor(size: int) -> msliqa.Predict:
-        def predict(images: np.ndarray) -> np.ndarray:
-            seen.append(images.shape)
-            return images.mean((1, 2, 3), dtype=np.float64) + size
-
-        return predict
+    def predict(images: np.ndarray) -> np.ndarray:
+        seen.append(images.shape)
+        return images.mean((1, 2, 3), dtype=np.float64) + images.shape[-1]
 
     image = photo(4, 800, 790)
-    result = msliqa.score(image, predictor, mean=(0, 0, 0), std=(1, 1, 1)).score
-    expected = [patch.mean() / 255 + size for size, p in msliqa.patches(image).items() for patch in p]
+    result = tta.score(image, predict, mean=(0, 0, 0), std=(1, 1, 1)).score
+    expected = [patch.mean() / 255 + size for size, p in tta.patches(image).items() for patch in p]
     assert result == pytest.approx(np.mean(expected), rel=1e-7)
     assert sum(shape[0] for shape in seen) == 108 and {shape[2:] for shape in seen} == {
         (224, 224),
@@ -140,28 +137,25 @@ def test_the_score_is_the_mean_over_patches_each_by_its_sizes_predictor(photo):
 def test_patches_are_normalised_as_every_input_is(photo):
     image = photo(5, 384, 384)
     batches = []
-    msliqa.score(image, lambda size: lambda images: batches.append(images) or np.zeros(len(images)))
+    tta.score(image, lambda images: batches.append(images) or np.zeros(len(images)))
     expected = prepare(image, ModelSpec("any", (InputSpec("image", 384, 384),)))["image"][0]
     native = next(b for b in batches if b.shape[2] == 384)
     assert native.dtype == np.float32 and (native[0] == expected).all()
 
 
-def test_a_multi_scale_model_reads_each_size_with_the_matching_head():
+def test_msliqa_reads_each_size_with_the_head_closest_to_it_and_the_whole_image_with_the_chosen_one():
     torch.manual_seed(0)
-    model = MultiScale(4, "mobilenetv3_small_050")
+    model = MSLIQA(BOTH, "mobilenetv3_small_050").eval()
     for head, value in zip(model.heads, (1.0, 10.0, 100.0, 1000.0), strict=True):
         torch.nn.init.zeros_(head[2].weight)
         torch.nn.init.constant_(head[2].bias, value)
-    predictor, images = msliqa.heads_by_size(model, BOTH), np.zeros((2, 3, 64, 64), np.float32)
-    assert predictor(224)(images).tolist() == [1, 1] and predictor(384)(images).tolist() == [10, 10]
-    assert not model.training
-
-
-def test_a_real_head_gives_the_mean_of_its_scores():
-    torch.manual_seed(1)
-    model = MultiScale(1, "mobilenetv3_small_050").eval()
-    predict = msliqa.heads_by_size(model, BOTH[:1])(224)
-    images = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
+    images = {size: torch.zeros(2, 3, size, size) for size in (224, 384)}
     with torch.no_grad():
-        expected = [model.score(torch.from_numpy(i[None]), 0).item() for i in images]
-    assert np.allclose(predict(images), expected, atol=1e-5) and np.ptp(expected) > 0
+        assert model.score_patches(images[224]).tolist() == [1, 1]
+        assert model.score_patches(images[384]).tolist() == [10, 10]
+        assert model(images[224]).tolist() == [1, 1]
+        model.choose(2)
+        assert model(images[224]).tolist() == [100, 100]
+    again = MSLIQA(BOTH, "mobilenetv3_small_050").eval()
+    again.load_state_dict(model.state_dict())
+    assert again.choice.tolist() == [0, 0, 1, 0], "the best head is in the checkpoint"

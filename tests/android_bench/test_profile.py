@@ -46,7 +46,8 @@ def test_the_signature_that_is_named_is_profiled(joined, signature, partitions):
 def test_a_packaged_file_is_profiled_by_its_signature(camera, capsys):
     assert main([str(camera), "--runs", "2", "--signature", "score_80x96"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("camera.tflite score_80x96, uint8 1x96x80x3; ai-edge-litert")
+    head = "camera.tflite score_80x96, uint8 1x96x80x3; ai-edge-litert"
+    assert any(line.startswith(head) for line in lines[-3:-1])  # a busy machine is said after it
     brief = json.loads(lines[-1])
     assert (brief["signature"], brief["partitions"], brief["not_delegated"]) == ("score_80x96", 1, 0)
     assert main([str(camera)]) == 2

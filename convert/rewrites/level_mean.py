@@ -32,7 +32,7 @@ class SummedChannelBranch(nn.Module):
         """See ChannelBranch.forward."""
         y = torch.softmax(self.scores(x), -1) @ self.v(x)
         y = y.t().reshape(x.shape[0], self.n * CHANNELS)
-        parts = y.split(CHANNELS, 1)
+        parts = y.split(CHANNELS, 1) if self.n > 1 else (y,)  # the converter takes no split into one
         total = parts[0]
         for part in parts[1:]:
             total = total + part

@@ -23,9 +23,9 @@ from mobileiqa import cli
 from mobileiqa.best import rank
 from mobileiqa.distortions.detail import motion_blur
 from mobileiqa.fragments import Pixels
+from mobileiqa.loaded_model import Scorer, load_scorer, score_image
 from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import find_images
-from mobileiqa.score import Scorer, load_scorer, score_image
 from mobileiqa.training.damage import blurred, exposed, jpeg, noisy
 
 AIM = 0.95

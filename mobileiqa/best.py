@@ -25,10 +25,10 @@ from PIL import Image
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.loaded_model import Scorer, load_scorer, score_image
 from mobileiqa.photos.loading import read_image
 from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import what_is_read
-from mobileiqa.score import Scorer, load_scorer, score_image
 from mobileiqa.scoring import litert
 from mobileiqa.text import printable
 
@@ -262,12 +262,7 @@ def _run(args: argparse.Namespace) -> int:
     litert.check_threads(args.threads)
     search = search_images(args.images)
     scorer = load_scorer(args.model, args.threads, args.weights)
-    if scorer.embedded and not scorer.embedded.fitted:
-        raise UserError(
-            "a model that takes parts of a photo",
-            f"one of images of {scorer.embedded}",
-            "name its float file",
-        )
+    scorer.require_parts()
     left_out: dict[str, str] = {}
     rows, others = rank(list(_read(search.images, scorer, left_out)), scorer)
     left_out |= others

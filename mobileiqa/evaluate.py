@@ -27,9 +27,9 @@ from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.evaluation import leakage, report
 from mobileiqa.evaluation.report import Comparison, Images, Model
 from mobileiqa.evaluation.results import evaluate
+from mobileiqa.loaded_model import load_scorer
 from mobileiqa.model_source import WORD, resolve
 from mobileiqa.photos.loading import load_image
-from mobileiqa.score import load_scorer
 from mobileiqa.scoring.checks import constant_warning
 from mobileiqa.scoring.torch_scorer import DEFAULT, TorchOptions, add_torch_options, torch_options
 from mobileiqa.spec import ColorManagement, ModelSpec

@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.loaded_model import Scorer, load_scorer, score_image
 from mobileiqa.photos.loading import read_image
 from mobileiqa.preprocess import fit_pixels
-from mobileiqa.score import Scorer, load_scorer, score_image
 from mobileiqa.scoring import litert
 from mobileiqa.spec import Fit
 from mobileiqa.text import PLOT_METADATA
@@ -177,12 +177,7 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError("an output ending in .png", str(args.out), "correct --out")
     cli.refuse_existing(args.out, args.force)
     scorer = load_scorer(args.model, args.threads, args.weights)
-    if scorer.embedded and not scorer.embedded.fitted:
-        raise UserError(
-            "a model that takes parts of a photo",
-            f"one of images of {scorer.embedded}",
-            "name its float file",
-        )
+    scorer.require_parts()
     photo = read_image(args.photo, scorer.spec.color_management)
     whole = score_image(str(args.photo), photo, scorer)
     if scorer.module is not None and hasattr(scorer.module, "mal"):

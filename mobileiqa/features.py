@@ -128,7 +128,7 @@ def _model(text: str, init: Path | None) -> "tuple[Any, ModelSpec]":
         return _backbone(text.removeprefix(TIMM), init)
     if init is not None:
         raise UserError(f"{TIMM}NAME with --init", text, "leave --init out")
-    from mobileiqa.score import load_scorer
+    from mobileiqa.loaded_model import load_scorer
 
     scorer = load_scorer(text)
     if scorer.module is None:

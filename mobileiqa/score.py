@@ -14,191 +14,33 @@ starts anew, or with --resume behind them.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mobileiqa import cli, reasons
-from mobileiqa.errors import UserError, one_line
-from mobileiqa.files import integrity
+from mobileiqa import cli
+from mobileiqa.errors import UserError
 from mobileiqa.files.outputs import STREAM
-from mobileiqa.model_source import Form, ModelSource, resolve
-from mobileiqa.photos.loading import Photo, Pixels, read_pixels, size_of
-from mobileiqa.photos.sources import PhotoList, content_of, is_uri, list_photos, parse_shard
-from mobileiqa.preprocess import full_size_share, prepare
-from mobileiqa.scoring import first_run, litert, parallel
-from mobileiqa.scoring.checks import constant_warning, score_error
-from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
+from mobileiqa.loaded_model import (  # most of it for who imports it from here
+    ModelArguments,
+    Scorer,
+    load_scorer,
+    row_by,
+    row_of,
+    score_image,
+    score_images,
+)
+from mobileiqa.photos.sources import PhotoList, is_uri, list_photos, parse_shard
+from mobileiqa.scoring import litert, parallel
+from mobileiqa.scoring.checks import constant_warning
 from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, resume, write
 from mobileiqa.scoring.rows import Origin, Row, Tally, summary, version
-from mobileiqa.scoring.torch_scorer import (
-    DEFAULT,
-    VOTES,
-    TorchOptions,
-    add_torch_options,
-    at_least,
-    load_torch,
-    torch_options,
-)  # fmt: skip
-from mobileiqa.spec import ModelSpec
+from mobileiqa.scoring.torch_scorer import DEFAULT, add_torch_options, torch_options
 from mobileiqa.text import printable
 from mobileiqa.variants import gives_votes
-from mobileiqa.zoo import MODELS, PACKAGED, UNTRAINED
+from mobileiqa.zoo import MODELS
 
-if TYPE_CHECKING:
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A loaded model, whatever runs it."""
-
-    outputs: litert.OutputsRunner
-    spec: ModelSpec
-    runtime: str  # "litert" or "torch"
-    inputs_of: litert.Prepare | None = (
-        None  # an image to `outputs`'s inputs; None: preprocess.prepare by `spec`
-    )
-    reference: Path | None = None  # the pristine original of every image, for a spec with such an input
-    embedded: EmbeddedPreprocessing | None = None  # what a file with embedded preprocessing takes
-    module: "nn.Module | None" = None  # of a checkpoint
-    ranged: bool = True  # scores lie in the spec's range: not where it is read otherwise than it was trained
-    quantile: float | None = None  # also say what all but this share of the viewers see at least
-    patches: bool = False  # scores are means over patches of the photo
-
-    def run(self, inputs: litert.Inputs) -> NDArray[np.float64]:
-        """The scores (N,) alone."""
-        return self.outputs(inputs)[litert.OUTPUT]
-
-    def prepare(self, image: Photo) -> dict[str, NDArray[Any]]:
-        """The inputs of `outputs` for one image; raises UserError for one that cannot be read or does not fit."""
-        return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec, self.reference)
-
-    @property
-    def note(self) -> str:
-        """What every output must say: of untrained weights, and of a reference image; else empty."""
-        notes = [UNTRAINED] if self.spec.untrained else []
-        notes += [] if self.reference is None else [f"compared with {printable(str(self.reference))}"]
-        notes += ["the mean over patches at three scales"] if self.patches else []
-        return "; ".join(notes)
-
-    def problem(self, score: float) -> str:
-        """Why it cannot be a score of this model, an empty string where it can be."""
-        return score_error(score, self.spec if self.ranged else replace(self.spec, trained_on=""))
-
-
-def load_scorer(
-    model: str | None = None, threads: int = 1, weights: str | None = None, reference: Path | None = None,
-    options: TorchOptions = DEFAULT,
-) -> Scorer:  # fmt: skip
-    """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the packaged .tflite file.
-
-    weights: "raw" or "ema" of a checkpoint that has both. reference: the images' pristine original, for a model that
-    can compare with one. Raises UserError for anything else, for options with a .tflite file, and where PyTorch is
-    needed but not installed.
-    """
-    litert.check_threads(threads)
-    source = resolve(model, weights, default=PACKAGED)
-    if source.form is Form.TFLITE:
-        if reference is not None:
-            expected = "a checkpoint or a model name with --reference"
-            raise UserError(expected, source.text, "leave --reference out")
-        options.refuse(source.text)
-        return _litert_scorer(source.text, threads)
-    if reference is not None and not reference.is_file():
-        raise UserError("a reference image", f"nothing at {reference}", "check --reference")
-    scorer = _torch_scorer(source, threads, replace(options, reference=reference is not None))
-    return scorer if reference is None else replace(scorer, reference=reference)
-
-
-@dataclass(frozen=True)
-class ModelArguments:
-    """What `load_scorer` takes, as worker processes get it: each loads the model itself, once.
-
-    sha256: of the model's file ("" of a name); another one there is a UserError. has_run: the process that sends this
-    has run the file of that hash, so that it need not run in a child of every worker first.
-    """
-
-    model: str | None = None
-    threads: int = 1
-    weights: str | None = None
-    reference: Path | None = None
-    sha256: str = ""
-    has_run: bool = False
-    options: TorchOptions = DEFAULT
-    quantile: float | None = None  # see Scorer
-
-    def for_workers(self) -> "ModelArguments":
-        """The same for other processes; only once the model is loaded in this one."""
-        return replace(self, has_run=bool(self.sha256))
-
-    def with_hash(self) -> "ModelArguments":
-        """The same with the hash of the file as it is now."""
-        path = resolve(self.model, self.weights, default=PACKAGED).path
-        return replace(self, sha256=integrity.sha256(path)) if path is not None and path.is_file() else self
-
-    @cache  # noqa: B019  (one model in a process, or two: they are to stay)
-    def load(self) -> Scorer:
-        """The model."""
-        if self.sha256:
-            if (digest := self.with_hash().sha256) != self.sha256:
-                raise UserError(
-                    f"the model file of SHA-256 {self.sha256[:12]}...", f"{digest[:12]}...", "score anew"
-                )
-            if self.has_run:
-                first_run.trust(digest)
-        scorer = load_scorer(self.model, self.threads, self.weights, self.reference, self.options)
-        return scorer if self.quantile is None else replace(scorer, quantile=self.quantile)
-
-
-def row_of(photo: str, arguments: ModelArguments) -> Row:
-    """The Row of a path or a URI. Raises UserError only where the model does not load."""
-    return _row(photo, arguments.load())
-
-
-def _row(photo: str, scorer: Scorer) -> Row:
-    (row,) = score_images([photo], scorer)
-    return row
-
-
-def score_images(
-    images: Iterable[Photo], scorer: Scorer, names: Iterable[str] | None = None
-) -> Iterator[Row]:
-    """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason.
-
-    An image is also a URI, bytes of a file, a Pillow image or an array; names: what its row calls it.
-    """
-    for image, name in (
-        ((image, str(image)) for image in images) if names is None else zip(images, names, strict=True)
-    ):
-        try:
-            source = content_of(image) if isinstance(image, str) and is_uri(image) else image
-            yield score_image(name, read_pixels(source, scorer.spec.color_management), scorer)
-        except UserError as error:
-            yield Row(name, None, one_line(str(error)))
-
-
-def score_image(name: str, rgb: Pixels, scorer: Scorer) -> Row:
-    """The Row of an upright RGB image. Raises UserError where the model does not take it."""
-    outputs = scorer.outputs(scorer.prepare(rgb))
-    score = float(outputs[litert.OUTPUT].mean())
-    if problem := scorer.problem(score):
-        return Row(name, None, problem)
-    share = 1.0 if scorer.patches else full_size_share(scorer.spec, *size_of(rgb))
-    votes = tuple(outputs[VOTES].mean(0)) if VOTES in outputs else ()
-    return Row(
-        name, score, "", _reasons(outputs, scorer.spec), share, votes, at_least(votes, scorer.quantile)
-    )
-
-
-def _reasons(outputs: litert.Outputs, spec: ModelSpec) -> dict[str, float]:
-    """Each reason's probability, the mean over an image's crops; empty for a model that gives none."""
-    return reasons.named(outputs[litert.REASONS].mean(0), spec) if litert.REASONS in outputs else {}
+__all__ = ["ModelArguments", "Scorer", "load_scorer", "main", "row_of", "score_image", "score_images"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -298,9 +140,8 @@ def _command(args: argparse.Namespace) -> int:
         options=torch_options(args),
         quantile=args.quantile,
     ).with_hash()
-    scorer = load_scorer(args.model, args.threads, args.weights, args.reference, arguments.options)
+    scorer = arguments.load()
     _check_quantile(scorer, args.quantile)
-    scorer = scorer if args.quantile is None else replace(scorer, quantile=args.quantile)
     left_out = listed.search.left_out
     origin = Origin(
         scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version(), args.quantile
@@ -311,7 +152,7 @@ def _command(args: argparse.Namespace) -> int:
     if args.engine:
         rows = parallel.ray_rows(photos, elsewhere, args.address)
     else:
-        rows = parallel.rows(photos, elsewhere if workers > 1 else partial(_row, scorer=scorer), workers)
+        rows = parallel.rows(photos, elsewhere if workers > 1 else partial(row_by, scorer=scorer), workers)
     tally = write(_shown(rows, len(photos), args.out), origin, form, args.out, unfinished)
     _end(tally, origin, form, args.out)
     return _exit_code(tally, listed, origin)
@@ -377,35 +218,6 @@ def _end(tally: Tally, origin: Origin, form: str, out: Path | None) -> None:
         cli.note(json.dumps(result, separators=(",", ":"), allow_nan=False))
     for row in tally.failed:
         cli.warn(f"no score for {printable(row.image)}: {row.error}")
-
-
-def _litert_scorer(model: str, threads: int) -> Scorer:
-    """All parts of one file: another in its place, between the spec and the weights, is a UserError."""
-    if not Path(model).is_file():
-        litert.load_spec(model)  # which says what is there
-    with integrity.unchanged(model):
-        interpreter = litert.open_familiar(model, threads)
-        spec = litert.load_spec(model)  # which checks the hash
-        run, inputs_of = litert.outputs_runner(model, threads, interpreter), litert.inputs_of(model)
-        return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
-
-
-def _torch_scorer(source: ModelSource, threads: int, options: TorchOptions) -> Scorer:
-    loaded = load_torch(source.load, options)
-    import torch
-
-    torch.set_num_threads(threads)
-    inputs_of = loaded.prepare if options.patches else None
-    own = not options.patches and options.color_space is None
-    return Scorer(
-        loaded.outputs,
-        loaded.spec,
-        "torch",
-        inputs_of,
-        module=loaded.module,
-        ranged=own,
-        patches=options.patches,
-    )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobileiqa.loaded_model import ModelArguments, score_images
 from mobileiqa.photos.loading import Photo
-from mobileiqa.score import ModelArguments, score_images
 from mobileiqa.scoring.rows import Row, version
 from mobileiqa.spec import ModelSpec
 
@@ -43,17 +43,17 @@ class Scorer:
         name = None if model is None else os.fspath(model)
         original = None if reference is None else Path(reference)
         self.arguments = ModelArguments(name, threads, weights, original).with_hash()
-        self.arguments.load()
+        self.arguments.loaded()
 
     def __getstate__(self) -> dict[str, ModelArguments]:
         """For another process, which need not try out what ran here."""
-        self.arguments.load()
+        self.arguments.loaded()
         return {"arguments": self.arguments.for_workers()}
 
     @property
     def spec(self) -> ModelSpec:
         """Inputs, range, direction and reasons of the model."""
-        return self.arguments.load().spec
+        return self.arguments.loaded().spec
 
     def __call__(self, photos: Photo | Sequence[Photo]) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
         """The scores (N,) and each photo's reasons, name -> probability, the likeliest first; {} where there are none.
@@ -73,7 +73,7 @@ class Scorer:
         photos = [photos] if isinstance(photos, str | bytes | os.PathLike | Image.Image) else photos
         if isinstance(photos, np.ndarray) and photos.ndim == 3:
             photos = [photos]
-        return list(score_images(photos, self.arguments.load(), names or map(_name, photos)))
+        return list(score_images(photos, self.arguments.loaded(), names or map(_name, photos)))
 
     def columns(self, photos: Sequence[Photo], names: Iterable[str] | None = None) -> dict[str, list[Any]]:
         """The rows as columns: image, score, reason, probability, error, model, model_sha256, version."""

@@ -15,7 +15,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.evaluation.leakage import Leakage
 from mobileiqa.evaluation.results import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
 from mobileiqa.files.outputs import entries
-from mobileiqa.score import Scorer
+from mobileiqa.loaded_model import Scorer
 from mobileiqa.text import csv_text, plot_text, printable, table
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileiqa import score
+from mobileiqa import loaded_model, score
 from mobileiqa.errors import UserError
+from mobileiqa.model_source import ModelSource
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.zoo import UNTRAINED
@@ -180,7 +181,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
         photo(seed, 40, 40).save(folder / f"other{seed}.png")
     (folder / "b.jpg").unlink()
     scorer = score.Scorer(lambda inputs: {"score": np.array([0.453])}, tiny[1], "litert")
-    monkeypatch.setattr(score, "load_scorer", lambda *_: scorer)
+    monkeypatch.setattr(loaded_model, "load_scorer", lambda *_: scorer)
     assert score.main([str(folder)]) == 0
     assert "warning: all 5 images, 5 different files, score 0.453" in capsys.readouterr().err
 
@@ -261,7 +262,7 @@ def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Pa
             return (image if reference is None else image - reference).mean((1, 2, 3))
 
     spec = ModelSpec("pair", (InputSpec("image", 32, 32, fixed_size=True),), takes_reference=True)
-    monkeypatch.setattr(score.ModelSource, "load", lambda source: (Difference(), spec))
+    monkeypatch.setattr(ModelSource, "load", lambda source: (Difference(), spec))
     image = photos / "photo0.png"
     alone, same = (score.load_scorer("lar-iqa-lite", reference=each) for each in (None, image))
     assert [row.score for row in score.score_images([image], same)] == [0.0]
@@ -269,7 +270,7 @@ def test_a_reference_goes_with_a_model_that_takes_one(photos: Path, tmp_path: Pa
     assert next(iter(score.score_images([image], alone))).score != 0.0
     (other,) = score.score_images([photos / "photo2.png"], same)
     assert other.score is None and "64x64" in other.error
-    monkeypatch.setattr(score.ModelSource, "load", lambda source: (Difference(), tiny[1]))
+    monkeypatch.setattr(ModelSource, "load", lambda source: (Difference(), tiny[1]))
     for model, reference, message in (
         ("lar-iqa-lite", image, "a model that takes a reference image"),
         ("lar-iqa-lite", tmp_path / "none.png", "nothing at"),

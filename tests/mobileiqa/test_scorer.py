@@ -44,7 +44,7 @@ def test_a_pickled_scorer_is_its_name_and_scores_alike(photos: Path, tiny, tmp_p
     assert len(content) < 1000
     files = sorted(photos.iterdir())
     np.testing.assert_array_equal(pickle.loads(content)(files)[0], scorer(files)[0])
-    score.ModelArguments.load.cache_clear()  # as in a fresh process
+    score.ModelArguments.loaded.cache_clear()  # as in a fresh process
     model.write_bytes(tiny[2].read_bytes() + b"\0")
     with pytest.raises(UserError, match="the model file of SHA-256"):
         pickle.loads(content)(files)

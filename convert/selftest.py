@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from convert.app import golden_photos
 from convert.app.golden_photos import Decode, GoldenPhoto
 from convert.flatbuffer.reader import read_graph
@@ -165,20 +163,12 @@ def _golden(path: Path) -> Iterator[Check]:
         for size, name in cli.progress(vectors, "golden vectors"):
             pixels = golden_vectors.draw(name, size.width_px, size.height_px)
             outputs, expected = flat(run({embedded.input: pixels[None]})), size.outputs(name)
-            yield Check(_named(name, size, len(stored.sizes)), *_close(outputs, expected, stored.tolerance))
+            yield Check(
+                _named(name, size, len(stored.sizes)),
+                *golden_vectors.compare(outputs, expected, stored.tolerance),
+            )
     except UserError as error:
         yield Check("golden vectors", False, one_line(str(error)))
-
-
-def _close(outputs: np.ndarray, expected: np.ndarray, tolerance: float) -> tuple[bool, str]:
-    """Whether score and reasons are the golden ones within `tolerance`, and the figures. NaN never is."""
-    figures = f"{outputs[0]:.6f}, expected {expected[0]:.6f} within {tolerance:g}"
-    if outputs.shape != expected.shape:
-        return False, f"{len(outputs) - 1} reasons, expected {len(expected) - 1}"
-    errors = np.abs(outputs - expected)
-    if len(errors) > 1:
-        figures += f"; reasons off by {errors[1:].max():.6f} at most"
-    return bool((errors <= tolerance).all()), figures
 
 
 def _named(image: str, size: golden_vectors.GoldenSize, sizes: int) -> str:

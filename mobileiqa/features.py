@@ -208,8 +208,7 @@ def _fit(args: argparse.Namespace) -> int:
     ]
     cli.say(table([*head, *rows]))
     figures = {
-        name: {**r, "metrics": {m: [e.value, e.low, e.high] for m, e in r["metrics"].items()}}
-        for name, r in results.items()
+        name: {**r, "metrics": {m: e.bounded for m, e in r["metrics"].items()}} for name, r in results.items()
     }
     if args.json is not None:
         cli.write_json(args.json, figures)

@@ -63,7 +63,7 @@ def _original(rgb: Pixels, spec: ModelSpec, reference: Photo | None) -> Pixels |
 
 
 def _input(rgb: Pixels, spec: InputSpec) -> NDArray[np.float32]:
-    tables = _normalization(spec)
+    tables = byte_tables(spec.mean, spec.std)
     if spec.color_space is not ColorSpace.RGB:
         rgb = color_spaces.convert(as_array(rgb), spec.color_space)
     if spec.fit is Fit.MULTI_SCALE:
@@ -87,10 +87,10 @@ def _tokens(rgb: Image.Image, spec: InputSpec, tables: NDArray[np.float32]) -> N
     return tokens.multi_scale(image, spec.scales_px, spec.resample)[None]
 
 
-def _normalization(spec: InputSpec) -> NDArray[np.float32]:
+def byte_tables(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
     """(3, 256): what each byte becomes in each channel, computed in float64 and rounded once."""
-    mean, std = (np.array(values)[:, None] for values in (spec.mean, spec.std))
-    return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
+    means, deviations = (np.array(values)[:, None] for values in (mean, std))
+    return ((np.arange(256) / 255 - means) / deviations).astype(np.float32)
 
 
 def fit_pixels(rgb: Pixels, spec: InputSpec) -> list[Image.Image]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileiqa import cli
-from mobileiqa.datasets.core import ALLOW_OUTSIDE, SPLIT_SEED, Sample, draw_split
+from mobileiqa.datasets.core import ALLOW_OUTSIDE, SPLIT_SEED, SPLITS, Sample, draw_split
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def sides_of(args: argparse.Namespace) -> dict[str, list[Sample]]:
             cli.warn("sides by image: the same originals are on every side, and figures are too good")
         drawn = draw_split((str(sample.path) for sample in samples), args.split_seed)
         samples = tuple(dataclasses.replace(s, split=drawn[str(s.path)]) for s in samples)
-    sides = {side: [s for s in samples if s.split == side] for side in ("train", "validation", "test")}
+    sides = {side: [s for s in samples if s.split == side] for side in SPLITS}
     for side, members in sides.items():
         if len(members) < 3:
             raise UserError(f"three or more images on the {side} side", str(len(members)), "name another set")

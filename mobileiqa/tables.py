@@ -107,16 +107,16 @@ def listing() -> str:
 
 
 def _context(table: Table, args: argparse.Namespace) -> Context:
-    given = [(name, Path(path)) for name, path in args.data]
+    sets = [(name, Path(path)) for name, path in args.data]
     if args.tried:
-        if not given:
+        if not sets:
             raise UserError("a set to try the table on", "no --data", "add --data SET PATH")
-        data = {need: given[min(i, len(given) - 1)] for i, need in enumerate(table.needs)}
+        data = {need: sets[min(i, len(sets) - 1)] for i, need in enumerate(table.needs)}
     else:
-        data = {name: (name, path) for name, path in given}
+        data = {name: (name, path) for name, path in sets}
         if set(data) != set(table.needs):
             needs = " ".join(f"--data {name} PATH" for name in table.needs)
-            names = ", ".join(name for name, _ in given) or "none"
+            names = ", ".join(name for name, _ in sets) or "none"
             raise UserError(f"the sets of {table.name}: {needs}", names, "add or correct --data")
     return Context(
         table, data, args.out, args.device, args.precision, args.workers, args.tried,
@@ -228,7 +228,7 @@ def _tested(checkpoint: Path, reading: Reading, context: Context) -> Metrics:
     )  # fmt: skip
     images, scores = evaluate.score_images(images, models, skip=False)
     metrics = estimates(scores[0], images.samples, images.monotone).metrics
-    return {name: [e.value, e.low, e.high] for name, e in metrics.items()}
+    return {name: e.bounded for name, e in metrics.items()}
 
 
 def _regressed(row: Row, context: Context) -> dict[str, Metrics]:
@@ -240,7 +240,7 @@ def _regressed(row: Row, context: Context) -> dict[str, Metrics]:
         context.out.mkdir(parents=True, exist_ok=True)
         features.save(path, features.features_of(model, name, root, context.init, size))
     result = features.regress(features.load(path), row.regressor, epochs=2 if context.tried else 500)
-    metrics = {metric: [e.value, e.low, e.high] for metric, e in result["metrics"].items()}
+    metrics = {metric: e.bounded for metric, e in result["metrics"].items()}
     return {context.table.readings[0].name: metrics}
 
 

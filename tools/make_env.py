@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +61,22 @@ ENVIRONMENTS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Builds one environment unless it is already there."""
-    parser = argparse.ArgumentParser(prog="python -m tools.make_env", description="Builds .envs/NAME.")
-    parser.add_argument("name", choices=ENVIRONMENTS)
+    return command("make_env", ENVIRONMENTS, lambda name: build(ENVS / name, ENVIRONMENTS[name]), ENVS, argv)
+
+
+def command(
+    tool: str, names: Collection[str], build_one: Callable[[str], bool], folder: Path, argv: list[str] | None
+) -> int:
+    """Parses NAME, builds it in `folder` by `build_one`, which is False where it was there, and says so."""
+    parser = argparse.ArgumentParser(prog=f"python -m tools.{tool}", description="Builds .envs/NAME.")
+    parser.add_argument("name", choices=names)
     name = parser.parse_args(argv).name
     try:
-        built = build(ENVS / name, ENVIRONMENTS[name])
+        built = build_one(name)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
-        print(f"make_env {name}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{tool} {name}: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    print(f"{ENVS / name} is ready{'' if built else ' (it already was)'}", file=sys.stderr)  # noqa: T201
+    print(f"{folder / name} is ready{'' if built else ' (it already was)'}", file=sys.stderr)  # noqa: T201
     return 0
 
 

@@ -4,7 +4,6 @@ Versions and hashes are pinned here; npm refuses anything else. Install scripts 
 its file `complete` is there, which is written last.
 """
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.make_env import ENVS
+from tools.make_env import ENVS, command
 
 LOCK = "package-lock.json"
 # Environment -> package -> version and hash.
@@ -39,25 +38,14 @@ PACKAGES = {
 
 def main(argv: list[str] | None = None) -> int:
     """Installs one environment unless it is already there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.make_npm", description="Installs .envs/NAME from npm."
-    )
-    parser.add_argument("name", choices=PACKAGES)
-    name = parser.parse_args(argv).name
-    try:
-        installed = install(ENVS / name, name)
-    except (subprocess.CalledProcessError, FileNotFoundError) as error:
-        print(f"make_npm {name}: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    print(f"{ENVS / name} is ready{'' if installed else ' (it already was)'}", file=sys.stderr)  # noqa: T201
-    return 0
+    return command("make_npm", PACKAGES, lambda name: install(ENVS / name, name), ENVS, argv)
 
 
 def install(folder: Path, name: str) -> bool:
     """True when it was installed, False when it was there; FileNotFoundError without npm."""
     lock = json.dumps(lock_of(name), indent=1) + "\n"
-    done = folder / "complete"
-    if done.is_file() and done.read_text(encoding="utf-8") == lock:
+    complete = folder / "complete"
+    if complete.is_file() and complete.read_text(encoding="utf-8") == lock:
         return False
     npm = shutil.which("npm")
     if npm is None:
@@ -71,7 +59,7 @@ def install(folder: Path, name: str) -> bool:
     subprocess.run(
         [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, stdout=sys.stderr
     )
-    done.write_text(lock, encoding="utf-8")
+    complete.write_text(lock, encoding="utf-8")
     return True
 
 

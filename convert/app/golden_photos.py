@@ -73,10 +73,13 @@ class _Kind:
     encode: Callable[[Image.Image], bytes]
 
 
-def _jpeg(photo: Image.Image, **options: object) -> bytes:
+def _encoded(photo: Image.Image, name: str, **options: object) -> bytes:
     file = io.BytesIO()
-    photo.save(file, "JPEG", quality=90, **options)
+    photo.save(file, name, **options)
     return file.getvalue()
+
+
+_jpeg = partial(_encoded, name="JPEG", quality=90)
 
 
 def _in_p3(photo: Image.Image) -> bytes:
@@ -91,23 +94,16 @@ def _turned(photo: Image.Image) -> bytes:
     return _jpeg(photo.transpose(Image.Transpose.ROTATE_90), exif=exif)
 
 
-def _of_format(name: str, **options: object) -> Callable[[Image.Image], bytes]:
-    def encode(photo: Image.Image) -> bytes:
-        file = io.BytesIO()
-        photo.save(file, name, **options)
-        return file.getvalue()
-
-    return encode
-
-
 def _kinds() -> Iterator[_Kind]:
     yield _Kind("plain.jpg", "JPEG, 4:2:0, no profile: sRGB", _jpeg)
     yield _Kind("p3.jpg", "JPEG in Display P3, converted to sRGB", _in_p3)
     yield _Kind("turned.jpg", "JPEG that Exif turns upright (orientation 6)", _turned)
     if features.check("webp"):
-        yield _Kind("photo.webp", "WebP", _of_format("WEBP", quality=90, method=4))
+        yield _Kind("photo.webp", "WebP", partial(_encoded, name="WEBP", quality=90, method=4))
     if "HEIF" in pillow_formats():  # where pillow-heif is installed
-        yield _Kind("photo.heic", "HEIC, for platforms that read it", _of_format("HEIF", quality=90))
+        yield _Kind(
+            "photo.heic", "HEIC, for platforms that read it", partial(_encoded, name="HEIF", quality=90)
+        )
 
 
 def _draw(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -234,11 +230,5 @@ def decoded(
 
 
 def judged(photo: GoldenPhoto, outputs: NDArray[np.float64]) -> tuple[bool, str]:
-    """Whether score and reasons are the golden ones, and the figures. NaN never is."""
-    if outputs.shape != photo.expected.shape:
-        return False, f"{len(outputs) - 1} reasons, expected {len(photo.reasons)}"
-    errors = np.abs(outputs - photo.expected)
-    figures = f"{outputs[0]:.6f}, expected {photo.score:.6f} within {photo.tolerance:g}"
-    if len(errors) > 1:
-        figures += f"; reasons off by {errors[1:].max():.6f} at most"
-    return bool((errors <= photo.tolerance).all()), figures
+    """Whether score and reasons are the golden ones, and the figures."""
+    return golden_vectors.compare(outputs, photo.expected, photo.tolerance)

@@ -103,6 +103,19 @@ def draw(name: str, width: int, height: int) -> NDArray[np.uint8]:
     return picture
 
 
+def compare(
+    outputs: NDArray[np.floating], expected: NDArray[np.floating], tolerance: float
+) -> tuple[bool, str]:
+    """Whether score and reasons, (1 + reasons,), are the golden ones, and the figures. NaN never is."""
+    if outputs.shape != expected.shape:
+        return False, f"{len(outputs) - 1} reasons, expected {len(expected) - 1}"
+    errors = np.abs(outputs - expected)
+    figures = f"{outputs[0]:.6f}, expected {expected[0]:.6f} within {tolerance:g}"
+    if len(errors) > 1:
+        figures += f"; reasons off by {errors[1:].max():.6f} at most"
+    return bool((errors <= tolerance).all()), figures
+
+
 def vectors(
     outputs: Callable[[NDArray[np.uint8]], NDArray[np.float64]], sizes: Sequence[Size], tolerance: float
 ) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
+    @property
+    def bounded(self) -> list[float]:
+        """The figure, then its interval: as JSON has it."""
+        return [self.value, self.low, self.high]
+
 
 @dataclass(frozen=True)
 class Distortion:

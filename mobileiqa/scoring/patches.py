@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobileiqa.preprocess import byte_tables
 from mobileiqa.spec import IMAGENET_MEAN, IMAGENET_STD
 
 SCALES = (0.5, 1.0, 2.0)
@@ -99,6 +100,5 @@ def score(
 def _normalized(
     pixels: Bytes, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """uint8 (n, h, w, 3) -> float32 (n, 3, h, w), (pixel / 255 - mean) / std, as mobileiqa.preprocess rounds it."""
-    tables = ((np.arange(256)[:, None] / 255 - mean) / std).astype(np.float32)
-    return np.stack([tables[pixels[..., channel], channel] for channel in range(3)], 1)
+    """uint8 (n, h, w, 3) -> float32 (n, 3, h, w), (pixel / 255 - mean) / std."""
+    return np.stack([table[pixels[..., channel]] for channel, table in enumerate(byte_tables(mean, std))], 1)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def _result(line: dict[str, Any], origin: Origin) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name != "note" and name not in origin.fields}
 
 
-def _write_parquet(lines: Iterable[dict[str, Any]], origin: Origin, path: Path) -> None:
+def _write_parquet(lines: Iterator[dict[str, Any]], origin: Origin, path: Path) -> None:
     """Row groups of ROW_GROUP, so that a reader of ten million rows needs the memory of few."""
     pa, parquet = _parquet()
     schema = pa.schema([
@@ -181,19 +182,8 @@ def _write_parquet(lines: Iterable[dict[str, Any]], origin: Origin, path: Path) 
         schema = schema.append(pa.field("votes", pa.list_(pa.float64())))
         schema = schema.append(pa.field("at_least", pa.float64()))
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for group in _groups(lines, ROW_GROUP):
+        while group := list(islice(lines, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist([_cells(line, origin) for line in group], schema))
-
-
-def _groups(lines: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    for line in lines:
-        group.append(line)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _cells(line: dict[str, Any], origin: Origin) -> dict[str, Any]:

@@ -80,9 +80,9 @@ class TorchModel:
 
     def prepare(self, image: "Image.Image | Any") -> dict[str, NDArray[Any]]:
         """The photo's pixels, for patches of it."""
-        from mobileiqa.photos.loading import read_image
+        from mobileiqa.photos.loading import as_array, read_pixels
 
-        return {PIXELS: np.asarray(read_image(image, self.spec.color_management))}
+        return {PIXELS: as_array(read_pixels(image, self.spec.color_management))}
 
     def outputs(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Score (N,) and what else the model gives, of one image's inputs."""

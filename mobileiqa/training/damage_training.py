@@ -4,7 +4,6 @@ Batch norms keep the statistics that the trunk was trained with, and the stages 
 two views of two kinds share them, and two cores have no time for their gradients. Averaged weights are what counts.
 """
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,8 @@ from mobileiqa.models.whole_photo import HIDDEN, WholePhoto
 from mobileiqa.text import csv_text
 from mobileiqa.training.damage import PRISTINE_CELL
 from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
-from mobileiqa.training.objective import plcc_loss
+from mobileiqa.training.objective import plcc_loss, with_sum
+from mobileiqa.training.recipe import cosine
 from mobileiqa.training.state import update_average
 
 FROZEN_STAGES = 2  # of the trunk, and the stem: strides 2 and 4
@@ -105,7 +105,7 @@ def losses(trainee: Trainee, batch: Batch, plan: Plan) -> dict[str, torch.Tensor
         "order": _mean(functional.relu(gap - (score[batch.better] - score[batch.worse]))),
         "twins": _mean((score[batch.twins[:, 0]] - score[batch.twins[:, 1]]) ** 2),
     }
-    return {**parts, "loss": sum(getattr(plan, name) * value for name, value in parts.items())}
+    return with_sum(parts, plan)
 
 
 def _mean(values: torch.Tensor) -> torch.Tensor:
@@ -198,8 +198,7 @@ def _ahead(steps: Iterator[Step]) -> Iterator[Step]:
 
 def _rate(phase: Phase, step: int) -> float:
     """Linear over the first 40 steps, then a cosine to `final`."""
-    cosine = 0.5 * (1 + math.cos(math.pi * step / phase.steps))
-    return phase.lr * min(1, (step + 1) / 40) * (phase.final + (1 - phase.final) * cosine)
+    return phase.lr * min(1, (step + 1) / 40) * cosine(step / phase.steps, phase.final)
 
 
 @torch.inference_mode()

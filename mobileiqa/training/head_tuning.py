@@ -6,7 +6,6 @@ weights off features that INT8 cannot resolve. Then "none" gets a bonus: the tru
 by them how surely it recognises that nothing is wrong.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +19,17 @@ from torch.nn import functional
 from mobileiqa import cli
 from mobileiqa.fragments import Pixels
 from mobileiqa.models.whole_photo import HIDDEN, VIEWS, WIDTH, WholePhoto
-from mobileiqa.photos.loading import load_image
+from mobileiqa.photos.loading import as_array, read_pixels
 from mobileiqa.reasons import NONE, REASONS
+from mobileiqa.spec import ColorManagement
 from mobileiqa.training import damage_pack, head_cases
 from mobileiqa.training.damage import GAP, GROUP, PRISTINE_CELL
 from mobileiqa.training.damage_batches import Pack, normalized, turned
 from mobileiqa.training.damage_training import Average
 from mobileiqa.training.full_reference import Cell
 from mobileiqa.training.head_cases import Case, Order
-from mobileiqa.training.objective import plcc_loss
+from mobileiqa.training.objective import plcc_loss, with_sum
+from mobileiqa.training.recipe import cosine
 
 POSES = 3  # of each picture, at random of eight
 HALF = WIDTH // 2  # features of a view
@@ -166,7 +167,7 @@ def _groups(
         (partial(head_cases.full_size, rng=rng), large, plan.full_size_photos),
     ):
         for number in rng.permutation(len(photos))[:count]:
-            pictures, orders = kind(np.asarray(load_image(photos[number])))
+            pictures, orders = kind(as_array(read_pixels(photos[number], ColorManagement.SRGB)))
             yield ((damage_pack.views(pixels), case) for pixels, case in pictures), orders, photos is large
     for number in rng.permutation(len(pack.train))[: plan.groups]:
         yield _packed(pack, pack.train[number])
@@ -203,9 +204,8 @@ def _train(head: Head, features: Features, plan: HeadPlan) -> dict[str, float]:
     optimizer = torch.optim.AdamW(head.parameters(), plan.lr, weight_decay=plan.weight_decay)
     average, terms = Average(), []
     for step in cli.progress(range(plan.steps), "tuning the head", plan.steps):
-        cosine = 0.5 * (1 + math.cos(math.pi * step / plan.steps))
         for group in optimizer.param_groups:
-            group["lr"] = plan.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * cosine)
+            group["lr"] = plan.lr * min(1, (step + 1) / 100) * cosine(step / plan.steps, 0.02)
         parts = losses(head, features, plan)
         optimizer.zero_grad()
         parts["loss"].backward()
@@ -242,7 +242,7 @@ def losses(head: Head, features: Features, plan: HeadPlan) -> dict[str, torch.Te
         "poses": ((first - second) ** 2).mean(),
         "reason_poses": ((first_reasons - second_reasons) ** 2).mean(),
     }  # fmt: skip
-    return {**parts, "loss": sum(getattr(plan, name) * value for name, value in parts.items())}
+    return with_sum(parts, plan)
 
 
 def _pairs(features: Features, plan: HeadPlan) -> torch.Tensor:

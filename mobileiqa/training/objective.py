@@ -9,7 +9,7 @@ the gradient is zero: never NaN, never 1/eps.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +76,11 @@ def alone(tensor: torch.Tensor) -> torch.Tensor:
 
 
 _CONSTANT = 1e-6  # a spread below this share of the values' size is float32 rounding, not information
+
+
+def with_sum(parts: Mapping[str, torch.Tensor], weights: object) -> dict[str, torch.Tensor]:
+    """`parts`, and "loss": their sum, each times the attribute of its name in `weights`."""
+    return {**parts, "loss": sum(getattr(weights, name) * value for name, value in parts.items())}
 
 
 def mse(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

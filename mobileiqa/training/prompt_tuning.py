@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mobileiqa import cli, metrics
+from mobileiqa import cli
 from mobileiqa.checkpoint_files import torch_file
 from mobileiqa.datasets.core import Sample
 from mobileiqa.errors import UserError, install_command, one_line
 from mobileiqa.models.visual_prompts import VisualPrompt, score_of
 from mobileiqa.photos.loading import load_image
 from mobileiqa.spec import IMAGENET_MEAN, IMAGENET_STD
+from mobileiqa.training.validation import figures
 
 QUERY = "Rate the technical quality of the image."
 TEMPLATE = "USER: <image> {query} ASSISTANT:"
@@ -166,11 +167,11 @@ def tune(
         if epoch - state["figures"].get("epoch", epoch) >= tuning.patience:
             break
         _epoch(prompt, scorer, train, tuning, epoch, optimizer)
-        figures = _figures(predict(prompt, scorer, validation, tuning.batch), validation)
-        mean = (figures["srcc"] + figures["plcc"]) / 2
-        cli.note(f"epoch {epoch + 1}: SRCC {figures['srcc']:.4f}, PLCC {figures['plcc']:.4f}")
+        reached = _figures(predict(prompt, scorer, validation, tuning.batch), validation)
+        mean = (reached["srcc"] + reached["plcc"]) / 2
+        cli.note(f"epoch {epoch + 1}: SRCC {reached['srcc']:.4f}, PLCC {reached['plcc']:.4f}")
         if mean > state["best"]:
-            state |= {"best": mean, "figures": {"epoch": epoch + 1, **figures}, "best_prompt": _copy(prompt)}
+            state |= {"best": mean, "figures": {"epoch": epoch + 1, **reached}, "best_prompt": _copy(prompt)}
         state |= {"epoch": epoch + 1, "prompt": _copy(prompt)}
         with cli.atomic(folder / STATE) as temporary:
             torch.save(state, temporary)
@@ -215,7 +216,5 @@ def _epoch(
 
 
 def _figures(scores: NDArray[np.float64], samples: Sequence[Sample]) -> dict[str, float]:
-    if np.ptp(scores) == 0:
-        return {"srcc": 0.0, "plcc": 0.0}
-    figures = metrics.correlations(scores, [sample.score for sample in samples])
-    return {"srcc": figures.srcc, "plcc": figures.plcc}
+    labels = np.array([sample.score for sample in samples])
+    return {name: value for name, value in figures(scores, labels).items() if name in ("srcc", "plcc")}

@@ -246,5 +246,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         )
     length = recipe.cosine_epochs or max(recipe.epochs - recipe.warmup_epochs, 1e-9)
     phase = (epoch - recipe.warmup_epochs) / length
-    low = recipe.final_lr
-    return recipe.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * phase)))
+    return recipe.lr * cosine(phase, recipe.final_lr)
+
+
+def cosine(phase: float, low: float) -> float:
+    """From 1 at phase 0 to `low` at phase 1, half a wave."""
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * phase))

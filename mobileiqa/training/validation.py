@@ -45,8 +45,8 @@ def validator(
     def validate(task: Task) -> dict[str, float]:
         columns = predict(task, source, len(samples), spec, runtime)
         if columns.ndim == 1:
-            return _figures(columns, labels)
-        rows = [_figures(column, labels) for column in columns.T]
+            return figures(columns, labels)
+        rows = [figures(column, labels) for column in columns.T]
         best = int(np.argmax([row["srcc"] for row in rows]))
         assert task.choose is not None, "several heads, and no way to choose one"
         task.choose(best)
@@ -55,7 +55,8 @@ def validator(
     return validate
 
 
-def _figures(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float]:
+def figures(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float]:
+    """srcc, plcc, krcc, rmse and mae; correlations are 0 where all scores are alike."""
     if np.ptp(scores) == 0:  # a model that has not begun to learn ranks nothing; that must not end the run
         error = scores - labels
         return {**dict.fromkeys(("srcc", "plcc", "krcc"), 0.0),

@@ -1,15 +1,12 @@
 """A small model of two views with reasons, photos of awkward sizes, and how programs are compiled and run here."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from convert.flatbuffer import model as fb
@@ -124,21 +121,6 @@ def check_view_cases(cases: Sequence[ViewCase], folder: Path) -> None:
         if (folder / f"{number}.view").read_bytes() != case.expected
     ]
     assert cases and not wrong
-
-
-def run(command: Sequence[str | Path], folder: Path | None = None) -> str:
-    """Standard output of a program that must succeed."""
-    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
-    return process.stdout
-
-
-def tool(*names: str) -> str:
-    """The first that is there; skips without any."""
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no {' or '.join(names)} here")
-    return path
 
 
 def yuv_frame(photo: Image.Image) -> tuple[bytes, Image.Image]:

@@ -23,14 +23,13 @@ from tests.convert.app.conftest import (
     REASONS,
     check_view_cases,
     large,
-    run,
-    tool,
     view_cases,
     write_two_views,
     write_view_cases,
     yuv_frame,
 )
 from tests.convert.conftest import FlatbufferBuilder
+from tests.convert.programs import run, tool
 
 PARITY = 2e-3  # of the score, the decoders' difference included
 DECODED = 1e-6  # from the same decoded pixels

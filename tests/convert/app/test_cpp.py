@@ -21,14 +21,13 @@ from tests.convert.app.conftest import (
     REASONS,
     check_view_cases,
     large,
-    run,
-    tool,
     view_cases,
     write_two_views,
     write_view_cases,
     yuv_frame,
 )
 from tests.convert.conftest import FlatbufferBuilder
+from tests.convert.programs import run, tool
 
 STRICT = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror")
 

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
 from mobileiqa.scoring import litert
 from tests.convert.packaging.conftest import TINY, write_tiny
+from tests.convert.programs import run, tool
 
 PROGRAMS = Path(__file__).with_name("programs")
 STUBS = sorted((PROGRAMS / "stubs").rglob("*.java"))
@@ -80,7 +79,7 @@ def score_of(camera: Path, portrait: Path) -> float:
 def check(command: Sequence[str | Path], camera: Path, other: Path, portrait: Path, *more: str | Path) -> str:
     """Runs a compiled program on the file and on the other one; returns what it says of the file."""
     output = [
-        _run([*command, model, portrait, "70", "90", *more, *([model] if more else [])])
+        run([*command, model, portrait, "70", "90", *more, *([model] if more else [])])
         for model in (camera, other)
     ]
     lines = dict(line.split(" ", 1) for line in output[0].splitlines())
@@ -89,20 +88,6 @@ def check(command: Sequence[str | Path], camera: Path, other: Path, portrait: Pa
     assert lines["refused"] == "expected a photo of 90x70 or 70x90; found 70x89"
     assert "wrong 6" in output[1] and "noise at 70x90: " in output[1], "a file that scores otherwise"
     return output[0]
-
-
-def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:
-    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process.stdout
-
-
-def _tool(*names: str) -> str:
-    """The first that is there; skips without any."""
-    result = next(filter(None, map(shutil.which, names)), None)
-    if result is None:
-        pytest.skip(f"no {' or '.join(names)} here")
-    return result
 
 
 def python(sources: Path) -> ModuleType:
@@ -234,7 +219,7 @@ def test_cpp(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path:
 
     library = Path(ai_edge_litert.__file__).parent
     program = tmp_path / "program"
-    _run([_tool("c++", "g++", "clang++"), "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{sources}",
+    run([tool("c++", "g++", "clang++"), "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{sources}",
           PROGRAMS / "main.cpp", sources / "camera_scorer.cpp", library / "libLiteRt.so", f"-Wl,-rpath,{library}",
           "-Wl,--allow-shlib-undefined", "-o", program])  # fmt: skip
     output = check([program], camera, other, portrait)
@@ -244,10 +229,10 @@ def test_cpp(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path:
 @pytest.mark.slow
 def test_java(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path: Path) -> None:
     classes = tmp_path / "classes"
-    _run([_tool("javac"), "-Xlint:all", "-Werror", "-d", classes, PROGRAMS / "Main.java", *STUBS,
+    run([tool("javac"), "-Xlint:all", "-Werror", "-d", classes, PROGRAMS / "Main.java", *STUBS,
           sources / "CameraScorer.java"])  # fmt: skip
     check(
-        [_tool("java"), "-cp", classes, "Main"],
+        [tool("java"), "-cp", classes, "Main"],
         camera,
         other,
         portrait,
@@ -259,9 +244,9 @@ def test_java(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path
 @pytest.mark.slow
 def test_kotlin(sources: Path, camera: Path, other: Path, portrait: Path, tmp_path: Path) -> None:
     """Where a Kotlin compiler is on the path."""
-    kotlinc, classes, program = _tool("kotlinc"), tmp_path / "classes", tmp_path / "program.jar"
-    _run([_tool("javac"), "-d", classes, *STUBS])
-    _run([kotlinc, "-Werror", "-include-runtime", "-cp", classes, "-d", program, PROGRAMS / "Main.kt",
+    kotlinc, classes, program = tool("kotlinc"), tmp_path / "classes", tmp_path / "program.jar"
+    run([tool("javac"), "-d", classes, *STUBS])
+    run([kotlinc, "-Werror", "-include-runtime", "-cp", classes, "-d", program, PROGRAMS / "Main.kt",
           sources / "CameraScorer.kt"])  # fmt: skip
-    command = [_tool("java"), "-cp", f"{program}:{classes}", "MainKt"]
+    command = [tool("java"), "-cp", f"{program}:{classes}", "MainKt"]
     check(command, camera, other, portrait, sys.executable, PROGRAMS / "scorer.py")

@@ -4,6 +4,8 @@
              then CONCATENATION
     down:    TRANSPOSE, the same for every 32 output rows but for the RESHAPE, TRANSPOSE
 
+Across first, as Pillow; down first where a photo is much too tall, as Pillow 13 and later.
+
 An output reads a few neighbours only, so a block's matrix is small and a block's float values (two or three
 megabytes of a 12 megapixel photo) are all that exists in float: the photo as float32 would be 150 MB. Images
 between the passes are uint8 of scale 1, so QUANTIZE is Pillow's rounding and clipping between its passes. It
@@ -94,13 +96,26 @@ def resize(ops: GraphBuilder, image: int, width: int, height: int, resample: Res
     _, rows, columns, _ = ops.shape(image)
     if (rows, columns) == (height, width):
         return image
+    if _down_first(rows, columns, height, width):
+        matrix = _down(ops, ops.reshape(image, rows, 3 * columns), height, resample)
+        rows, image = height, ops.reshape(matrix, 1, height, columns, 3)
     if columns != width:
         matrix = _across(ops, image, width, resample)
     else:
         matrix = ops.reshape(image, rows, 3 * columns)
     if rows != height:
-        matrix = ops.transpose(_along(ops, ops.transpose(matrix), height, resample))
+        matrix = _down(ops, matrix, height, resample)
     return ops.reshape(matrix, 1, height, width, 3)
+
+
+def _down_first(rows: int, columns: int, height: int, width: int) -> bool:
+    """Whether Pillow (13 and later) shrinks the height first: where it loses over twice what the width does."""
+    return columns != width and rows > height and rows - height > 2 * (columns - width)
+
+
+def _down(ops: GraphBuilder, matrix: int, height: int, resample: Resample) -> int:
+    """(H, N) -> (height, N)."""
+    return ops.transpose(_along(ops, ops.transpose(matrix), height, resample))
 
 
 def _across(ops: GraphBuilder, image: int, width: int, resample: Resample) -> int:

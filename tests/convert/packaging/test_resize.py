@@ -64,6 +64,16 @@ def test_resized_pixels_are_pillows(shown, photo, camera: tuple[int, int], resam
     assert (errors > 0).mean() <= (0.02 if camera == (31, 20) else 0.005)  # enlarging makes many near ties
 
 
+@pytest.mark.parametrize("camera", [(70, 400), (64, 50), (20, 163), (301, 600), (30, 51), (64, 49)])
+def test_tall_photos_are_shrunk_down_first_as_in_pillow(shown, camera: tuple[int, int]) -> None:
+    """Where the height loses over twice what the width does, Pillow 13 resizes columns first: another rounding."""
+    noise = np.random.default_rng(0).integers(0, 256, (camera[1], camera[0], 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    expected = InputSpec("image", 48, 64, fit=Fit.RESIZE, resample=Resample.BICUBIC, **GREY)
+    errors = np.abs(shown(picture, expected) - pillow(picture, expected))
+    assert errors.max() <= 1 and (errors > 0).mean() <= 0.002
+
+
 @pytest.mark.parametrize("camera", [(101, 97), (64, 48), (40, 48), (64, 30), (33, 91), (15, 17)])
 def test_cropped_pixels_are_pillows(shown, photo, camera: tuple[int, int]) -> None:
     """Cut, padded with black, and both; odd differences go where torchvision puts them."""

@@ -23,6 +23,7 @@ from mobileiqa import cli, typed_json
 from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.distortions import kadid10k
 from mobileiqa.errors import UserError
+from mobileiqa.freed_memory import keep_freed_memory
 from mobileiqa.spec import ModelSpec
 from mobileiqa.training.data_loader import Feed
 from mobileiqa.training.distributed import Processes
@@ -30,7 +31,6 @@ from mobileiqa.training.initial_weights import initialize
 from mobileiqa.training.loop import Settings, Validate, fit
 from mobileiqa.training.objective import Task
 from mobileiqa.training.pixel_sources import Source, source, synthetic
-from mobileiqa.training.run import keep_freed_memory
 from mobileiqa.training.validation import validator
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -154,8 +154,8 @@ def scorer(checkpoint: str | None) -> Scorer:
     """Score and reasons of uint8 (H, W, 3) pixels by a checkpoint of ours or a model's name."""
     import torch
 
+    from mobileiqa.freed_memory import keep_freed_memory
     from mobileiqa.preprocess import prepare
-    from mobileiqa.training.run import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(1)  # of each worker

@@ -66,9 +66,9 @@ def arguments() -> argparse.ArgumentParser:
 def _command(args: argparse.Namespace) -> int:
     from mobileiqa import checkpoint
     from mobileiqa.distortions import kadid10k
+    from mobileiqa.freed_memory import keep_freed_memory
     from mobileiqa.training import damage_training
     from mobileiqa.training.head_tuning import HeadPlan, tune
-    from mobileiqa.training.run import keep_freed_memory
 
     keep_freed_memory()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any
 
 from mobileiqa.errors import RunError, UserError, install_command
+from mobileiqa.freed_memory import keep_photo_memory
 from mobileiqa.scoring.rows import Row
 from mobileiqa.workers import process_pool
 
@@ -59,6 +60,7 @@ def rows(photos: Iterable[str], row_of: RowOf, workers: int) -> Iterator[Row]:
     Raises UserError where the model does not load there, RunError where processes die whatever the photo.
     """
     if workers == 1:
+        keep_photo_memory()
         yield from map(row_of, photos)
         return
     waiting, deaths = iter(photos), 0
@@ -117,6 +119,7 @@ def _begin(row_of: RowOf, numbers: Any) -> None:
     """Once in each worker, before the model is loaded."""
     global _function
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    keep_photo_memory()
     _function = row_of
     if numbers is not None and hasattr(os, "sched_setaffinity"):
         with numbers.get_lock():

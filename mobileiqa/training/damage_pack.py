@@ -105,7 +105,7 @@ def _ordered(pool: Executor, work: Callable[[Job], Packed], jobs: Sequence[Path 
 def _start() -> None:
     import torch
 
-    from mobileiqa.training.run import keep_freed_memory
+    from mobileiqa.freed_memory import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(1)

@@ -1,8 +1,6 @@
 """From a request to a trained checkpoint: data, starting weights, task, loop, export."""
 
-import ctypes
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from mobileiqa.datasets.core import SPLIT_SEED, Dataset, Sample
 from mobileiqa.datasets.registry import read
 from mobileiqa.distortions import kadid10k
 from mobileiqa.errors import UserError
+from mobileiqa.freed_memory import keep_freed_memory
 from mobileiqa.photos.loading import load_image
 from mobileiqa.spec import ColorSpace, Fit, ModelSpec
 from mobileiqa.training import distributed as groups
@@ -299,23 +298,3 @@ def _exported(
     path = checkpoint.save(settings.out / BEST, model, mapped(), force=True)
     best = state.validation[state.best["epoch"] - 1]
     return {**done, "best": best, "checkpoint": str(path)}
-
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_NEVER, _GROWTH_BYTES = -1, 256 << 20  # -1 becomes the largest size_t: an int holds 2 GB at most
-
-
-def keep_freed_memory() -> bool:
-    """glibc's allocator keeps the memory of a training step for the next one. False, nothing changed, elsewhere.
-
-    By default it gives every large block back to the system and asks for it again, zeroed page by page: on two
-    cores that took 45 % of the time of a MobileNetV3 step (batch 80, 160 px: 57 images/s, 97 without it).
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _GROWTH_BYTES))
-    return all(mallopt(key, value) == 1 for key, value in settings)

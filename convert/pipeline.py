@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convert.stage_times import stage
 from mobileiqa import cli
 from mobileiqa.spec import ModelSpec
 
@@ -86,22 +87,24 @@ def convert(
     from convert.rewrites.approximations import approximated
 
     start = time.perf_counter()
-    steps = iter(cli.progress(["rewrite", "export", "post-processing"], f"converting {source.spec.name}"))
-    next(steps)
-    approximate = approximated(source.model, approximations) if approximations else None
-    module, rewrites = apply_rewrites(approximate or source.model, source.spec)
-    fp16_weights = choose_fp16_weights(module, source.spec) if precision is Precision.FP16 else None
-    next(steps)
-    model = fb.unpack(_export(module, source.spec, via), f"what {via} made")
-    next(steps)
-    obstacles, quantized = _post_process(model, source, fp16_weights), None
+    with stage("rewrites"):
+        approximate = approximated(source.model, approximations) if approximations else None
+        module, rewrites = apply_rewrites(approximate or source.model, source.spec)
+    fp16_weights = None
+    if precision is Precision.FP16:
+        with stage("FP16 weights"):
+            fp16_weights = choose_fp16_weights(module, source.spec)
+    exported = _export(module, source.spec, via)
+    with stage("flatbuffer"):
+        model = fb.unpack(exported, f"what {via} made")
+        obstacles, quantized = _post_process(model, source, fp16_weights), None
+        fp32 = fb.pack(model) if int8 else b""
     if int8:
-        fp32 = fb.pack(model)
-        int8 = int8.with_recipe(fp32, source.spec)
-        model, quantized = _quantize(fp32, source, int8)
-    with cli.atomic(path) as temporary:
+        with stage("quantization"):
+            int8 = int8.with_recipe(fp32, source.spec)
+            model, quantized = _quantize(fp32, source, int8)
+    with stage("flatbuffer"), cli.atomic(path) as temporary:
         fb.write(model, temporary)
-    next(steps, None)
     return Converted(
         path, precision, via, source, module, rewrites, fp16_weights is not None and not obstacles,
         tuple(obstacles), fp16_weights, time.perf_counter() - start, quantized,
@@ -117,8 +120,10 @@ def _export(module: "nn.Module", spec: ModelSpec, via: Via) -> bytes:
     if via is Via.LITERT:
         return tflite_file.export_tflite(module, spec)
     with tempfile.TemporaryDirectory() as folder:
-        exported = onnx_file.export_onnx(module, spec, Path(folder, "model.onnx"))
-        return onnx2tf.export_tflite(exported)
+        with stage("export"):
+            exported = onnx_file.export_onnx(module, spec, Path(folder, "model.onnx"))
+        with stage("lowering"):
+            return onnx2tf.export_tflite(exported)
 
 
 def _post_process(model: "Model", source: "LoadedModel", fp16_weights: "Fp16Weights | None") -> list[str]:

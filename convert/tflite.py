@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convert.pipeline import Converted, Precision, Via, convert, default_path
 from convert.rewrites.approximations import APPROXIMATIONS, checked
+from convert.stage_times import StageClock, recording, stage
 from mobileiqa import cli
 from mobileiqa.errors import UserError
 from mobileiqa.spec import ModelSpec
@@ -32,6 +33,7 @@ def report(
     reports: "list[ParityReport]",
     path: Path,
     embedded: "EmbeddedPreprocessing | None" = None,
+    clock: StageClock | None = None,
 ) -> dict[str, Any]:
     """Prints what was done and is at `path` now, for people; returns the same for machines."""
     from convert.comparison.stages import first_failing_stage
@@ -56,14 +58,15 @@ def report(
     for line in [*(f"not rewritten: {r}" for r in refused),
                  *(f"FP16 arithmetic not allowed: {o}" for o in converted.obstacles)]:  # fmt: skip
         cli.say(line)
-    for line in table(reports):
+    for line in [*table(reports), *(clock.table() if clock else ())]:
         cli.say(line)
     if spec.untrained:
         cli.say(f"{spec.name} is {UNTRAINED}")
     bad = first_failing_stage(reports)
     return {
         "path": str(path), "size_mb": round(size_mb, 2), "precision": str(precision),
-        "seconds": round(converted.seconds, 1), "untrained": spec.untrained, "refused": refused,
+        "seconds": round(converted.seconds, 1), "stages": clock.to_json() if clock else [],
+        "untrained": spec.untrained, "refused": refused,
         "fp16_arithmetic_allowed": converted.fp16_arithmetic_allowed, "approximations": converted.approximations,
         "input": "uint8" if embedded else "float", "sizes": [str(s) for s in embedded.sizes] if embedded else [],
         "passed": bad is None, "parity": [r.to_json() for r in reports],
@@ -122,6 +125,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    with recording("converting") as clock:
+        return _convert(arguments, clock)
+
+
+def _convert(arguments: argparse.Namespace, clock: StageClock) -> int:
     from convert.comparison.stages import check
     from convert.int8.search.pareto_front import OverBudgetError
     from convert.int8.search.session import note_measurements, publish_results, report_over_budget
@@ -129,7 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from convert.output_file import staged
     from convert.packaging.publish import publish
 
-    source = load_model(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
+    with stage("loading the model"):
+        source = load_model(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
     sizes = _image_sizes(arguments, source.spec)
@@ -155,7 +164,7 @@ def _run(arguments: argparse.Namespace) -> int:
             converted.approximate,
         )
         target, reports, embedded = publish(converted, reports, path, images, sizes)
-    result = report(converted, reports, target, embedded)
+    result = report(converted, reports, target, embedded, clock)
     if int8 and int8.search:
         result |= (publish_results if result["passed"] else note_measurements)(int8.search, target)
     cli.emit(result)

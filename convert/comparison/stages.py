@@ -21,6 +21,7 @@ from convert.comparison.compare import TOLERANCES, ParityReport, ParityStage, co
 from convert.comparison.converted_file import ConvertedFile, at_size, read_converted_file, spec_difference
 from convert.runtimes import runners
 from convert.runtimes.runners import Batch, Inputs
+from convert.stage_times import stage
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.preprocess import prepare
@@ -207,12 +208,13 @@ def _compare(
     expected: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
-        batch = [prepare(image, spec) for _, image in cli.progress(part, "preparing images")]
-        expected += [
-            score for inputs in cli.progress(batch, "published module") for score in reference([inputs])
-        ]
+        with stage("images of parity"):
+            batch = [prepare(image, spec) for _, image in cli.progress(part, "preparing images")]
+        with stage(PUBLISHED):
+            expected += [score for inputs in cli.progress(batch, PUBLISHED) for score in reference([inputs])]
         for attempt in cli.progress(attempts, f"stages, images {start + 1} to {start + len(batch)}"):
-            attempt.extend(batch, part)
+            with stage(_timed_as(attempt.stage)):
+                attempt.extend(batch, part)
     unit = score_unit(spec, expected)
     exact = approximation.outputs if approximate is not None else expected
     return [
@@ -229,6 +231,13 @@ def _compare(
             for each in attempts
         ),
     ]
+
+
+def _timed_as(parity: ParityStage) -> str:
+    """What the table of stage times calls a parity stage: a file by its precision, which the table of parity has."""
+    if parity.runtime == "torch":
+        return parity.candidate
+    return f"{parity.kind} file{', reasons' * parity.of_reasons} in {parity.runtime}"
 
 
 def _report(

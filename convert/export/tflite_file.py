@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from convert.stage_times import stage
 from mobileiqa import reasons
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.spec import ModelSpec
@@ -43,12 +44,22 @@ def export_tflite(module: "nn.Module", spec: ModelSpec) -> bytes:
 
 
 def _convert(module: "nn.Module", inputs: "dict[str, torch.Tensor]") -> bytes:
-    """The file's bytes. The converter's own writer would end the process, in silence, when the disk is full."""
-    import litert_torch
+    """The file's bytes: litert_torch.convert in its two halves, each a stage.
+
+    The converter's own writer would end the process, in silence, when the disk is full.
+    """
     import torch
 
-    with torch.no_grad():
-        return litert_torch.convert(module.eval(), sample_kwargs=inputs).model_content()
+    with stage("export"):
+        from litert_torch._convert import core, litert_converter
+        from litert_torch._convert.signature import Signature
+        from litert_torch.model import DEFAULT_SIGNATURE_NAME
+
+        signature = Signature(DEFAULT_SIGNATURE_NAME, module.eval(), None, inputs)
+        with torch.no_grad():
+            program = core._run_convert_passes(core.export_torch_signature(signature))
+    with stage("lowering"), torch.no_grad():
+        return litert_converter.exported_programs_to_flatbuffer([program], [signature]).to_bytes()
 
 
 def _tail(log: IO[bytes]) -> str:

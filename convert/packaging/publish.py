@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convert.comparison.compare import ParityReport
 from convert.output_file import place, staged
 from convert.packaging.packaged_file import LIMITS, Agreement, Images, agreements, embed_preprocessing
+from convert.stage_times import stage
 from mobileiqa.scoring.embedded_preprocessing import EmbeddedPreprocessing
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def publish(
     if image_sizes is None or not passed:
         target = _placed(converted, converted.path, path, passed)
         return target, _renamed(reports, {converted.path: str(target)}), None
-    with staged(path) as unproven:
+    with stage(STAGE), staged(path) as unproven:
         embedded = embed_preprocessing(converted.path, unproven, image_sizes)
         more = _compared(converted, unproven, images)
         target = _placed(converted, unproven, path, all(report.passed for report in more), embedded)

@@ -104,6 +104,10 @@ def test_fp32_passes_every_edge(fp32: Run, checkpoint: Path):
     assert 0 < fp32.max_abs("fp32") <= TOLERANCES["fp32"].max_abs
     assert all(r["n"] > 0 and r["worst_image"] for r in fp32.result["parity"])
     assert fp32.lines[-1].endswith("untrained: for latency and parity only") and fp32.result["untrained"]
+    stages = [row["stage"] for row in fp32.result["stages"]]
+    assert stages == ["loading the model", "rewrites", "export", "lowering", "flatbuffer", "images of parity",
+                      "published module", "rewritten module", "fp32 file in litert", "other"]  # fmt: skip
+    assert all(any(line.startswith(name) for line in fp32.lines) for name in stages)
     assert sorted(os.listdir(fp32.path.parent)) == ["out.tflite", "out.tflite.json"]
 
 

@@ -15,6 +15,7 @@ from convert.app.expressions import SYNTAX, expression
 from convert.app.facts import ModelFacts, Photo, read_facts
 from convert.snippets.languages import comment
 from mobileiqa.errors import UserError, one_line
+from mobileiqa.photos.loading import load_image
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
 from mobileiqa.zoo import UNTRAINED
@@ -95,7 +96,14 @@ def write_ios(app: App, folder: Path) -> list[str]:
 
 def write_cpp(app: App, folder: Path) -> list[str]:
     """The C++ library: sources that need nothing but C++17 and libLiteRt.so, the file and its golden photos."""
-    write_templates("cpp", folder, {"title": app.title, "facts": expression(app.facts, SYNTAX["c++"])})
+    facts = expression(app.facts, SYNTAX["c++"])
+    write_templates("cpp", folder, {"title": app.title, "facts": facts, "file": app.facts.file})
     write_licences(app, folder)
     app.copy_assets(folder)
-    return [f"scorer.hpp and three sources around {app.facts.file}; compile them with libLiteRt.so"]
+    for photo in app.facts.photos:  # for the self-test's program, which brings no decoder
+        path = folder / GOLDEN / photo.file
+        load_image(path).save(path.with_name(f"{path.name}.ppm"))
+    return [
+        f"scorer.hpp and three sources around {app.facts.file}; compile them with libLiteRt.so",
+        "selftest/main.cpp is the self-test as a program, also for a phone through adb",
+    ]

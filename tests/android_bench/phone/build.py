@@ -2,7 +2,8 @@
 
 As in `make arm`, nothing on the system changes and root is not needed: Debian's adb, adbd and busybox are fetched
 through apt into private folders and unpacked, and the ARM program that stands in for benchmark_model is compiled
-as the ARM runner of `make arm` is, which must have run: the ARM libraries are from there.
+as the ARM runner of `make arm` is, which must have run: the ARM libraries are from there. The compiler stays, with
+Debian's C++ headers for ARM: tests compile C++ for the phone, and zig alone would first build a C++ library of its own.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from tools.make_arm import BACKPORTS, BuildError, choose_archive, debian_archive
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 DEBS = ("-t", BACKPORTS, "adb", "adbd", "busybox-static")
+HEADERS = "libstdc++-12-dev"
 # Program -> what it is compiled with: the older build does not know --xnnpack_force_fp16.
 PROGRAMS = {"benchmark_model": (), "benchmark_model_old": ("-DOLD_BUILD",)}
 SOURCES = (HERE / "benchmark_model.c", arm_programs.SOURCES / "session.h")
@@ -48,8 +50,11 @@ def build(root: Path) -> None:
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as name:
         work, new = Path(name), Path(name, "root")
         unpack_debs(work / "apt", new / "packages")
+        unpack_headers(work / "apt-arm64", new / "headers")
         gather_arm(new / "arm")
-        compile_programs(work, new)
+        compile_programs(arm_programs.fetch_zig(new / "compiler"), new)
+        for wheel in (new / "compiler").glob("*.whl"):
+            wheel.unlink()
         (new / MANIFEST).write_text(json.dumps({"recipe": recipe()}) + "\n")
         shutil.rmtree(root, ignore_errors=True)
         new.rename(root)
@@ -63,7 +68,7 @@ def phone_root() -> Path:
 def recipe() -> str:
     """Identity of what is built here; another one means another phone."""
     parts = [
-        json.dumps((DEBS, arm_programs.ZIG, arm_programs.TARGET, PROGRAMS, LIBRARIES)),
+        json.dumps((DEBS, HEADERS, arm_programs.ZIG, arm_programs.TARGET, PROGRAMS, LIBRARIES)),
         *(file.read_text() for file in SOURCES),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -86,6 +91,13 @@ def unpack_debs(apt: Path, target: Path) -> None:
         subprocess.run(["dpkg-deb", "-x", deb, target], check=True)
 
 
+def unpack_headers(apt: Path, target: Path) -> None:
+    """The C++ library's headers for ARM64."""
+    choose_archive(apt, "arm64", debian_archives())
+    (deb,) = (each for each in fetch_debs(apt, "arm64", HEADERS) if each.name.startswith(HEADERS))
+    subprocess.run(["dpkg-deb", "-x", deb, target], check=True)
+
+
 def gather_arm(target: Path) -> None:
     """The phone's ARM libraries, LiteRT's among them."""
     target.mkdir(parents=True)
@@ -96,19 +108,32 @@ def gather_arm(target: Path) -> None:
     shutil.copy(arm_root() / "site/ai_edge_litert/libLiteRt.so", target)
 
 
-def compile_programs(work: Path, new: Path) -> None:
+def compile_programs(zig: Path, new: Path) -> None:
     """The stand-ins for benchmark_model, compiled for ARM64 against LiteRT."""
-    zig = arm_programs.fetch_zig(work)
     for program, options in PROGRAMS.items():
-        arm_programs.compile_c(
-            zig,
-            arm_programs.TARGET,
-            *options,
-            *(f"-I{arm_programs.SOURCES}", SOURCES[0], "-o", new / program),
-            *(new / "arm" / "libLiteRt.so", "-Wl,--allow-shlib-undefined"),
-            # Android's loader is elsewhere; the small phone's is where its other libraries are.
-            "-Wl,--dynamic-linker=/system/lib64/ld-linux-aarch64.so.1",
-        )
+        words = (*options, f"-I{arm_programs.SOURCES}", SOURCES[0], "-o", new / program)
+        arm_programs.compile_c(zig, arm_programs.TARGET, *words, *linked(new))
+
+
+def compile_cpp(*words: Path | str) -> None:
+    """C++ sources and options to a program for the built phone. Raises CalledProcessError with zig's words."""
+    root = phone_root().resolve()
+    headers = [root / "headers/usr/include" / each for each in ("c++/12", "aarch64-linux-gnu/c++/12")]
+    options = (
+        "-std=c++17",
+        "-nostdinc++",
+        "-Wno-deprecated-declarations",
+        *(f"-I{each}" for each in headers),
+    )
+    libraries = (root / "arm/libstdc++.so.6", root / "arm/libgcc_s.so.1")
+    zig = root / "compiler/ziglang/zig"
+    arm_programs.compile_c(zig, arm_programs.TARGET, *options, *words, *libraries, *linked(root))
+
+
+def linked(root: Path) -> tuple[Path | str, ...]:
+    """LiteRT, and where the small phone has its loader and libraries: Android's are elsewhere."""
+    loader = "-Wl,--dynamic-linker=/system/lib64/ld-linux-aarch64.so.1"
+    return root / "arm/libLiteRt.so", "-Wl,--allow-shlib-undefined", loader
 
 
 if __name__ == "__main__":

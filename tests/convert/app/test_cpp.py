@@ -12,6 +12,8 @@ from PIL import Image
 from convert.app import facts
 from convert.app.__main__ import main
 from convert.app.golden_photos import outputs_of
+from convert.runtimes.gpu import vulkan_driver
+from mobileiqa.errors import UserError
 from mobileiqa.photos import loading
 from mobileiqa.photos.generated_images import photo_like
 from mobileiqa.photos.loading import read_image
@@ -26,6 +28,7 @@ from tests.convert.app.conftest import (
     write_view_cases,
     yuv_frame,
 )
+from tests.convert.app.test_golden_photos import divided
 from tests.convert.conftest import FlatbufferBuilder
 from tests.convert.programs import run, tool
 
@@ -136,7 +139,7 @@ def _as_it_lies(path: Path) -> Image.Image:
 def decode_golden(library: Path, decode: Callable[[Path], Image.Image]) -> None:
     """What the program's decoder finds beside each golden photo."""
     for path in (library / "golden").glob("*.*"):
-        if path.suffix not in (".rgb", ".txt"):
+        if path.suffix not in (".rgb", ".txt", ".ppm"):
             photo = decode(path)
             path.with_name(f"{path.name}.rgb").write_bytes(photo.tobytes())
             path.with_name(f"{path.name}.txt").write_text(f"{photo.width} {photo.height} 1")
@@ -178,6 +181,39 @@ def test_a_file_verified_elsewhere_is_refused_for_the_gpu(compiled, tmp_path: Pa
     program = compiled((tmp_path / "app/cpp/facts.cpp").read_text())
     output = run([program, path, tmp_path / "none", "gpu", ""])
     assert output.startswith("accelerator cpu: two-views.tflite was verified for cpu\n")
+
+
+@pytest.mark.slow
+def test_the_gpu_is_chosen_where_it_passes_and_not_where_one_operator_is_wrong(
+    library: Path, program: Path, compiled, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ai_edge_litert
+
+    try:
+        driver = vulkan_driver()
+    except UserError as error:
+        pytest.skip(str(error))
+    if driver:
+        monkeypatch.setenv("VK_DRIVER_FILES", str(driver))
+        monkeypatch.setenv("VK_ICD_FILENAMES", str(driver))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "none").write_text("")
+    decode_golden(library, lambda path: read_image(path, ColorManagement.SRGB))
+    gpu = (tmp_path / "none", "gpu", "")
+    absent = run([program, model, *gpu], library)
+    assert absent.startswith("accelerator cpu: the GPU does not run the file: compiling the model failed")
+    beside = Path(ai_edge_litert.__file__).parent  # where the accelerator is
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(beside))
+    assert run([program, model, *gpu], library).endswith("accelerator gpu: \nwrong 0\n")
+    path = divided(FlatbufferBuilder(), tmp_path / "divided.tflite")
+    assert main([str(path), "--platform", "cpp", "--out", str(tmp_path / "app")]) == 0
+    text = (tmp_path / "app/cpp/facts.cpp").read_text()
+    refused = "".join(each for each in text.split('"') if "division by a constant" in each)
+    assert refused
+    # Were the sequence not known, the golden images would find it:
+    decode_golden(tmp_path / "app/cpp", lambda path: read_image(path, ColorManagement.SRGB))
+    output = run([compiled(text.replace(refused, "")), path, *gpu], tmp_path / "app/cpp")
+    assert "accelerator cpu: the GPU fails the self-test: " in output, output
 
 
 def test_files_of_a_camera_size_and_odd_names_are_one_line(model: Path, tmp_path: Path, capsys) -> None:

@@ -18,6 +18,7 @@ from convert.accuracy_report.report import FILES, as_json
 from convert.comparison.compare import ParityReport
 from convert.comparison.stages import DEFAULT_RUNTIMES, first_failing_stage
 from convert.comparison.stages import check as check_stages
+from convert.comparison.verified import note_reports
 from convert.parity import add_scoring, check_scoring, exit_code, parity_images, table
 from convert.report.content import Content, Request, gather, summary
 from convert.report.files import find
@@ -131,6 +132,8 @@ def _stages(
     else:
         photos = spread(list(zip(images.names, images.paths, strict=True)), arguments.stages)
     reports = check_stages(source.model, source.spec, paths, photos, arguments.runtimes.split(","))
+    for line in note_reports(paths, reports):
+        cli.say(line)
     return str(source.checkpoint or arguments.reference), reports
 
 

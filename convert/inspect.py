@@ -3,8 +3,8 @@
     python -m convert.inspect FILE.tflite [--check] [--gpu] [--json]
 
 A forecast from the file alone; --check compares its delegation with what ai-edge-litert does, --gpu runs it on
-LiteRT's GPU accelerator. The last line on stdout is one JSON object with all of it. Exit 1 when --check finds a
-difference, or --gpu an operator that the GPU leaves or computes wrong.
+LiteRT's GPU accelerator and notes in FILE.json whether it passed. The last line on stdout is one JSON object with all
+of it. Exit 1 when --check finds a difference, or --gpu an operator that the GPU leaves or computes wrong.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convert.comparison import verified
 from convert.delegation import gpu_check
 from convert.delegation.accelerators import miscomputed
 from convert.delegation.macs_and_memory import macs, parameters, peak, values
@@ -157,6 +158,7 @@ def table(inspected: dict[str, Any]) -> list[str]:
         *_signatures(inspected),
         *_checked(inspected),
         *(gpu_check.in_words(signature) for signature in inspected.get("gpu", [])),
+        *([inspected["noted"]] if "noted" in inspected else []),
     ]
     return [printable(line) for line in lines]
 
@@ -281,7 +283,9 @@ def _inspect(args: argparse.Namespace) -> int:
     if args.check:
         inspected["check"] = _check(graphs)
     if args.gpu:
-        inspected["gpu"] = [gpu_check.to_json(signature) for signature in gpu_check.check(args.file)]
+        checks = gpu_check.check(args.file)
+        inspected["gpu"] = [gpu_check.to_json(signature) for signature in checks]
+        inspected["noted"] = verified.note_check(args.file, checks)
     say("\n".join(table(inspected)))
     emit(inspected)
     agrees = inspected.get("check", {}).get("agrees", True)

@@ -164,6 +164,7 @@ class Sidecar:
     tool_versions: dict[str, str] | None = None
     rewrites: Rewrites | None = None
     approximations: tuple[str, ...] | None = None
+    accelerators: tuple[str, ...] | None = None  # see convert.comparison.verified
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from convert.comparison.compare import ParityReport
 from convert.comparison.converted_file import read_converted_file
 from convert.comparison.stages import DEFAULT_RUNTIMES, Images, check, first_failing_stage
+from convert.comparison.verified import note_reports
 from convert.load import load_model
 from convert.runtimes import runners
 from mobileiqa import cli, text
@@ -88,6 +89,8 @@ def _run(arguments: argparse.Namespace) -> int:
     reports = check(source.model, source.spec, arguments.files, images, arguments.runtimes.split(","))
     first = first_failing_stage(reports)
     for line in table(reports):
+        cli.say(line)
+    for line in note_reports(arguments.files, reports):
         cli.say(line)
     if source.spec.untrained:
         cli.say(f"{source.spec.name} is {UNTRAINED}")

@@ -14,10 +14,9 @@ from PIL import Image
 
 from convert.app.golden_photos import outputs_of
 from convert.comparison.converted_file import read_converted_file
-from convert.delegation.accelerators import miscomputed
-from convert.flatbuffer.reader import read_graph, read_graphs
+from convert.comparison.verified import gpu_refused
+from convert.flatbuffer.reader import read_graph
 from convert.packaging import golden_vectors
-from mobileiqa import typed_json
 from mobileiqa.checkpoint import sha256
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import litert
@@ -120,7 +119,7 @@ def read_facts(path: Path) -> ModelFacts:
         tolerance=golden_vectors.TOLERANCES[converted.precision] * (high - low),
         drawn=drawn,
         photos=(),
-        gpu_refused=_gpu_refused(path),
+        gpu_refused=gpu_refused(path),
     )
 
 
@@ -170,23 +169,3 @@ def _view(each: InputSpec, name: str) -> View:
 def _about(spec: ModelSpec, precision: str) -> str:
     note = f"; weights {UNTRAINED}" if spec.untrained else ""
     return f"{spec.name} ({precision}){note}"
-
-
-@dataclass(frozen=True)
-class _Verified:
-    """The metadata's `accelerators`: those on which the file's scores were checked."""
-
-    accelerators: tuple[str, ...]
-
-
-def _gpu_refused(path: Path) -> str:
-    """Why the file may not run on a GPU: it was verified for other accelerators, or has operators known to fail."""
-    stored = read_graph(path).description.get("accelerators")
-    if stored is not None:
-        verified = typed_json.decode(
-            _Verified, {"accelerators": stored}, f"the metadata of {path}"
-        ).accelerators
-        if "gpu" not in verified:
-            return f"{path.name} was verified for {', '.join(verified) or 'no accelerator'}"
-    sentences = [sentence for graph in read_graphs(path) for sentence in miscomputed(graph)]
-    return f"{path.name}: {sentences[0]}" if sentences else ""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from convert import output_file
 from convert.flatbuffer import model as fb
 from convert.flatbuffer.reader import METADATA_ENTRY
 from convert.output_file import embedded_metadata
@@ -29,8 +30,13 @@ SPEC = ModelSpec(
 )  # fmt: skip
 
 
-def write_two_views(b: Any, path: Path, accelerators: tuple[str, ...] | None = None) -> Path:
-    """As convert.tflite writes it: a convolution of each view, means, one linear layer, sigmoid."""
+def write_two_views(
+    b: Any, path: Path, accelerators: tuple[str, ...] | None = None, for_gpus: bool = True
+) -> Path:
+    """As convert.tflite writes it: a convolution of each view, means, one linear layer, sigmoid.
+
+    accelerators: what its metadata says. for_gpus: False ends it with an operator that LiteRT's GPU accelerator leaves.
+    """
     rng, means = np.random.default_rng(0), []
     spec = SPEC
     for each in spec.inputs:
@@ -54,12 +60,23 @@ def write_two_views(b: Any, path: Path, accelerators: tuple[str, ...] | None = N
     if accelerators is not None:
         content["accelerators"] = list(accelerators)
     b.note(METADATA_ENTRY, json.dumps(content).encode())
-    score = b.op("RESHAPE", [outputs[0], b.constant([1])], [b.tensor(1)], "ReshapeOptions", newShape=[1])
+    if for_gpus:
+        score = b.op("RESHAPE", [outputs[0], b.constant([1])], [b.tensor(1)], "ReshapeOptions", newShape=[1])
+    else:
+        score = b.op("GATHER_ND", [outputs[0], b.constant([[0, 0]])], [b.tensor(1)], "GatherNdOptions")
     path.write_bytes(b.build(score, outputs[1]))
     model = fb.read(path)
     fb.name_signature(model, [each.name for each in spec.inputs], spec.outputs)
     fb.write(model, path)
     return path
+
+
+def write_sidecar(path: Path) -> None:
+    """FILE.json of a file of `write_two_views`, as convert.tflite writes it."""
+    output_file.write_sidecar(
+        path, precision="fp32", via="litert", spec=SPEC, checkpoint_sha256="ab" * 32, calibration_sha256=None,
+        fp16_arithmetic_allowed=False, rewrites={},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

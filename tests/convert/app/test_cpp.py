@@ -12,6 +12,7 @@ from PIL import Image
 from convert.app import facts
 from convert.app.__main__ import main
 from convert.app.golden_photos import outputs_of
+from convert.comparison.verified import note
 from convert.runtimes.gpu import vulkan_driver
 from mobileiqa.errors import UserError
 from mobileiqa.photos import loading
@@ -24,6 +25,7 @@ from tests.convert.app.conftest import (
     check_view_cases,
     large,
     view_cases,
+    write_sidecar,
     write_two_views,
     write_view_cases,
     yuv_frame,
@@ -175,7 +177,9 @@ def test_a_flipped_byte_and_golden_scores_of_another_model(
 
 @pytest.mark.slow
 def test_a_file_verified_elsewhere_is_refused_for_the_gpu(compiled, tmp_path: Path) -> None:
-    path = write_two_views(FlatbufferBuilder(), tmp_path / "two-views.tflite", accelerators=("cpu",))
+    path = write_two_views(FlatbufferBuilder(), tmp_path / "two-views.tflite")
+    write_sidecar(path)
+    assert note(path, ("cpu",)) == "noted in two-views.tflite.json: verified for cpu"
     assert main([str(path), "--platform", "cpp", "--out", str(tmp_path / "app")]) == 0
     (tmp_path / "none").write_text("")
     program = compiled((tmp_path / "app/cpp/facts.cpp").read_text())

@@ -62,7 +62,8 @@ def test_the_first_wrong_operator_is_named(normalised: Callable[[str], Path], ca
     assert main([str(path), "--gpu"]) == 1
     *lines, result = capsys.readouterr().out.splitlines()
     assert json.loads(result)["gpu"][0]["wrong"]["kind"] == "CONV_2D"
-    assert "first wrong: CONV_2D #2" in lines[-1] and lines[-1].endswith("FAILED")
+    assert "first wrong: CONV_2D #2" in lines[-2] and lines[-2].endswith("FAILED")
+    assert lines[-1] == "not noted: no model.tflite.json"
 
 
 def test_where_every_part_is_right_no_operator_is_named(normalised: Callable[[str], Path]) -> None:

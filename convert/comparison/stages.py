@@ -98,20 +98,25 @@ class Recorder:
 
 @contextmanager
 def _passing_features(module: "nn.Module") -> Iterator[list[list[np.ndarray]]]:
-    """What forward_features returns while the block calls `module`; empty where its forward does not call it."""
+    """What forward_features returns while the block calls `module`; empty where its forward does not call it.
+
+    The forward of a rewritten MobileIQA calls `opinions`, which hold the same values.
+    """
     seen: list[list[np.ndarray]] = []
-    original = module.forward_features
+    name = "opinions" if hasattr(module, "opinions") else "forward_features"
+    original = getattr(module, name)
 
     def record(*inputs: Any) -> Any:
-        features = original(*inputs)
+        outputs = original(*inputs)
+        features = module.features_of(*outputs) if name == "opinions" else outputs
         seen.append([array.copy() for array in _arrays(features)])  # the head may work in place
-        return features
+        return outputs
 
-    module.forward_features = record  # on the instance, over the class's method
+    setattr(module, name, record)  # on the instance, over the class's method
     try:
         yield seen
     finally:
-        del module.forward_features
+        delattr(module, name)
 
 
 def check(

@@ -44,8 +44,8 @@ class RewriteReport:
         return dataclasses.asdict(self)
 
 
-def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
-    """Every rewrite, in the order in which they are applied."""
+def rewrites(norms: dict[str, str]) -> "tuple[Rewrite, ...]":
+    """Every rewrite, in the order in which they are applied; `norms` as convert.rewrites.batch_norm.observed."""
     from convert.rewrites import (
         bands,
         batch_norm,
@@ -60,7 +60,7 @@ def rewrites(probe: "tuple[torch.Tensor, ...]") -> "tuple[Rewrite, ...]":
     )
 
     return (
-        batch_norm.rewrite(probe),
+        batch_norm.rewrite(norms),
         bands.REWRITE,
         strips.REWRITE,
         channels_last_attention.REWRITE,
@@ -81,13 +81,16 @@ def apply_rewrites(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, Rew
     """
     import torch
 
+    from convert.rewrites.batch_norm import observed
+
     dtype = next(model.parameters()).dtype
     work = copy.deepcopy(model).double().eval()
     probe = probe_inputs(spec)
     applied = []
     with torch.no_grad():
-        expected = work(*probe)
-        for rewrite in rewrites(probe):
+        with observed(work) as norms:
+            expected = work(*probe)
+        for rewrite in rewrites(norms):
             work, sites = rewrite.apply(work)
             if sites.replaced or sites.refused:
                 applied.append(Applied(rewrite.name, rewrite.equation, sites.replaced, tuple(sites.refused)))

@@ -10,6 +10,8 @@ here: folding would change what they get. No model here has them, and if one doe
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -19,8 +21,9 @@ from convert.rewrites.core import Rewrite, Sites
 EQUATION = "bn(W x + b) = (s W) x + s (b - mean) + beta, s = gamma / sqrt(var + eps)"
 
 
-def observe(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, str]:
-    """Batch norm path -> path of the convolution whose output it read, in one forward pass.
+@contextmanager
+def observed(model: nn.Module) -> Iterator[dict[str, str]]:
+    """Batch norm path -> path of the convolution whose output it read, once the block has run `model`.
 
     Only nn.Conv2d and nn.BatchNorm2d modules are watched; of one that runs twice, the last run counts.
     """
@@ -43,11 +46,11 @@ def observe(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, str
                     pairs[path] = produced[id(args[0])]
 
             hooks.append(module.register_forward_pre_hook(before))
-    with torch.no_grad():
-        model(*inputs)
-    for hook in hooks:
-        hook.remove()
-    return pairs
+    try:
+        yield pairs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
@@ -72,10 +75,9 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
     return getattr(norm, "act", None) or nn.Identity()
 
 
-def apply(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[nn.Module, Sites]:
-    """Folds every observed pair; a norm without a convolution before it is reported."""
+def apply(model: nn.Module, pairs: dict[str, str]) -> tuple[nn.Module, Sites]:
+    """Folds every pair that was observed; a norm without a convolution before it is reported."""
     sites = Sites()
-    pairs = observe(model, inputs)
     users = list(pairs.values())
     for path, norm in list(model.named_modules()):
         if not isinstance(norm, nn.BatchNorm2d):
@@ -97,6 +99,6 @@ def _set(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), name, module)
 
 
-def rewrite(inputs: tuple[torch.Tensor, ...]) -> Rewrite:
-    """The rewrite, observing on `inputs`."""
-    return Rewrite("fold_batch_norm", EQUATION, lambda model: apply(model, inputs))
+def rewrite(pairs: dict[str, str]) -> Rewrite:
+    """The rewrite of the pairs that were observed."""
+    return Rewrite("fold_batch_norm", EQUATION, lambda model: apply(model, pairs))

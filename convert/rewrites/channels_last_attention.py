@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv
-from mobileiqa.layers.mobile_iqa import CHANNELS, MAL, ScrambledAttention, SelfAttention
+from mobileiqa.layers.mobile_iqa import CHANNELS, MAL, ScrambledAttention, SelfAttention, inference_layout
 from mobileiqa.models.mobile_iqa import Features, MobileIQA
 
 EQUATION = "X_nchw[0, c, i, j] = X[G i + j, c]; T^T = [X_1 | ... | X_n]"
@@ -122,12 +122,16 @@ class FlatMobileIQA(nn.Module):
 
     def opinions(self, image: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The five levels and the three opinions, each (P, 256)."""
-        levels = [_rows(lda(x)) for lda, x in zip(self.lda, self.backbone(image), strict=True)]
+        maps = self.backbone(inference_layout(image))
+        levels = [_rows(lda(x)) for lda, x in zip(self.lda, maps, strict=True)]
         return levels, [mal(levels) for mal in self.mal]
 
     def forward_features(self, image: torch.Tensor) -> Features:
         """As MobileIQA.forward_features, for parity."""
-        levels, opinions = self.opinions(image)
+        return self.features_of(*self.opinions(image))
+
+    def features_of(self, levels: list[torch.Tensor], opinions: list[torch.Tensor]) -> Features:
+        """What `opinions` returns, in the published layout."""
         return Features(*(torch.stack([_planes(x, self.grid) for x in xs]) for xs in (levels, opinions)))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

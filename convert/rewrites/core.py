@@ -48,7 +48,9 @@ def replace_modules(model: nn.Module, kind: type[M], make: Callable[[M], nn.Modu
 
 def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     """nn.Linear holding float32 (or the given dtype's) `weight` (out, in) and `bias` (out), no gradients."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer = nn.Linear(
+        weight.shape[1], weight.shape[0], bias=bias is not None, device="meta"
+    )  # draws no weights
     layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     if bias is not None:
         layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)

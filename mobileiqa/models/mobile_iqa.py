@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mobileiqa.layers.mobile_iqa import CHANNELS, GRID, LDA, MAL
+from mobileiqa.layers.mobile_iqa import CHANNELS, GRID, LDA, MAL, inference_layout
 
 LEVELS = 5
 OPINIONS = 3
@@ -91,7 +91,8 @@ class MobileIQA(nn.Module):
 
     def forward_features(self, image: torch.Tensor) -> Features:
         """Normalised images (B, 3, H, W) -> Features."""
-        levels = torch.stack([lda(x) for lda, x in zip(self.lda, self.backbone(image), strict=True)])
+        maps = self.backbone(inference_layout(image))
+        levels = torch.stack([lda(x) for lda, x in zip(self.lda, maps, strict=True)])
         if not self.mal:
             return Features(levels, levels.mean(0, keepdim=True))
         return Features(levels, torch.stack([mal(levels) for mal in self.mal]))

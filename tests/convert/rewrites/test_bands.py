@@ -52,7 +52,10 @@ def test_a_backbone_with_folded_norms_is_equal(monkeypatch, name: str, size: tup
     x = torch.randn(1, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         expected = backbone(x)
-        model = batch_norm.apply(copy.deepcopy(backbone), (x,))[0]
+        model = copy.deepcopy(backbone)
+        with batch_norm.observed(model) as pairs:
+            model(x)
+        model = batch_norm.apply(model, pairs)[0]
         model, sites = bands.apply(model)
         assert sites.replaced and not sites.refused
         for actual, target in zip(model(x), expected, strict=True):

@@ -7,9 +7,15 @@ import torch
 from torch import nn
 
 from convert.rewrites.apply import apply_rewrites
-from convert.rewrites.batch_norm import apply, fold, observe
+from convert.rewrites.batch_norm import apply, fold, observed
 from mobileiqa.errors import UserError
 from mobileiqa.spec import InputSpec, ModelSpec
+
+
+def pairs_of(model: nn.Module, x: torch.Tensor) -> dict[str, str]:
+    with observed(model) as pairs, torch.no_grad():
+        model(x)
+    return pairs
 
 
 def normed(channels: int) -> nn.BatchNorm2d:
@@ -27,7 +33,7 @@ def check(model: nn.Module, x: torch.Tensor, replaced: int) -> list[str]:
     model = model.double().eval()
     with torch.no_grad():
         expected = model(x)
-        model, sites = apply(model, (x,))
+        model, sites = apply(model, pairs_of(model, x))
         assert sites.replaced == replaced
         assert (model(x) - expected).abs().max() < 1e-12
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
@@ -115,7 +121,7 @@ class InPlace(Shortcut):
 @pytest.mark.parametrize("kind", [Shortcut, InPlace])
 def test_what_is_not_seen_here_is_stopped_by_the_probe(kind: type[Shortcut]):
     model = kind().eval()
-    _, sites = apply(copy.deepcopy(model), (torch.randn(1, 3, 8, 8),))
+    _, sites = apply(copy.deepcopy(model), pairs_of(model, torch.randn(1, 3, 8, 8)))
     assert (sites.replaced, sites.refused) == (1, [])  # wrongly
     with pytest.raises(UserError, match="rewrites that move the score of toy"):
         apply_rewrites(model, ModelSpec("toy", (InputSpec("image", 8, 8),)))
@@ -132,7 +138,7 @@ def test_pairs_are_observed_not_guessed(x: torch.Tensor):
             return self.bn1(self.conv2(self.bn2(self.conv1(x))))
 
     model = Crossed()
-    assert observe(copy.deepcopy(model).double().eval(), (x,)) == {"bn1": "conv2", "bn2": "conv1"}
+    assert pairs_of(copy.deepcopy(model).double().eval(), x) == {"bn1": "conv2", "bn2": "conv1"}
     assert check(model, x, 2) == []
 
 

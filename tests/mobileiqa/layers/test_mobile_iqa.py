@@ -139,3 +139,14 @@ def test_mal_equals_its_formula(n: int, batch: int):
     expected = mal(x.reshape(n, batch, CHANNELS, 4), arrays(layer), n)
     assert result.shape == (batch, CHANNELS, 2, 2)
     assert np.abs(result.reshape(expected.shape) - expected).max() < 1e-12
+
+
+def test_inference_of_a_large_map_holds_some_channels_at_a_time_and_gives_the_same():
+    torch.manual_seed(0)
+    lda, x, whole = LDA(3, hidden=96, out_channels=4, grid=5), torch.randn(1, 3, 400, 330), []
+    lda.expand.register_forward_hook(lambda *_: whole.append(1))
+    with torch.no_grad():
+        expected = lda(x)
+    with torch.inference_mode():
+        assert (lda(x) - expected).abs().max() < 1e-6
+    assert len(whole) == 1, "inference computed the whole map"

@@ -26,6 +26,7 @@ from mobileiqa.spec import ColorManagement
 from mobileiqa.zoo import PACKAGED
 from tests.convert.app import browser
 from tests.convert.app.browser import SOFTWARE_GPU, Site, answer, serving
+from tests.convert.app.bursts import burst_photos, check_ranking, expected
 from tests.convert.packaging.conftest import TINY, write_tiny
 
 pytestmark = pytest.mark.slow
@@ -207,6 +208,25 @@ def test_a_dropped_photo_is_scored_and_again_without_a_network(small: Site) -> N
     assert result.get("error") is None and result["first"] == result["offline"], result
     assert abs(float(result["first"]["score"]) - score) <= 1e-3
     assert result["shape"][:2] == [320, 240] and result["shape"][2] > 0 and "runs on wasm" in result["about"]
+
+
+BEST = """
+const { Scorer } = await import('./mobileiqa.js');
+const scorer = await Scorer.load({ install: false });
+const files = await Promise.all(%s.map(async (name) => (await fetch(`${name}.png`)).blob()));
+await send(await scorer.best([...files, new Blob(['nothing'])]));
+"""
+
+
+def test_a_burst_is_ranked_as_in_python(small: Site) -> None:
+    burst = burst_photos()
+    small.files |= {f"{name}.png": encoded(photo, "PNG", compress_level=1) for name, photo in burst.items()}
+    ranked, left_out = expected(burst, load_scorer(str(next(small.folder.glob("*.tflite")))))
+    result = run(small, BEST % json.dumps(list(burst)))
+    names = list(burst)
+    check_ranking(result["ranked"], names, ranked, 1e-5)
+    assert names[result["best"]] == "sharp" and "not read" in result["leftOut"].pop(str(len(names)))
+    assert {names[int(index)]: reason for index, reason in result["leftOut"].items()} == left_out
 
 
 MISTAKES = {

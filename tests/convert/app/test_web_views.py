@@ -16,9 +16,11 @@ from convert.app.__main__ import main
 from convert.packaging import golden_vectors
 from mobileiqa.explain import grid_of, part_boxes
 from mobileiqa.fragments import starts
+from mobileiqa.loaded_model import load_scorer
 from mobileiqa.photos.generated_images import photo_like
 from mobileiqa.preprocess import fit_pixels, prepare
 from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
+from tests.convert.app.bursts import burst_photos, check_ranking, expected
 from tests.convert.app.conftest import write_two_views
 
 VIEWS = Path(__file__).resolve().parents[3] / "convert" / "app" / "templates" / "web" / "views.js"
@@ -123,6 +125,33 @@ def test_golden_images_are_drawn_alike(node: Callable[[str], Any]) -> None:
     for name, values in zip(names, drawn, strict=True):
         rgb = np.array(values, np.uint8).reshape(29, 37, 4)[:, :, :3]
         np.testing.assert_array_equal(rgb, golden_vectors.draw(name, 37, 29))
+
+
+def test_a_burst_is_ranked_as_in_python(node: Callable[[str], Any], flatbuffer: Any, tmp_path: Path) -> None:
+    photos = burst_photos()
+    ranked, left_out = expected(photos, load_scorer(str(write_two_views(flatbuffer, tmp_path / "m.tflite"))))
+    scores = {row.image: row.measure.score for row in ranked}
+    shutil.copyfile(VIEWS.with_name("burst.js"), tmp_path / "burst.mjs")
+    text = (tmp_path / "burst.mjs").read_text()
+    (tmp_path / "burst.mjs").write_text(text.replace("./views.js", "./views.mjs"))
+    for name, photo in photos.items():
+        (tmp_path / f"{name}.rgba").write_bytes(photo.convert("RGBA").tobytes())
+    sizes = [[name, *photo.size] for name, photo in photos.items()]
+    in_order = [scores[name] for name in photos if name in scores]
+    result = node(
+        "import { rank } from './burst.mjs';\n"
+        f"const scores = {json.dumps(in_order)};\n"
+        f"const photos = {json.dumps(sizes)}.map(([name, w, h]) => () => "
+        f"views.ofPixels(new Uint8Array(fs.readFileSync(`{tmp_path}/${{name}}.rgba`)), w, h));\n"
+        "const broken = () => { throw new Error('damaged'); };\n"
+        "const score = () => ({ score: scores.shift() });\n"
+        "console.log(JSON.stringify(await rank([...photos, broken], score, 1)));"
+    )
+    names = list(photos)
+    check_ranking(result["ranked"], names, ranked, 1e-9)
+    assert names[result["best"]] == "sharp"
+    assert result["leftOut"].pop(str(len(names))) == "not read: damaged"
+    assert {names[int(index)]: reason for index, reason in result["leftOut"].items()} == left_out
 
 
 def test_every_module_of_the_page_is_javascript(node: Callable[[str], Any], tmp_path: Path) -> None:

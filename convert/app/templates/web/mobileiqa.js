@@ -7,6 +7,7 @@
 // Nothing leaves the page, and nothing is fetched from anywhere but this folder.
 
 import { loadAndCompile, loadLiteRt, Tensor } from './litert/index.js';
+import { rank } from './burst.js';
 import { drawn, fitted, normalized, part, partBoxes } from './views.js';
 
 const HERE = new URL('./', import.meta.url);
@@ -129,6 +130,14 @@ export class Scorer {
     }
     for (const tensor of [...made, ...Object.values(inputs)]) if (!tensor.deleted) tensor.delete();
     return [...values.score, ...(values.reasons ?? [])];
+  }
+
+  // Which photo of a burst to keep: {best, ranked, leftOut}, photos by their place in `sources`, as `mobileiqa best` has
+  // them; leftOut: place -> why. `ranked`: the best first, each {index, margin, shift, detail, noise, stops, score,
+  // reasons, why}. Each photo is decoded twice. Throws where fewer than two photos show one scene.
+  async best(sources) {
+    const range = (this.facts.high - this.facts.low) * (this.facts.higher_is_better ? 1 : -1);
+    return rank(sources.map((source) => () => decode(source)), (photo) => this.scorePhoto(photo), range);
   }
 
   // Where the photo loses quality: the score of the part around each cell, row by row; see `mobileiqa explain`.

@@ -79,16 +79,23 @@ function failing(action) {
 }
 
 const ready = failing(start)();
-const take = failing(async (file) => {
+const take = failing(async (files) => {
   await ready;
-  if (file && scorer) await show(file);
+  if (!files.length || !scorer) return;
+  if (files.length === 1) return show(files[0]);
+  status(`Comparing ${files.length} photos...`);
+  const { best, ranked, leftOut } = await scorer.best(files);
+  await show(files[best]);
+  const others = ranked.slice(1).map(({ index, why }) => `${files[index].name} (${why})`);
+  const aside = Object.entries(leftOut).map(([index, reason]) => `${files[index].name} left out: ${reason}`);
+  status([`Keep ${files[best].name}; then ${others.join(', ')}`, ...aside].join('; '));
 });
-$('file').addEventListener('change', () => take($('file').files[0]));
+$('file').addEventListener('change', () => take([...$('file').files]));
 $('explain').addEventListener('click', failing(explain));
 for (const [name, over] of [['dragover', true], ['dragleave', false], ['drop', false]]) {
   $('drop').addEventListener(name, (event) => {
     event.preventDefault();
     $('drop').classList.toggle('over', over);
-    if (name === 'drop') take(event.dataTransfer.files[0]);
+    if (name === 'drop') take([...event.dataTransfer.files]);
   });
 }

@@ -13,6 +13,9 @@ WORKERS := 2
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
+# PyTorch without CUDA: TORCH_INDEX=the address that PyTorch's install page shows for Linux, pip and CPU.
+TORCH_INDEX :=
+
 .PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu web ray kotlin backbone reference packaged evaluation-models subjects baselines peers clean
 
 setup: $(STAMP)
@@ -20,7 +23,9 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "expected Python 3.11; found none on the path; install it or pass PYTHON=..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "downloading what constraints.txt pins, 7 GB when installed; a line for each package follows" >&2
+	@echo "downloading what constraints.txt pins, $(if $(TORCH_INDEX),2,7) GB when installed; a line for each package follows" >&2
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+		--index-url $(TORCH_INDEX) torch torchvision >&2)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
 	@touch $(STAMP)
 

@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "expected Python 3.11; found none on the path; install it or pass PYTHON=..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "downloading what constraints.txt pins, $(if $(TORCH_INDEX),2,7) GB when installed; a line for each package follows" >&2
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --disable-pip-version-check --no-deps -c constraints.txt \
 		--index-url $(TORCH_INDEX) torch torchvision >&2)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
 	@touch $(STAMP)

@@ -254,7 +254,7 @@ def _rates(scaled: Sequence[Scaled]) -> list[list[str]]:
 
 
 def _spread(name: str, values: Sequence[float]) -> list[str]:
-    return [name, *(f"{value:.3f}" for value in (statistics.median(values), min(values), max(values)))]
+    return [name, *(f"{each(values):.3f}" for each in (statistics.median, min, max))]
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def _stages(
         return arguments.reference, []
     from convert.load import load_model
 
-    source = load_model(arguments.reference, weights=arguments.weights)
+    source = load_model(arguments.reference, weights=arguments.weights, converted=paths[0])
     if images is None:
         photos = parity_images(None, None)
     else:

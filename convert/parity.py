@@ -84,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
         cli.refuse_existing(arguments.json, arguments.force)
     for path in arguments.files:
         read_converted_file(path)  # before the model is built
-    source = load_model(arguments.checkpoint, weights=arguments.weights)
+    source = load_model(arguments.checkpoint, weights=arguments.weights, converted=arguments.files[0])
     images, search = searched_images(arguments.images, arguments.limit)
     reports = check(source.model, source.spec, arguments.files, images, arguments.runtimes.split(","))
     first = first_failing_stage(reports)

@@ -75,13 +75,13 @@ def assert_parity(
 
 
 def _model(model: Model, file: ConvertedFile) -> "tuple[nn.Module, ModelSpec]":
-    if isinstance(model, str | Path):
-        from convert.load import load_model
+    from convert.load import load_model, of_photos, of_tokens
 
-        source = load_model(str(model))
+    if isinstance(model, str | Path):
+        source = load_model(str(model), converted=file.path)
         return source.model, source.spec
     module, spec = model if isinstance(model, tuple) else (model, file.spec)
-    return module.eval(), spec
+    return of_photos(module.eval(), spec, None, file.path) if of_tokens(spec) else (module.eval(), spec)
 
 
 def _named(images: Images) -> NamedImages:

@@ -140,8 +140,9 @@ def _convert(arguments: argparse.Namespace, clock: StageClock) -> int:
     from convert.output_file import staged
     from convert.packaging.publish import publish
 
+    text = arguments.checkpoint or arguments.model
     with stage("loading the model"):
-        source = load_model(arguments.checkpoint or arguments.model, arguments.size, arguments.weights)
+        source = load_model(text, arguments.size, arguments.weights, for_phones=True)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
     sizes = _image_sizes(arguments, source.spec)

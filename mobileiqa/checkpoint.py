@@ -67,6 +67,8 @@ def load(path: Path | str, weights: str | None = None) -> "tuple[nn.Module, Mode
     that is not a checkpoint, holds a value that is not finite, or is not the file that its sidecar describes.
     """
     path = Path(path)
+    if (path / "config.json").is_file():
+        raise UserError("a checkpoint file", f"a vision-language model's folder at {path}", _PROMPTS_TODO)
     if not path.is_file():
         raise UserError(
             "a checkpoint file", f"{'a folder' if path.is_dir() else 'nothing'} at {path}", "correct the path"
@@ -90,6 +92,24 @@ def load(path: Path | str, weights: str | None = None) -> "tuple[nn.Module, Mode
         path.name,
         "name a checkpoint file; a .tflite file is run with mobileiqa.score --model",
     )
+
+
+# Keys of the public code's prompters, and of ours: mobileiqa.models.visual_prompts.
+_PROMPTS = ({"pad_up", "pad_down", "pad_left", "pad_right"}, {"patch"}, {"prompt"})
+_PROMPTS_TODO = (
+    "tune and test it with python -m mobileiqa.prompts on a computer: the published one has 7 billion parameters, "
+    "which no phone holds"
+)
+
+
+def _refuse_prompt(keys: "Mapping[str, Any]", path: Path) -> None:
+    """Raises UserError for a visual prompt, which is no model by itself."""
+    if set(keys) in _PROMPTS:
+        raise UserError(
+            "the weights of a whole model",
+            f"a visual prompt in {path.name}, without the vision-language model that it is for",
+            _PROMPTS_TODO,
+        )
 
 
 def load_spec(path: Path | str) -> ModelSpec:
@@ -132,6 +152,7 @@ def sidecar_path(path: Path) -> Path:
 
 def _load_own(path: Path) -> "tuple[nn.Module, ModelSpec]":
     header, state = read_safetensors(path)
+    _refuse_prompt(state, path)
     spec = _spec(header, path)
     _check_inputs(spec, path)
     model = build(spec.name)
@@ -205,6 +226,7 @@ def _load_published(path: Path, weights: str | None) -> "tuple[nn.Module, ModelS
     content = read_state_dict(path, weights)
     state = content.tensors
     name = recognise(state)
+    _refuse_prompt(state, path)
     if name is None:
         published = ", ".join(n for n, e in MODELS.items() if e.markers)
         keys = ", ".join(map(shown, sorted(state)[:3])) or "no tensors"

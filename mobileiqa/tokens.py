@@ -33,13 +33,18 @@ def multi_scale(
     """
     parts = []
     for scale, longest in enumerate(sorted(scales_px)):
-        ratio = longest / max(image.shape[1:])
-        height, width = (max(1, round(side * ratio)) for side in image.shape[1:])
+        height, width = scaled_size(*image.shape[1:], longest)
         part = tokens_of(resized(image, height, width, resample).astype(image.dtype), scale)
         side = -(-longest // PATCH_PX)
         empty = side * side - len(part) if padded else 0
         parts.append(np.pad(part, ((0, empty), (0, 0))))
     return np.concatenate([*parts, tokens_of(image, len(scales_px))])
+
+
+def scaled_size(height: int, width: int, longest: int) -> tuple[int, int]:
+    """(height, width) of an image whose longest side becomes `longest`."""
+    ratio = longest / max(height, width)
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
 def tokens_of(image: Pixels, scale: int) -> Pixels:
@@ -48,9 +53,14 @@ def tokens_of(image: Pixels, scale: int) -> Pixels:
     rows, columns, values = cut.shape
     tokens = np.empty((rows * columns, TOKEN_COLUMNS), image.dtype)
     tokens[:, :values] = cut.reshape(-1, values)
-    tokens[:, values] = (GRID * cells(rows)[:, None] + cells(columns)).ravel()
+    tokens[:, values] = places(rows, columns)
     tokens[:, values + 1 :] = scale, 1
     return tokens
+
+
+def places(rows: int, columns: int) -> NDArray[np.int64]:
+    """The place, 0..99, of each of rows * columns patches, row by row."""
+    return (GRID * cells(rows)[:, None] + cells(columns)).ravel()
 
 
 def cells(count: int) -> NDArray[np.int64]:
@@ -65,21 +75,30 @@ def cells(count: int) -> NDArray[np.int64]:
 
 def patches(image: Pixels) -> Pixels:
     """(3, height, width) -> (rows, columns, 3072): zero padded to whole patches, the odd pixel behind."""
-    margins = [-side % PATCH_PX for side in image.shape[1:]]
-    padded = np.pad(image, [(0, 0), *((m // 2, m - m // 2) for m in margins)])
+    padded = np.pad(image, [(0, 0), *map(margins, image.shape[1:])])
     channels, height, width = padded.shape
     rows, columns = height // PATCH_PX, width // PATCH_PX
     cut = padded.reshape(channels, rows, PATCH_PX, columns, PATCH_PX).transpose(1, 3, 0, 2, 4)
     return cut.reshape(rows, columns, -1)
 
 
+def margins(side: int) -> tuple[int, int]:
+    """The zeros before and behind a side that make it whole patches."""
+    missing = -side % PATCH_PX
+    return missing // 2, missing - missing // 2
+
+
 def resized(image: Pixels, height: int, width: int, resample: Resample) -> NDArray[np.float64]:
     """(3, h, w) -> (3, height, width) without antialiasing: F.interpolate's bicubic, or TensorFlow's Gaussian."""
-    resize_weights = {Resample.BICUBIC: _bicubic, Resample.GAUSSIAN: _gaussian}[resample]
-    rows, weights = resize_weights(image.shape[1], height)
+    rows, weights = resize_weights(image.shape[1], height, resample)
     half = sum(image[:, rows[:, k]] * weights[:, k, None] for k in range(rows.shape[1]))
-    columns, weights = resize_weights(image.shape[2], width)
+    columns, weights = resize_weights(image.shape[2], width, resample)
     return np.asarray(sum(half[:, :, columns[:, k]] * weights[:, k] for k in range(columns.shape[1])))
+
+
+def resize_weights(size: int, out: int, resample: Resample) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which of `size` pixels make each of `out`, and their weights: both (out, pixels); a pixel may come twice."""
+    return {Resample.BICUBIC: _bicubic, Resample.GAUSSIAN: _gaussian}[resample](size, out)
 
 
 def _bicubic(size: int, out: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

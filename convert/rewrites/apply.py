@@ -44,12 +44,16 @@ class RewriteReport:
         return dataclasses.asdict(self)
 
 
-def rewrites(norms: dict[str, str]) -> "tuple[Rewrite, ...]":
-    """Every rewrite, in the order in which they are applied; `norms` as convert.rewrites.batch_norm.observed."""
+def rewrites(norms: dict[str, str], size: tuple[int, int]) -> "tuple[Rewrite, ...]":
+    """Every rewrite, in the order in which they are applied.
+
+    norms: as convert.rewrites.batch_norm.observed. size: (height, width) of the first input.
+    """
     from convert.rewrites import (
         bands,
         batch_norm,
         channels_last_attention,
+        fixed_tokens,
         fold_gamma,
         level_mean,
         linear_attention,
@@ -60,6 +64,7 @@ def rewrites(norms: dict[str, str]) -> "tuple[Rewrite, ...]":
     )
 
     return (
+        fixed_tokens.rewrite(size),
         batch_norm.rewrite(norms),
         bands.REWRITE,
         strips.REWRITE,
@@ -90,7 +95,7 @@ def apply_rewrites(model: "nn.Module", spec: ModelSpec) -> "tuple[nn.Module, Rew
     with torch.no_grad():
         with observed(work) as norms:
             expected = work(*probe)
-        for rewrite in rewrites(norms):
+        for rewrite in rewrites(norms, tuple(probe[0].shape[2:])):
             work, sites = rewrite.apply(work)
             if sites.replaced or sites.refused:
                 applied.append(Applied(rewrite.name, rewrite.equation, sites.replaced, tuple(sites.refused)))

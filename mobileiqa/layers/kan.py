@@ -192,17 +192,18 @@ def _dog(u: Tensor) -> Tensor:
 def _meyer(u: Tensor) -> Tensor:
     """sin(pi |u|) times Meyer's window: 1 up to 1/2, a cosine of a smooth step to 0 at 1."""
     v = u.abs()
-    t = 2 * v - 1
-    step = t**4 * (35 - 84 * t + 70 * t**2 - 20 * t**3)
-    window = torch.where(
-        v <= 0.5, torch.ones_like(v), torch.where(v >= 1, 0.0, torch.cos(math.pi / 2 * step))
-    )
-    return torch.sin(math.pi * v) * window
+    t = 1 - functional.relu(
+        1 - functional.relu(2 * v - 1)
+    )  # 0..1; XNNPACK has no comparisons, clips and powers
+    square = t * t
+    step = square * square * (35 - 84 * t + 70 * square - 20 * square * t)
+    return torch.sin(math.pi * v) * torch.cos(math.pi / 2 * step)
 
 
 def _shannon(u: Tensor) -> Tensor:
     """sin(u)/u times a Hamming window over the features, the last axis of u (N, out, in)."""
-    window = torch.hamming_window(u.shape[-1], periodic=False, dtype=u.dtype, device=u.device)
+    place = torch.arange(u.shape[-1], dtype=u.dtype, device=u.device) / max(u.shape[-1] - 1, 1)
+    window = 0.54 - 0.46 * torch.cos(2 * math.pi * place) if u.shape[-1] > 1 else torch.ones_like(place)
     return torch.sinc(u / math.pi) * window
 
 

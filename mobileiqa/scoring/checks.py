@@ -30,7 +30,7 @@ def score_error(score: float, spec: ModelSpec) -> str:
         return ""
     return (
         f"the model's score is {score:.6g}, outside {low:g}..{high:g} by more than {margin:g}: the file is damaged, "
-        "or its spec is another model's"
+        "its spec is another model's, or it was hardly trained"
     )
 
 

@@ -59,6 +59,7 @@ class Task:
     called: what `loss` calls, for torch.compile; empty: the module itself.
     teacher: what `loss` reads and never trains; the loop brings it to the device.
     choose(head): of a task whose score gives (N, heads), which one the checkpoint scores by.
+    shift(by): adds to every score, in the model's own units; of a task whose random weights score anything.
     """
 
     module: nn.Module
@@ -68,6 +69,7 @@ class Task:
     called: tuple[nn.Module, ...] = ()
     teacher: nn.Module | None = None
     choose: Callable[[int], None] | None = None
+    shift: Callable[[float], None] | None = None
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:

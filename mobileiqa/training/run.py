@@ -17,6 +17,7 @@ from mobileiqa.distortions import kadid10k
 from mobileiqa.errors import UserError
 from mobileiqa.freed_memory import keep_freed_memory
 from mobileiqa.photos.loading import load_image
+from mobileiqa.scoring.checks import RANGE_MARGIN
 from mobileiqa.spec import ColorSpace, Fit, ModelSpec
 from mobileiqa.training import distributed as groups
 from mobileiqa.training import records
@@ -34,6 +35,7 @@ from mobileiqa.zoo import build, entry
 
 BEST = "best.safetensors"
 PACK_MARGIN = 1.5  # a packed window's side over the crop's: room for other crops in later epochs
+FIRST_IMAGES = 16  # whose scores say where random weights begin
 VALIDATION_SHARE = 0.06  # of pristine images, where the recipe has none of its own
 DISTORTED_PX = 512  # KADID-10k's images are 512x384; distortions are made at that scale
 
@@ -101,7 +103,10 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
     _say_of_variants(recipe, sets)
     cli.note(f"{recipe.name}: {recipe.model} from {origin}{', going on' if resumed else ''}")
     model = groups.with_joint_norms(model, joined)
-    task = _executed(build_task(Setup(recipe, model, spec, len(sets), *_teacher(request))), settings)
+    task = build_task(Setup(recipe, model, spec, len(sets), *_teacher(request)))
+    if request.from_scratch and not resumed:
+        _begin_at_labels(task, sets[0], spec)
+    task = _executed(task, settings)
     state = fit(
         task, _feed(sets, spec, request), _validator(sets, spec, request, settings), recipe, settings, joined
     )
@@ -131,6 +136,17 @@ def _mapped(task: Task, first: Dataset, request: Request, settings: Settings) ->
     model.eval()
     scores = predict(task, pixels, len(samples), spec, _runtime(settings))
     return on_label_scale(spec, scores, np.array([s.score for s in samples]))
+
+
+def _begin_at_labels(task: Task, first: Dataset, spec: ModelSpec) -> None:
+    """The mean score of the first training images becomes that of their labels, where the task can shift scores."""
+    samples = first.of("train")[:FIRST_IMAGES]
+    if task.shift is None or not samples:
+        return
+    pixels = source(first, samples, None, DISTORTED_PX, spec.color_management)
+    task.module.eval()
+    scores = predict(task, pixels, len(samples), spec, torch.device("cpu"))
+    task.shift(float(np.mean([s.score for s in samples]) - scores.mean()))
 
 
 def _recorded_origin(folder: Path) -> str:
@@ -297,4 +313,9 @@ def _exported(
     model, _ = task.export()
     path = checkpoint.save(settings.out / BEST, model, mapped(), force=True)
     best = state.validation[state.best["epoch"] - 1]
+    if not ranks_only(recipe) and best["rmse"] > 1 + RANGE_MARGIN:
+        cli.warn(
+            f"scores are {best['rmse']:.3g} of the labels' range from the labels: hardly trained; score and evaluate "
+            "refuse such scores"
+        )
     return {**done, "best": best, "checkpoint": str(path)}

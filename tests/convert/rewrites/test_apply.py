@@ -118,7 +118,7 @@ def scale(factor: float) -> Rewrite:
 
 @pytest.mark.parametrize("factor", [1.001, -1.0, float("nan"), float("inf")])
 def test_a_rewrite_that_moves_the_score_is_a_bug(seeded: Any, monkeypatch, factor: float):
-    monkeypatch.setattr(deploy, "rewrites", lambda probe: (scale(factor),))
+    monkeypatch.setattr(deploy, "rewrites", lambda *_: (scale(factor),))
     with pytest.raises(UserError, match="rewrites that move the score"):
         apply_rewrites(seeded(SMALL), MODELS[SMALL].spec)
 

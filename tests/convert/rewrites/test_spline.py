@@ -9,6 +9,7 @@ from torch import nn
 from convert.rewrites import spline
 from convert.rewrites.spline import UniformKAN
 from mobileiqa.layers.kan import KANLinear, uniform_grid
+from mobileiqa.layers.kan_bases import SplineLinear
 
 
 def points(width: int) -> torch.Tensor:
@@ -19,7 +20,7 @@ def points(width: int) -> torch.Tensor:
     return torch.stack([values[torch.randperm(len(values))] for _ in range(width)], 1)
 
 
-def difference(layer: KANLinear, x: torch.Tensor) -> float:
+def difference(layer: KANLinear | SplineLinear, x: torch.Tensor) -> float:
     model, sites = spline.apply(nn.Sequential(copy.deepcopy(layer)))
     assert (sites.replaced, sites.refused) == (1, [])
     with torch.no_grad():
@@ -55,6 +56,15 @@ def test_the_published_float32_grid_is_uniform_enough(seeded, head: str):
     layer = copy.deepcopy(getattr(seeded("lar-iqa-single"), head)).double()
     x = points(layer.grid.shape[0])
     assert difference(layer, x) < 1e-6 * float(layer(x).abs().max())
+
+
+def test_a_layer_without_a_scaler():
+    torch.manual_seed(0)
+    layer = SplineLinear(6, 4).double()
+    layer.grid.copy_((torch.arange(-3, 9, dtype=torch.float64) * 0.4 - 1).expand(6, -1))
+    assert difference(layer, points(6)) < 1e-12
+    layer.grid[3, 5] += 0.01
+    assert "not uniform" in spline.apply(nn.Sequential(layer))[1].refused[0]
 
 
 def test_a_rows_step_that_differs_is_refused(layer: KANLinear):

@@ -104,6 +104,6 @@ def write_cpp(app: App, folder: Path) -> list[str]:
         path = folder / GOLDEN / photo.file
         load_image(path).save(path.with_name(f"{path.name}.ppm"))
     return [
-        f"scorer.hpp and three sources around {app.facts.file}; compile them with libLiteRt.so",
+        f"scorer.hpp and four sources around {app.facts.file}; compile them with libLiteRt.so",
         "selftest/main.cpp is the self-test as a program, also for a phone through adb",
     ]

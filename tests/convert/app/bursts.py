@@ -46,15 +46,30 @@ def expected(photos: Mapping[str, Image.Image], scorer: Scorer) -> tuple[list[Ra
     return rows, left_out
 
 
+def rows_of(lines: Sequence[str]) -> list[dict[str, Any]]:
+    """What a program prints of each photo: INDEX MARGIN RIGHT DOWN DETAIL NOISE STOPS SCORE WHY."""
+    rows = []
+    for line in lines:
+        index, margin, right, down, *figures, why = line.split(" ", 8)
+        row = {"index": index, "margin": float(margin), "shift": (int(right), int(down)), "why": why}
+        rows.append(
+            {**row, **dict(zip(("detail", "noise", "stops", "score"), map(float, figures), strict=True))}
+        )
+    return rows
+
+
 def check_ranking(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], ranked: Sequence[Ranked], score: float
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    ranked: Sequence[Ranked],
+    score: float,
+    figures: float = 1e-4,
 ) -> None:
-    """Rows of an app, the best first, are Python's: order, shifts, words and figures. score: its tolerance."""
+    """Rows of an app, the best first, are Python's: order, shifts, words; score and figures within these."""
     assert [names[int(row["index"])] for row in rows] == [each.image for each in ranked]
     for row, python in zip(rows, ranked, strict=True):
         assert tuple(row["shift"]) == python.shift and row["why"] == python.why, (row, python)
         assert row["score"] == pytest.approx(python.measure.score, abs=score)
-        figures = [row[name] for name in ("detail", "noise", "stops")]
-        measure = python.measure
-        assert figures == pytest.approx([measure.detail, measure.noise, measure.stops], abs=1e-4)
-        assert row["margin"] == pytest.approx(python.margin, abs=1e-4 + 4 * score)
+        for name in ("detail", "noise", "stops"):
+            assert row[name] == pytest.approx(getattr(python.measure, name), abs=figures), (name, row)
+        assert row["margin"] == pytest.approx(python.margin, abs=2 * figures + 4 * score)

@@ -15,9 +15,11 @@ from convert.app import android, golden_photos
 from convert.app.__main__ import main
 from convert.flatbuffer import model as fb
 from mobileiqa.errors import UserError
+from mobileiqa.loaded_model import load_scorer
 from mobileiqa.photos.color_profiles import CODED_PRIMARIES, D65, ColorTags, matrix_profile, to_srgb
 from mobileiqa.photos.generated_images import photo_like
 from mobileiqa.photos.loading import load_image
+from tests.convert.app.bursts import burst_photos, check_ranking, expected, rows_of
 from tests.convert.app.conftest import (
     PROGRAMS,
     REASONS,
@@ -33,6 +35,7 @@ from tests.convert.programs import run, tool
 
 PARITY = 2e-3  # of the score, the decoders' difference included
 DECODED = 1e-6  # from the same decoded pixels
+DECODERS = 5e-3  # of a burst's figures: the JVM's JPEG decoder has single grey levels otherwise
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +187,16 @@ def write_photos(folder: Path) -> Path:
         lines.append(f"rgb {folder}/{name}.rgb {pixels.width} {pixels.height} 1")
     lines.append(f"yuv {folder}/frame.yuv 101 77 90")
     (folder / "photos.txt").write_text("\n".join(lines) + "\n")
+    turned, paths = Image.Exif(), []
+    turned[0x112] = 8
+    for number, (name, each) in enumerate(burst_photos().items()):
+        options = {"quality": 97, "subsampling": 0}
+        if number == 1:  # lies on its side
+            each.transpose(Image.Transpose.ROTATE_270).save(folder / f"{name}.jpg", exif=turned, **options)
+        else:
+            each.save(folder / f"{name}.jpg", **options)
+        paths.append(folder / f"{name}.jpg")
+    (folder / "burst.txt").write_text("\n".join(map(str, [*paths, folder / "nothing.jpg"])) + "\n")
     return folder / "photos.txt"
 
 
@@ -213,6 +226,19 @@ def check_that_photos_score_as_in_python(answers: dict[str, list[str]], model: P
     blocking, label, later = answers["java"][0].split()
     assert blocking == rows[0][0] and later == rows[0][0]
     assert "FileNotFoundException" in answers["missing"][0]
+
+
+def check_that_a_burst_is_ranked_as_in_python(answers: dict[str, list[str]], model: Path) -> None:
+    folder, names = Path(answers["folder"][0]), list(burst_photos())
+    photos = {name: load_image(folder / f"{name}.jpg") for name in names}
+    ranked, left_out = expected(photos, load_scorer(str(model)))
+    check_ranking(rows_of(answers["best"]), names, ranked, PARITY, DECODERS)
+    aside = dict(each.split(" ", 1) for each in answers["aside"][0].split("|"))
+    assert aside.pop(str(len(names))).startswith("not read: ")
+    assert {names[int(index)]: reason for index, reason in aside.items()} == left_out
+    alone = answers["alone"][0]
+    assert alone.startswith("IllegalArgumentException: expected two or more photos of one scene; found ")
+    assert answers["keeper"] == ["1"], "the second of the first two is the sharp one"
 
 
 def check_that_display_p3_becomes_srgb_as_in_python(answers: dict[str, list[str]]) -> None:
@@ -255,6 +281,7 @@ def test_the_library_as_an_archive_and_on_a_jvm(
     check_that_the_pom_names_coordinates_licences_and_dependencies(project)
     check_that_views_are_pythons_to_the_last_bit(answers)
     check_that_photos_score_as_in_python(answers, model)
+    check_that_a_burst_is_ranked_as_in_python(answers, model)
     check_that_display_p3_becomes_srgb_as_in_python(answers)
     check_that_the_self_test_fails_for_every_mistake(answers)
     check_that_the_accelerator_is_chosen_once_and_says_why_not(answers)

@@ -15,10 +15,14 @@ from convert.app.golden_photos import outputs_of
 from convert.comparison.verified import note
 from convert.runtimes.gpu import vulkan_driver
 from mobileiqa.errors import UserError
+from mobileiqa.loaded_model import load_scorer
 from mobileiqa.photos import loading
+from mobileiqa.photos.color_profiles import CODED_PRIMARIES, D65, matrix_profile
 from mobileiqa.photos.generated_images import photo_like
-from mobileiqa.photos.loading import read_image
+from mobileiqa.photos.loading import load_image, read_image
 from mobileiqa.spec import ColorManagement
+from tests.convert.app import bursts
+from tests.convert.app.bursts import burst_photos
 from tests.convert.app.conftest import (
     PROGRAMS,
     REASONS,
@@ -56,7 +60,10 @@ def compiled(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
     folder, runtime = tmp_path_factory.mktemp("objects"), Path(ai_edge_litert.__file__).parent
     compiler = [tool("c++", "g++", "clang++"), *STRICT, f"-I{library}"]
-    sources = {"scores": PROGRAMS / "scores.cpp", **{n: library / f"{n}.cpp" for n in ("scorer", "views")}}
+    sources = {
+        "scores": PROGRAMS / "scores.cpp",
+        **{n: library / f"{n}.cpp" for n in ("burst", "scorer", "views")},
+    }
     for name, source in sources.items():
         run([*compiler, "-c", source, "-o", folder / f"{name}.o"])
 
@@ -104,21 +111,46 @@ def test_photos_score_as_in_python(library: Path, program: Path, model: Path, tm
         lines.append(f"rgb {tmp_path}/{number}.raw {photo.width} {photo.height} {orientation}")
         turn = loading._UPRIGHT.get(orientation)
         scores.append(expect(photo if turn is None else photo.transpose(turn)))
+    profile = matrix_profile(CODED_PRIMARIES[12], D65, None)
+    for name, options in (("plain", {}), ("p3", {"icc_profile": profile, "subsampling": 0})):
+        photo_like(5, 333, 240).save(tmp_path / f"{name}.jpg", quality=90, **options)
+        photo = load_image(tmp_path / f"{name}.jpg")  # as an app's decoder gives it: in sRGB
+        (tmp_path / f"{name}.raw").write_bytes(photo.tobytes())
+        lines.append(f"rgb {tmp_path}/{name}.raw {photo.width} {photo.height} 1")
+        scores.append(expect(photo))
     planes, frame = yuv_frame(photo_like(4, 101, 77))
     (tmp_path / "frame.raw").write_bytes(planes)
     lines.append(f"yuv {tmp_path}/frame.raw 101 77 90")
     scores.append(expect(frame.transpose(Image.Transpose.ROTATE_270)))
+    burst = burst_photos()
+    for number, (name, photo) in enumerate(burst.items()):
+        stored = photo.transpose(Image.Transpose.ROTATE_90) if number == 1 else photo  # lies on its side
+        (tmp_path / f"{name}.raw").write_bytes(stored.tobytes())
+        lines.append(f"burst {tmp_path}/{name}.raw {stored.width} {stored.height} {6 if number == 1 else 1}")
     (tmp_path / "listing").write_text("\n".join(lines))
     decode_golden(library, lambda path: read_image(path, ColorManagement.SRGB))
     command = [program, library / model.name, tmp_path / "listing", "cpu", tmp_path / "weights"]
     first, wrong, *rows = run(command, library).splitlines()
     assert first == "accelerator cpu: the GPU was not asked for" and wrong == "wrong 0"
-    for row, expected in zip(rows, scores, strict=True):
+    check_burst([row for row in rows if row.startswith(("best ", "aside "))], burst, model)
+    for row, expected in zip(rows[: len(scores)], scores, strict=True):
         _, score, label, reason = row.split(" ", 3)
         assert float(score) == pytest.approx(expected[0], abs=1e-6)
         assert label == ("bad", "poor", "fair", "good", "excellent")[int(expected[0] * 5)]
         assert reason == REASONS[int(expected[1:].argmax())]
     assert np.ptp([each[0] for each in scores]) > 1e-3 and (tmp_path / "weights").is_file()
+
+
+def check_burst(lines: list[str], burst: dict[str, Image.Image], model: Path) -> None:
+    """The program's ranking is Python's."""
+    ranked, left_out = bursts.expected(burst, load_scorer(str(model)))
+    rows, names = (
+        bursts.rows_of([line.removeprefix("best ") for line in lines if line.startswith("best ")]),
+        list(burst),
+    )
+    bursts.check_ranking(rows, names, ranked, 1e-6)
+    aside = [line.split(" ", 2)[1:] for line in lines if line.startswith("aside ")]
+    assert {names[int(index)]: reason for index, reason in aside} == left_out
 
 
 MISTAKES: dict[str, tuple[str, Callable[[Path], Image.Image]]] = {

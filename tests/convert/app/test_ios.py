@@ -27,7 +27,7 @@ def test_the_package_is_whole(package: Path) -> None:
     names = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
     sources = {
         f"Sources/MobileIQA/{name}.swift"
-        for name in ("Views", "Checks", "ApplePhotos", "PhotoScorer", "ModelFacts")
+        for name in ("Views", "Checks", "ApplePhotos", "PhotoScorer", "ModelFacts", "Burst", "Shifts")
     }
     resources = {f"Sources/MobileIQA/Resources/{name}" for name in ("two-views.tflite", "golden/turned.jpg")}
     assert (

@@ -27,6 +27,7 @@ from mobileiqa.zoo import PACKAGED
 from tests.convert.app import browser
 from tests.convert.app.browser import SOFTWARE_GPU, Site, answer, serving
 from tests.convert.app.bursts import burst_photos, check_ranking, expected
+from tests.convert.app.conftest import yuv_frame
 from tests.convert.packaging.conftest import TINY, write_tiny
 
 pytestmark = pytest.mark.slow
@@ -118,6 +119,12 @@ const values = async (name) => {
 };
 const results = {};
 for (const [name, again] of %s) results[name] = [await values(name), again && (await values(`${name}.decoded.png`))];
+const [planes, codedWidth, codedHeight] = [await (await fetch('frame.yuv')).arrayBuffer(), %d, %d];
+const colorSpace = { matrix: 'smpte170m', primaries: 'bt709', transfer: 'iec61966-2-1', fullRange: true };
+const frame = new VideoFrame(planes, { format: 'I420', codedWidth, codedHeight, timestamp: 0, colorSpace });
+const scored = await scorer.score(frame);
+results.frame = [scored, scored]; // it has no decoder
+frame.close();
 const map = await scorer.map(await blob('tiny.png'));
 await send({ results, map, accelerator: scorer.accelerator });
 """
@@ -135,7 +142,12 @@ def test_scores_are_those_of_python(site: Site, capsys: pytest.CaptureFixture[st
             upright = read_image(image, ColorManagement.SRGB)
         expected[name] = scorer.outputs(scorer.prepare(upright))
         site.files |= {name: content, f"{name}.decoded.png": encoded(upright, "PNG", compress_level=1)}
-    results = run(site, SCORE_ALL % json.dumps([(name, name in again) for name in files]))
+    site.files["frame.yuv"], pixels = yuv_frame(photo_like(7, 640, 480))
+    expected["frame"] = scorer.outputs(scorer.prepare(pixels))
+    listing = json.dumps([(name, name in again) for name in files])
+    results = run(site, SCORE_ALL % (listing, *pixels.size))
+    assert "error" not in results, results
+    again.append("frame")
     for name, outputs in expected.items():
         own, same_pixels = (each and flat(each, scorer) for each in results["results"][name])
         python = np.array([*outputs["score"], *outputs["reasons"][0]])

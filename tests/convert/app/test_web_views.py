@@ -21,7 +21,7 @@ from mobileiqa.photos.generated_images import photo_like
 from mobileiqa.preprocess import fit_pixels, prepare
 from mobileiqa.spec import Fit, InputSpec, ModelSpec, Resample
 from tests.convert.app.bursts import burst_photos, check_ranking, expected
-from tests.convert.app.conftest import write_two_views
+from tests.convert.app.conftest import write_two_views, yuv_frame
 
 VIEWS = Path(__file__).resolve().parents[3] / "convert" / "app" / "templates" / "web" / "views.js"
 SIZES = [(200, 150), (97, 401), (640, 33), (64, 64), (30, 20), (1, 1), (512, 512), (301, 299), (90, 2300)]
@@ -95,6 +95,33 @@ def test_views_are_those_of_python(node: Callable[[str], Any], tmp_path: Path) -
         prepared = prepare(case.photo, ModelSpec("test", (case.view,)))["image"]
         values = np.frombuffer((tmp_path / f"{case.name}.f32").read_bytes(), np.float32)
         np.testing.assert_array_equal(values, prepared.ravel())
+
+
+LIMITED = {  # BT.709 of white, black and pure colours, as video has them: Y, U, V, and the colour
+    "white": (235, 128, 128, 255, 255, 255),
+    "black": (16, 128, 128, 0, 0, 0),
+    "red": (63, 102, 240, 255, 1, 0),
+    "green": (173, 42, 26, 0, 255, 1),
+    "blue": (32, 240, 118, 1, 0, 255),
+}
+
+
+def test_frames_are_converted_as_they_say(node: Callable[[str], Any]) -> None:
+    planes, photo = yuv_frame(photo_like(4, 101, 77))
+    full = node(
+        f"const bytes = Uint8Array.from({list(planes)}), [w, h] = {list(photo.size)}, half = (w + 1) >> 1;\n"
+        "const of = (from, stride) => ({ bytes: bytes.subarray(from), stride, step: 1 });\n"
+        "const chroma = { blue: of(w * h, half), red: of(w * h + half * ((h + 1) >> 1), half) };\n"
+        "const frame = views.ofYuv(w, h, { luma: of(0, w), ...chroma }, { matrix: 'smpte170m', fullRange: true });\n"
+        "console.log(JSON.stringify([...frame.read(0, 0, w, h)]));"
+    )
+    np.testing.assert_array_equal(np.array(full, np.uint8), np.asarray(photo.convert("RGBA")).ravel())
+    colors = node(
+        "const plane = (v) => ({ bytes: [v], stride: 1, step: 1 }), space = { matrix: 'bt709', fullRange: false };\n"
+        f"console.log(JSON.stringify({json.dumps(list(LIMITED.values()))}.map(([y, u, v]) => [...views.ofYuv(1, 1,"
+        " { luma: plane(y), blue: plane(u), red: plane(v) }, space).read(0, 0, 1, 1)])));"
+    )
+    assert np.abs(np.array(colors)[:, :3] - np.array([each[3:] for each in LIMITED.values()])).max() <= 1
 
 
 def test_parts_of_the_map_are_those_of_explain(node: Callable[[str], Any]) -> None:

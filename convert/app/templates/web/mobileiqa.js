@@ -2,13 +2,13 @@
 //
 //   import { Scorer } from './mobileiqa.js';
 //   const scorer = await Scorer.load();
-//   const { score, label, reasons } = await scorer.score(file);   // a File, Blob or ImageBitmap of any size
+//   const { score, label, reasons } = await scorer.score(file); // a File, Blob, ImageBitmap or VideoFrame of any size
 //
 // Nothing leaves the page, and nothing is fetched from anywhere but this folder.
 
 import { loadAndCompile, loadLiteRt, Tensor } from './litert/index.js';
 import { rank } from './burst.js';
-import { drawn, fitted, normalized, part, partBoxes } from './views.js';
+import { drawn, fitted, normalized, ofYuv, part, partBoxes } from './views.js';
 
 const HERE = new URL('./', import.meta.url);
 const LABELS = ['bad', 'poor', 'fair', 'good', 'excellent'];
@@ -203,7 +203,9 @@ function judged(name, outputs, expected, tolerance) {
 // canvases have a largest size, photos do not.
 export async function decode(source) {
   const options = { imageOrientation: 'from-image', colorSpaceConversion: 'default', premultiplyAlpha: 'default' };
-  const bitmap = source instanceof Blob ? await createImageBitmap(source, options) : source;
+  const own = !(source instanceof ImageBitmap), frame = 'displayWidth' in source; // a camera's or a video's
+  if (frame && CHROMA_STEP[source.format] && !source.rotation && !source.flip) return framePixels(source);
+  const bitmap = own ? await createImageBitmap(source, frame ? {} : options) : source;
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { willReadFrequently: true, colorSpace: 'srgb' });
   return {
@@ -216,8 +218,19 @@ export async function decode(source) {
       context.drawImage(bitmap, left, top, width, height, 0, 0, width, height);
       return context.getImageData(0, 0, width, height).data;
     },
-    close: source instanceof Blob ? () => bitmap.close() : undefined,
+    close: own ? () => bitmap.close() : undefined,
   };
+}
+
+const CHROMA_STEP = { I420: 1, NV12: 2 }; // bytes from one chroma sample to the next
+
+// A 4:2:0 VideoFrame's own numbers: browsers convert them one way or another.
+async function framePixels(frame) {
+  const bytes = new Uint8Array(frame.allocationSize()), planes = await frame.copyTo(bytes);
+  const { width, height } = frame.visibleRect, step = CHROMA_STEP[frame.format];
+  const [luma, blue, red] = planes.map(({ offset, stride }) => ({ bytes: bytes.subarray(offset), stride }));
+  const chroma = { blue: { ...blue, step }, red: red ? { ...red, step } : { bytes: blue.bytes.subarray(1), stride: blue.stride, step } };
+  return ofYuv(width, height, { luma: { ...luma, step: 1 }, ...chroma }, frame.colorSpace);
 }
 
 async function got(name) {

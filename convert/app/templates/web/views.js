@@ -187,6 +187,33 @@ export function ofPixels(pixels, width, height) {
   };
 }
 
+const RED_BLUE = { bt709: [0.2126, 0.0722], 'bt2020-ncl': [0.2627, 0.0593] }; // what they are of brightness; else BT.601
+
+// A 4:2:0 frame, each chroma sample for its 2x2 pixels; planes: {bytes, stride, step}. BT.601 where it says no other.
+export function ofYuv(width, height, { luma, blue, red }, { matrix, fullRange } = {}) {
+  const [kr, kb] = RED_BLUE[matrix] ?? [0.299, 0.114], kg = 1 - kr - kb, limited = fullRange === false;
+  const digits = (value) => Math.round(value * 1e5) / 1e5; // as JPEG writes them
+  const fixed = (value, range) => Math.round(65536 * digits(value) * (limited ? 255 / range : 1));
+  const l = fixed(1, 219), rv = fixed(2 * (1 - kr), 224), bu = fixed(2 * (1 - kb), 224);
+  const gu = fixed((2 * (1 - kb) * kb) / kg, 224), gv = fixed((2 * (1 - kr) * kr) / kg, 224);
+  const at = ({ bytes, stride, step }, x, y) => bytes[y * stride + x * step];
+  const byte = (value) => Math.min(Math.max((value + 32768) >> 16, 0), 255);
+  const read = (left, top, w, h) => {
+    const out = new Uint8Array(4 * w * h).fill(255);
+    for (let y = top, to = 0; y < top + h; y++) {
+      for (let x = left; x < left + w; x++, to += 4) {
+        const grey = l * (at(luma, x, y) - (limited ? 16 : 0));
+        const u = at(blue, x >> 1, y >> 1) - 128, v = at(red, x >> 1, y >> 1) - 128;
+        out[to] = byte(grey + rv * v);
+        out[to + 1] = byte(grey - gu * u - gv * v);
+        out[to + 2] = byte(grey + bu * u);
+      }
+    }
+    return out;
+  };
+  return { width, height, read };
+}
+
 // The RGB bytes of one of the model's inputs.
 export function fitted(photo, view) {
   if (view.fit === 'resize') return resize(photo, view.width, view.height, view.filter);

@@ -1,5 +1,6 @@
 // MODEL LISTING: what the library says of the file, and what it gives for the photos of the listing, one a line:
-// rgb PATH WIDTH HEIGHT ORIENTATION, or yuv PATH WIDTH HEIGHT DEGREES (planes of Y, U, V without padding).
+// rgb PATH WIDTH HEIGHT ORIENTATION, or yuv PATH WIDTH HEIGHT DEGREES (planes of Y, U, V without padding); those of
+// burst PATH WIDTH HEIGHT ORIENTATION are ranked in the end.
 #include "scorer.hpp"
 
 #include <cstdio>
@@ -30,8 +31,15 @@ int main(int, char **words) try {
   std::ifstream listing(words[2]);
   std::string kind, path;
   int width, height, turn;
+  std::vector<std::vector<std::uint8_t>> kept;
+  std::vector<StoredPhoto> burst;
   while (listing >> kind >> path >> width >> height >> turn) {
-    const std::vector<std::uint8_t> bytes = bytes_of(path);
+    std::vector<std::uint8_t> bytes = bytes_of(path);
+    if (kind == "burst") {
+      kept.push_back(std::move(bytes));
+      burst.push_back(from_rgb(kept.back().data(), width, height, turn));
+      continue;
+    }
     StoredPhoto photo = from_rgb(bytes.data(), width, height, turn);
     if (kind == "yuv") {
       const int half = (width + 1) / 2;
@@ -41,6 +49,12 @@ int main(int, char **words) try {
     const Result result = scorer.score(photo);
     std::printf("score %.9g %s %s\n", result.score, result.label.c_str(), result.reasons[0].name.c_str());
   }
+  if (burst.empty()) return 0;
+  const Burst best = scorer.best(burst);
+  for (const Ranked &row : best.ranked)
+    std::printf("best %zu %.9g %d %d %.9g %.9g %.9g %.9g %s\n", row.index, row.margin, row.right, row.down, row.detail,
+                row.noise, row.stops, row.score, row.why.c_str());
+  for (const auto &each : best.left_out) std::printf("aside %zu %s\n", each.first, each.second.c_str());
 } catch (const std::exception &error) {
   std::printf("refused %s\n", error.what());
 }

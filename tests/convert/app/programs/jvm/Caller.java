@@ -2,11 +2,20 @@ package io.mobileiqa;
 
 import android.content.Context;
 import android.net.Uri;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 
 /** An app in Java, against the library alone. */
 public final class Caller {
     private Caller() {}
+
+    /** The one of a burst to keep. */
+    public static int best(Context context, List<? extends Uri> burst) {
+        try (PhotoScorer scorer = PhotoScorer.open(context)) {
+            return scorer.bestBlocking(new ArrayList<Uri>(burst)).getBest();
+        }
+    }
 
     /** What the blocking function and the one with a callback say. */
     public static String scores(Context context, Uri photo) throws InterruptedException {

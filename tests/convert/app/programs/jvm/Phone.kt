@@ -32,6 +32,7 @@ fun main(words: Array<String>) {
         val java = Caller.scores(phone, TestUri(File(photos).readLines().first().split(" ")[1]))
         println("java $java")
         println("missing ${tried { scorer.scoreBlocking(TestUri("missing.jpg")) }}")
+        best(scorer, phone, File(photos).resolveSibling("burst.txt").readLines())
         println("profile ${profile(File(photos).resolveSibling("p3.jpg"))}")
     }
     mistakes(File(assets))
@@ -58,6 +59,17 @@ private fun score(scorer: PhotoScorer, words: List<String>) {
         else -> scorer.blocking { scorer.scored(RgbPhoto(File(path).readBytes(), width, height, turn)) }
     }
     println("score ${result.score} ${result.label} ${BitmapRegionDecoder.regions - before} ${result.reasons.first().name}")
+}
+
+/** The burst by its files, the first of them also as it lies turned; and fewer than two of one scene. */
+private fun best(scorer: PhotoScorer, phone: Context, paths: List<String>) {
+    val burst = waited { scorer.best(paths.map { TestUri(it) }) }
+    for (each in burst.ranked) each.run {
+        println("best $index $margin $right $down $detail $noise $stops ${result.score} $why")
+    }
+    println("aside ${burst.leftOut.map { (index, reason) -> "$index $reason" }.joinToString("|")}")
+    println("alone ${tried { scorer.bestBlocking(listOf(TestUri(paths[0]), TestUri("missing.jpg"))) }}")
+    println("keeper ${Caller.best(phone, paths.take(2).map { TestUri(it) })}")
 }
 
 private fun mistakes(assets: File) {

@@ -93,6 +93,11 @@ public actor PhotoScorer {
     session = nil
   }
 
+  /// Of the part `box` of the upright photo.
+  func score(_ photo: StoredPhoto, of box: Box) throws -> Result {
+    return PhotoScorer.result(try outputs(part(photo, box)))
+  }
+
   private func opened() throws -> Session {
     guard let session = session else { throw ScoringError(description: "expected an open scorer; it was closed") }
     return session

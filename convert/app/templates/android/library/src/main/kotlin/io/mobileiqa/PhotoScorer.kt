@@ -58,6 +58,14 @@ class PhotoScorer private constructor(context: Context, private val options: Opt
 
     fun score(photo: Bitmap, callback: Callback) = later(callback) { scored(BitmapPhoto(photo, 1, null)) }
 
+    /**
+     * Which photo of one scene to keep, as `mobileiqa best` ranks them. Each is decoded twice. Throws
+     * IllegalArgumentException where fewer than two show one scene.
+     */
+    suspend fun best(burst: List<Uri>): Burst = confined { ranked(burst.map { { photos.open(it) } }) }
+
+    fun bestBlocking(burst: List<Uri>): Burst = blocking { ranked(burst.map { { photos.open(it) } }) }
+
     /** Runs the model once, so that the first photo does not wait for what is done once. */
     suspend fun warmUp() = confined { warm() }
 
@@ -76,6 +84,11 @@ class PhotoScorer private constructor(context: Context, private val options: Opt
     }
 
     internal fun scored(photo: StoredPhoto): Result = resultOf(runner.run(makeViews(photo, FACTS.views)), FACTS)
+
+    internal fun ranked(burst: List<() -> StoredPhoto>): Burst {
+        val range = (FACTS.high - FACTS.low) * if (FACTS.higherIsBetter) 1 else -1
+        return rankBurst(burst, range, ::scored)
+    }
 
     internal suspend fun <T> confined(block: () -> T): T = suspendCoroutine { continuation ->
         worker.execute { continuation.resumeWith(runCatching(block)) }

@@ -69,6 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     cli.add_weights(parser)
     add_torch_options(parser)
+    add(
+        "--with-references",
+        action="store_true",
+        help="of a checkpoint that compares: each image beside its pristine original, as its set has it",
+    )
     add("--out", type=Path, metavar="DIR", help=f"write {', '.join(report.FILES)} here")
     cli.add_json(parser, f"{report.FILES[0]}'s content")
     add("--force", action="store_true", help="replace the files that are written")
@@ -89,7 +94,8 @@ def _command(args: argparse.Namespace) -> int:
     outputs = [args.out / name for name in report.FILES] if args.out else []
     for path in [*outputs, args.json] if args.json else outputs:
         cli.refuse_existing(path, args.force)
-    models = load_models(args.models, args.threads, args.weights, torch_options(args))
+    options = replace(torch_options(args), reference=args.with_references)
+    models = load_models(args.models, args.threads, args.weights, options)
     specs = {model.label: model.scorer.spec for model in models}
     images = read_untrained(
         specs, (args.data[0], Path(args.data[1])), args.split, args.limit, args.seed, args.split_seed,
@@ -234,10 +240,11 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
     """
     rows, scored, broken = [], [], []
     managements = {model.scorer.spec.color_management for model in models}
+    originals = images.dataset.reference_files
     for sample in cli.progress(images.samples, "scoring", len(images.samples)):
         try:
             pictures = {colors: load_image(sample.path, colors) for colors in managements}
-            inputs = prepared(pictures, models)
+            inputs = prepared(pictures, models, originals.get(sample.reference))
         except UserError as error:
             broken.append((images.name(sample), one_line(str(error))))
             continue
@@ -265,9 +272,9 @@ def _warn_of_constant_scores(images: Images, models: Sequence[Model], scores: np
 
 
 def prepared(
-    pictures: "Mapping[ColorManagement, Image.Image]", models: Sequence[Model]
+    pictures: "Mapping[ColorManagement, Image.Image]", models: Sequence[Model], original: Path | None = None
 ) -> list[Mapping[str, NDArray[Any]]]:
-    """The inputs of each model, which those of equal inputs and colours share.
+    """The inputs of each model, which those of equal inputs and colours share; original: of one that compares.
 
     Raises UserError for a photo of a size that a file with embedded preprocessing does not take.
     """
@@ -277,7 +284,9 @@ def prepared(
         spec = scorer.spec
         key = spec.color_management, spec.inputs, scorer.embedded, scorer.patches
         if key not in inputs:
-            inputs[key] = scorer.prepare(pictures[spec.color_management])
+            inputs[key] = scorer.prepare(
+                pictures[spec.color_management], original if scorer.compares else None
+            )
         rows.append(inputs[key])
     return rows
 

@@ -54,9 +54,21 @@ class Scorer:
         """The scores (N,) alone."""
         return self.outputs(inputs)[litert.OUTPUT]
 
-    def prepare(self, image: Photo) -> dict[str, NDArray[Any]]:
-        """The inputs of `outputs` for one image; raises UserError for one that cannot be read or does not fit."""
-        return self.inputs_of(image) if self.inputs_of else prepare(image, self.spec, self.reference)
+    def prepare(self, image: Photo, reference: Path | None = None) -> dict[str, NDArray[Any]]:
+        """The inputs of `outputs` for one image; raises UserError for one that cannot be read or does not fit.
+
+        reference: the pristine original of this image, in place of the one of all.
+        """
+        return (
+            self.inputs_of(image)
+            if self.inputs_of
+            else prepare(image, self.spec, reference or self.reference)
+        )
+
+    @property
+    def compares(self) -> bool:
+        """Whether it scores an image beside its pristine original."""
+        return any(each.of_reference for each in self.spec.inputs)
 
     @property
     def note(self) -> str:
@@ -100,7 +112,9 @@ def load_scorer(
         return _litert_scorer(source.text, threads)
     if reference is not None and not reference.is_file():
         raise UserError("a reference image", f"nothing at {reference}", "check --reference")
-    scorer = _torch_scorer(source, threads, replace(options, reference=reference is not None))
+    scorer = _torch_scorer(
+        source, threads, replace(options, reference=options.reference or reference is not None)
+    )
     return scorer if reference is None else replace(scorer, reference=reference)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
+from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.loaded_model import (  # most of it for who imports it from here
     ModelArguments,
@@ -35,7 +36,7 @@ from mobileiqa.scoring import litert, parallel
 from mobileiqa.scoring.checks import constant_warning
 from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, resume, write
 from mobileiqa.scoring.rows import Origin, Row, Tally, summary, version
-from mobileiqa.scoring.torch_scorer import DEFAULT, add_torch_options, torch_options
+from mobileiqa.scoring.torch_scorer import add_torch_options, torch_options
 from mobileiqa.text import printable
 from mobileiqa.variants import gives_votes
 from mobileiqa.zoo import MODELS
@@ -144,7 +145,14 @@ def _command(args: argparse.Namespace) -> int:
     _check_quantile(scorer, args.quantile)
     left_out = listed.search.left_out
     origin = Origin(
-        scorer.spec, scorer.runtime, scorer.note, left_out, arguments.sha256, version(), args.quantile
+        scorer.spec,
+        scorer.runtime,
+        scorer.note,
+        left_out,
+        arguments.sha256,
+        version(),
+        args.quantile,
+        _settings(args),
     )
     unfinished = resume(listed.photos, origin, form, args.out) if args.resume else None
     photos = listed.photos[unfinished.tally.images :] if unfinished else listed.photos
@@ -158,15 +166,24 @@ def _command(args: argparse.Namespace) -> int:
     return _exit_code(tally, listed, origin)
 
 
+def _settings(args: argparse.Namespace) -> str:
+    """How the model is run, where that is not its own way: what decides a score beside the model and the photo."""
+    values = {
+        "color_space": args.color_space,
+        "quantile": args.quantile,
+        "reference": args.reference and integrity.sha256(args.reference)[:12],
+        "weights": args.weights,
+    }
+    parts = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return "; ".join([*parts, *(["tta"] if args.tta else [])])
+
+
 def _is_finished(args: argparse.Namespace) -> bool:
     """Claims --out; whether --resume finds it whole."""
     if args.resume and args.out in (None, STREAM):
         raise UserError(
             "--out PATH with --resume", "none", "name the file that the interrupted run was to write"
         )
-    if args.resume and (args.quantile is not None or torch_options(args) != DEFAULT):
-        flags = "--quantile, --tta, --color-space or --device"
-        raise UserError(f"--resume without {flags}, which its rows do not say", "one of them", "score anew")
     if args.resume and args.out.is_file() and not partial_path(args.out).exists() and not args.force:
         cli.note(f"{printable(str(args.out))} is whole: nothing is left to score")
         cli.emit({"out": str(args.out), "scored": 0})

@@ -1,51 +1,24 @@
 """Published tables, each one command: python -m mobileiqa.tables NAME --data SET ROOT --out DIR; `list` names them.
 
 Every row is trained and tested as mobileiqa/evaluation/published.py says; the paper's figures stand beside ours, with
-95 % intervals. The same command goes on where it was stopped. `--try` runs every row for one step at a tiny size, on
-any set, to see that it works before a GPU is busy for days; its figures say nothing.
+95 % intervals. The same command goes on where it was stopped, and tables of one --out share what they train alike.
+`--try` runs every row for one step at a tiny size, on any set, to see that it works before a GPU is busy for days; its
+figures say nothing. `list --data SET ROOT...` says which tables have everything that they need.
 """
 
 import argparse
-import dataclasses
-import json
-import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mobileiqa import cli, typed_json
-from mobileiqa.errors import UserError
-from mobileiqa.evaluation.published import TABLES, Reading, Row, Table
-from mobileiqa.spec import ColorSpace
+from mobileiqa import cli
+from mobileiqa.errors import UserError, one_line
+from mobileiqa.evaluation.published import BACKBONES, ELSEWHERE, GMACS, IMAGES, TABLES, Row, Table
+from mobileiqa.table_rows import Context, figures_of, recipe_of
 from mobileiqa.text import table as aligned
 
-if TYPE_CHECKING:
-    from mobileiqa.training.loop import Settings
-    from mobileiqa.training.recipe import Recipe
-    from mobileiqa.training.run import Request
-
-RESULT = "result.json"
-Metrics = dict[str, list[float]]  # metric -> value, low, high
-# In place of models that take a minute a step on a CPU, with --try.
-SMALLER = {"mobilenet-iqa": "mobilenet-iqa-small", "mobilevit-iqa": "mobilenet-iqa-small"}
-TRY_BATCH, TRY_PX = 2, 64
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where the sets lie, where rows are kept, and how rows are run."""
-
-    table: Table
-    data: Mapping[str, tuple[str, Path]]  # the set that a table names -> the one that is read, and where
-    out: Path
-    device: str
-    precision: str
-    workers: int
-    tried: bool
-    from_scratch: bool
-    init: Path | None
+MACS_PER_HOUR = 3.6e16  # 10^13 a second: what the hours of `list` assume
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar=("SET", "PATH"),
         help="each set that the table needs",
     )
-    add("--out", type=Path, metavar="DIR", help="the rows' runs and figures, and table.txt")
+    add("--out", type=Path, metavar="DIR", help="the rows' runs and figures, and NAME.txt (default: tables)")
     add(
         "--try",
         dest="tried",
@@ -73,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add("--from-scratch", action="store_true", help="no pretrained backbones")
     add("--init", type=Path, metavar="FILE", help="the backbone of every row, where timm's cannot be fetched")
+    add("--cache", type=Path, metavar="DIR", help="decode photos once, and keep them here")
     add("--device", default="cpu", help="cpu, cuda, cuda:1... (default %(default)s)")
     add("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="mixed, if not fp32")
     add("--workers", type=int, default=0, metavar="N", help="loader processes (default 0)")
@@ -81,29 +55,135 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     if args.name == "list":
-        cli.say(listing())
-        cli.emit({"tables": list(TABLES)})
-        return 0
-    if args.name not in TABLES:
-        raise UserError(
-            f"one of the tables {', '.join(TABLES)}, or list", repr(args.name), "correct the name"
-        )
-    if args.out is None:
-        raise UserError("--out DIR, a folder for the rows' runs", "none", "add it")
-    context = _context(TABLES[args.name], args)
-    figures = {row.label: figures_of(row, context) for row in context.table.rows}
-    text = report(context.table, figures, args.tried)
+        return _list(args)
+    table = table_of(args.name)
+    context = _context(table, args)
+    figures = {}
+    for row in table.rows:
+        if not row.quoted:
+            cli.note(f"{table.name}: {row.label}")
+            figures[row.label] = figures_of(row, context)
+    text = report(table, figures, args.tried)
     cli.say(text)
-    cli.write_text(args.out / "table.txt", text + "\n")
-    cli.emit({"table": args.name, "tried": args.tried, "rows": figures, "out": str(args.out)})
+    cli.write_text(context.out / f"{table.name}.txt", text + "\n")
+    paper = {row.label: row.paper for row in table.rows if row.paper}
+    cli.emit(
+        {"table": table.name, "tried": args.tried, "rows": figures, "paper": paper, "out": str(context.out)}
+    )
+    return 0
+
+
+def table_of(name: str) -> Table:
+    """The table called so, or at that place among its paper's in `list`, which is said. Raises UserError."""
+    if name in TABLES:
+        return TABLES[name]
+    by_place = {place: table for table, place in places().items()}
+    if name not in by_place:
+        raise UserError(f"one of the tables {', '.join(TABLES)}, or list", repr(name), "correct the name")
+    table = TABLES[by_place[name]]
+    cli.note(f"{name} is {table.name}: its place in `list`; the paper's own numbers were not at hand")
+    return table
+
+
+def places() -> dict[str, str]:
+    """table -> its place among its paper's tables, such as mobileiqa.4: no number of the paper's."""
+    counts: dict[str, int] = {}
+    result = {}
+    for table in TABLES.values():
+        counts[table.paper] = counts.get(table.paper, 0) + 1
+        result[table.name] = f"{table.paper}.{counts[table.paper]}"
+    return result
+
+
+def _list(args: argparse.Namespace) -> int:
+    sets = [(name, Path(path)) for name, path in args.data]
+    missing = _missing(sets, args) if sets else {}
+    cli.say(listing())
+    for name, needs in missing.items():
+        cli.say(f"{name}: {'missing ' + '; '.join(needs) if needs else 'everything is there'}")
+    cli.emit({"tables": list(TABLES), **({"missing": missing} if sets else {})})
     return 0
 
 
 def listing() -> str:
-    """Every table with what it needs."""
-    head = [("table", "about", "rows", "sets", "of")]
-    rows = [(t.name, t.title, str(len(t.rows)), ", ".join(t.needs), t.source) for t in TABLES.values()]
-    return aligned([*head, *rows])
+    """Every table with what it needs, and what other commands give."""
+    rows = [("table", "place", "in the paper", "about", "rows", "sets", "timm's weights", "hours", "of")]
+    for t in TABLES.values():
+        trained = sum(not row.quoted for row in t.rows)
+        needs = (", ".join(t.needs), ", ".join(weights_of(t)) or "-", hours_of(t))
+        rows.append(
+            (t.name, places()[t.name], t.number or "unknown", t.title, str(trained), *needs, t.source)
+        )
+    elsewhere = [("also in the papers", "command"), *ELSEWHERE.items()]
+    note = (
+        f"hours: of all rows on a GPU of {MACS_PER_HOUR / 3.6e15:.0f} TMAC/s, which is assumed, not measured; "
+        "a CPU core takes hundreds of times as long, but for kan4iqa's minutes"
+    )
+    return f"{aligned(rows)}\n{note}\n\n{aligned(elsewhere)}"
+
+
+def weights_of(table: Table) -> tuple[str, ...]:
+    """The backbones of timm that its rows start from."""
+    names = (BACKBONES.get(_model(row)) for row in table.rows if not row.quoted)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _model(row: Row) -> str:
+    return "" if row.regressor else recipe_of(row, tried=False).model.split("+")[0]
+
+
+def hours_of(table: Table) -> str:
+    """What training all of its rows takes at MACS_PER_HOUR; of regressors, the features that they read."""
+    features = any(row.regressor for row in table.rows)
+    macs = 1e9 * GMACS[""] if features else sum(_row_macs(row) for row in table.rows if not row.quoted)
+    hours = macs * IMAGES[table.train[0]] / MACS_PER_HOUR
+    return f"{hours:,.1f}" if hours >= 0.05 else "0"
+
+
+def _row_macs(row: Row) -> float:
+    """Of training on one image: three times the forward pass in each epoch, and the teacher's forward pass."""
+    teacher = GMACS["mobilevit-iqa"] if row.teacher else 0.0
+    return (3 * GMACS[_model(row)] + teacher) * 1e9 * recipe_of(row, tried=False).epochs
+
+
+def _missing(sets: list[tuple[str, Path]], args: argparse.Namespace) -> dict[str, list[str]]:
+    """table -> what it needs that is not there, in words."""
+    problems = {name: _problem(name, path) for name, path in sets}
+    weights = {name: "" if args.from_scratch or args.init else _absent(name) for name in BACKBONES.values()}
+    result = {}
+    for table in TABLES.values():
+        needs = [problems.get(need, f"--data {need} PATH") for need in table.needs]
+        needs += [weights[name] for name in weights_of(table)]
+        result[table.name] = [need for need in needs if need]
+    return result
+
+
+def _problem(name: str, path: Path) -> str:
+    """Why the set cannot be read, or which of its photos are not there; else empty."""
+    from mobileiqa.datasets.registry import read
+
+    try:
+        read(name, path)
+    except UserError as error:
+        return f"{name}: {one_line(str(error))}"
+    return ""
+
+
+def _absent(backbone: str) -> str:
+    """Words where timm's weights are neither in its cache nor can be fetched."""
+    import huggingface_hub
+    import timm
+
+    from mobileiqa.training.initial_weights import stay_offline_where_closed
+
+    config = timm.get_pretrained_cfg(backbone)
+    hub = config.hf_hub_id if config is not None else None
+    if hub and isinstance(huggingface_hub.try_to_load_from_cache(hub, "model.safetensors"), str):
+        return ""
+    stay_offline_where_closed()
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return f"timm's {backbone}, with --init FILE or --from-scratch"
+    return ""
 
 
 def _context(table: Table, args: argparse.Namespace) -> Context:
@@ -118,148 +198,35 @@ def _context(table: Table, args: argparse.Namespace) -> Context:
             needs = " ".join(f"--data {name} PATH" for name in table.needs)
             names = ", ".join(name for name, _ in sets) or "none"
             raise UserError(f"the sets of {table.name}: {needs}", names, "add or correct --data")
+    out = args.out or Path("tables")
     return Context(
-        table, data, args.out, args.device, args.precision, args.workers, args.tried,
-        args.from_scratch or args.tried, args.init,
+        table, data, out, args.device, args.precision, args.workers, args.tried,
+        args.from_scratch or args.tried, args.init, args.cache,
     )  # fmt: skip
-
-
-def figures_of(row: Row, context: Context) -> dict[str, Metrics]:
-    """reading -> metric -> value and interval; from the row's folder where it is done already."""
-    folder = folder_of(row, context)
-    key = {
-        "row": dataclasses.asdict(row), "tried": context.tried,
-        "data": {need: [name, str(path.resolve())] for need, (name, path) in context.data.items()},
-    }  # fmt: skip
-    path = folder / RESULT
-    if path.exists():
-        content = typed_json.parse_object(typed_json.content_of(path), str(path), "remove it")
-        if content.get("of") == json.loads(json.dumps(key)):
-            return content["figures"]
-        raise UserError(f"a row of the same table and sets in {folder}", "another one", "give another --out")
-    cli.note(f"{context.table.name}: {row.label}")
-    figures = _regressed(row, context) if row.regressor else _trained(row, context, folder)
-    cli.write_json(path, {"of": key, "figures": figures})
-    return figures
-
-
-def folder_of(row: Row, context: Context) -> Path:
-    """Where a row's run is."""
-    return context.out / re.sub(r"[^\w.-]+", "-", row.label).strip("-").lower()
-
-
-def _trained(row: Row, context: Context, folder: Path) -> dict[str, Metrics]:
-    from mobileiqa.training.run import BEST, train
-
-    folder.mkdir(parents=True, exist_ok=True)
-    train(_request(row, context), _settings(context, folder))
-    readings = context.table.readings
-    return {reading.name: _tested(folder / BEST, reading, context) for reading in readings}
-
-
-def _settings(context: Context, folder: Path) -> "Settings":
-    from mobileiqa.training.distributed import local_device
-    from mobileiqa.training.loop import Settings
-
-    return Settings(folder, local_device(context.device), context.precision, context.workers)
-
-
-def _request(row: Row, context: Context) -> "Request":
-    from mobileiqa.training.run import Request
-
-    recipe, size = recipe_of(row, context.tried), row.size
-    if context.tried:
-        size = _tiny_size(recipe.model)
-    own = next(r for r in context.table.rows if r.label == row.teacher) if row.teacher else None
-    return Request(
-        recipe,
-        tuple(context.data[name] for name in context.table.train),
-        size=size,
-        init=() if context.init is None else (context.init,),
-        from_scratch=context.from_scratch,
-        teacher=folder_of(own, context) / "best.safetensors" if own else None,
-        color_space=ColorSpace(row.color_spaces[0]) if row.color_spaces else None,
-    )
-
-
-def recipe_of(row: Row, tried: bool) -> "Recipe":
-    """The row's recipe; with `tried`, one step of a smaller model."""
-    from mobileiqa import variants
-    from mobileiqa.training.recipe import recipe, with_overrides
-
-    base = with_overrides(recipe(row.recipe), list(row.settings))
-    model = SMALLER.get(base.model, base.model) if tried else base.model
-    spaces = row.color_spaces if len(row.color_spaces) > 1 else ()
-    model = variants.combined(model, row.head, row.mals, row.votes)
-    base = dataclasses.replace(base, model=model, color_spaces=spaces)
-    if not tried:
-        return base
-    batch = 1 if base.objective == "fr-nr" else TRY_BATCH  # 113 GMACs a pair
-    return dataclasses.replace(
-        base, epochs=1, batch=batch, group=1, accumulate=1, warmup_epochs=0.0, epoch_images=batch,
-        validation_limit=3,
-    )  # fmt: skip
-
-
-def _tiny_size(model: str) -> str | None:
-    """The smallest useful size of a model's inputs; None where its layers fix it."""
-    from mobileiqa.zoo import entry
-
-    inputs = entry(model).spec.inputs
-    if any(each.fixed_size or each.scales_px for each in inputs):
-        return None
-    side = 96 if model.startswith("koncept512") else TRY_PX  # InceptionResNetV2 has no room below 75
-    return ",".join([f"{side}x{side}"] * len(inputs))
-
-
-def _tested(checkpoint: Path, reading: Reading, context: Context) -> Metrics:
-    from mobileiqa import evaluate
-    from mobileiqa.evaluation.results import evaluate as estimates
-    from mobileiqa.scoring.torch_scorer import TorchOptions
-
-    space = ColorSpace(reading.color_space) if reading.color_space else None
-    options = TorchOptions(context.device, space, reading.patches)
-    models = evaluate.load_models([str(checkpoint)], 1, None, options)
-    split = None if context.tried and reading.split == "test" else reading.split
-    crossed = reading.data not in context.table.train
-    images = evaluate.read_untrained(
-        {model.label: model.scorer.spec for model in models}, context.data[reading.data],
-        "test" if context.tried and split == "all" else split, skip_trained=crossed,
-    )  # fmt: skip
-    images, scores = evaluate.score_images(images, models, skip=False)
-    metrics = estimates(scores[0], images.samples, images.monotone).metrics
-    return {name: e.bounded for name, e in metrics.items()}
-
-
-def _regressed(row: Row, context: Context) -> dict[str, Metrics]:
-    from mobileiqa import features
-
-    path, (name, root) = context.out / "features.npz", context.data[context.table.train[0]]
-    if not path.exists():
-        model, size = ("lar-iqa-single", "64x64") if context.tried else ("timm:resnet50", None)
-        context.out.mkdir(parents=True, exist_ok=True)
-        features.save(path, features.features_of(model, name, root, context.init, size))
-    result = features.regress(features.load(path), row.regressor, epochs=2 if context.tried else 500)
-    metrics = {metric: e.bounded for metric, e in result["metrics"].items()}
-    return {context.table.readings[0].name: metrics}
 
 
 def report(table: Table, figures: Mapping[str, Mapping[str, Any]], tried: bool) -> str:
     """The paper's figures and ours, row by row."""
-    lines: list[tuple[str, ...]] = [
-        ("", "", *(f"{m} {who}" for m in table.metrics for who in ("paper", "ours")))
-    ]
+    columns = [f"{metric} {who}" for metric in table.metrics for who in ("paper", "ours")]
+    lines: list[tuple[str, ...]] = [("", "", *columns)]
     for row in table.rows:
         for reading in table.readings:
+            paper = row.paper.get(reading.name, {})
+            if row.quoted and not paper:
+                continue
             cells = []
             for metric in table.metrics:
-                paper = row.paper.get(reading.name, {}).get(metric)
-                value, low, high = figures[row.label][reading.name][metric]
-                cells += ["-" if paper is None else f"{paper:.3f}", f"{value:.3f} [{low:.3f}, {high:.3f}]"]
+                theirs = "-" if paper.get(metric) is None else f"{paper[metric]:.3f}"
+                cells += [theirs, _interval(figures.get(row.label, {}).get(reading.name, {}).get(metric))]
             lines.append((row.label, reading.name, *cells))
+    number = table.number or "its number in the paper was not at hand"
     notes = [table.note] if table.note else []
     notes += ["Tried: one step at a tiny size. These figures say nothing."] if tried else []
-    return "\n".join([f"{table.name}: {table.title} ({table.source})", *notes, aligned(lines)])
+    return "\n".join([f"{table.name}: {table.title} ({table.source}; {number})", *notes, aligned(lines)])
+
+
+def _interval(figure: list[float] | None) -> str:
+    return "-" if figure is None else "{:.3f} [{:.3f}, {:.3f}]".format(*figure)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """TABLES: the published tables that can be run again: how each row is trained and tested, and the paper's figures.
 
-A row is trained by a recipe with settings, or fitted on features, or on votes. A reading is one way to test all rows of
-a table. Figures are the paper's (abstracts, public code and READMEs: most bodies could not be read, so many ablations
-have none, and tables are named by what they are about, not by the papers' numbers). Add your table to TABLES.
+A row is trained by a recipe with settings, or fitted on features, or only quoted: another network, whose training is
+not here. A reading is one way to test all rows of a table. Figures are the paper's (abstracts, public code and READMEs:
+most bodies could not be read, so many ablations have none, and a table is named by what it is about, unless the paper's
+own number is known). Add your table to TABLES.
 """
 
 from collections.abc import Mapping
@@ -20,11 +21,12 @@ class Reading:
     split: str | None = None  # None: test, or validation where there is none
     color_space: str = ""
     patches: bool = False
+    reference: bool = False  # beside each image's pristine original
 
 
 @dataclass(frozen=True)
 class Row:
-    """One trained model. `teacher` and `init` name earlier rows whose checkpoints it starts from."""
+    """One trained model; without a recipe and a regressor it is quoted. `teacher` names an earlier row."""
 
     label: str
     recipe: str = ""
@@ -35,14 +37,19 @@ class Row:
     color_spaces: tuple[str, ...] = ()
     size: str | None = None
     teacher: str = ""
-    init: tuple[str, ...] = ()
+    model: str = ""  # in place of the recipe's
     regressor: str = ""  # on features, in place of a recipe
     paper: Figures = field(default_factory=dict)
+
+    @property
+    def quoted(self) -> bool:
+        """Whether only the paper's figures are there."""
+        return not (self.recipe or self.regressor)
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a table is about, the sets that train it, its readings and rows."""
+    """What a table is about, the sets that train it, its readings and rows. `number`: the paper's own, where known."""
 
     name: str
     title: str
@@ -52,6 +59,12 @@ class Table:
     rows: tuple[Row, ...]
     metrics: tuple[str, ...] = ("srcc", "plcc")
     note: str = ""
+    number: str = ""
+
+    @property
+    def paper(self) -> str:
+        """What its name and the names of the paper's other tables begin with."""
+        return self.name.partition(".")[0]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -71,6 +84,10 @@ def _figures(names: tuple[str, ...], *values: float) -> dict[str, float]:
     return dict(zip(names, values, strict=True))
 
 
+def _pair(reading: str, srcc: float, plcc: float) -> Figures:
+    return {reading: {"srcc": srcc, "plcc": plcc}}
+
+
 _TEACHER = Row(
     "MobileViT-IQA (teacher)", "mobileiqa-teacher",
     paper={"validation": _figures(_ALL, 0.585, 0.784, 0.777, 0.043, 0.034)},
@@ -82,11 +99,19 @@ _STUDENT = Row(
         "test": _figures(_ALL, 0.598, 0.756, 0.788, 0.066, 0.046),
     },
 )  # fmt: skip
+_UHD_IQA = {  # SRCC, PLCC of other networks on its test side
+    "HyperIQA": (0.553, 0.103), "Effnet-2C-MLSP": (0.675, 0.641), "CONTRIQUE": (0.732, 0.678),
+    "ARNIQA": (0.739, 0.694), "CLIP-IQA+": (0.747, 0.709), "QualiCLIP": (0.770, 0.725), "UIQA": (0.846, 0.798),
+}  # fmt: skip
+_OTHERS_ON_UHD_IQA = tuple(Row(name, paper=_pair("test", *pair)) for name, pair in _UHD_IQA.items())
 _SIZES = ("224x224", "238x153", "317x205", "476x307", "1271x820", "1907x1231")
 _LOSSES = ("mse", "mae", "norm-in-norm", "monotonicity", "plcc")
 
 _MOBILEIQA = (
-    Table("mobileiqa.uhd-iqa", "MobileIQA on UHD-IQA", _MOBILE, ("uhd-iqa",), _BOTH, (_TEACHER, _STUDENT), _ALL),
+    Table(
+        "mobileiqa.uhd-iqa", "MobileIQA on UHD-IQA", _MOBILE, ("uhd-iqa",), _BOTH,
+        (_TEACHER, _STUDENT, *_OTHERS_ON_UHD_IQA), _ALL,
+    ),
     Table(
         "mobileiqa.distillation", "with a teacher and without", _MOBILE, ("uhd-iqa",), _TEST,
         (_TEACHER, _STUDENT, Row("without a teacher", "mobileiqa-student"),
@@ -125,10 +150,11 @@ _LARIQA = (
         ), _ALL, "The two branches start from timm's ImageNet weights, not from other sets; other heads are ours.",
     ),
     Table(
-        "lar-iqa.color-spaces", "robustness to colour spaces (Fig. 3)", _LAR, ("uhd-iqa",),
+        "lar-iqa.fig3", "robustness to colour spaces", _LAR, ("uhd-iqa",),
         tuple(Reading(space, "uhd-iqa", "test", space) for space in _SPACES),
         (Row("trained on RGB", "lar-iqa-kan", color_spaces=("rgb",)),
-         Row("trained on all four", "lar-iqa-kan", color_spaces=_SPACES)), ("srcc",), "Fig. 3's values are unknown.",
+         Row("trained on all four", "lar-iqa-kan", color_spaces=_SPACES)),
+        ("srcc",), "The figure's values were not at hand.", "Fig. 3",
     ),
 )  # fmt: skip
 
@@ -146,6 +172,37 @@ def _msliqa(name: str, whole: float, patches: float | None) -> Row:
     return Row(name, f"msliqa-{name}", paper=paper)
 
 
+_YOTO = "YOTO, arXiv 2310.09560; figures of its README, Swin-T"
+_YOTO_NOTE = "No figure is Zeng and Kwong's. Splits here are this project's, not the paper's draws."
+
+
+def _one(
+    system: str, title: str, source: str, data: str, srcc: float, plcc: float,
+    settings: tuple[str, ...] = (), note: str = "",
+) -> Table:  # fmt: skip
+    """A table of one row: a system on one set."""
+    recipe = {"fr-nr": "fr-nr-transformer"}.get(system, system)
+    row = Row(title, recipe, settings, paper=_pair("test", srcc, plcc))
+    return Table(f"{system}.{data}", f"{title} on {data}", source, (data,), (Reading("test", data, "test"),), (row,),
+                 note=note)  # fmt: skip
+
+
+def _with_originals(data: str, *pairs: tuple[float, float]) -> Table:
+    """YOTO with originals, without, and jointly. Figures (SRCC, PLCC): NR alone, NR joint, FR alone, FR joint."""
+    none, beside = (
+        Reading("no reference", data, "test"),
+        Reading("full reference", data, "test", reference=True),
+    )
+    nr, nr_joint, fr, fr_joint = pairs
+    rows = (
+        Row("trained without", "fr-nr-transformer", ("fr_share=0",), paper=_pair(none.name, *nr)),
+        Row("trained with", "fr-nr-transformer", ("fr_share=1",), paper=_pair(beside.name, *fr)),
+        Row("jointly", "fr-nr-transformer", paper={**_pair(none.name, *nr_joint), **_pair(beside.name, *fr_joint)}),
+    )  # fmt: skip
+    return Table(f"fr-nr.{data}", "one transformer, with originals and without", _YOTO, (data,), (none, beside), rows,
+                 note=_YOTO_NOTE)  # fmt: skip
+
+
 _KONIQ = (Reading("koniq-10k", "koniq-10k", "test"),)
 _OTHERS = (
     Table(
@@ -156,25 +213,24 @@ _OTHERS = (
     Table(
         "koncept512.koniq-10k", "KonCept512, within and across", "IEEE TIP 29 (2020)", ("koniq-10k",),
         (*_KONIQ, Reading("live-itw", "live-itw", "all")),
-        (Row("KonCept512", "koncept512", paper={"koniq-10k": {"srcc": 0.921}, "live-itw": {"srcc": 0.825}}),
-         Row("on votes", "koncept512", votes=True)),
+        (Row("KonCept512", "koncept512", paper={**_pair("koniq-10k", 0.921, 0.937), **_pair("live-itw", 0.825, 0.848)}),
+         Row("its PyTorch port", "koncept512", model="koncept512-top-left", paper=_pair("koniq-10k", 0.912, 0.927)),
+         Row("on votes", "koncept512", votes=True),
+         Row("the notebook", paper=_pair("koniq-10k", 0.918, 0.933)),
+         Row("the notebook for Python 3", paper=_pair("koniq-10k", 0.919, 0.932))),
+        note="The paper's SRCC; its PLCC from general knowledge; those of the port and the notebooks as they print.",
     ),
-    Table(
-        "musiq.koniq-10k", "MUSIQ on KonIQ-10k", "ICCV 2021, arXiv 2108.05997", ("koniq-10k",), _KONIQ,
-        (Row("MUSIQ", "musiq", paper={"koniq-10k": {"srcc": 0.916, "plcc": 0.928}}),),
-        note="Figures and recipe from general knowledge of the paper; from random weights, not ImageNet's.",
-    ),
-    Table(
-        "ms-scanet.koniq-10k", "MS-SCANet on KonIQ-10k", "arXiv 2602.04032; figures of its README", ("koniq-10k",),
-        _KONIQ, (Row("MS-SCANet", "ms-scanet", paper={"koniq-10k": {"srcc": 0.909, "plcc": 0.903}}),),
-        note="Which split the paper used is unknown.",
-    ),
-    Table(
-        "fr-nr.kadid-10k", "one transformer, trained with originals and without", "YOTO, arXiv 2310.09560",
-        ("kadid-10k",), (Reading("no reference", "kadid-10k", "test"),),
-        (Row("joint", "fr-nr-transformer"),),
-        note="YOTO's network; its figures were not at hand, and no figure is Zeng and Kwong's.",
-    ),
+    *(_one("musiq", "MUSIQ", "ICCV 2021, arXiv 2108.05997", *row,
+           note="Figures and recipe from general knowledge of the paper; from random weights, not ImageNet's.")
+      for row in (("koniq-10k", 0.916, 0.928), ("spaq", 0.917, 0.921))),
+    *(_one("ms-scanet", "MS-SCANet", "arXiv 2602.04032; figures of its README", *row,
+           note="Which split the paper used is unknown.")
+      for row in (("koniq-10k", 0.909, 0.903), ("live-itw", 0.895, 0.903))),
+    *(_with_originals(*row) for row in (
+        ("kadid-10k", (0.941, 0.942), (0.944, 0.945), (0.943, 0.950), (0.944, 0.950)),
+        ("tid2013", (0.953, 0.956), (0.956, 0.958), (0.963, 0.965), (0.963, 0.964)))),
+    *(_one("fr-nr", "YOTO without originals", _YOTO, *row, settings=("fr_share=0",), note=_YOTO_NOTE)
+      for row in (("koniq-10k", 0.926, 0.938), ("live-itw", 0.869, 0.903))),
 )  # fmt: skip
 
 # SRCC, PLCC of the README: BID, LIVE in the Wild, KonIQ-10k, SPAQ.
@@ -191,17 +247,24 @@ _FEATURES = {
     "hermite": (0.656, 0.696, 0.575, 0.614, 0.702, 0.737, 0.800, 0.802),
     "fourier": (0.358, 0.337, 0.054, 0.052, 0.092, 0.096, 0.274, 0.314),
 }
+# Heads of other code, quoted in the same order.
+_QUOTED_HEADS = {
+    "MLP": (0.780, 0.750, 0.554, 0.637, 0.763, 0.808, 0.860, 0.855),
+    "BSRBF": (0.763, 0.793, 0.692, 0.737, 0.792, 0.817, 0.841, 0.846),
+    "EfficientKAN": (0.694, 0.657, 0.684, 0.731, 0.752, 0.779, 0.748, 0.742),
+}
 _FEATURE_SETS = ("bid", "live-itw", "koniq-10k", "spaq")
 
 
 def _kan4iqa(index: int, data: str) -> Table:
     def row(name: str, figures: tuple[float, ...]) -> Row:
         pair = figures[2 * index : 2 * index + 2]
-        return Row(name, regressor=name, paper={"test": _figures(("srcc", "plcc"), *pair)} if pair else {})
+        regressor = "" if name in _QUOTED_HEADS else name
+        return Row(name, regressor=regressor, paper=_pair("test", *pair) if pair else {})
 
     return Table(
         f"kan4iqa.{data}", "KAN heads on ResNet-50's features", _KAN4IQA, (data,), (Reading("test", data, "test"),),
-        tuple(row(name, figures) for name, figures in _FEATURES.items()),
+        tuple(row(*item) for item in {**_FEATURES, **_QUOTED_HEADS}.items()),
         note="The public code chooses on the test side and splits 70/15/15; here choices fall on validation.",
     )  # fmt: skip
 
@@ -211,4 +274,30 @@ TABLES: dict[str, Table] = {
     for table in (
         *_MOBILEIQA, *_LARIQA, *_OTHERS, *(_kan4iqa(i, name) for i, name in enumerate(_FEATURE_SETS)),
     )
+}  # fmt: skip
+
+# What else the papers show, and the command that gives it.
+ELSEWHERE = {
+    "MobileIQA, Figs. 4 and 5: similarity and attention of MALs": "mobileiqa explain PHOTO --model CKPT",
+    "MobileIQA: milliseconds on phones": "mobileiqa bench FILE.tflite --serial PHONE",
+    "KonIQ-10k: as good as nine votes": "mobileiqa ratings equivalent --help",
+    "Saupe et al.: laws of votes": "mobileiqa ratings fit VOTES.csv --model all",
+    "visual prompts": "mobileiqa prompts --model VLM/ --data SET PATH --prompt padding --out RUN",
+}
+
+# Multiply-accumulates of one image at the model's input size (counting.of_an_image; musiq: a 1024x768 photo), 10^9.
+GMACS = {
+    "mobilevit-iqa": 360.0, "mobilenet-iqa": 47.8, "lar-iqa-kan": 7.58, "lar-iqa-mlp": 7.58, "msliqa-single": 0.216,
+    "msliqa-multi-crop": 0.84, "msliqa-multi-resize": 0.84, "msliqa-both": 0.84, "koncept512": 29.7,
+    "koncept512-top-left": 29.7, "musiq": 43.0, "ms-scanet": 0.83, "fr-nr-transformer": 79.5, "": 4.1,
+}  # fmt: skip
+IMAGES = {"uhd-iqa": 4269, "koniq-10k": 7058, "kadid-10k": 7125, "live-itw": 814, "spaq": 7788, "tid2013": 2160,
+          "bid": 586}  # fmt: skip
+
+# timm's backbone that a model starts from; the others start from random weights here, as nobody publishes theirs alone.
+BACKBONES = {
+    "mobilevit-iqa": "mobilevitv2_200", "mobilenet-iqa": "mobilenetv3_large_100",
+    "lar-iqa-kan": "mobilenetv3_large_100", "lar-iqa-mlp": "mobilenetv3_large_100",
+    **dict.fromkeys((f"msliqa-{name}" for name in _MSLIQA_FIGURES), "mobilenetv3_large_100"),
+    **dict.fromkeys(("koncept512", "koncept512-top-left"), "inception_resnet_v2"), "": "resnet50",
 }  # fmt: skip

@@ -34,7 +34,7 @@ from mobileiqa.variants import gives_votes
 FILE_FORMATS = (*FORMATS, "parquet")
 LINES = {"json": "jsonl", "parquet": "jsonl"}  # a format, and that of its unfinished file
 ROW_GROUP = 10_000  # rows of a Parquet file that are read together
-ANEW = "resume with the same photos, model and version, or leave --resume out to start anew"
+ANEW = "resume with the same photos, model, settings and version, or leave --resume out to start anew"
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,8 @@ def _write_parquet(lines: Iterator[dict[str, Any]], origin: Origin, path: Path) 
     if gives_votes(origin.spec.name):
         schema = schema.append(pa.field("votes", pa.list_(pa.float64())))
         schema = schema.append(pa.field("at_least", pa.float64()))
+    if origin.settings:
+        schema = schema.append(pa.field("settings", pa.string()))
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         while group := list(islice(lines, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist([_cells(line, origin) for line in group], schema))
@@ -216,7 +218,8 @@ def _json_rows(file: Iterable[bytes], origin: Origin) -> Iterator[tuple[Row, dic
             row = Row(cells["image"], cells["score"], cells.get("error", ""))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError("rows of this command to resume", repr(line[:80]), ANEW) from error
-        yield row, {name: str(cells.get(name, "")) for name in origin.fields}, end
+        names = (*origin.fields, *(("settings",) if "settings" in cells else ()))
+        yield row, {name: str(cells.get(name, "")) for name in names}, end
 
 
 def _csv_rows(file: Iterable[bytes], origin: Origin) -> Iterator[tuple[Row, dict[str, str], int]]:
@@ -247,7 +250,9 @@ def _csv_rows(file: Iterable[bytes], origin: Origin) -> Iterator[tuple[Row, dict
 
 
 def _listed(fields: Mapping[str, str]) -> str:
-    return " ".join(value[:12] for value in fields.values()) or "an unnamed model"
+    """The model's hash is shortened; of rows without settings, that is said by nothing."""
+    shown = (value[:12] if name == "model_sha256" else value for name, value in fields.items())
+    return " ".join(shown) or "an unnamed model"
 
 
 def _keep(file: FileIO, partial: Path, whole: int) -> None:

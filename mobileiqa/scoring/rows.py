@@ -62,13 +62,13 @@ class Origin:
     model_sha256: str = ""  # of its file
     version: str = ""  # of mobileiqa
     quantile: float | None = None  # the share of Row.at_least; None: not asked for
+    settings: str = ""  # how the model was run, where that is not its own way: "color_space=hsv; tta"
 
     @property
     def fields(self) -> dict[str, str]:
-        """What every row says of the model, since rows get copied around."""
-        if not self.model_sha256:
-            return {}
-        return {"model": self.spec.name, "model_sha256": self.model_sha256, "version": self.version}
+        """What every row says of the model and how it was run, since rows get copied around."""
+        model = {"model": self.spec.name, "model_sha256": self.model_sha256, "version": self.version}
+        return (model if self.model_sha256 else {}) | ({"settings": self.settings} if self.settings else {})
 
 
 @dataclass

@@ -41,7 +41,8 @@ class TorchOptions:
 
     def refuse(self, model: str) -> None:
         """Raises UserError where an option is set for `model`, a .tflite file."""
-        flags = {"--device": self.device != "cpu", "--color-space": self.color_space, "--tta": self.patches}
+        flags = {"--device": self.device != "cpu", "--color-space": self.color_space, "--tta": self.patches,
+                 "--with-references": self.reference}  # fmt: skip
         for flag, value in flags.items():
             if value:
                 raise UserError(f"a checkpoint or a model name with {flag}", model, f"leave {flag} out")

@@ -63,7 +63,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(settings.device.type, enabled=settings.precision == "fp16")
         self.averaged: dict[str, torch.Tensor] | None = _snapshot(self.module) if recipe.ema else None
         self.state = states.restore(settings.out, recipe) or State()
-        self.saved = time.monotonic()
+        self.saved, self.saved_place = time.monotonic(), (0, 0)
         if self.state.step:
             self._restore()
 
@@ -97,7 +97,12 @@ class Run:
         }
         states.save(self.settings.out, self.state, self.recipe)
         states.write_logs(self.settings.out, self.state)
-        self.saved = time.monotonic()
+        self.saved, self.saved_place = time.monotonic(), self.place
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Steps and validations so far: what changes between two saves."""
+        return self.state.step, len(self.state.validation)
 
     def step(self, step: int, micro: list[Batch], feed: Feed) -> dict[str, float]:
         """One optimiser step. Returns the losses, averaged over the micro-batches."""
@@ -191,7 +196,8 @@ def fit(
         if not _epoch(run, feed, epoch, events, started, steps):
             break
         _validated(run, validate, epoch, events)
-    run.save()
+    if run.saved_place != run.place:
+        run.save()
     steps.close()  # and its loader processes
     if events:
         events.close()

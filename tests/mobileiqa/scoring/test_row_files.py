@@ -15,7 +15,7 @@ from mobileiqa import score
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import row_files
 from mobileiqa.scoring.row_files import partial_path, resume, write
-from mobileiqa.scoring.rows import Origin, Row
+from mobileiqa.scoring.rows import LINE_FORMATS, Origin, Row
 from mobileiqa.spec import InputSpec, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -134,6 +134,55 @@ def test_resume_on_the_command_line(photos: Path, tiny, tmp_path: Path, capsys) 
     out.unlink()
     assert score.main([*words, "--out", str(out)]) == 0
     assert out.read_bytes() == first
+
+
+@pytest.fixture(scope="module")
+def voter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that predicts votes."""
+    from mobileiqa import checkpoint
+    from mobileiqa.zoo import build_seeded, entry
+
+    name = "lar-iqa-lite+votes"
+    path = tmp_path_factory.mktemp("voter") / "voter.safetensors"
+    return checkpoint.save(path, build_seeded(name), entry(name).spec.sized("64x64"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_resume_knows_the_settings_of_its_rows(
+    suffix: str, photos: Path, voter: Path, tmp_path: Path, capsys
+) -> None:
+    def run(name: str, *more: str) -> int:
+        return score.main([str(photos), "--model", str(voter), *more, "--out", str(tmp_path / name)])
+
+    settings = ("--quantile", "0.1", "--color-space", "hsv")
+    whole, out = tmp_path / f"whole.{suffix}", tmp_path / f"x.{suffix}"
+    assert run(whole.name, *settings) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["settings"] == "color_space=hsv; quantile=0.1"
+    lines = tmp_path / ("lines.csv" if suffix == "csv" else "lines.jsonl")
+    assert run(lines.name, *settings) == 0
+    rows = b"".join(lines.read_bytes().splitlines(keepends=True)[:3])
+    others = (
+        (), ("--quantile", "0.2", "--color-space", "hsv"), ("--quantile", "0.1", "--color-space", "lab"),
+    )  # fmt: skip
+    for other in others:
+        partial_path(out).write_bytes(rows)
+        capsys.readouterr()
+        assert run(out.name, "--resume", *other) == 2
+        assert "leave --resume out" in capsys.readouterr().err.splitlines()[-1]
+        assert partial_path(out).read_bytes() == rows and not out.exists()
+    assert run(out.name, "--resume", *settings) == 0
+    assert content(out, suffix) == content(whole, suffix)
+
+
+def test_rows_of_other_settings_are_refused_where_these_have_none(tmp_path: Path) -> None:
+    for form in ("csv", "jsonl"):
+        out = tmp_path / f"x.{form}"
+        other = dataclasses.replace(ORIGIN, settings="tta")
+        head = LINE_FORMATS[form].head(other)
+        partial_path(out).write_text(head + LINE_FORMATS[form].line(ROWS[0], other))
+        with pytest.raises(UserError, match="leave --resume out"):
+            resume(NAMES, ORIGIN, form, out)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from typing import Any
 Request = dict[str, Any]
 Details = dict[str, Any]
 PROBE_BLOCK = bytes(1 << 16)  # stays in the core's own cache
+SCORE = "score"  # of several outputs, the one that is read
 BLOCK = 1 << 16  # random bytes made at once
 
 
@@ -238,13 +239,13 @@ def fill(opened: Opened, arrays: dict[str, Any]) -> None:
 
 
 def read_output(opened: Opened) -> Any:
-    """The file's one output, flattened; raises ValueError when there are several or a value is not finite."""
+    """The file's one output, or its `score`, flattened; raises ValueError for neither, and for what is not finite."""
     import numpy as np
 
-    if len(opened.outputs) != 1:
-        names = [detail["name"] for detail in opened.outputs]
-        raise ValueError(f"one output was expected, the file has {names}")
-    value = opened.view(opened.outputs[0]).reshape(-1).copy()
+    names = [detail["name"] for detail in opened.outputs]
+    if len(names) != 1 and SCORE not in names:
+        raise ValueError(f"one output was expected, or one called {SCORE!r}; the file has {names}")
+    value = opened.view(opened.outputs[names.index(SCORE) if len(names) > 1 else 0]).reshape(-1).copy()
     if not np.isfinite(value).all():
         raise ValueError(f"the output is not finite: {value[:4].tolist()}")
     return value

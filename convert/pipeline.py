@@ -102,11 +102,11 @@ def convert(
     if int8:
         with stage("quantization"):
             int8 = int8.with_recipe(fp32, source.spec)
-            model, quantized = _quantize(fp32, source, int8)
+            model, quantized, obstacles = _quantize(fp32, source, int8)
     with stage("flatbuffer"), cli.atomic(path) as temporary:
         fb.write(model, temporary)
     return Converted(
-        path, precision, via, source, module, rewrites, fp16_weights is not None and not obstacles,
+        path, precision, via, source, module, rewrites, fb.has_metadata(model, fb.REDUCED_PRECISION),
         tuple(obstacles), fp16_weights, time.perf_counter() - start, quantized,
         int8.calibration_sha256 if int8 and quantized and quantized.images else None,
         tuple(approximations), approximate,
@@ -133,7 +133,7 @@ def _post_process(model: "Model", source: "LoadedModel", fp16_weights: "Fp16Weig
     """
     from convert.flatbuffer import model as fb
     from convert.flatbuffer.passes import PASSES
-    from convert.fp16_weights import fp16_obstacles, store_fp16_weights
+    from convert.fp16_weights import store_fp16_weights
 
     for edit in PASSES:
         edit(model)
@@ -141,21 +141,33 @@ def _post_process(model: "Model", source: "LoadedModel", fp16_weights: "Fp16Weig
     obstacles: list[str] = []
     if fp16_weights:
         store_fp16_weights(model, fp16_weights.fan_in)
-        obstacles = fp16_obstacles(model)
-        if not obstacles:
-            fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
+        obstacles = _mark(model)
     _label(model, source, Precision.FP16 if fp16_weights else Precision.FP32)
     return obstacles
 
 
-def _quantize(fp32: bytes, source: "LoadedModel", int8: "Int8Arguments") -> "tuple[Model, Quantized]":
-    """The INT8 form of our FP32 file."""
+def _mark(model: "Model") -> list[str]:
+    """Allows FP16 arithmetic where the core has it, or returns what forbids it."""
+    from convert.flatbuffer import model as fb
+    from convert.fp16_weights import fp16_obstacles
+
+    obstacles = fp16_obstacles(model)
+    if not obstacles:
+        fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
+    return obstacles
+
+
+def _quantize(
+    fp32: bytes, source: "LoadedModel", int8: "Int8Arguments"
+) -> "tuple[Model, Quantized, list[str]]":
+    """The INT8 form of our FP32 file, and what forbids FP16 in the layers that a static one keeps in float."""
     from convert.int8.quantize import quantize
 
     images = int8.calibration.prepared() if int8.calibration else ()
     model, quantized = quantize(fp32, int8.recipe, images)
+    obstacles = _mark(model) if int8.recipe.mode == "static" else []
     _label(model, source, Precision.INT8)
-    return model, quantized
+    return model, quantized, obstacles
 
 
 def _label(model: "Model", source: "LoadedModel", precision: Precision) -> None:

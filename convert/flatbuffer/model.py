@@ -228,6 +228,11 @@ def drop_unused_buffers(model: "Model") -> None:
             buffer.data = None
 
 
+def has_metadata(model: "Model", name: str) -> bool:
+    """Whether there is an entry of that name."""
+    return any(entry.name == name.encode() for entry in model.metadata or [])
+
+
 def set_metadata(model: "Model", name: str, content: bytes) -> None:
     """Adds or replaces one metadata entry."""
     from ai_edge_litert import schema_py_generated as schema

@@ -75,13 +75,16 @@ def take_uint8_image(model: "Model", spec: ModelSpec, width: int, height: int) -
 
 
 def _fp16(model: "Model") -> bool:
-    """Whether the file is marked for FP16 arithmetic.
+    """Whether the file computes all of it in FP16 where the core can.
 
-    XNNPACK turns a partition to FP16 only when every operator in it has float values, and stays in FP32 without
-    a word otherwise. CAST, which it does not take, keeps the 8-bit operators in a partition of their own; in
-    files without the mark, DEQUANTIZE leaves all of the graph in one.
+    XNNPACK turns a partition with an 8-bit image in it to FP16 only when every operator in it has float values, and
+    stays in FP32 without a word otherwise. CAST, which it does not take, keeps the 8-bit operators in a partition of
+    their own; in files without the mark, and in INT8 files, DEQUANTIZE leaves all of the graph in one.
     """
-    return any(entry.name == fb.REDUCED_PRECISION.encode() for entry in model.metadata or [])
+    from ai_edge_litert import schema_py_generated as schema
+
+    eight_bits = any(t.type == schema.TensorType.INT8 for graph in model.subgraphs for t in graph.tensors)
+    return fb.has_metadata(model, fb.REDUCED_PRECISION) and not eight_bits
 
 
 def _image(model: "Model", width: int, height: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,3 +71,20 @@ def test_every_case_has_each_precision_of_both():
     stored = Path(arm.__file__).with_name("arm.json")
     if stored.exists():
         assert {row["case"] for row in json.loads(stored.read_text())["rows"]} >= {"mobilenet-iqa 317x205"}
+
+
+def test_counts_of_a_file_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model, counted = tmp_path / "model.tflite", []
+    model.write_bytes(b"one")
+
+    def count(path: Path, cpu: str, force_fp16: bool) -> SimpleNamespace:
+        counted.append((path.read_bytes(), force_fp16))
+        return SimpleNamespace(counts={"instructions": len(counted)})
+
+    monkeypatch.setattr(arm, "count", count)
+    monkeypatch.setattr(arm, "CACHE", tmp_path / "baselines")
+    assert [arm.counts_of(model, False) for _ in range(2)] == [{"instructions": 1}] * 2
+    assert arm.counts_of(model, True) == {"instructions": 2}
+    model.write_bytes(b"other")
+    assert arm.counts_of(model, False) == {"instructions": 3}
+    assert counted == [(b"one", False), (b"one", True), (b"other", False)]

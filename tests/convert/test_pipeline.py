@@ -77,7 +77,8 @@ def test_a_conversion_writes_the_file_once_and_reads_none(precision: Precision, 
     int8 = Int8Arguments(Recipe(), generated(4, 0, SPEC)) if precision is Precision.INT8 else None
     source, path = LoadedModel(Toy().eval(), SPEC, None), tmp_path / "toy.tflite"
     with opened() as names:
-        convert(source, precision, Via.LITERT, path, int8)
+        converted = convert(source, precision, Via.LITERT, path, int8)
+    assert converted.fp16_arithmetic_allowed == (precision is not Precision.FP32)
     assert [writes for _, writes in names] == [True] and "toy.tflite" in names[0][0]
     assert fb.read(path).description == f"toy {precision}".encode()
 

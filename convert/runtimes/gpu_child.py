@@ -7,12 +7,16 @@ adapter and of operators that it left goes to stderr. A process of its own, sinc
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+QUIET = 4  # looks in turn, 25 ms apart
 
 
 def compiled(path: str, precision: str) -> Any:
@@ -45,12 +49,37 @@ def run(model: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     details = model.get_output_tensor_details(key)
     results = {name: model.create_output_buffer_by_name(key, name) for name in details}
     model.run_by_name(key, sources, results)
+    wait_for_software_gpu()
     return {
-        name: np.asarray(
-            results[name].read(int(np.prod(details[name]["shape"])), np.dtype(details[name]["dtype"]))
-        ).reshape(details[name]["shape"])
-        for name in details
+        name: read(results[name], tuple(details[name]["shape"]), details[name]["dtype"]) for name in details
     }
+
+
+def read(buffer: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An output."""
+    return np.asarray(buffer.read(int(np.prod(shape)), np.dtype(dtype))).reshape(shape)
+
+
+def wait_for_software_gpu() -> None:
+    """Returns when no thread of this process but this one wants to run.
+
+    LiteRT waits for a GPU for some seconds and fails then; a software GPU, whose threads are here, takes longer where the
+    machine is busy. A real GPU's driver has no such threads.
+    """
+    quiet = 0
+    while quiet < QUIET:
+        time.sleep(0.025)
+        quiet = 0 if "R" in _states() else quiet + 1
+
+
+def _states() -> set[str]:
+    """What the other threads do, as Linux says it: R of one that runs, or wants to. Empty on other systems."""
+    own, states = str(threading.get_native_id()), set()
+    for task in Path("/proc/self/task").glob("*"):
+        with suppress(OSError):  # a thread that has just ended
+            if task.name != own:
+                states.add((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
 
 
 def main(path: str, folder: str, precision: str) -> int:

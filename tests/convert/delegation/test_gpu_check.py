@@ -1,6 +1,8 @@
 """Files on LiteRT's GPU accelerator, over whatever Vulkan the machine has: what it leaves, what it computes wrong."""
 
+import hashlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from convert.delegation.gpu_check import check, first_wrong_operator, relative_error
 from convert.inspect import main
 from convert.runtimes.gpu import run_gpu, vulkan_driver
+from convert.runtimes.gpu_child import wait_for_software_gpu
 from convert.runtimes.runners import runtime
 from mobileiqa.errors import UserError
 from mobileiqa.preprocess import prepare
@@ -81,6 +84,16 @@ def test_operators_that_are_left_to_the_cpu_are_named_with_the_reason(flatbuffer
     assert signature.unsupported == ("GATHER_ND: Operation is not supported.",)
     values = np.zeros((2, 4, 4, 3), np.float32)
     np.testing.assert_allclose(run_gpu(path, [{"in0": values}]).outputs[0]["out0"], 0.5, atol=1e-6)
+
+
+def test_a_software_gpu_that_is_still_at_work_is_waited_for() -> None:
+    """A busy machine: LiteRT itself gives up after some seconds and fails."""
+    work = threading.Thread(
+        target=hashlib.pbkdf2_hmac, args=("sha256", b"a", b"b", 1_000_000)
+    )  # without the GIL
+    work.start()
+    wait_for_software_gpu()
+    assert not work.is_alive()
 
 
 def test_the_gpu_is_a_runtime_of_parity(tiny: Any, photo: Any) -> None:

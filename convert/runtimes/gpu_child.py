@@ -63,8 +63,8 @@ def read(buffer: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def wait_for_software_gpu() -> None:
     """Returns when no thread of this process but this one wants to run.
 
-    LiteRT waits for a GPU for some seconds and fails then; a software GPU, whose threads are here, takes longer where the
-    machine is busy. A real GPU's driver has no such threads.
+    LiteRT waits for a GPU for some seconds and fails then; a software GPU, whose threads are here, takes longer on a
+    busy machine. A real GPU's driver has no such threads.
     """
     quiet = 0
     while quiet < QUIET:

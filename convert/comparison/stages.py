@@ -40,7 +40,7 @@ PUBLISHED, APPROXIMATED, REWRITTEN = "published module", "approximated module", 
 DEFAULT_RUNTIMES = ("ort", "litert")  # those of this environment
 CHUNK = 8  # images whose arrays are in memory at a time: 28 MB each at 1907x1231
 FEATURE_IMAGES = 2  # images whose features are kept and compared
-SEEDED_UNIT = 1.0  # what seeded weights score about, whatever the range of the trained model
+SEEDED_SHARE = 0.005  # more than twice what FP16 may move a score by: a comparison can fail
 
 
 @dataclass
@@ -266,16 +266,18 @@ def compare_reasons(
 
 
 def score_unit(spec: ModelSpec, expected: Sequence[np.ndarray]) -> float:
-    """The unit of tolerances: the score range, or for untrained weights 1, or the spread of scores if that is larger.
+    """The unit of tolerances: the score range; for untrained weights a range that the spread of scores fits.
 
     Tolerances speak of trained scores, which fill their range. Seeded weights know no range: lar-iqa-single
-    spreads photos over five units, and rounds them five times as far; koncept512 spreads them over 0.07 of its 100.
+    spreads photos over five units, and rounds them five times as far; koncept512 spreads them over 0.07 of its 100,
+    where any candidate would pass. So the spread is from a SEEDED_SHARE of the unit to all of it.
     """
     low, high = spec.score_range
     if not spec.untrained or not expected:
         return high - low
     scores = [float(np.mean(score)) for score in expected]
-    return max(SEEDED_UNIT, max(scores) - min(scores)) if np.isfinite(scores).all() else high - low
+    spread = max(scores) - min(scores) if np.isfinite(scores).all() else 0.0
+    return max(spread, min(high - low, spread / SEEDED_SHARE)) if spread else high - low
 
 
 def compare_features(

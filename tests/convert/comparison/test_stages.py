@@ -165,6 +165,26 @@ def test_perturbed_weights_fail_where_they_entered(model, spec, images, onnx_fil
     assert [r.passed for r in reports] == [False, True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("width", "trained", "scores", "unit"),
+    [
+        (100, "", [7.0, 12.0], 100),  # hyperiqa
+        (100, "", [0.5, 0.565], 13),  # koncept512: a hundred would pass any candidate
+        (1, "", [-2.0, 3.0], 5),  # lar-iqa-single
+        (1, "", [0.4, 0.5], 1),
+        (1, "", [0.5, 0.5], 1),
+        (1, "", [0.5, np.nan], 1),
+        (1, "", [], 1),
+        (100, "photos", [0.5, 0.565], 100),
+    ],
+)
+def test_seeded_scores_are_compared_in_a_unit_that_they_spread_over(
+    width: int, trained: str, scores: list[float], unit: float, spec: ModelSpec
+):
+    spec = dataclasses.replace(spec, score_range=(0.0, float(width)), trained_on=trained)
+    assert stages.score_unit(spec, [np.array([score]) for score in scores]) == pytest.approx(unit)
+
+
 def test_features_differ_where_scores_do_not(model, spec, images):
     """Two errors that cancel in the score, as they would under nearly constant untrained weights."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobileiqa.checkpoint import OWN_SUFFIX
 from mobileiqa.errors import UserError
 from mobileiqa.model_source import Form, resolve
 from mobileiqa.spec import Fit, ModelSpec, parse_size
@@ -50,8 +51,8 @@ def load_model(
     (for_phones) no phone can run it.
     """
     source = resolve(text, weights, tflite=False)
-    if source.form is Form.NAME:
-        _check(source.spec(), size or converted, for_phones)  # before its weights are drawn
+    if source.form is Form.NAME or (for_phones and (text or "").lower().endswith(OWN_SUFFIX)):
+        _check(source.spec(), size or converted, for_phones)  # before its weights are drawn or read
     model, spec = source.load()
     _check(spec, size or converted, for_phones)
     if of_tokens(spec):

@@ -9,7 +9,7 @@ value finite) and safe: no pickled code is ever run (checkpoint_files/torch_file
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ _PROMPTS_TODO = (
 )
 
 
-def _refuse_prompt(keys: "Mapping[str, Any]", path: Path) -> None:
+def _refuse_prompt(keys: Iterable[str], path: Path) -> None:
     """Raises UserError for a visual prompt, which is no model by itself."""
     if set(keys) in _PROMPTS:
         raise UserError(
@@ -124,6 +124,7 @@ def load_spec(path: Path | str) -> ModelSpec:
         with path.open("rb"):  # safe_open calls whatever keeps it from reading "no such file"
             pass
         with safe_open(path, framework="np") as file:
+            _refuse_prompt(file.keys(), path)
             return _spec(file.metadata() or {}, path)
     except PermissionError:
         raise

@@ -111,8 +111,8 @@ def check_conversion(system: System, checkpoint: Path, data: Path, expected: flo
     code = tflite.main([str(checkpoint), f"--{system.precision}", *size, "--out", str(path)])
     output = capsys.readouterr()
     if system.refusal:
-        assert code == 2 and not path.exists() and system.refusal in output.err
-        assert len(output.err.splitlines()) == 1
+        assert code == 2 and not path.exists()
+        assert system.refusal in output.err.splitlines()[-1]
         return
     if code:
         assert code == 1 and "any candidate would pass" in output.out, output

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from convert import load, parity, tflite
 from convert.flatbuffer.reader import read_graphs
@@ -72,12 +73,15 @@ def test_what_no_phone_can_run_is_refused_before_it_is_built(capsys: Any, tmp_pa
 
 @pytest.mark.parametrize("kind", ["padding", "patch", "full"])
 def test_a_visual_prompt_is_refused_with_the_reason(kind: str, capsys: Any, tmp_path: Path):
-    path = tmp_path / "visual_prompt.pth"
-    torch.save(VisualPrompt(kind, 3, 16).state_dict(), path)
-    assert tflite.main([str(path), "--out", str(tmp_path / "prompt.tflite")]) == 2
-    error = one_line(capsys.readouterr().err)
-    assert "found a visual prompt in visual_prompt.pth, without the vision-language model" in error
-    assert "7 billion parameters" in error and list(tmp_path.iterdir()) == [path]
+    state = VisualPrompt(kind, 3, 16).state_dict()
+    published, ours = tmp_path / "visual_prompt.pth", tmp_path / "visual_prompt.safetensors"
+    torch.save(state, published)
+    save_file(state, ours, metadata={"prompt": kind})
+    for path in (published, ours):
+        assert tflite.main([str(path), "--out", str(tmp_path / "prompt.tflite")]) == 2
+        error = one_line(capsys.readouterr().err)
+        assert f"found a visual prompt in {path.name}, without the vision-language model" in error
+        assert "7 billion parameters" in error and sorted(tmp_path.iterdir()) == [published, ours]
 
 
 def test_a_vision_language_model_is_refused_with_the_reason(capsys: Any, tmp_path: Path):

@@ -15,9 +15,10 @@ SIZE, MARGIN = (820, 560), 18
 
 
 def burst_photos() -> dict[str, Image.Image]:
-    """Cuts of one scene: as it is, softer, noisier, darker, shaken; and another scene, and another size."""
+    """Cuts of one scene: as it is, softer, noisier, darker, shaken, with half of it clipped; another scene and size."""
     rng = np.random.default_rng(2)
     scene = np.full((SIZE[1] + 2 * MARGIN, SIZE[0] + 2 * MARGIN, 3), 110, np.uint8)
+    scene[:, SIZE[0] // 2 :] = 60
     for _ in range(60):
         y, x = int(rng.integers(0, SIZE[1])), int(rng.integers(0, 300))
         scene[y : y + int(rng.integers(4, 60)), x : x + int(rng.integers(4, 60))] = rng.integers(30, 225, 3)
@@ -28,6 +29,7 @@ def burst_photos() -> dict[str, Image.Image]:
         "sharp": whole,
         "grainy": Image.fromarray((scene + rng.normal(0, 5, scene.shape)).clip(0, 255).astype(np.uint8)),
         "dark": whole.point(lambda value: value * 0.75),
+        "clipped": whole.point(lambda value: min(value * 2.4, 255)),
         "shaken": Image.fromarray(shaken.astype(np.uint8)),
     }
     photos = {}

@@ -27,7 +27,7 @@ from mobileiqa.zoo import PACKAGED
 from tests.convert.app import browser
 from tests.convert.app.browser import SOFTWARE_GPU, Site, answer, serving
 from tests.convert.app.bursts import burst_photos, check_ranking, expected
-from tests.convert.app.conftest import yuv_frame
+from tests.convert.app.conftest import write_two_views, yuv_frame
 from tests.convert.packaging.conftest import TINY, write_tiny
 
 pytestmark = pytest.mark.slow
@@ -230,11 +230,18 @@ await send(await scorer.best([...files, new Blob(['nothing'])]));
 """
 
 
-def test_a_burst_is_ranked_as_in_python(small: Site) -> None:
+def test_a_burst_is_ranked_as_in_python(
+    page_of: Callable[[Path, Path], Path], flatbuffer: Any, tmp_path: Path
+) -> None:
+    model = write_two_views(flatbuffer, tmp_path / "two-views.tflite")
     burst = burst_photos()
-    small.files |= {f"{name}.png": encoded(photo, "PNG", compress_level=1) for name, photo in burst.items()}
-    ranked, left_out = expected(burst, load_scorer(str(next(small.folder.glob("*.tflite")))))
-    result = run(small, BEST % json.dumps(list(burst)))
+    ranked, left_out = expected(burst, load_scorer(str(model)))
+    with serving(page_of(model, tmp_path / "out")) as site:
+        site.files |= {
+            f"{name}.png": encoded(photo, "PNG", compress_level=1) for name, photo in burst.items()
+        }
+        result = run(site, BEST % json.dumps(list(burst)))
+    assert "error" not in result, result
     names = list(burst)
     check_ranking(result["ranked"], names, ranked, 1e-5)
     assert names[result["best"]] == "sharp" and "not read" in result["leftOut"].pop(str(len(names)))

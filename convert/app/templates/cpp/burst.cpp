@@ -328,8 +328,8 @@ void measure_detail(const std::vector<Grey> &parts, std::vector<Ranked> &rows) {
     Values values;
     for (std::size_t window : usable) values.push_back(all[i].energies[window]);
     const double noise = percentile(values, FLATTEST);
-    for (double energy : values)
-      rows[i].detail += std::log2(1 + std::max(energy - noise, 0.0) / (noise + UNSEEN)) / double(values.size());
+    for (double energy : all[i].energies)
+      rows[i].detail += std::log2(1 + std::max(energy - noise, 0.0) / (noise + UNSEEN)) / double(every.size());
     rows[i].noise = std::sqrt(noise / 20);  // 20: the filter's own gain of white noise
   }
 }

@@ -266,8 +266,8 @@ export function detailAndNoise(parts) {
   const all = parts.map(windows), every = all[0].means.map((_, i) => all.every(({ means }) => means[i] > SHADOW && means[i] < CLIPPED));
   const usable = every.filter(Boolean).length >= 20 ? every : every.map(() => true);
   return all.map(({ energies }) => {
-    const values = energies.filter((_, i) => usable[i]), noise = percentile(values, FLATTEST);
-    const bits = values.map((energy) => log2(1 + Math.max(energy - noise, 0) / (noise + UNSEEN)));
+    const noise = percentile(energies.filter((_, i) => usable[i]), FLATTEST);
+    const bits = energies.map((energy) => log2(1 + Math.max(energy - noise, 0) / (noise + UNSEEN)));
     return { detail: sum(bits) / bits.length, noise: Math.sqrt(noise / 20) }; // 20: the filter's own gain of white noise
   });
 }

@@ -136,9 +136,8 @@ private func measures(_ scene: [Placed], _ parts: [Grey], _ results: [Result]) -
   }
   let median = percentile(stops, 0.5)
   return scene.indices.map { i in
-    let energies = usable.map { windows[i].energies[$0] }
-    let noise = percentile(energies, flattest)
-    let bits = energies.map { log2(1 + max($0 - noise, 0) / (noise + unseen)) }
+    let noise = percentile(usable.map { windows[i].energies[$0] }, flattest)
+    let bits = windows[i].energies.map { log2(1 + max($0 - noise, 0) / (noise + unseen)) }
     return Ranked(
       index: scene[i].grey.index, margin: 0, right: scene[i].shift.right, down: scene[i].shift.down,
       detail: bits.reduce(0, +) / Double(bits.count), noise: (noise / 20).squareRoot(),  // 20: the filter's gain of noise

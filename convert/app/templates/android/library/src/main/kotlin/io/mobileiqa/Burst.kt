@@ -132,9 +132,8 @@ internal fun detailAndNoise(parts: List<Grey>): List<Pair<Double, Double>> {
     val middle = (0 until count).filter { i -> windows.all { (_, means) -> means[i] > SHADOW && means[i] < CLIPPED } }
     val usable = if (middle.size >= 20) middle else (0 until count).toList()
     return windows.map { (energies, _) ->
-        val values = usable.map { energies[it] }
-        val noise = percentile(values, FLATTEST)
-        val detail = values.map { log2(1 + max(it - noise, 0.0) / (noise + UNSEEN)) }.average()
+        val noise = percentile(usable.map { energies[it] }, FLATTEST)
+        val detail = energies.map { log2(1 + max(it - noise, 0.0) / (noise + UNSEEN)) }.average()
         detail to sqrt(noise / 20) // 20: the filter's own gain of white noise
     }
 }

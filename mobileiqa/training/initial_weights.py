@@ -1,10 +1,11 @@
 """What a training run starts from: timm's pretrained backbone, a file, other checkpoints, or nothing."""
 
-import socket
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import torch
 from torch import nn
@@ -97,16 +98,21 @@ def _backbones(model: nn.Module) -> list[nn.Module]:
 
 
 def stay_offline_where_closed() -> None:
-    """Where the hub cannot be reached, only its cache is looked at: huggingface_hub would ask for 50 seconds."""
+    """Where the hub cannot be reached, only its cache is looked at: huggingface_hub would ask for a minute.
+
+    The question goes the way of the hub's own, through a proxy where the environment names one. An answer of any kind,
+    or a certificate that Python's own list does not know, is left to huggingface_hub.
+    """
     import huggingface_hub.constants as hub
 
-    if hub.HF_HUB_OFFLINE or getproxies().get("https"):
+    if hub.HF_HUB_OFFLINE:
         return
-    address = urlsplit(hub.ENDPOINT)
     try:
-        socket.create_connection((address.hostname, address.port or 443), HUB_TIMEOUT_S).close()
-    except OSError:
-        hub.HF_HUB_OFFLINE = True
+        urlopen(Request(hub.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S).close()
+    except HTTPError:
+        return
+    except (OSError, ValueError, HTTPException) as error:
+        hub.HF_HUB_OFFLINE = not isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
 
 
 def load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:

@@ -211,8 +211,10 @@ def _epoch(
     rest = (epoch + 1) * feed.steps_per_epoch - run.state.step
     log = _Log(run, feed, events)
     clock = time.perf_counter()
-    bar = cli.progress(islice(steps, rest), f"epoch {epoch + 1}/{run.recipe.epochs}", rest)
-    for step, micro in bar:
+    coming = islice(steps, rest)
+    if run.processes.first:
+        coming = cli.progress(coming, f"epoch {epoch + 1}/{run.recipe.epochs}", rest)
+    for step, micro in coming:
         read = time.perf_counter()
         losses = run.step(step, micro, feed)
         run.state.step = step + 1

@@ -101,7 +101,8 @@ def _train(request: Request, settings: Settings, joined: groups.Processes) -> di
         started_from = (*request.init, *((request.teacher,) if request.teacher else ()))
         spec = dataclasses.replace(spec, training=records.of_run(settings.out, sets, started_from))
     _say_of_variants(recipe, sets)
-    cli.note(f"{recipe.name}: {recipe.model} from {origin}{', going on' if resumed else ''}")
+    if joined.first:
+        cli.note(f"{recipe.name}: {recipe.model} from {origin}{', going on' if resumed else ''}")
     model = groups.with_joint_norms(model, joined)
     task = build_task(Setup(recipe, model, spec, len(sets), *_teacher(request)))
     if request.from_scratch and not resumed:

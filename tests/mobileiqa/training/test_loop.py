@@ -19,7 +19,8 @@ from mobileiqa.training.loop import Run, Settings, fit
 from mobileiqa.training.objective import Task
 from mobileiqa.training.objectives import Setup, build_task
 from mobileiqa.training.recipe import Recipe, recipe
-from mobileiqa.zoo import MODELS
+from mobileiqa.training.run import _executed
+from mobileiqa.zoo import MODELS, build
 
 CPU, ALONE = torch.device("cpu"), Processes()
 SPEC = MODELS["lar-iqa-single"].spec
@@ -170,3 +171,37 @@ def test_other_settings_do_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another --out"):
         finished(tmp_path, dataclasses.replace(BASE, lr=0.5))
     assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_recomputing_the_backbone_gives_the_same_gradients(tmp_path: Path) -> None:
+    gradients = []
+    spec = MODELS["mobilenet-iqa-small"].spec.sized("64x64")
+    batch = next(batches(feed(BASE), 0, 1, ALONE, 0))[1][0]
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    batch = dataclasses.replace(batch, inputs=(image,), score=torch.tensor([0.2, 0.8]))
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        task = build_task(Setup(BASE, build("mobilenet-iqa-small"), spec))
+        task = _executed(task, Settings(tmp_path, CPU, checkpointing=checkpointing))
+        task.module.train()
+        torch.manual_seed(1)  # of dropout
+        task.loss(batch, lambda scores: scores)["loss"].backward()
+        gradients.append({name: p.grad for name, p in task.module.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-7)
+    assert any(g is not None and g.abs().max() > 0 for n, g in gradients[0].items() if "backbone" in n)
+    with pytest.raises(UserError, match="leave --checkpointing out"):
+        _executed(build_task(Setup(BASE, Network(), SPEC)), Settings(tmp_path, CPU, checkpointing=True))
+
+
+def test_distillation_compiles_what_its_loss_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "mobilenet-iqa-small"
+    spec = MODELS[name].spec.sized("64x64")
+    with torch.device("meta"):
+        student, teacher = build(name), build(name)
+    setup = Setup(recipe("mobileiqa-distill"), student, spec, 1, teacher, spec)
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    task = _executed(build_task(setup), Settings(tmp_path, CPU, compile=True))
+    reached = {id(part) for module in compiled for part in module.modules()}
+    assert {id(student.backbone), id(teacher.backbone)} <= reached and task.teacher is not None

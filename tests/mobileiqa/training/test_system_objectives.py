@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -146,15 +148,29 @@ def test_published_rates() -> None:
     assert len(encoder["params"]) == len(list(model.encoder.parameters()))
 
 
-def test_a_closed_network_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server listens on the port: one refusal, and then the cache, which is empty here."""
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+def test_a_closed_network_is_not_asked_again_and_again(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens on the port, of the hub or of the proxy to it: one refusal, and then the cache."""
     import huggingface_hub.constants as hub
 
-    monkeypatch.setattr(hub, "ENDPOINT", "https://127.0.0.1:9")
+    monkeypatch.setattr(hub, "ENDPOINT", "https://huggingface.co" if proxy else "https://127.0.0.1:9")
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(initial_weights, "getproxies", dict)
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, proxy if name.lower() == "https_proxy" else "")
     initial_weights.stay_offline_where_closed()
     assert hub.HF_HUB_OFFLINE
+
+
+def test_a_hub_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants as hub
+
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # 501: it knows no method
+        Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setattr(hub, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        initial_weights.stay_offline_where_closed()
+    assert not hub.HF_HUB_OFFLINE
 
 
 def test_a_system_without_a_backbone_of_its_own_says_how_to_start() -> None:

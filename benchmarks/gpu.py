@@ -9,6 +9,7 @@ the same generated photos. A row that is in --json already is not measured again
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -293,12 +294,8 @@ def page(rows: Sequence[Row]) -> str:
     parts = [INTRODUCTION.format(adapter=next((row.adapter for row in rows if row.adapter), "none"))]
     for title, section in _sections(rows):
         parts += [f"## {title}", markdown(head, [_cells(row) for row in section])]
-        left = {words for row in section for words in row.unsupported}
-        if left:
-            parts.append(
-                "Left to the CPU, in the accelerator's words:\n\n"
-                + "\n".join(f"- {_code(w)}" for w in sorted(left))
-            )
+        if left := _left(section):
+            parts.append("Left to the CPU, in the accelerator's words:\n\n" + "\n".join(left))
     there = {row.file for row in rows}
     missing: dict[str, list[str]] = {}
     for file in files():
@@ -309,6 +306,16 @@ def page(rows: Sequence[Row]) -> str:
         lines = [f"- {kind}: {', '.join(models)}" for kind, models in missing.items()]
         parts.append("Not measured yet:\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _left(rows: Sequence[Row]) -> list[str]:
+    """A line for each reason why operators were left, less their tensors' names, with the models that have them."""
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for words in row.unsupported:
+            reason = re.sub(r"\. \S+$", ".", re.sub(r'Tensor "[^"]*"', "Tensor", words))
+            models.setdefault(reason, {})[row.model] = None
+    return [f"- `{reason}`: {', '.join(models[reason])}" for reason in sorted(models)]
 
 
 def _sections(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -337,10 +344,6 @@ def _cells(row: Row) -> list[str]:
         reasons,
         verdict,
     ]
-
-
-def _code(words: str) -> str:
-    return f"`{words}`"
 
 
 INTRODUCTION = """# Models on the GPU

@@ -45,15 +45,20 @@ def test_what_holds(change: dict, holds: bool) -> None:
 
 
 def test_the_page_has_a_row_for_each_and_the_accelerators_words() -> None:
-    left = replace(
-        GOOD, file="other", model="other", converter=gpu.PLAIN, on_cpu=3, unsupported=("GATHER_ND: no",)
+    reasons = (
+        "GATHER_ND: no",
+        'ADD: Tensor "a" has 6.',
+        'ADD: Tensor "b" has 6.',
+        "ADD: More than 5. x/y;18",
     )
+    left = replace(GOOD, file="other", model="other", converter=gpu.PLAIN, on_cpu=3, unsupported=reasons)
     wrong = replace(GOOD, model="wrong", score_error=0.2, wrong="CONV_2D #7 (3e-01)")
     none = replace(GOOD, model="none", score_error=None, error="ended | by SIGSEGV")
     text = page([GOOD, wrong, none, left])
     assert "| m FP32 | 8x8 | 9 | none | 1e-06 | – | yes |" in text
     assert "**no**: CONV_2D #7" in text and "ended / by SIGSEGV" in text
-    assert "## litert-torch alone" in text and "`GATHER_ND: no`" in text and "an adapter" in text
+    assert "## litert-torch alone" in text and "- `GATHER_ND: no`: other\n" in text and "an adapter" in text
+    assert text.count("- `ADD: Tensor has 6.`: other\n") == 1 and "- `ADD: More than 5.`: other\n" in text
     assert "- FP32 files of ours, 64x64,128x128: reference, whole-photo" in text
     assert "3 operators left to the CPU" in in_words(left) and "FAILED" in in_words(wrong)
 

@@ -187,12 +187,18 @@ const until = async (test, what) => {
 };
 const $ = (id) => frame.contentDocument.getElementById(id);
 const content = await (await fetch('photo.jpg')).blob();
-const drop = async () => {
+const open = async () => {
   frame.src = `index.html?${Math.random()}`;
   await until(() => $('status').textContent === 'Ready.', 'not ready');
+};
+const dropped = (files) => {
   const transfer = new frame.contentWindow.DataTransfer();
-  transfer.items.add(new frame.contentWindow.File([content], 'photo.jpg', { type: 'image/jpeg' }));
+  for (const [name, blob] of files) transfer.items.add(new frame.contentWindow.File([blob], name, { type: blob.type }));
   $('drop').dispatchEvent(new frame.contentWindow.DragEvent('drop', { dataTransfer: transfer }));
+};
+const drop = async () => {
+  await open();
+  dropped([['photo.jpg', content]]);
   await until(() => $('status').textContent.startsWith('photo.jpg'), 'no score');
   return { score: $('score').textContent, label: $('label').textContent, reason: $('reasons').textContent };
 };
@@ -200,25 +206,32 @@ const first = await drop();
 $('explain').click();
 await until(() => $('status').textContent.startsWith('The worst part'), 'no map');
 const pixels = $('map').getContext('2d').getImageData(0, 0, $('map').width, $('map').height).data;
-const shape = [$('map').width, $('map').height, pixels.filter((v, i) => i % 4 === 0).reduce((a, b) => a + b, 0)];
+const shape = [$('map').width, $('map').height, pixels.filter((v, i) => !(i & 3)).reduce((a, b) => a + b, 0)];
+dropped(await Promise.all(%s.map(async (name) => [name, await (await fetch(name)).blob()])));
+await until(() => $('status').textContent.startsWith('Keep'), 'no keeper');
+const keeper = $('status').textContent;
 await frame.contentWindow.navigator.serviceWorker.ready;
 await until(async () => (await caches.keys()).length > 0, 'nothing cached');
 await fetch('/down', { method: 'POST', body: '"down"' });
 await until(async () => !(await fetch(`nothing?${Math.random()}`)).ok, 'still served');
 const offline = await drop();
-await send({ first, shape, offline, about: $('about').textContent });
+await send({ first, shape, keeper, offline, about: $('about').textContent });
 """
 
 
 def test_a_dropped_photo_is_scored_and_again_without_a_network(small: Site) -> None:
     content = encoded(photo_like(0, 320, 240), "JPEG", quality=90)
     small.files["photo.jpg"] = content
-    result = run(small, DROP)
+    burst = {name: photo for name, photo in burst_photos().items() if name in ("soft", "sharp", "small")}
+    small.files |= {f"{name}.png": encoded(photo, "PNG", compress_level=1) for name, photo in burst.items()}
+    result = run(small, DROP % json.dumps([f"{name}.png" for name in burst]))
     with Image.open(io.BytesIO(content)) as image:
         scorer = load_scorer(str(next(small.folder.glob("*.tflite"))))
         score = scorer.run(scorer.prepare(read_image(image, ColorManagement.SRGB)))[0]
     assert result.get("error") is None and result["first"] == result["offline"], result
     assert abs(float(result["first"]["score"]) - score) <= 1e-3
+    left_out = "small.png left out: of another size (90x70)"
+    assert result["keeper"] == f"Keep sharp.png; then soft.png (softer); {left_out}"
     assert result["shape"][:2] == [320, 240] and result["shape"][2] > 0 and "runs on wasm" in result["about"]
 
 

@@ -4,10 +4,11 @@ A model passes from stage to stage as an object; where LiteRT and the quantizer 
 the end writes, once.
 """
 
+import gc
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -82,6 +83,7 @@ def convert(
     OverBudgetError where `int8` is to find a recipe and there is none.
     """
     from convert.flatbuffer import model as fb
+    from convert.flatbuffer.passes import CUTS, PASSES
     from convert.fp16_weights import choose_fp16_weights
     from convert.rewrites.apply import apply_rewrites
     from convert.rewrites.approximations import approximated
@@ -97,7 +99,8 @@ def convert(
     exported = _export(module, source.spec, via)
     with stage("flatbuffer"):
         model = fb.unpack(exported, f"what {via} made")
-        obstacles, quantized = _post_process(model, source, fp16_weights), None
+        cuts = CUTS if via is Via.LITERT else ()
+        obstacles, quantized = _post_process(model, source, (*cuts, *PASSES), fp16_weights), None
         fp32 = fb.pack(model) if int8 else b""
     if int8:
         with stage("quantization"):
@@ -105,8 +108,11 @@ def convert(
             model, quantized, obstacles = _quantize(fp32, source, int8)
     with stage("flatbuffer"), cli.atomic(path) as temporary:
         fb.write(model, temporary)
+        allowed = fb.has_metadata(model, fb.REDUCED_PRECISION)
+        del model, exported, fp32
+        gc.collect()  # the exporter's graphs refer to each other: with the constants, half a gigabyte
     return Converted(
-        path, precision, via, source, module, rewrites, fb.has_metadata(model, fb.REDUCED_PRECISION),
+        path, precision, via, source, module, rewrites, allowed,
         tuple(obstacles), fp16_weights, time.perf_counter() - start, quantized,
         int8.calibration_sha256 if int8 and quantized and quantized.images else None,
         tuple(approximations), approximate,
@@ -126,16 +132,20 @@ def _export(module: "nn.Module", spec: ModelSpec, via: Via) -> bytes:
             return onnx2tf.export_tflite(exported)
 
 
-def _post_process(model: "Model", source: "LoadedModel", fp16_weights: "Fp16Weights | None") -> list[str]:
+def _post_process(
+    model: "Model",
+    source: "LoadedModel",
+    passes: "Sequence[Callable[[Model], int]]",
+    fp16_weights: "Fp16Weights | None",
+) -> list[str]:
     """Makes the converter's model ours, in place: FP16 with `fp16_weights`, else FP32.
 
     Returns what forbids FP16 arithmetic.
     """
     from convert.flatbuffer import model as fb
-    from convert.flatbuffer.passes import PASSES
     from convert.fp16_weights import store_fp16_weights
 
-    for edit in PASSES:
+    for edit in passes:
         edit(model)
     fb.name_signature(model, [i.name for i in source.spec.inputs], source.spec.outputs)
     obstacles: list[str] = []

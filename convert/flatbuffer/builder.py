@@ -54,13 +54,14 @@ class Builder:
         return node
 
     def operator(self, kind: str, options: str, inputs: list[int], output: int) -> Any:
-        """A new operator, such as "ADD" with default "AddOptions"."""
+        """A new operator, such as "ADD" with default "AddOptions"; "" is none, as the converter writes a RESHAPE."""
         from ai_edge_litert import schema_py_generated as schema
 
         node = schema.OperatorT()
         node.opcodeIndex = fb.opcode(self.model, kind)
-        node.builtinOptionsType = getattr(schema.BuiltinOptions, options)
-        node.builtinOptions = getattr(schema, f"{options}T")()
+        if options:
+            node.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            node.builtinOptions = getattr(schema, f"{options}T")()
         node.inputs, node.outputs = inputs, [output]
         return node
 

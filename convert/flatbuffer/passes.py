@@ -13,6 +13,8 @@ import numpy as np
 from convert.flatbuffer.builder import CONCATENATION_INPUTS, Builder, concatenation_tree
 from convert.flatbuffer.cache_tiling import tile_strips
 from convert.flatbuffer.model import is_constant, kind, opcode
+from convert.flatbuffer.row_bands import cut_bands
+from convert.flatbuffer.row_strips import cut_strips
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
@@ -142,6 +144,9 @@ def shorten_names(model: "Model") -> int:
             tensor.name = short
     return changed
 
+
+# First, where modules were exported whole (convert.rewrites.core.compact). Other exports hold row ranges already.
+CUTS: "tuple[Callable[[Model], int], ...]" = (cut_bands, cut_strips)
 
 # The order in which they are applied: names come last, so that what a pass adds has a short one too.
 PASSES: "tuple[Callable[[Model], int], ...]" = (

@@ -5,31 +5,21 @@
 A convolution's output rows depend on a few input rows, so a block (expand, depthwise, project, residual) can be
 computed band after band; neighbouring bands repeat a row or two of the expanded map. At 1907x1231 the expanded
 map of the second block alone is 150 MB, and it is most of what the network holds at its peak.
-"""
 
-import itertools
-from dataclasses import dataclass
+Exported whole (`compact`): convert.flatbuffer.row_bands cuts the same bands in the converted file.
+"""
 
 import torch
 from timm.layers import Conv2dSame
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import nn
 
+from convert import row_ranges
 from convert.rewrites.core import Rewrite, Sites
+from convert.row_ranges import RowLayer, Rows
 
 Block = InvertedResidual | DepthwiseSeparableConv
 EQUATION = "conv(x)[a:b] = conv(x[a s - p : (b - 1) s - p + k]), band by band"
-BAND_BYTES = 12 << 20  # of the widest float32 map of a band; below that, time and memory gain no more
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows start..stop of a map, and the zero rows to add above and below for the convolution that reads them."""
-
-    start: int
-    stop: int
-    above: int
-    below: int
 
 
 def padding(conv: nn.Conv2d, size: int, axis: int) -> tuple[int, int]:
@@ -44,24 +34,25 @@ def padding(conv: nn.Conv2d, size: int, axis: int) -> tuple[int, int]:
 class Banded(nn.Module):
     """A chain of convolutions, each with its activation: (1, C, H, W) -> (1, C', H', W')."""
 
+    compact = False  # see convert.rewrites.core.compact
+
     def __init__(self, convs: list[nn.Conv2d], acts: list[nn.Module]) -> None:
         super().__init__()
         self.convs = nn.ModuleList(convs)
         self.acts = nn.ModuleList(acts)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same as the plain chain, in as many bands as keep the widest map of each within BAND_BYTES."""
+        """The same as the plain chain, in as many bands as row_ranges.bands says."""
         sizes = self.sizes(x.shape[2], x.shape[3])
         widest = max(
             4 * h * w * conv.out_channels for (h, w), conv in zip(sizes[1:], self.convs, strict=True)
         )
-        bands = min(-(-widest // BAND_BYTES), sizes[-1][0])
-        cuts = [i * sizes[-1][0] // bands for i in range(bands + 1)]
-        heights = [height for height, _ in sizes[:-1]]
-        if bands == 1:
+        bands = row_ranges.bands(widest, sizes[-1][0])
+        if self.compact or len(bands) == 1:
             return self.whole(x)
+        layers = self.layers([height for height, _ in sizes[:-1]])
         x = x.permute(0, 2, 3, 1)
-        parts = [self.band(x, self.reads(heights, a, b)) for a, b in itertools.pairwise(cuts)]
+        parts = [self.band(x, row_ranges.reads(layers, start, stop)) for start, stop in bands]
         return torch.cat(parts, 1).permute(0, 3, 1, 2)
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
@@ -98,16 +89,12 @@ class Banded(nn.Module):
             sizes.append((padded[0] // conv.stride[0] + 1, padded[1] // conv.stride[1] + 1))
         return sizes
 
-    def reads(self, heights: list[int], start: int, stop: int) -> list[Rows]:
-        """The rows that each convolution reads, of `heights` rows, for output rows start..stop of the chain."""
-        reads: list[Rows] = []
-        for conv, height in zip(reversed(self.convs), reversed(heights), strict=True):
-            above, _ = padding(conv, height, 0)
-            first = start * conv.stride[0] - above
-            last = (stop - 1) * conv.stride[0] - above + conv.kernel_size[0]
-            start, stop = max(first, 0), min(last, height)
-            reads.append(Rows(start, stop, start - first, last - stop))
-        return reads[::-1]
+    def layers(self, heights: list[int]) -> list[RowLayer]:
+        """The convolutions, of inputs of `heights` rows."""
+        return [
+            RowLayer(height, conv.kernel_size[0], conv.stride[0], padding(conv, height, 0)[0])
+            for conv, height in zip(self.convs, heights, strict=True)
+        ]
 
 
 def _obstacle(block: Block, convs: list[nn.Module], norms: list[nn.Module]) -> str | None:

@@ -4,7 +4,8 @@ A rewrite is exact in real arithmetic. It looks for its pattern, replaces every 
 and returns a reason for each site where they do not: nothing is skipped in silence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -44,6 +45,23 @@ def replace_modules(model: nn.Module, kind: type[M], make: Callable[[M], nn.Modu
         setattr(model.get_submodule(parent), name, replacement)
         sites.replaced += 1
     return sites
+
+
+@contextmanager
+def compact(model: nn.Module) -> Iterator[None]:
+    """In the block, modules of `model` that compute a map row range by row range compute it at once.
+
+    For the export: a converter needs 30 ms for each of the thousands of operators that row ranges are, and
+    convert.flatbuffer.row_bands writes them in no time.
+    """
+    modules = [module for module in model.modules() if hasattr(module, "compact")]
+    for module in modules:
+        module.compact = True
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.compact  # the class has False
 
 
 def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:

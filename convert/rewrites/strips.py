@@ -10,6 +10,8 @@ are then one product with the constant A_w / (number of rows).
 
 A_w stands on the right, as a FULLY_CONNECTED's weight: with a constant on the left of a BATCH_MATMUL, a file
 marked for FP16 arithmetic fails to load on ARM cores that have FP16 ("failed to delegate BATCH_MATMUL").
+
+Exported whole (`compact`), as the two products: convert.flatbuffer.row_strips cuts the same strips in the file.
 """
 
 from collections.abc import Iterator
@@ -20,18 +22,16 @@ from torch import nn
 
 from convert.rewrites.core import Rewrite, Sites, from_conv, replace_modules
 from convert.rewrites.sparse_pooling import SparseLDA, thinned
+from convert.row_ranges import bins, pool_matrix
 from mobileiqa.layers.mobile_iqa import LDA
 
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
 
 
-def bins(size: int, grid: int) -> list[tuple[int, int]]:
-    """First and last+1 index of each of `grid` bins over `size` cells (PyTorch's adaptive pooling)."""
-    return [(i * size // grid, -(-(i + 1) * size // grid)) for i in range(grid)]
-
-
 class StripLDA(nn.Module):
     """Equal to LDA, or to SparseLDA: (1, C, H, W) -> (1, 256, G, G), channels last inside."""
+
+    compact = False  # see convert.rewrites.core.compact
 
     def __init__(self, source: LDA) -> None:
         super().__init__()
@@ -45,6 +45,8 @@ class StripLDA(nn.Module):
         x = x.permute(0, 2, 3, 1)
         if self.least:
             x = thinned(x, self.least)
+        if self.compact:
+            return self.reduced(self.pooled(x))
         edges = bins(x.shape[1], self.grid)
         columns = column_pools(x, {end - start for start, end in edges}, self.grid)
         sums = self.strips(x, edges) if x.shape[1] >= 2 * self.grid else self.whole(x, edges)
@@ -52,7 +54,19 @@ class StripLDA(nn.Module):
             nn.functional.linear(row.reshape(row.shape[2], -1).t(), columns[end - start]).t()
             for row, (start, end) in zip(sums, edges, strict=True)
         ])  # fmt: skip
+        return self.reduced(cells)
+
+    def reduced(self, cells: torch.Tensor) -> torch.Tensor:
+        """(G*G, 512) -> (1, 256, G, G)."""
         return self.reduce(cells).reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """A_h gelu(conv(x)) A_w^T of the whole map x (1, H, W, C), as (G*G, 512)."""
+        _, height, width, _ = x.shape
+        across, down = (_constant(pool_matrix(n, self.grid), x) for n in (width, height))
+        y = nn.functional.linear(nn.functional.gelu(self.expand(x)).transpose(2, 3), across)  # (1, H, 512, G)
+        y = nn.functional.linear(y.reshape(height, -1).t(), down).reshape(-1, self.grid, self.grid)
+        return y.transpose(1, 2).reshape(-1, self.grid**2).t()
 
     def strips(self, x: torch.Tensor, edges: list[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """The sum over each bin's rows, (1, 1, W, 512), of (1, H, W, C), a strip at a time.
@@ -76,12 +90,13 @@ class StripLDA(nn.Module):
 
 def column_pools(x: torch.Tensor, heights: set[int], grid: int) -> dict[int, torch.Tensor]:
     """For each number of rows n: A_w / n, (grid, W), for channels-last x (1, H, W, C), in its dtype."""
-    width = x.shape[2]
-    pool = np.zeros((grid, width))  # NumPy: a constant of the exported program, not operations in it
-    for i, (start, end) in enumerate(bins(width, grid)):
-        pool[i, start:end] = 1 / (end - start)
-    precise = np.float64 if x.dtype == torch.float64 else np.float32
-    return {n: torch.from_numpy((pool / n).astype(precise)) for n in heights}
+    pool = pool_matrix(x.shape[2], grid)
+    return {n: _constant(pool / n, x) for n in heights}
+
+
+def _constant(matrix: np.ndarray, x: torch.Tensor) -> torch.Tensor:
+    """`matrix` in the dtype of x. NumPy: a constant of the exported program, not operations in it."""
+    return torch.from_numpy(matrix.astype(np.float64 if x.dtype == torch.float64 else np.float32))
 
 
 def apply(model: nn.Module) -> tuple[nn.Module, Sites]:

@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from convert import row_ranges
 from convert.rewrites import bands
 from convert.rewrites.bands import Banded
 
@@ -23,7 +24,7 @@ def chain() -> Banded:
 @pytest.mark.parametrize("row_bytes", [0.3, 1, 3, 7])
 def test_bands_equal_the_plain_chain(monkeypatch, height: int, width: int, row_bytes: float):
     """A band may be one row high, and the last one shorter than the others."""
-    monkeypatch.setattr(bands, "BAND_BYTES", max(1, int(4 * 3 * width * row_bytes)))
+    monkeypatch.setattr(row_ranges, "BAND_BYTES", max(1, int(4 * 3 * width * row_bytes)))
     model, x = chain(), torch.randn(1, 3, height, width, dtype=torch.float64)
     with torch.no_grad():
         assert (model(x) - model.whole(x)).abs().max() < 1e-13
@@ -32,10 +33,10 @@ def test_bands_equal_the_plain_chain(monkeypatch, height: int, width: int, row_b
 def test_the_rows_that_a_band_reads():
     """Two 3x3 convolutions, the second with stride 2, over 10 rows: output rows 2..4 are rows 3..8 (of 5)."""
     model = Banded([nn.Conv2d(1, 1, 3, 1, 1), nn.Conv2d(1, 1, 3, 2, 1)], [nn.ReLU(), nn.ReLU()])
-    first, second = model.reads([10, 10], 2, 4)
+    first, second = row_ranges.reads(model.layers([10, 10]), 2, 4)
     assert (second.start, second.stop, second.above, second.below) == (3, 8, 0, 0)
     assert (first.start, first.stop, first.above, first.below) == (2, 9, 0, 0)
-    first, second = model.reads([10, 10], 0, 2)
+    first, second = row_ranges.reads(model.layers([10, 10]), 0, 2)
     assert (second.start, second.stop, second.above) == (0, 4, 1)
     assert (first.start, first.stop, first.above) == (0, 5, 1)
 
@@ -46,7 +47,7 @@ def test_a_backbone_with_folded_norms_is_equal(monkeypatch, name: str, size: tup
     """EfficientNet-Lite pads by the input's size: other zeros at even sizes than at odd ones."""
     from convert.rewrites import batch_norm
 
-    monkeypatch.setattr(bands, "BAND_BYTES", 4096)
+    monkeypatch.setattr(row_ranges, "BAND_BYTES", 4096)
     torch.manual_seed(0)
     backbone = timm.create_model(name, pretrained=False, features_only=True).double().eval()
     x = torch.randn(1, 3, *size, dtype=torch.float64)

@@ -91,17 +91,10 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
-    import torch
-
-    from mobileiqa.training.distributed import local_device
+    from mobileiqa.training.distributed import usable_device
     from mobileiqa.training.loop import Settings
 
-    try:
-        device = local_device(args.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the device {args.device!r}", reason, "give --device cpu for a few steps") from error
+    device = usable_device(args.device)
     seconds = 0.0 if args.steps else 60 * args.minutes
     return Settings(
         args.out / "run", device, args.precision, args.workers, log_every=1, compile=args.compile,

@@ -63,7 +63,7 @@ def figures_of(row: Row, context: Context) -> dict[str, Metrics]:
 
 def trained(row: Row, context: Context) -> Path:
     """The folder of the row's run, trained to its end."""
-    from mobileiqa.training.distributed import local_device
+    from mobileiqa.training.distributed import usable_device
     from mobileiqa.training.loop import Settings
     from mobileiqa.training.run import BEST, train
     from mobileiqa.training.state import FILE
@@ -72,9 +72,9 @@ def trained(row: Row, context: Context) -> Path:
     folder = context.out / run_name(row, context)
     if (folder / TRAINED).is_file() and (folder / BEST).is_file():
         return folder
+    device = usable_device(context.device)
     folder.mkdir(parents=True, exist_ok=True)
     claim(in_folder(folder))
-    device = local_device(context.device)
     train(request, Settings(folder, device, context.precision, context.workers))
     cli.write_json(folder / TRAINED, {"plan": _plan(row, context)})
     (folder / FILE).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileiqa import cli
+from mobileiqa.datasets.registry import READERS
 from mobileiqa.errors import UserError, one_line
 from mobileiqa.evaluation.published import BACKBONES, ELSEWHERE, GMACS, IMAGES, TABLES, Row, Table
 from mobileiqa.table_rows import Context, figures_of, recipe_of
@@ -95,8 +96,18 @@ def places() -> dict[str, str]:
     return result
 
 
+def _sets(args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """What --data names. Raises UserError for a set that there is no reader for, and for one named twice."""
+    names = [name for name, _ in args.data]
+    if unknown := [name for name in names if name not in READERS]:
+        raise UserError(f"a set of {', '.join(READERS)} with --data", repr(unknown[0]), "correct --data")
+    if doubled := [name for name in names if names.count(name) > 1]:
+        raise UserError("each set once", f"{doubled[0]} more than once", "leave one out")
+    return [(name, Path(path)) for name, path in args.data]
+
+
 def _list(args: argparse.Namespace) -> int:
-    sets = [(name, Path(path)) for name, path in args.data]
+    sets = _sets(args)
     missing = _missing(sets, args) if sets else {}
     cli.say(listing())
     for name, needs in missing.items():
@@ -187,7 +198,9 @@ def _absent(backbone: str) -> str:
 
 
 def _context(table: Table, args: argparse.Namespace) -> Context:
-    sets = [(name, Path(path)) for name, path in args.data]
+    sets = _sets(args)
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise UserError("a folder for --out", f"a file at {args.out}", "give another --out")
     if args.tried:
         if not sets:
             raise UserError("a set to try the table on", "no --data", "add --data SET PATH")

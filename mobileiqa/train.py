@@ -68,7 +68,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--votes", action="store_true", help="predict the votes 1 to 5; the score is their mean"
     )
     parser.add_argument(
-        "--color-space", nargs="+", choices=list(ColorSpace), default=[], metavar="SPACE",
+        "--color-space", nargs="+", choices=[space.value for space in ColorSpace], default=[], metavar="SPACE",
         help=f"of {', '.join(ColorSpace)}: what the model reads; of several, training draws one for each image",
     )  # fmt: skip
     parser.add_argument(
@@ -138,20 +138,12 @@ def _varied(recipe: "Recipe", args: argparse.Namespace) -> "Recipe":
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
-    import torch
-
-    from mobileiqa.training.distributed import local_device
+    from mobileiqa.training.distributed import usable_device
     from mobileiqa.training.loop import Settings
 
-    try:
-        device = local_device(args.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the device {args.device!r}", reason, "correct --device") from error
     return Settings(
         args.out,
-        device,
+        usable_device(args.device),
         args.precision,
         args.workers,
         args.save_every,

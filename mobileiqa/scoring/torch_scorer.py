@@ -58,7 +58,7 @@ def add_torch_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--color-space",
-        choices=list(ColorSpace),
+        choices=[space.value for space in ColorSpace],
         help="of a checkpoint: read photos in this one, not in its own",
     )
     parser.add_argument("--device", default="cpu", help="of a checkpoint: cpu, cuda, cuda:1... (default cpu)")

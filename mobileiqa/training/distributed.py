@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from mobileiqa.errors import UserError
 from mobileiqa.training.objective import Gather, alone
 
 PATIENCE = timedelta(hours=2)  # others wait while the first one validates
@@ -38,7 +39,7 @@ class Processes:
 def join(device: torch.device) -> Processes:
     """Joins the process group that torchrun describes in the environment; alone where there is none."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:  # set_device refuses plain "cuda"
         torch.cuda.set_device(device)
     if world == 1:
         return Processes()
@@ -53,6 +54,17 @@ def local_device(text: str) -> torch.device:
     local = os.environ.get("LOCAL_RANK")
     if device.type == "cuda" and device.index is None and local is not None:
         return torch.device("cuda", int(local))
+    return device
+
+
+def usable_device(text: str) -> torch.device:
+    """`local_device(text)`, tried. Raises UserError where it is not there."""
+    try:
+        device = local_device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the device {text!r}", reason, "correct --device") from error
     return device
 
 

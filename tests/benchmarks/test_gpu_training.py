@@ -27,7 +27,7 @@ def test_figures_are_of_the_steps_after_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--device", "cuda:77"), "--device cpu for a few steps"),
+        (("--device", "cuda:77"), "correct --device"),
         (("--batch", "0", "--device", "cpu"), "--batch above 0"),
     ],
 )

@@ -156,6 +156,10 @@ def test_a_place_in_the_list_is_a_name_and_is_said(capsys: Any) -> None:
         (("mobileiqa.0",), "msliqa.tid2013"),
         (("msliqa.tid2013", "--out", "o", "--data", "kadid-10k", "k"), "--data tid2013 PATH"),
         (("msliqa.tid2013", "--out", "o", "--try"), "no --data"),
+        (("list", "--data", "uhd", "u"), "koniq-10k"),
+        (("mobileiqa.mals", "--data", "uhd-iqa", "a", "--data", "uhd-iqa", "b"), "uhd-iqa more than once"),
+        (("mobileiqa.mals", "--data", "uhd-iqa", "a", "--device", "tpu9"), "the device 'tpu9'"),
+        (("mobileiqa.mals", "--data", "uhd-iqa", "a", "--out", __file__), "a folder for --out"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: tuple[str, ...], words: str, capsys: Any) -> None:

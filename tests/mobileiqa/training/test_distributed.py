@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mobileiqa.checkpoint import load
+from mobileiqa.training.distributed import Processes, join, local_device
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKER = str(Path(__file__).with_name("gloo_worker.py"))
@@ -35,6 +36,17 @@ def trained(folder: Path, *launcher: str, norms: str = "joint") -> dict[str, Any
     folder.mkdir()
     run(*launcher, WORKER, str(folder), norms)
     return torch.load(folder / "result.pt")
+
+
+def test_plain_cuda_is_the_current_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.cuda.set_device takes no device without a number, with a GPU or without one."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join(torch.device("cuda")) == Processes()
+    calls: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    join(local_device("cuda"))
+    assert calls == [torch.device("cuda", 1)]
 
 
 @pytest.mark.slow

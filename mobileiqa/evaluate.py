@@ -241,6 +241,7 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
     rows, scored, broken = [], [], []
     managements = {model.scorer.spec.color_management for model in models}
     originals = images.dataset.reference_files
+    _check_originals(images, models)
     for sample in cli.progress(images.samples, "scoring", len(images.samples)):
         try:
             pictures = {colors: load_image(sample.path, colors) for colors in managements}
@@ -260,6 +261,18 @@ def score_images(images: Images, models: Sequence[Model], skip: bool) -> tuple[I
         )
     scores = np.array(rows, np.float64).reshape(-1, len(models)).T
     return replace(images, samples=tuple(scored), skipped=tuple(broken)), scores
+
+
+def _check_originals(images: Images, models: Sequence[Model]) -> None:
+    """Raises UserError where a model compares with originals that the set does not have."""
+    compares = [model.label for model in models if model.scorer.compares]
+    without = [s for s in images.samples if s.reference not in images.dataset.reference_files]
+    if compares and without:
+        raise UserError(
+            f"each image's pristine original in {images.root} for {compares[0]}",
+            f"none of {images.name(without[0])} and {len(without) - 1} more",
+            "name a set that has them, such as kadid-10k, or leave --with-references out",
+        )
 
 
 def _warn_of_constant_scores(images: Images, models: Sequence[Model], scores: np.ndarray) -> None:

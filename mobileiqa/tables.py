@@ -201,6 +201,8 @@ def _context(table: Table, args: argparse.Namespace) -> Context:
     sets = _sets(args)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UserError("a folder for --out", f"a file at {args.out}", "give another --out")
+    if args.init is not None and (args.tried or args.from_scratch):
+        raise UserError("--init, or random weights (--from-scratch, --try)", "both", "leave one out")
     if args.tried:
         if not sets:
             raise UserError("a set to try the table on", "no --data", "add --data SET PATH")

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mobileiqa import evaluate
+from mobileiqa.errors import UserError
 from mobileiqa.evaluate import Model, read_images, score_images
 from mobileiqa.evaluation.report import FILES
 from mobileiqa.metrics import correlations
@@ -265,3 +266,22 @@ def test_a_checkpoints_macs_are_counted_and_a_files_are_not(tiny):
     model = Model("m", None, Scorer(litert.runner(tiny[2]), spec, "torch", module=nn.Conv2d(3, 2, 1)))
     assert (model.macs(), model.macs((3840, 2160))) == (20 * 30 * 6, 3840 * 2160 * 6)
     assert Model("f", tiny[2], Scorer(litert.runner(tiny[2]), spec, "litert")).macs() is None
+
+
+def test_each_image_is_compared_with_its_own_original(labelled: Path, photo) -> None:
+    inputs = (InputSpec("image", 40, 48), InputSpec("original", 40, 48, of_reference=True))
+    spec = ModelSpec("comparer", inputs, score_range=(-10.0, 10.0))
+
+    def nearness(arrays):
+        return {litert.OUTPUT: np.array([-np.abs(arrays["image"] - arrays["original"]).mean()], np.float64)}
+
+    models = (Model("comparer", None, Scorer(nearness, spec, "torch")),)
+    with pytest.raises(UserError, match=r"pristine original.*none of images/r1_17_1\.png and 29 more"):
+        score_images(read_images("folder", labelled, "test", None, 0), models, skip=False)
+    for number in range(6):
+        photo(number, 48, 40).save(labelled / f"r{number}", format="PNG")
+    images = read_images("folder", labelled, "test", None, 0)
+    _, scores = score_images(images, models, skip=False)
+    by_level = {level: [s for s, i in zip(scores[0], images.samples, strict=True) if i.level == level]
+                for level in LEVELS}  # fmt: skip
+    assert max(by_level[3]) < min(by_level[2]) < max(by_level[2]) < min(by_level[1]) < 0.5

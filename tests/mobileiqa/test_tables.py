@@ -157,6 +157,7 @@ def test_a_place_in_the_list_is_a_name_and_is_said(capsys: Any) -> None:
         (("msliqa.tid2013", "--out", "o", "--data", "kadid-10k", "k"), "--data tid2013 PATH"),
         (("msliqa.tid2013", "--out", "o", "--try"), "no --data"),
         (("list", "--data", "uhd", "u"), "koniq-10k"),
+        (("musiq.spaq", "--data", "folder", "a", "--try", "--init", "w.pth"), "leave one out"),
         (("mobileiqa.mals", "--data", "uhd-iqa", "a", "--data", "uhd-iqa", "b"), "uhd-iqa more than once"),
         (("mobileiqa.mals", "--data", "uhd-iqa", "a", "--device", "tpu9"), "the device 'tpu9'"),
         (("mobileiqa.mals", "--data", "uhd-iqa", "a", "--out", __file__), "a folder for --out"),

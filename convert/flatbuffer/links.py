@@ -58,4 +58,8 @@ class Links:
             for each in self.graph.operators
             for operator in (new.get(id(each), []) if id(each) in gone else [each])
         ]
+        read = {int(index) for operator in self.graph.operators for index in operator.inputs}
+        for index in {int(i) for old, _ in sites for operator in old for i in operator.inputs} - read:
+            if index >= 0:
+                self.graph.tensors[index].buffer = 0  # a constant that nobody reads any more
         return len(sites)

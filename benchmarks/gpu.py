@@ -32,6 +32,7 @@ from mobileiqa.photos.generated_images import photo_like
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
 from mobileiqa.spec import ModelSpec
+from mobileiqa.typed_json import shortened
 
 OURS, PLAIN, ONNX2TF = "ours", "litert-torch", "onnx2tf"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -181,7 +182,12 @@ def measure(file: File, cache: Path) -> Row:
             row = replace(row, int8_error=_int8_error(file, path, batch, cache))
         return compared(row, path, batch)
     except (UserError, RunError) as error:
-        return replace(row, error=one_line(str(error)))
+        return replace(row, error=_in_short(error))
+
+
+def _in_short(error: Exception) -> str:
+    """Its line without this machine's paths."""
+    return shortened(re.sub(r"\S*/site-packages/", "", one_line(str(error))), 220)
 
 
 def _int8_error(file: File, path: Path, batch: Sequence[Mapping[str, np.ndarray]], cache: Path) -> float:

@@ -63,6 +63,18 @@ def test_the_page_has_a_row_for_each_and_the_accelerators_words() -> None:
     assert "3 operators left to the CPU" in in_words(left) and "FAILED" in in_words(wrong)
 
 
+def test_an_error_names_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = f"/home/me/lib/site-packages/timm/mobilevit.py:400 {'x' * 500}"
+
+    def fails(each: File, cache: Path) -> None:
+        raise UserError("a file", words, "report it")
+
+    monkeypatch.setattr(gpu, "build", fails)
+    row = measure(File("lar-iqa-single", "8x8"), tmp_path)
+    assert row.error.startswith("expected a file; found timm/mobilevit.py:400 x") and len(row.error) < 260
+    assert "no result: expected a file" in in_words(row)
+
+
 def test_rows_that_are_there_are_not_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,8 +65,10 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.training.run import train
 
     for name in ("minutes", "batch"):
-        if getattr(args, name) <= 0:
+        if not 0 < getattr(args, name) < float("inf"):
             raise UserError(f"--{name} above 0", str(getattr(args, name)), "correct it")
+    if args.steps < 0:
+        raise UserError("--steps of 0 or more", str(args.steps), "correct it")
     if args.out.exists() and any(args.out.iterdir()):
         raise UserError("an empty folder to measure in", f"files in {args.out}", "give another --out")
     settings = _settings(args)

@@ -34,7 +34,7 @@ from mobileiqa.loaded_model import (  # most of it for who imports it from here
 from mobileiqa.photos.sources import PhotoList, is_uri, list_photos, parse_shard
 from mobileiqa.scoring import litert, parallel
 from mobileiqa.scoring.checks import constant_warning
-from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, resume, write
+from mobileiqa.scoring.row_files import FILE_FORMATS, partial_path, refuse_other_settings, resume, write
 from mobileiqa.scoring.rows import Origin, Row, Tally, summary, version
 from mobileiqa.scoring.torch_scorer import add_torch_options, torch_options
 from mobileiqa.text import printable
@@ -127,7 +127,7 @@ def _command(args: argparse.Namespace) -> int:
     if (args.engine and workers > 1) or (args.address and not args.engine):
         flags = "--workers with --engine" if args.engine else "--address without --engine"
         raise UserError("--workers, or --engine with --address", flags, "leave one of them out")
-    if _is_finished(args):
+    if _is_finished(args, form):
         return 0
     listed = list_photos(args.images)
     if args.shard is not None:
@@ -178,13 +178,14 @@ def _settings(args: argparse.Namespace) -> str:
     return "; ".join([*parts, *(["tta"] if args.tta else [])])
 
 
-def _is_finished(args: argparse.Namespace) -> bool:
+def _is_finished(args: argparse.Namespace, form: str) -> bool:
     """Claims --out; whether --resume finds it whole."""
     if args.resume and args.out in (None, STREAM):
         raise UserError(
             "--out PATH with --resume", "none", "name the file that the interrupted run was to write"
         )
     if args.resume and args.out.is_file() and not partial_path(args.out).exists() and not args.force:
+        refuse_other_settings(args.out, form, _settings(args))
         cli.note(f"{printable(str(args.out))} is whole: nothing is left to score")
         cli.emit({"out": str(args.out), "scored": 0})
         return True

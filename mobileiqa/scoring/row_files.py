@@ -90,6 +90,32 @@ def resume(photos: Sequence[str], origin: Origin, form: str, out: Path) -> Unfin
     return Unfinished(tally, whole)
 
 
+def refuse_other_settings(out: Path, form: str, settings: str) -> None:
+    """Raises UserError where the rows of a finished file say other settings than these."""
+    theirs = _settings_of(out, form)
+    if theirs is not None and theirs != settings:
+        expected = f"scores of {settings or 'the model as it is'} in {out}"
+        raise UserError(expected, theirs or "the model as it is", f"{ANEW} with another --out")
+
+
+def _settings_of(out: Path, form: str) -> str | None:
+    """What a finished file's first row says; None of a file without rows, of a table and of another content."""
+    first: Any = None
+    try:
+        if form == "parquet":
+            first = next(iter(_parquet()[1].ParquetFile(out).iter_batches(1)), None)
+            first = first.to_pylist()[0] if first is not None else None
+        elif form == "csv":
+            with out.open(newline="", encoding="utf-8", errors="replace") as file:
+                first = next(csv.DictReader(file), None)
+        elif form in ("json", "jsonl"):
+            with out.open("rb") as file:
+                first = json.loads(file.readline())
+    except (ValueError, csv.Error):  # pyarrow's errors are ValueErrors
+        return None
+    return (first.get("settings") or "") if isinstance(first, dict) else None
+
+
 def partial_path(out: Path) -> Path:
     """Where the rows of an unfinished run are: scores.csv -> scores.csv.partial."""
     return out.with_name(f"{out.name}.partial")

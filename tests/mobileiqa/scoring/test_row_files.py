@@ -14,7 +14,7 @@ import pytest
 from mobileiqa import score
 from mobileiqa.errors import UserError
 from mobileiqa.scoring import row_files
-from mobileiqa.scoring.row_files import partial_path, resume, write
+from mobileiqa.scoring.row_files import partial_path, refuse_other_settings, resume, write
 from mobileiqa.scoring.rows import LINE_FORMATS, Origin, Row
 from mobileiqa.spec import InputSpec, ModelSpec
 
@@ -173,6 +173,28 @@ def test_resume_knows_the_settings_of_its_rows(
         assert partial_path(out).read_bytes() == rows and not out.exists()
     assert run(out.name, "--resume", *settings) == 0
     assert content(out, suffix) == content(whole, suffix)
+    capsys.readouterr()
+    assert run(out.name, "--resume", *settings) == 0
+    assert "is whole" in capsys.readouterr().err
+    assert run(out.name, "--resume", "--tta") == 2
+    assert "scores of tta in" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_whole_file_says_its_settings(form: str, tmp_path: Path) -> None:
+    plain, other, empty = tmp_path / "plain", tmp_path / "other", tmp_path / "empty"
+    write(iter(ROWS), ORIGIN, form, plain)
+    write(iter(ROWS), dataclasses.replace(ORIGIN, settings="tta"), form, other)
+    write(iter(()), ORIGIN, form, empty)
+    refuse_other_settings(plain, form, "")
+    refuse_other_settings(other, form, "tta")
+    for path, settings in ((plain, "tta"), (other, ""), (other, "tta; weights=raw")):
+        with pytest.raises(UserError, match="leave --resume out"):
+            refuse_other_settings(path, form, settings)
+    if form != "json":  # whose summary says them without rows, too
+        refuse_other_settings(empty, form, "tta")
+    empty.write_bytes(b"\xff\x00")
+    refuse_other_settings(empty, form, "tta")
 
 
 def test_rows_of_other_settings_are_refused_where_these_have_none(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def _command(args: argparse.Namespace) -> int:
     if args.out.exists() and any(args.out.iterdir()):
         raise UserError("an empty folder to measure in", f"files in {args.out}", "give another --out")
     settings = _settings(args)
+    _check_inputs(args)
     args.out.mkdir(parents=True, exist_ok=True)
     request = _request(args)
     try:
@@ -102,6 +103,20 @@ def _settings(args: argparse.Namespace) -> "Settings":
         args.out / "run", device, args.precision, args.workers, log_every=1, compile=args.compile,
         checkpointing=args.checkpointing, stop_after_s=seconds, save_every_s=float("inf"),
     )  # fmt: skip
+
+
+def _check_inputs(args: argparse.Namespace) -> None:
+    """Raises UserError for photos, scores, a size or models that cannot be trained on, before anything is written."""
+    from mobileiqa.distortions.kadid10k import read_severity
+    from mobileiqa.training.pixel_sources import synthetic
+    from mobileiqa.variants import MOBILE
+    from mobileiqa.zoo import entry
+
+    synthetic(args.pristine, read_severity(args.severity), 0)
+    if other := [name for name in args.models if name not in MOBILE]:
+        raise UserError(f"--models of {', '.join(MOBILE)}", other[0], "correct --models")
+    for name in args.models:
+        entry(name).spec.sized(args.size)
 
 
 def _request(args: argparse.Namespace) -> "Request":

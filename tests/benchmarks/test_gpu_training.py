@@ -29,6 +29,9 @@ def test_figures_are_of_the_steps_after_the_first(tmp_path: Path) -> None:
     [
         (("--device", "cuda:77"), "correct --device"),
         (("--batch", "0", "--device", "cpu"), "--batch above 0"),
+        (("--minutes", "nan", "--device", "cpu"), "--minutes above 0"),
+        (("--steps", "-1", "--device", "cpu"), "--steps of 0 or more"),
+        (("--device", "cpu"), "a label file at"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: tuple[str, ...], words: str, tmp_path: Path, capsys: Any) -> None:

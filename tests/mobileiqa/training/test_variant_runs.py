@@ -299,7 +299,7 @@ def test_a_quantile_of_predicted_votes_is_the_ratings_models(
     table = capsys.readouterr().out
     assert "90% of the viewers see at least this" in table and f"{row['at_least']:.3f}" in table
     assert score([photo, "--model", "lar-iqa-single+votes", "--quantile", "0.1", "--format", "csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "image,score,at_least,error,note"
+    assert capsys.readouterr().out.splitlines()[0] == "image,score,at_least,error,note,settings"
 
 
 @pytest.mark.parametrize(

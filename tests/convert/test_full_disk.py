@@ -17,7 +17,7 @@ from convert.onnx import main as convert_onnx
 from mobileiqa import cli
 
 REPO = Path(__file__).resolve().parents[2]
-PROGRESS = re.compile(r": \d+ of \d+, ")
+PROGRESS = re.compile(r": \d+ of \d+, |^converting: [a-zA-Z0-9 ,]+$")
 LINE = "check the path, its permissions and the space left"
 COMMAND = """
 import importlib, resource, sys

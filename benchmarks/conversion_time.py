@@ -10,16 +10,18 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks.checkouts import run_python
 from mobileiqa import cli, text
 from mobileiqa.errors import UserError
 
-HERE = Path(__file__).resolve().parent
 COMMANDS = {
     "mobilenet-iqa 1907x1231, FP16": ["--model", "mobilenet-iqa", "--size", "1907x1231", "--fp16"],
     "reference, FP16": ["--fp16"],
@@ -33,21 +35,15 @@ COMMANDS = {
 def run(checkout: Path, arguments: list[str]) -> dict[str, Any]:
     """One conversion by the code of `checkout`: CPU seconds, peak MB, stages. UserError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "log")
-        command = [sys.executable, "-m", "convert.tflite", *arguments, "--out", str(Path(folder, "a.tflite"))]
-        environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, cwd=checkout, env=environment, stdout=out, stderr=subprocess.STDOUT
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        last = log.read_text(errors="replace").strip().splitlines()[-1]
-    if process.returncode:
-        raise UserError(f"a conversion that passes in {checkout}", last, "see what it says alone")
+        out = str(Path(folder, "a.tflite"))
+        conversion = run_python(checkout, ["-m", "convert.tflite", *arguments, "--out", out])
+    if conversion.returncode:
+        raise UserError(
+            f"a conversion that passes in {checkout}", conversion.last_line, "see what it says alone"
+        )
     return {
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1), "peak_mb": round(usage.ru_maxrss * 1024 / 1e6),
-        "load": os.getloadavg()[0], "stages": json.loads(last).get("stages", []),
+        "cpu_seconds": round(conversion.cpu_s, 1), "peak_mb": round(conversion.peak_mb),
+        "load": os.getloadavg()[0], "stages": json.loads(conversion.last_line).get("stages", []),
     }  # fmt: skip
 
 

@@ -4,14 +4,13 @@
     python benchmarks/many.py --photos photos/ --before ../before
 
 The photos are linked under as many names as are scored. CPU times hold on a busy machine; rates of two workers want two
-idle cores, so the interference of the run is written beside them.
+idle cores.
 """
 
 import argparse
 import csv
 import json
 import os
-import resource
 import signal
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import output
+from benchmarks.checkouts import environment, run_python
 from benchmarks.table import markdown
 from mobileiqa import cli, zoo
 from mobileiqa.errors import RunError, UserError
@@ -114,9 +114,8 @@ def _pairs(args: argparse.Namespace, folder: Path, scratch: Path) -> Iterator[Pa
         scores, seconds = [], []
         for root in (args.before, ROOT):
             out = scratch / "pair.csv"
-            used = _cpu_s()
-            _run(_command_line(args.model, folder, out, "--force"), root, {min(cpus())})
-            seconds.append((_cpu_s() - used) / args.pair_photos)
+            cpu_s = _run(root, _arguments(args.model, folder, out, "--force"), {min(cpus())})
+            seconds.append(cpu_s / args.pair_photos)
             with out.open(newline="") as file:
                 scores.append([(row["image"], row["score"]) for row in csv.DictReader(file)])
         if scores[0] != scores[1]:
@@ -124,27 +123,16 @@ def _pairs(args: argparse.Namespace, folder: Path, scratch: Path) -> Iterator[Pa
         yield Pair(*seconds)
 
 
-def _command_line(model: Path, folder: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "mobileiqa.score", str(folder), "--model", str(model.resolve()), "--out", str(out),
-            *more]  # fmt: skip
+def _arguments(model: Path, folder: Path, out: Path, *more: str) -> list[str]:
+    return ["-m", "mobileiqa.score", str(folder), "--model", str(model.resolve()), "--out", str(out), *more]
 
 
-def _environment(root: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(root.resolve()), "OMP_NUM_THREADS": "1"}
-
-
-def _run(command: list[str], root: Path, cores: set[int]) -> None:
-    done = subprocess.run(
-        command, cwd=root, env=_environment(root), capture_output=True, text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )  # fmt: skip
-    if done.returncode:
-        raise RunError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}")
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _run(root: Path, arguments: Sequence[str], cores: set[int]) -> float:
+    """CPU seconds. Raises RunError where the command fails."""
+    scoring = run_python(root, arguments, cores)
+    if scoring.returncode:
+        raise RunError(f"python {' '.join(arguments)}: {scoring.last_line}")
+    return scoring.cpu_s
 
 
 def _scaled(model: Path, folder: Path, workers: int, scratch: Path) -> Scaled:
@@ -167,10 +155,10 @@ def _scaled(model: Path, folder: Path, workers: int, scratch: Path) -> Scaled:
 
 
 def _started(model: Path, folder: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = _command_line(model, folder, out, *more)
     return subprocess.Popen(
-        command, cwd=ROOT, env=_environment(ROOT), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        [sys.executable, *_arguments(model, folder, out, *more)], cwd=ROOT, env=environment(ROOT),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 def _rows(out: Path) -> int:
@@ -196,7 +184,7 @@ def killed_and_resumed(model: Path, folder: Path, total: int, scratch: Path) -> 
     process.wait()
     before = partial_path(out).read_bytes() if partial_path(out).exists() else b""
     whole = before[: before.rfind(b"\n") + 1]
-    _run(_command_line(model, folder, out, "--resume", *workers), ROOT, set(cpus()))
+    _run(ROOT, _arguments(model, folder, out, "--resume", *workers), set(cpus()))
     undisturbed = scratch / f"scaled{len(cpus())}.jsonl"
     return Resumed(total, whole.count(b"\n"), _lost(whole, undisturbed), _same(out, undisturbed))
 

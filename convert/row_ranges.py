@@ -50,6 +50,12 @@ def reads(layers: Sequence[RowLayer], start: int, stop: int) -> list[Rows]:
     return rows[::-1]
 
 
+def same_zeros(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and behind `size` cells that SAME adds, the odd one behind; `kernel`: with its dilation."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
 def bins(size: int, grid: int) -> list[tuple[int, int]]:
     """First and last+1 index of each of `grid` bins over `size` cells (PyTorch's adaptive pooling)."""
     return [(i * size // grid, -(-(i + 1) * size // grid)) for i in range(grid)]

@@ -9,7 +9,6 @@
 another one stops the outer one's time while it runs, so that the rows add up to the whole command.
 """
 
-import ctypes
 import os
 import resource
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 from mobileiqa import text
 from mobileiqa.cli import FIRST_LINE_S
+from mobileiqa.freed_memory import give_back
 
 OTHER = "other"  # what lies outside of all stages: arguments, imports, the report itself
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
@@ -56,7 +56,7 @@ class StageClock:
 
     def leave(self) -> None:
         """The innermost stage ends, and gives back what it freed: allocators keep it, and stages want other sizes."""
-        _give_back()
+        give_back()
         self._charge()
         self._open.pop()
 
@@ -146,11 +146,6 @@ def stage(name: str) -> Iterator[None]:
             yield
         finally:
             clock.leave()
-
-
-def _give_back() -> None:
-    with suppress(OSError, AttributeError):  # glibc's own
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cpu_seconds() -> float:

@@ -6,6 +6,7 @@ sizes come again, in a training step or photo after photo, that is time for noth
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
 _NEVER, _GROWTH_BYTES = -1, 256 << 20  # -1 becomes the largest size_t: an int holds 2 GB at most
@@ -29,11 +30,17 @@ def keep_photo_memory() -> bool:
     return _set((_MMAP_THRESHOLD, _LARGEST_THRESHOLD), (_TRIM_THRESHOLD, _GROWTH_BYTES))
 
 
+def give_back() -> None:
+    """Gives the system what was freed and kept, where the next work wants other sizes."""
+    if (trim := _glibc("malloc_trim")) is not None:
+        trim(0)
+
+
 def _set(*settings: tuple[int, int]) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return False
-    return all(mallopt(key, value) == 1 for key, value in settings)
+    mallopt = _glibc("mallopt")
+    return mallopt is not None and all(mallopt(key, value) == 1 for key, value in settings)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """Its function of that name; None where it has none, or is not there."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

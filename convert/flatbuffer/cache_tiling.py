@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convert.flatbuffer import model as fb
 from convert.flatbuffer.builder import Builder
+from convert.flatbuffer.links import Links
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
@@ -43,70 +43,49 @@ class Site:
 
 def tile_strips(model: "Model") -> int:
     """Tiles every site whose map exceeds TILE_BYTES. Returns how many sites."""
-    graph = model.subgraphs[0]
-    builder = Builder(model, graph)
-    sites = {id(site.gelu): site for site in find(model)}
-    replaced = {id(o) for site in sites.values() for o in site.operators}
-    operators: list[Any] = []
-    for operator in graph.operators:
-        if id(operator) in sites:
-            operators += _tiles(builder, sites[id(operator)])
-        elif id(operator) not in replaced:
-            operators.append(operator)
-    graph.operators = operators
-    return len(sites)
+    links = Links(model)
+    sites = [
+        site for site in (_site(links, operator) for operator in links.graph.operators) if site is not None
+    ]
+    builder = Builder(model, links.graph)
+    return links.replace([(site.operators, _tiles(builder, links, site)) for site in sites])
 
 
-def find(model: "Model") -> list[Site]:
-    """The sites of the first subgraph."""
-    graph = model.subgraphs[0]
-    readers: dict[int, list[Any]] = {}
-    for operator in graph.operators:
-        for index in operator.inputs:
-            readers.setdefault(int(index), []).append(operator)
-    sites = [_site(model, graph, operator, readers) for operator in graph.operators]
-    return [site for site in sites if site is not None]
-
-
-def _site(model: "Model", graph: Any, linear: Any, readers: dict[int, list[Any]]) -> Site | None:
+def _site(links: Links, linear: Any) -> Site | None:
     """The site that starts at `linear`, if one does."""
-    if fb.kind(model, linear) != "FULLY_CONNECTED" or len(linear.inputs) < 3:
+    if links.kind(linear) != "FULLY_CONNECTED" or len(linear.inputs) < 3:
         return None
-    shape = [int(n) for n in graph.tensors[linear.outputs[0]].shape]
-    constants = all(fb.is_constant(model, graph.tensors[i]) for i in linear.inputs[1:])
-    after = readers.get(int(linear.outputs[0]), [])
+    shape = links.shape(linear.outputs[0])
+    constants = all(links.constant(i, np.float32) is not None for i in linear.inputs[1:])
     if not constants or len(shape) != 4 or shape[-1] % GROUP or 4 * int(np.prod(shape)) <= TILE_BYTES:
         return None
-    if len(after) != 1 or fb.kind(model, after[0]) != "GELU":
+    gelu = links.after(linear)
+    if links.kind(gelu) != "GELU":
         return None
-    uses = {fb.kind(model, o): o for o in readers.get(int(after[0].outputs[0]), [])}
-    if (
-        "SUM" not in uses
-        or not set(uses) <= {"SUM", "SLICE"}
-        or len(uses) != len(readers[int(after[0].outputs[0])])
-    ):
+    readers = links.readers.get(int(gelu.outputs[0]), [])
+    uses = {links.kind(reader): reader for reader in readers}
+    if "SUM" not in uses or not set(uses) <= {"SUM", "SLICE"} or len(uses) != len(readers):
         return None
     total, last = uses["SUM"], uses.get("SLICE")
-    if _ints(model, graph, total.inputs[1]) != [ROWS]:
+    if _ints(links, total.inputs[1]) != [ROWS]:
         return None
-    if last is not None and _ints(model, graph, last.inputs[1]) != [0, shape[ROWS] - 1, 0, 0]:
+    if last is not None and _ints(links, last.inputs[1]) != [0, shape[ROWS] - 1, 0, 0]:
         return None
-    return Site(linear, after[0], total, last)
+    return Site(linear, gelu, total, last)
 
 
-def _ints(model: "Model", graph: Any, index: int) -> list[int]:
-    data = model.buffers[graph.tensors[index].buffer].data
-    return [int(v) for v in np.frombuffer(bytes(data), np.int32)]
+def _ints(links: Links, index: int) -> list[int] | None:
+    values = links.constant(index, np.int32)
+    return None if values is None else values.ravel().tolist()
 
 
-def _tiles(builder: Builder, site: Site) -> list[Any]:
+def _tiles(builder: Builder, links: Links, site: Site) -> list[Any]:
     """The operators that compute what the site computes."""
-    graph, model = builder.graph, builder.model
-    source, weight, bias = (int(i) for i in site.linear.inputs[:3])
-    _, rows, width, outputs = (int(n) for n in graph.tensors[site.linear.outputs[0]].shape)
-    channels = int(graph.tensors[source].shape[-1])
-    weights = _values(model, graph, weight).reshape(outputs, channels)
-    biases = _values(model, graph, bias)
+    source = int(site.linear.inputs[0])
+    weights, biases = (links.constant(i, np.float32) for i in site.linear.inputs[1:3])
+    assert weights is not None and biases is not None  # _site has asked
+    _, rows, width, outputs = links.shape(site.linear.outputs[0])
+    channels = links.shape(source)[-1]
     operators: list[Any] = []
     pieces, edges = [], columns(rows, width)
     for start, end in edges:
@@ -171,7 +150,3 @@ def columns(rows: int, width: int) -> list[tuple[int, int]]:
     count = -(-width // per_tile)
     cuts = [i * width // count for i in range(count + 1)]
     return list(itertools.pairwise(cuts))
-
-
-def _values(model: "Model", graph: Any, index: int) -> np.ndarray:
-    return np.frombuffer(bytes(model.buffers[graph.tensors[index].buffer].data), np.float32)

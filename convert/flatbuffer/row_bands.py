@@ -116,15 +116,10 @@ def _zeros(links: Links, layer: Layer) -> np.ndarray:
 
 def _same_zeros(links: Links, conv: Any, sizes: list[int]) -> np.ndarray:
     """Zeros ((above, below), (left, right)) that SAME adds to a map of `sizes` (rows, columns)."""
-    kernel, strides = (
-        links.shape(conv.inputs[1])[1:3],
-        (conv.builtinOptions.strideH, conv.builtinOptions.strideW),
-    )
-    totals = [
-        max((-(-size // stride) - 1) * stride + side - size, 0)
-        for size, side, stride in zip(sizes, kernel, strides, strict=True)
-    ]
-    return np.array([[total // 2, total - total // 2] for total in totals], np.int32)
+    kernel = links.shape(conv.inputs[1])[1:3]
+    strides = (conv.builtinOptions.strideH, conv.builtinOptions.strideW)
+    axes = zip(sizes, kernel, strides, strict=True)
+    return np.array([row_ranges.same_zeros(*axis) for axis in axes], np.int32)
 
 
 def _bands(links: Links, chain: list[Layer]) -> list[tuple[int, int]]:

@@ -26,9 +26,7 @@ def padding(conv: nn.Conv2d, size: int, axis: int) -> tuple[int, int]:
     """Zeros before and after a map of `size` rows (axis 0) or columns (axis 1); Conv2dSame has them by size."""
     if not isinstance(conv, Conv2dSame):
         return conv.padding[axis], conv.padding[axis]
-    stride = conv.stride[axis]
-    total = max((-(-size // stride) - 1) * stride + conv.kernel_size[axis] - size, 0)
-    return total // 2, total - total // 2
+    return row_ranges.same_zeros(size, conv.kernel_size[axis], conv.stride[axis])
 
 
 class Banded(nn.Module):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from convert.flatbuffer import model as fb
 from convert.int8.statistics.interpreter import Inputs, Map, activations
+from convert.row_ranges import same_zeros
 
 if TYPE_CHECKING:
     from convert.flatbuffer.model import Model
@@ -103,10 +104,10 @@ def _patches(x: Map, options: Any, kernel: list[int], output: list[int], rng: np
     image, row, column = np.unravel_index(positions, (len(x), *output))
     same = options.padding == 0
     rows, inside = _kernel_positions(
-        row, x.shape[1], kernel[0], output[0], options.strideH, options.dilationHFactor, same
+        row, x.shape[1], kernel[0], options.strideH, options.dilationHFactor, same
     )
     columns, across = _kernel_positions(
-        column, x.shape[2], kernel[1], output[1], options.strideW, options.dilationWFactor, same
+        column, x.shape[2], kernel[1], options.strideW, options.dilationWFactor, same
     )
     patches = x[image[:, None, None], rows[:, :, None], columns[:, None, :]]
     patches *= (inside[:, :, None] & across[:, None, :])[..., None]
@@ -114,13 +115,9 @@ def _patches(x: Map, options: Any, kernel: list[int], output: list[int], rng: np
 
 
 def _kernel_positions(
-    position: NDArray[np.intp], size: int, kernel: int, output: int, stride: int, dilation: int, same: bool
+    position: NDArray[np.intp], size: int, kernel: int, stride: int, dilation: int, same: bool
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Along one axis, (samples, kernel positions): the index that each reads, and whether it is inside the map.
-
-    SAME pads what the last window lacks, the odd pixel behind.
-    """
-    lacking = (output - 1) * stride + (kernel - 1) * dilation + 1 - size
-    before = max(lacking, 0) // 2 if same else 0
+    """Along one axis, (samples, kernel positions): the index that each reads, and whether it is inside the map."""
+    before = same_zeros(size, (kernel - 1) * dilation + 1, stride)[0] if same else 0
     index = position[:, None] * stride - before + np.arange(kernel) * dilation
     return index.clip(0, size - 1), (index >= 0) & (index < size)

@@ -61,10 +61,14 @@ FAMILIES = {
     "hyperiqa": "224x224",
     "ms-scanet": "224x224",
     "fr-nr-transformer": "224x224",
+    "musiq": "128x96",
+    "musiq-ava-google": "128x96",
 }
 SEVERAL = ("reference", "whole-photo", "lar-iqa-single", "lar-iqa-kan", "lar-iqa-lite", "mobilenet-iqa")
-# A software GPU and two converters take minutes for these: FP32 alone, as our own files.
-WEIGHTY = ("hyperiqa",)
+# A software GPU and two converters take minutes for these: FP32 alone, as our own files. MUSIQ as it is published takes
+# as many tokens as a photo has, by code that is no tensor operation: no other converter takes it.
+WEIGHTY = ("hyperiqa", "musiq", "musiq-ava-google")
+HALVES = ("musiq",)  # FP16 too
 PACKAGED = ("reference", "lar-iqa-single", "lar-iqa-kan", "mobilenet-iqa")
 
 
@@ -119,6 +123,7 @@ def files() -> list[File]:
     """What the table has, small first."""
     several = [File(model, FAMILIES[model], OURS, precision) for model in SEVERAL for precision in PRECISIONS]
     others = [File(model, size) for model, size in FAMILIES.items() if model not in SEVERAL]
+    halves = [File(model, FAMILIES[model], OURS, "fp16") for model in HALVES]
     packaged = [replace(row, packaged=True) for row in [*several, *others] if row.model in PACKAGED]
     full = [File("reference", FULL_SIZE, OURS, precision) for precision in PRECISIONS]
     foreign = [
@@ -127,7 +132,7 @@ def files() -> list[File]:
         for model, size in FAMILIES.items()
         if model != "reference" and model not in WEIGHTY
     ]
-    return [*several, *others, *packaged, *full, *foreign]
+    return [*several, *others, *halves, *packaged, *full, *foreign]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

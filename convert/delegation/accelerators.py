@@ -1,10 +1,11 @@
 """Operator sequences that an accelerator is known to compute wrong while it reports success.
 
 A phone's GPU says `is_fully_accelerated()` and gives numbers: nothing but a comparison tells that they are wrong. All
-that is known is one table, MISCOMPUTED. `without_constant_divisions` of convert.flatbuffer.passes rewrites what our
-converters and our own preprocessing could write; every file that gets its name is checked (`refuse_miscomputed`,
-convert.output_file.place), and `convert.inspect` shows the sites in any file. Left out: what is wrong for some values
-only, such as a SUM whose total passes FP16's 65504 (LiteRT#9249), and what depends on one driver.
+that is known is one table, MISCOMPUTED. `without_constant_divisions` and `without_constant_batches`, passes of
+convert.flatbuffer, rewrite what our converters and our own preprocessing could write; every file that gets its name is
+checked (`refuse_miscomputed`, convert.output_file.place), and `convert.inspect` shows the sites in any file. Left out:
+what is wrong for some values only, such as a SUM whose total passes FP16's 65504 (LiteRT#9249), and what depends on one
+driver.
 
 To add one: a row in MISCOMPUTED, a finder beside the others, a file by hand in
 tests/convert/delegation/test_accelerators.py.
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from convert.flatbuffer.constant_batches import ELEMENTWISE, misread
 from convert.flatbuffer.reader import Graph, Operator, read_graphs
 from mobileiqa.errors import UserError
 
@@ -29,18 +31,21 @@ class Miscomputed:
 
 def _constant_divisions(graph: Graph) -> Iterator[Operator]:
     """DIV whose divisor is in the file, unpacked or not."""
+    constants = _constants(graph)
+    for op in graph.operators:
+        if op.name == "DIV" and len(op.inputs) == 2 and op.inputs[1] in constants:
+            yield op
+
+
+def _constants(graph: Graph) -> set[int]:
+    """The tensors that are in the file, and what a DEQUANTIZE makes of them."""
+    stored = {tensor.index for tensor in graph.tensors if tensor.constant}
     unpacked = {
         op.outputs[0]
         for op in graph.operators
-        if op.name == "DEQUANTIZE"
-        and op.outputs
-        and all(graph.tensors[i].constant for i in op.inputs if i >= 0)
+        if op.name == "DEQUANTIZE" and op.outputs and all(i in stored for i in op.inputs if i >= 0)
     }
-    for op in graph.operators:
-        if op.name == "DIV" and len(op.inputs) == 2 and op.inputs[1] >= 0:
-            divisor = op.inputs[1]
-            if graph.tensors[divisor].constant or divisor in unpacked:
-                yield op
+    return stored | unpacked
 
 
 def _low_rank_pads(graph: Graph) -> Iterator[Operator]:
@@ -72,11 +77,29 @@ def _flattening_products(graph: Graph) -> Iterator[Operator]:
             yield op
 
 
+def _misread_constants(graph: Graph) -> Iterator[Operator]:
+    """An elementwise operator of an activation and a constant, unpacked or not, whose shapes `misread` names."""
+    constants = _constants(graph)
+    for op in graph.operators:
+        if op.name not in ELEMENTWISE or len(op.inputs) != 2 or min(op.inputs) < 0:
+            continue
+        values, constant = sorted(op.inputs, key=constants.__contains__)
+        if (values in constants) is (constant in constants):
+            continue
+        if misread(graph.tensors[values].shape, graph.tensors[constant].shape):
+            yield op
+
+
 MISCOMPUTED = (
     Miscomputed(
         "a division by a constant",
         "LiteRT 2.3's GPU accelerator: what a convolution behind it makes is one constant; multiply by the reciprocal",
         _constant_divisions,
+    ),
+    Miscomputed(
+        "a constant that has a batch, or meets a batch, in fewer than four dimensions",
+        "LiteRT 2.3's GPU accelerator gives all of the batch the first values; put dimensions of 1 in front of both",
+        _misread_constants,
     ),
     Miscomputed(
         "a FULLY_CONNECTED that flattens its input",

@@ -12,6 +12,7 @@ import numpy as np
 
 from convert.flatbuffer.builder import CONCATENATION_INPUTS, Builder, concatenation_tree
 from convert.flatbuffer.cache_tiling import tile_strips
+from convert.flatbuffer.constant_batches import without_constant_batches
 from convert.flatbuffer.model import is_constant, kind, opcode
 from convert.flatbuffer.row_bands import cut_bands
 from convert.flatbuffer.row_strips import cut_strips
@@ -152,6 +153,7 @@ CUTS: "tuple[Callable[[Model], int], ...]" = (cut_bands, cut_strips)
 PASSES: "tuple[Callable[[Model], int], ...]" = (
     batch_matmuls,
     without_constant_divisions,
+    without_constant_batches,
     narrow_concatenations,
     tile_strips,
     shorten_names,

@@ -306,7 +306,7 @@ def page(rows: Sequence[Row]) -> str:
     for title, section in _sections(rows):
         parts += [f"## {title}", markdown(head, [_cells(row) for row in section])]
         if left := _left(section):
-            parts.append("Left to the CPU, in the accelerator's words:\n\n" + "\n".join(left))
+            parts.append(f"{LEFT}\n\n" + "\n".join(left))
     there = {row.file for row in rows}
     missing: dict[str, list[str]] = {}
     for file in files():
@@ -345,7 +345,7 @@ def _cells(row: Row) -> list[str]:
         return [name, row.size, "–", "–", "–", "–", f"no result: {row.error.replace('|', '/')}"]
     reasons = "–" if row.reasons_error is None else f"{row.reasons_error:.0e}"
     beside = f": INT8 is {row.int8_error:.0e} from FP32" if row.int8_error else ""
-    verdict = f"yes{beside}" if row.passed else f"**no**{f': {row.wrong}' if row.wrong else ''}"
+    verdict = f"yes{beside}" if row.passed else f"**no**: {_reason(row)}"
     return [
         name,
         row.size,
@@ -356,6 +356,17 @@ def _cells(row: Row) -> list[str]:
         verdict,
     ]
 
+
+def _reason(row: Row) -> str:
+    """Why a row does not hold: the operators that the accelerator refuses, or the first that it computes wrong."""
+    if row.on_cpu:
+        refused = dict.fromkeys(words.partition(":")[0] for words in row.unsupported)
+        return f"it refuses {', '.join(refused) or 'the graph'}"
+    return f"first wrong: {row.wrong}" if row.wrong else "each operator is right by itself"
+
+
+LEFT = """The accelerator takes one part of a graph, the largest without an operator that it refuses: what is before and
+behind it runs on the CPU, too. Why it refuses, in its words:"""
 
 INTRODUCTION = """# Models on the GPU
 

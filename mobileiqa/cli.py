@@ -175,11 +175,31 @@ class _Json(argparse.Action):
             _ONLY_JSON.set(True)
 
 
+class _Store(argparse._StoreAction):
+    """argparse's, but an option typed again loses nothing: lists are joined, and of a pair only one is taken.
+
+    For argparse the last one counts, in silence: `--set a=1 --set b=2` would be `--set b=2`.
+    """
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Stores the values."""
+        earlier = getattr(namespace, self.dest, self.default)
+        if option_string and isinstance(values, list) and earlier is not self.default:
+            if isinstance(self.nargs, int):
+                parser.error(
+                    f"expected {option_string} once; found it again, with {' '.join(map(str, values))}"
+                )
+            values = [*earlier, *values]
+        super().__call__(parser, namespace, values, option_string)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error is one line, with exit code 2, and whose --help a pipe may cut short."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.register("action", None, _Store)
+        self.register("action", "store", _Store)
         self.register("type", int, integer)  # every argument of type=int, and so in subcommands
         self.register("type", float, real)
 

@@ -1,9 +1,9 @@
 """The import rules, seen from outside: what each package pulls in, and how fast each command answers --help."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,12 +90,13 @@ def test_the_check_above_can_fail() -> None:
 @pytest.mark.parametrize("command", [command.typed for command in COMMANDS.values()])
 def test_help_answers_within_a_second_and_shows_an_example(command: str) -> None:
     times = []
-    for _ in range(3):  # the best of three: other tests run beside this one
-        start = time.perf_counter()
+    for _ in range(3):  # the best of three, in CPU time: other tests run beside this one
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run = subprocess.run(
             [sys.executable, "-m", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
         )
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if times[-1] < 1:
             break
     assert min(times) < 1

@@ -252,3 +252,23 @@ def test_plain_numbers_are_taken_in_subcommands_too():
     assert inner.parse_args(["--x", *texts]).x == [float(text) for text in texts]
     with pytest.raises(SystemExit):
         parser.parse_args(["one", "--n", "1_0"])
+
+
+def test_an_option_typed_again_loses_nothing(capsys: pytest.CaptureFixture[str]):
+    parser = cli.parser("Sets.", "python -m sets --set a=1 b=2")
+    inner = parser.add_subparsers().add_parser("one")
+    for each in (parser, inner):
+        each.add_argument("--set", nargs="+", default=[])
+        each.add_argument("--words", nargs="*", default=("x",))
+        each.add_argument("--data", nargs=2)
+        each.add_argument("--name")
+    for arguments in ([], ["one"]):
+        read = parser.parse_args([*arguments, "--set", "a=1", "--name", "n", "--set", "b=2", "c=3"])
+        assert read.set == ["a=1", "b=2", "c=3"] and tuple(read.words) == ("x",)
+        assert parser.parse_args([*arguments, "--words", "y", "--words", "z"]).words == ["y", "z"]
+        assert parser.parse_args([*arguments, "--data", "koniq-10k", "K"]).data == ["koniq-10k", "K"]
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args([*arguments, "--data", "koniq-10k", "K", "--data", "spaq", "S"])
+        assert stop.value.code == 2
+        assert "expected --data once; found it again, with spaq S" in capsys.readouterr().err
+    assert inner.parse_args([]).set == []  # the default is not the list that an earlier line filled

@@ -182,7 +182,7 @@ def read_backbone(path: Path) -> Mapping[str, torch.Tensor]:
 def _state_dict(path: Path) -> dict[str, torch.Tensor] | None:
     """The tensors of a timm backbone file, or None when the file is a checkpoint of a whole model."""
     if not path.is_file():
-        raise UserError("a file of weights", f"nothing at {path}", "correct --init")
+        raise UserError("a file of weights", f"nothing at {path}", "correct the path")
     if path.name.lower().endswith(checkpoint.OWN_SUFFIX):
         header, state = checkpoint.read_safetensors(path)
         return None if checkpoint.HEADER_KEY in header else state

@@ -63,7 +63,7 @@ def test_the_page_has_a_row_for_each_and_the_accelerators_words() -> None:
 
 
 def test_an_error_names_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    words = f"/home/me/lib/site-packages/timm/mobilevit.py:400 {'x' * 500}"
+    words = f"/home/me/lib/site-packages/timm/mobilevit.py:400 [DONE Create, FAIL Run] {'x' * 500}"
 
     def fails(each: File, cache: Path) -> None:
         raise UserError("a file", words, "report it")

@@ -4,8 +4,8 @@
 
 Every file runs on an emulated cortex-a76 (`make arm`); nothing of this is a time. A plain conversion's FP16 is its
 FP32 file with FP16 arithmetic forced, which is the best that a phone can make of it; its INT8 is ai-edge-quantizer's
-default static recipe on litert-torch's file. Needs `make arm onnx2tf`; ExecuTorch's ARM build has no program here that
-could be counted.
+default static recipe on litert-torch's file. `--arm` in a row's name is an option of convert. Needs `make arm onnx2tf`;
+ExecuTorch's ARM build has no program here that could be counted.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ from mobileiqa.errors import RunError, UserError, one_line
 from mobileiqa.files import integrity
 
 CACHE = ROOT / ".cache" / "baselines"
-CASES = "lar-iqa-lite:256x256 whole-photo lar-iqa-kan:192x192,320x320 mobilenet-iqa:317x205"
+CASES = "whole-photo lar-iqa-lite:256x256 lar-iqa-kan:192x192,320x320 mobilenet-iqa:317x205"
 A76 = next(core for core in CORES if core.name == "Cortex-A76")
 OWN = {"fp32": "ours, FP32", "fp16": "ours, FP16", "int8": "ours, INT8"}
+ARM = {precision: f"{name} --arm" for precision, name in OWN.items() if precision != "fp32"}
 SHOWN = ("fmla_4s", "fmla_8h", "sdot", "smlal", "loads", "stores", "shuffles", "converts", "vector", "scalar")
 
 
@@ -66,7 +68,9 @@ def files(case: Case) -> tuple[File, ...]:
     return (
         File(OWN["fp32"], "fp32", cached(OURS)),
         File(OWN["fp16"], "fp16", cached(OURS_FP16)),
-        File(OWN["int8"], "int8", lambda path: int8.ours((), case, path)),
+        File(ARM["fp16"], "fp16", partial(ours, "fp16", True, case)),
+        File(OWN["int8"], "int8", partial(ours, "int8", False, case)),
+        File(ARM["int8"], "int8", partial(ours, "int8", True, case)),
         *(
             File(f"{route}, {'FP16 forced' if forced else 'FP32'}", precision, cached(route), forced)
             for route in ("litert-torch", "onnx2tf")
@@ -74,6 +78,20 @@ def files(case: Case) -> tuple[File, ...]:
         ),
         File("litert-torch, default INT8", "int8", lambda path: int8.default_static(case, path)),
     )
+
+
+def ours(precision: str, arm: bool, case: Case, path: Path) -> Path:
+    """Our FP16 or static INT8 file."""
+    from calibration.sets import generated
+    from convert.int8.arguments import Int8Arguments
+    from convert.int8.recipe import Recipe
+    from convert.load import load_model
+    from convert.pipeline import Precision, Via, convert
+
+    source = load_model(case.model, None if case.size == "-" else case.size)
+    images = generated(int8.CALIBRATION, 0, source.spec)
+    static = Int8Arguments(Recipe(arm=arm), images) if precision == "int8" else None
+    return convert(source, Precision(precision), Via.LITERT, path, static, arm=arm).path
 
 
 def converted(route: str, case: Case) -> Path:
@@ -127,7 +145,7 @@ def page(rows: Sequence[Row], work: dict[str, int]) -> str:
         "seeded weights. No milliseconds: counts say which kernels ran and how much else, not how long. `least` is the "
         "least millions of cycles that a Cortex-A76 needs for them (docs/arm.md); `per MAC` is instructions over "
         "MACs / 4 in FP32, / 8 in FP16, / 16 in INT8, which is 1 for products alone; `× FP16` is to our FP16 file, "
-        "`× plain` to the best other file of that precision.",
+        "`--arm` to `--arm`; `× plain` to the best other file of that precision.",
     ]
     tables = []
     for case in dict.fromkeys(row.case for row in rows):
@@ -145,18 +163,19 @@ def _cells(row: Row, rows: Sequence[Row], work: int) -> list[str]:
     if row.error:
         return [row.name, row.error]
     total, lanes = row.counts["instructions"], {"fp32": 4, "fp16": 8, "int8": 16}[row.precision]
-    fp16 = next((r.counts.get("instructions") for r in rows if r.name == OWN["fp16"]), None)
+    base = ARM["fp16"] if row.name in ARM.values() else OWN["fp16"]
+    fp16 = next((r.counts.get("instructions") for r in rows if r.name == base), None)
     plain = [
         r.counts["instructions"]
         for r in rows
-        if r.counts and r.precision == row.precision and r.name not in OWN.values()
+        if r.counts and r.precision == row.precision and not r.name.startswith("ours")
     ]
     return [
         row.name,
         f"{total / 1e6:,.1f}",
         f"{total / (work / lanes):.2f}",
         f"{total / fp16:.2f}" if fp16 else "-",
-        f"{total / min(plain):.2f}" if plain and row.name in OWN.values() else "-",
+        f"{total / min(plain):.2f}" if plain and row.name.startswith("ours") else "-",
         f"{bound(row.counts, A76).cycles / 1e6:,.1f}",
         *(f"{row.counts[kind] / 1e6:,.1f}" for kind in SHOWN),
     ]

@@ -77,9 +77,11 @@ def convert(
     path: Path,
     int8: "Int8Arguments | None" = None,
     approximations: Sequence[str] = (),
+    arm: bool = False,
 ) -> Converted:
     """Writes `path`, atomically, and no sidecar. INT8 needs `int8`. UserError for what the user can mend.
 
+    arm: an FP16 file of the fewest instructions on an ARM core with FP16 arithmetic; an INT8 file's recipe says that.
     OverBudgetError where `int8` is to find a recipe and there is none.
     """
     from convert.flatbuffer import model as fb
@@ -100,7 +102,7 @@ def convert(
     with stage("flatbuffer"):
         model = fb.unpack(exported, f"what {via} made")
         cuts = CUTS if via is Via.LITERT else ()
-        obstacles, quantized = _post_process(model, source, (*cuts, *PASSES), fp16_weights), None
+        obstacles, quantized = _post_process(model, source, (*cuts, *PASSES), fp16_weights, arm), None
         fp32 = fb.pack(model) if int8 else b""
     if int8:
         with stage("quantization"):
@@ -137,6 +139,7 @@ def _post_process(
     source: "LoadedModel",
     passes: "Sequence[Callable[[Model], int]]",
     fp16_weights: "Fp16Weights | None",
+    arm: bool,
 ) -> list[str]:
     """Makes the converter's model ours, in place: FP16 with `fp16_weights`, else FP32.
 
@@ -151,19 +154,25 @@ def _post_process(
     obstacles: list[str] = []
     if fp16_weights:
         store_fp16_weights(model, fp16_weights.fan_in)
-        obstacles = _mark(model)
+        obstacles = allow_fp16(model, arm)
     _label(model, source, Precision.FP16 if fp16_weights else Precision.FP32)
     return obstacles
 
 
-def _mark(model: "Model") -> list[str]:
-    """Allows FP16 arithmetic where the core has it, or returns what forbids it."""
+def allow_fp16(model: "Model", arm: bool = False) -> list[str]:
+    """Allows FP16 arithmetic where the core has it, or returns what forbids it.
+
+    arm: also what saves instructions in FP16, and costs other cores time.
+    """
     from convert.flatbuffer import model as fb
+    from convert.flatbuffer.maps import zeros_by_concatenation
     from convert.fp16_weights import fp16_obstacles
 
     obstacles = fp16_obstacles(model)
     if not obstacles:
         fb.set_metadata(model, fb.REDUCED_PRECISION, fb.FP16_ACCUMULATE_FP16)
+        if arm:
+            zeros_by_concatenation(model)
     return obstacles
 
 
@@ -171,11 +180,14 @@ def _quantize(
     fp32: bytes, source: "LoadedModel", int8: "Int8Arguments"
 ) -> "tuple[Model, Quantized, list[str]]":
     """The INT8 form of our FP32 file, and what forbids FP16 in the layers that a static one keeps in float."""
+    from convert.fp16_weights import store_fp16_weights
     from convert.int8.quantize import quantize
 
     images = int8.calibration.prepared() if int8.calibration else ()
     model, quantized = quantize(fp32, int8.recipe, images)
-    obstacles = _mark(model) if int8.recipe.mode == "static" else []
+    obstacles = allow_fp16(model, int8.recipe.arm) if int8.recipe.mode == "static" else []
+    if int8.recipe.arm and not obstacles:
+        store_fp16_weights(model)  # of the float layers, which compute in FP16 there
     _label(model, source, Precision.INT8)
     return model, quantized, obstacles
 

@@ -5,6 +5,7 @@ checkpoint -> rewrite -> export (litert-torch, or ONNX and onnx2tf) -> FP32 -> F
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,9 @@ def report(
         cli.say(f"FP16 weights: {fp16.rounded:,}; kept FP32: {fp16.float32:,} (fan-in <= {fp16.fan_in})")
     if q := converted.quantized:
         images = f", ranges ({q.recipe.ranges}) of {q.images} images" if q.images else ""
+        mode = f"{q.recipe.mode} for ARM" if q.recipe.arm else q.recipe.mode
         cli.say(
-            f"INT8 {q.recipe.mode}: {q.static} operators in 8 bits, {q.dynamic} with 8-bit weights and inputs "
+            f"INT8 {mode}: {q.static} operators in 8 bits, {q.dynamic} with 8-bit weights and inputs "
             f"quantized at run time, {q.weights} with 8-bit weights alone{images}"
         )
     for line in [*(f"not rewritten: {r}" for r in refused),
@@ -93,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
                            "fastest recipe; and a folder that calibration.select wrote")  # fmt: skip
     parser.add_argument("--max-srcc-drop", type=float, metavar="D",
                         help="of --int8 auto: how far SRCC with FP32 may be from 1 (0.005)")  # fmt: skip
+    parser.add_argument("--arm", action="store_true",
+                        help="with --fp16 or static --int8: fewest instructions on ARM cores that compute in FP16; "
+                        "slower on x86")  # fmt: skip
     parser.add_argument("--approximate", nargs="+", default=[], metavar="NAME",
                         help=f"with --int8: changes that are not exact: {', '.join(APPROXIMATIONS)}")  # fmt: skip
     parser.add_argument(
@@ -145,6 +150,7 @@ def _convert(arguments: argparse.Namespace, clock: StageClock) -> int:
         source = load_model(text, arguments.size, arguments.weights, for_phones=True)
     precision = arguments.precision if arguments.int8 is None else Precision.INT8
     approximations = _approximations(arguments.approximate, precision)
+    _check_arm(arguments, precision)
     sizes = _image_sizes(arguments, source.spec)
     path = arguments.out or _default(source.spec, precision, sizes is not None)
     if path.suffix.lower() != ".tflite":
@@ -154,7 +160,9 @@ def _convert(arguments: argparse.Namespace, clock: StageClock) -> int:
     images = _images(arguments, precision, int8)
     with staged(path) as unproven:
         try:
-            converted = convert(source, precision, Via(arguments.via), unproven, int8, approximations)
+            converted = convert(
+                source, precision, Via(arguments.via), unproven, int8, approximations, arguments.arm
+            )
         except OverBudgetError as error:
             cli.emit(report_over_budget(error, path))
             return 1
@@ -212,7 +220,19 @@ def _int8(arguments: argparse.Namespace, spec: ModelSpec, path: Path) -> "Int8Ar
         return automatic(words, spec, path, arguments.images, drop)
     if drop is not None:
         raise UserError(f"--max-srcc-drop with --int8 {AUTO}", f"{drop} without it", "leave it out")
-    return None if words is None else parse_arguments(words, spec)
+    if words is None:
+        return None
+    int8 = parse_arguments(words, spec)
+    recipe = dataclasses.replace(int8.recipe, arm=arguments.arm or int8.recipe.arm)
+    return dataclasses.replace(int8, recipe=recipe)
+
+
+def _check_arm(arguments: argparse.Namespace, precision: Precision) -> None:
+    """UserError where there is nothing that --arm could choose."""
+    words = arguments.int8 or []
+    if arguments.arm and (precision is Precision.FP32 or {"auto", "dynamic", "weights"} & set(words)):
+        actual = f"it with {precision} {' '.join(words)}".rstrip()
+        raise UserError("--arm with --fp16 or static --int8", actual, "leave it out")
 
 
 def _images(arguments: argparse.Namespace, precision: Precision, int8: "Int8Arguments | None") -> "Images":

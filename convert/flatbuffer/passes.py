@@ -13,6 +13,7 @@ import numpy as np
 from convert.flatbuffer.builder import CONCATENATION_INPUTS, Builder, concatenation_tree
 from convert.flatbuffer.cache_tiling import tile_strips
 from convert.flatbuffer.constant_batches import without_constant_batches
+from convert.flatbuffer.maps import means_of_maps, same_padding
 from convert.flatbuffer.model import is_constant, kind, opcode
 from convert.flatbuffer.row_bands import cut_bands
 from convert.flatbuffer.row_strips import cut_strips
@@ -154,6 +155,8 @@ PASSES: "tuple[Callable[[Model], int], ...]" = (
     batch_matmuls,
     without_constant_divisions,
     without_constant_batches,
+    means_of_maps,
+    same_padding,
     narrow_concatenations,
     tile_strips,
     shorten_names,

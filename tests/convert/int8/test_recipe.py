@@ -4,13 +4,14 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convert.flatbuffer import model as fb
 from convert.int8.algorithms.hard_swish import hard_swish_as_products
 from convert.int8.recipe import MODES, Recipe, plan, read
 from mobileiqa.errors import UserError
-from tests.convert.int8.networks import bending
+from tests.convert.int8.networks import RELU, add, bending, convolution, hard_swish, linear, mean
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,44 @@ def test_a_search_plans_the_file_with_hard_swish_as_it_will_be_quantized(
     assert tuple(name for name in after.static if not name.endswith(("/sixth", "/gate"))) == before.static
     assert (before.dynamic, before.weights) == (after.dynamic, after.weights)
     assert (len(before.static) > 4) == (mode == "static")
+
+
+def test_for_arm_8_bits_are_in_convolutions_of_many_channels_and_what_moves_their_values(
+    flatbuffer, save
+) -> None:
+    b = flatbuffer
+    normal = np.random.default_rng(0).standard_normal
+    few = convolution(b, b.input(1, 8, 8, 3), normal((32, 1, 1, 3)), normal(32), RELU)
+    local = convolution(b, few, normal((1, 3, 3, 32)), normal(32), RELU, depthwise=True)
+    left, right = (convolution(b, local, normal((16, 1, 1, 32)), normal(16)) for _ in range(2))
+    joined = b.op("CONCATENATION", [left, right], [b.tensor(1, 8, 8, 32)], "ConcatenationOptions", axis=3)
+    deep = convolution(b, joined, normal((32, 1, 1, 32)), normal(32))
+    moved = b.op(
+        "RESHAPE", [deep, b.constant([1, 4, 16, 32])], [b.tensor(1, 4, 16, 32)]
+    )  # nothing in 8 bits reads it
+    score = linear(b, mean(b, add(b, moved, hard_swish(b, moved))), normal((1, 32)))
+    model = fb.read(save(b.build(score)))
+    names = [f"t{i}" for i in (left, right, joined, deep)]
+    everything, arm = (plan(model, Recipe(float_first=0, arm=arm)) for arm in (False, True))
+    assert arm.static == tuple(names) and {*names, f"t{few}", f"t{local}"} <= set(everything.static)
+    assert (arm.dynamic, arm.weights) == (everything.dynamic, everything.weights)
+
+
+def test_only_a_static_recipe_is_for_arm() -> None:
+    with pytest.raises(UserError, match="arm True"):
+        Recipe("dynamic", arm=True)
+
+
+@pytest.mark.parametrize(
+    "words", [["--fp32"], ["--int8", "auto"], ["--int8", "dynamic"], ["--int8", "weights"]]
+)
+def test_arm_is_refused_where_it_chooses_nothing(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from convert.tflite import main
+
+    path = tmp_path / "model.tflite"
+    arguments = ["--model", "lar-iqa-single", "--size", "64x80", *words, "--arm", "--out", str(path)]
+    assert main(arguments) == 2 and list(tmp_path.iterdir()) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"it with {' '.join(words).removeprefix('--')}" in line

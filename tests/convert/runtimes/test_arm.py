@@ -12,10 +12,12 @@ from android_bench.emulate import missing, run_arm
 from android_bench.runners.arm_runner import missing_runner
 from android_bench.runners.instruction_counter import count
 from calibration.sets import generated
+from convert.flatbuffer import model as fb
 from convert.int8.arguments import Int8Arguments
+from convert.int8.quantize import quantize
 from convert.int8.recipe import Recipe
 from convert.load import LoadedModel, load_model
-from convert.tflite import Precision, Via, convert
+from convert.pipeline import Precision, Via, allow_fp16, convert
 from mobileiqa.photos.generated_images import sample_images
 from mobileiqa.preprocess import prepare
 from mobileiqa.scoring import litert
@@ -114,3 +116,11 @@ def test_int8_runs_on_dot_products(tmp_path: Path) -> None:
     assert dots["instructions"] < 0.75 * min(plain["instructions"], without["instructions"])
     inputs = prepare(next(image for _, image in sample_images(1)), source.spec)
     np.testing.assert_allclose(run_arm(int8, [inputs])[0], litert.runner(int8)(inputs), atol=1e-2)
+    arm = tmp_path / "arm.tflite"
+    model, _ = quantize(fp32.read_bytes(), Recipe(arm=True), static.calibration.prepared())
+    allow_fp16(model, arm=True)
+    fb.write(model, arm)
+    fewest = count(arm, "cortex-a76").counts
+    assert fewest["instructions"] < 0.96 * dots["instructions"]
+    assert fewest["smlal"] == 0 and fewest["fmla_4s"] <= dots["fmla_4s"]
+    np.testing.assert_allclose(run_arm(arm, [inputs])[0], litert.runner(arm)(inputs), atol=1e-2)

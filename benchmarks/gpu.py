@@ -43,6 +43,7 @@ PHOTOS = 2
 # sums a hair from a half to the next grey level, as convert.packaging.packaged_file.LIMITS has it.
 LIMITS = {"fp32": (1e-4, 1e-3), "fp16": (1e-4, 1e-3), "int8": (1e-2, 1e-2), "packaged": (1e-3, 1e-3)}
 FULL_SIZE = "full size"
+TWO_CROPS = "2 crops"  # of the size that the model has, in place of 25
 # Model -> its small size; a family whose layers fix the size has that one.
 FAMILIES = {
     "lar-iqa-single": "64x80",
@@ -59,7 +60,7 @@ FAMILIES = {
     "msliqa-multi-crop": "64x64",
     "msliqa-multi-resize": "64x64",
     "msliqa-both": "64x64",
-    "hyperiqa": "224x224",
+    "hyperiqa": TWO_CROPS,
     "ms-scanet": "224x224",
     "fr-nr-transformer": "224x224",
     "musiq": "128x96",
@@ -75,7 +76,7 @@ PACKAGED = ("reference", "lar-iqa-single", "lar-iqa-kan", "mobilenet-iqa")
 
 @dataclass(frozen=True)
 class File:
-    """What is run: a model at a size (FULL_SIZE: the checkpoint's own), whose file, and what it takes."""
+    """What is run: a model at a size (or FULL_SIZE, TWO_CROPS: the checkpoint's own), whose file, what it takes."""
 
     model: str
     size: str
@@ -211,8 +212,11 @@ def build(file: File, cache: Path) -> tuple[Path, ModelSpec]:
     """The converted file, and its model's spec at that size."""
     from convert.packaging.packaged_file import embed_preprocessing
 
-    size = None if file.size == FULL_SIZE else file.size
+    size = None if file.size in (FULL_SIZE, TWO_CROPS) else file.size
     source = load_model(file.model, size, for_phones=True)
+    if file.size == TWO_CROPS:
+        inputs_of_two = tuple(replace(each, crops=2) for each in source.spec.inputs)
+        source = replace(source, spec=replace(source.spec, inputs=inputs_of_two))
     path = cache / f"{str(replace(file, packaged=False)).replace(' ', '-').replace(',', '+')}.tflite"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ first 1x1 convolutions) do most of the harm: kept in float32 they cost half a pe
 holds; `store_fp16_weights` rounds the others in the flatbuffer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FAN_INS = (64, 128, 256, 512, 1024, 2048, 4096)
 TARGET = 5e-4  # of the score range: a quarter of the FP16 tolerance, as photos differ from the probes
 IMAGES = 6
+FEW, FAR = 2, 1 / 8  # images that decide where all stay below this share of the target: the six differ less
 PROBE_PX = (320, 256)  # width, height of a free input size: one for all, so that sizes share their weights
 CROPS = 4  # of a model that scores crops
 LARGEST_FP16 = 65504.0
@@ -40,7 +42,9 @@ class Fp16Weights:
     fan_in: int
     float32: int  # how many values stay float32
     rounded: int
-    max_abs: float  # of the score range (or of a reason), largest over the probe images
+    max_abs: (
+        float  # of the score range (or of a reason), largest over the probe images that it took to decide
+    )
 
 
 def choose_fp16_weights(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Fp16Weights:
@@ -55,17 +59,43 @@ def choose_fp16_weights(module: "nn.Module", spec: ModelSpec, target: float = TA
     prepared = [prepare(image, sized) for _, image in sample_images(IMAGES)]
     batch = [{name: array[:CROPS] for name, array in inputs.items()} for inputs in prepared]
     weights = {name: p for name, p in module.named_parameters() if name.endswith("weight") and p.dim() >= 2}
-    expected = _outputs(module, spec, batch)
+    expected: list[np.ndarray] = []  # of the images that were needed so far
     fp16_weights = None
     for fan_in in FAN_INS:
         rounded = [p for p in weights.values() if _fan_in(p) > fan_in]
-        worst = float(np.abs(_outputs_rounded(module, spec, rounded, batch) - expected).max())
+        limit = target if fan_in != FAN_INS[-1] else float("inf")
+        worst = _largest_shift(module, spec, rounded, batch, expected, limit)
         count = sum(p.numel() for p in rounded)
         fp16_weights = Fp16Weights(fan_in, sum(p.numel() for p in weights.values()) - count, count, worst)
         if worst <= target:
             break
     assert fp16_weights is not None
     return fp16_weights
+
+
+def _largest_shift(
+    module: "nn.Module",
+    spec: ModelSpec,
+    weights: "list[nn.Parameter]",
+    batch: "Sequence[Mapping[str, np.ndarray]]",
+    expected: list[np.ndarray],
+    limit: float,
+) -> float:
+    """How far the score, or a reason, of an image moves at most where `weights` are rounded.
+
+    Ends at the first image beyond `limit`, and after FEW images that all stay far within it. `expected` holds what
+    the module gives for the first images, and gets what is missing.
+    """
+    worst = 0.0
+    for number, inputs in enumerate(batch):
+        if number == len(expected):
+            expected.append(_outputs(module, spec, inputs))
+        with _rounded(weights):
+            shift = float(np.abs(_outputs(module, spec, inputs) - expected[number]).max())
+        worst = max(worst, shift) if shift == shift else shift
+        if not worst <= limit or (number + 1 >= FEW and worst <= limit * FAR):
+            break
+    return worst
 
 
 def _probe_spec(spec: ModelSpec) -> ModelSpec:
@@ -78,24 +108,17 @@ def _fan_in(weight: "torch.Tensor") -> int:
     return weight[0].numel()
 
 
-def _outputs(module: "nn.Module", spec: ModelSpec, batch: "Sequence[Mapping[str, np.ndarray]]") -> np.ndarray:
-    """Float64 (images, 1 + reasons): each image's score in units of its range and its reasons, means over its crops."""
+def _outputs(module: "nn.Module", spec: ModelSpec, inputs: "Mapping[str, np.ndarray]") -> np.ndarray:
+    """Float64 (1 + reasons,): an image's score in units of its range and its reasons, means over its crops."""
     low, high = spec.score_range
-    rows = []
-    for inputs in batch:
-        outputs = torch_outputs(module, spec, inputs)
-        reasons = outputs["reasons"].astype(np.float64).mean(0) if "reasons" in outputs else ()
-        rows.append([outputs["score"].astype(np.float64).mean() / (high - low), *reasons])
-    return np.array(rows)
+    outputs = torch_outputs(module, spec, inputs)
+    reasons = outputs["reasons"].astype(np.float64).mean(0) if "reasons" in outputs else ()
+    return np.array([outputs["score"].astype(np.float64).mean() / (high - low), *reasons])
 
 
-def _outputs_rounded(
-    module: "nn.Module",
-    spec: ModelSpec,
-    weights: "list[nn.Parameter]",
-    batch: "Sequence[Mapping[str, np.ndarray]]",
-) -> np.ndarray:
-    """`_outputs` while `weights` are rounded to float16."""
+@contextmanager
+def _rounded(weights: "list[nn.Parameter]") -> Iterator[None]:
+    """In the block, `weights` are rounded to float16."""
     import torch
 
     originals = [p.detach().clone() for p in weights]
@@ -103,7 +126,7 @@ def _outputs_rounded(
         for p in weights:
             p.copy_(p.half().float())
         try:
-            return _outputs(module, spec, batch)
+            yield
         finally:
             for p, original in zip(weights, originals, strict=True):
                 p.copy_(original)

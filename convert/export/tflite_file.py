@@ -55,12 +55,13 @@ def _convert(module: "nn.Module", inputs: "dict[str, torch.Tensor]") -> bytes:
         from litert_torch._convert.signature import Signature
         from litert_torch.model import DEFAULT_SIGNATURE_NAME
 
+        from convert.export.shortcuts import shortcuts
         from convert.rewrites.core import compact
 
         signature = Signature(DEFAULT_SIGNATURE_NAME, module.eval(), None, inputs)
-        with compact(module), torch.no_grad():
+        with compact(module), torch.no_grad(), shortcuts():
             program = core._run_convert_passes(core.export_torch_signature(signature))
-    with stage("lowering"), torch.no_grad():
+    with stage("lowering"), torch.no_grad(), shortcuts():
         return litert_converter.exported_programs_to_flatbuffer([program], [signature]).to_bytes()
 
 

@@ -54,6 +54,22 @@ def test_puts_weights_back():
         np.testing.assert_array_equal(was.numpy(), now.detach().numpy())
 
 
+@pytest.mark.parametrize(
+    ("gain", "target", "runs"),
+    [
+        (1000.0, fp16_weights.TARGET, 2 * fp16_weights.IMAGES),  # near the target: every image decides
+        (1.0, 1.0, 2 * fp16_weights.FEW),  # far within it: two do
+        (1.0, 0.0, 2 + 1 + 3),  # one image beyond it is enough, until nothing is rounded
+    ],
+)
+def test_an_image_runs_only_until_the_choice_is_certain(gain: float, target: float, runs: int):
+    counts = []
+    module = Toy(gain)
+    module.register_forward_hook(lambda *_: counts.append(1))
+    choose_fp16_weights(module, SPEC, target)
+    assert len(counts) == runs
+
+
 @pytest.mark.parametrize("fit", [Fit.RESIZE, Fit.CENTER_CROP])
 def test_does_not_depend_on_the_input_size(fit: Fit):
     spec = ModelSpec("toy", (InputSpec("image", 64, 64, fit=fit),))

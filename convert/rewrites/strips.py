@@ -25,6 +25,9 @@ from convert.rewrites.sparse_pooling import SparseLDA, thinned
 from convert.row_ranges import bins, pool_matrix
 from mobileiqa.layers.mobile_iqa import LDA
 
+PIECE_BYTES = (
+    4 << 20
+)  # of a strip's values at a time: in a processor's cache, GELU takes a quarter of the time
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
 
 
@@ -73,11 +76,17 @@ class StripLDA(nn.Module):
 
         A generator, so that a sum's columns are pooled before the next strip: 22 sums would be 43 MB.
         """
+        piece = x.shape[1]
+        if torch.is_inference_mode_enabled():  # not where it is exported: a piece is several operators
+            piece = max(1, PIECE_BYTES // (4 * x.shape[2] * self.expand.out_features))
         last = None  # the row that this bin shares with the one above
         for i, (start, end) in enumerate(edges):
             shared = i > 0 and edges[i - 1][1] > start
-            values = nn.functional.gelu(self.expand(x[:, start + shared : end]))
-            total = values.sum(1, keepdim=True)
+            sums = []
+            for row in range(start + shared, end, piece):
+                values = nn.functional.gelu(self.expand(x[:, row : min(row + piece, end)]))
+                sums.append(values.sum(1, keepdim=True))
+            total = sum(sums[1:], sums[0])
             yield total + last if shared and last is not None else total
             last = values[:, -1:]
 

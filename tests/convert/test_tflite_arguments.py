@@ -1,11 +1,13 @@
 """What the user types: wrong input is one line and writes nothing, and files get their names."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from convert import tflite
 from convert.tflite import Precision, _default, default_path, main
 from mobileiqa.checkpoint import save
 from mobileiqa.zoo import MODELS
@@ -83,3 +85,15 @@ def test_default_names_carry_model_size_and_precision():
     assert str(default_path(SPEC, Precision.FP16)) == f"{NAME}_64x80_fp16.tflite"
     assert str(default_path(MODELS["lar-iqa-kan"].spec, Precision.FP32)) == "lar-iqa-kan_fp32.tflite"
     assert str(_default(SPEC, Precision.FP16, packaged=True)) == f"{NAME}_64x80_fp16_camera.tflite"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "own", "policy"), [((), None, "passive"), ((), "active", "active"), (("torch",), None, None)]
+)
+def test_pytorchs_threads_sleep_while_they_wait(
+    loaded: tuple[str, ...], own: str | None, policy: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "modules", dict.fromkeys(loaded))
+    monkeypatch.setattr(os, "environ", {} if own is None else {"OMP_WAIT_POLICY": own})
+    tflite._sleep_while_waiting()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy

@@ -47,6 +47,14 @@ def test_exact_at_the_papers_sizes_and_odd_ones(small: LDA, height: int, width: 
     assert error(small, height, width) < 1e-12
 
 
+@pytest.mark.parametrize(("height", "width"), [(97, 641), (77, 60), (616, 9)])
+def test_strips_in_pieces_are_the_same(small: LDA, height: int, width: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(strips, "PIECE_BYTES", 4 * 4 * width * 3)  # three rows
+    x = torch.randn(1, 3, height, width, dtype=torch.float64)
+    with torch.inference_mode():
+        assert float((StripLDA(small)(x) - small(x)).abs().max()) < 1e-12
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 9), (6, 7), (13, 30), (14, 5), (50, 41)])
 def test_exact_on_the_ldas_own_grid(height: int, width: int):
     torch.manual_seed(1)

@@ -194,8 +194,9 @@ def measure(file: File, cache: Path) -> Row:
 
 
 def _in_short(error: Exception) -> str:
-    """Its line without this machine's paths and, in brackets, the end of a converter's log."""
-    return shortened(re.sub(r"\S*/site-packages/| \[.*\]", "", one_line(str(error))), 220)
+    """What was found, without this machine's paths and, in brackets, the end of a converter's log."""
+    words = error.actual if isinstance(error, UserError) else str(error)
+    return shortened(re.sub(r"\S*/site-packages/| \[.*\]", "", one_line(words)), 220)
 
 
 def _int8_error(file: File, path: Path, batch: Sequence[Mapping[str, np.ndarray]], cache: Path) -> float:

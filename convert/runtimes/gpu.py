@@ -29,6 +29,9 @@ VARIABLE = "MOBILEIQA_VULKAN"
 SOFTWARE = (Path("/usr/lib/chromium/vk_swiftshader_icd.json"),)
 INSTALLED = (Path("/etc/vulkan/icd.d"), Path("/usr/share/vulkan/icd.d"))
 REFUSED_DRIVERS = ("lvp_",)  # Mesa's lavapipe lacks shader features that the accelerator asks for
+TOO_LATE = (
+    "DEADLINE_EXCEEDED: the GPU took longer than LiteRT waits, as a software GPU of a busy machine does"
+)
 START_S, IMAGE_S = 300, 300  # a software GPU is slow; the limit only has to end a hang
 
 _ADAPTER = re.compile(r"Selected adapter: ([^,\n]+).*?adapterType=([^\n]+)")
@@ -105,7 +108,8 @@ def run_gpu(path: Path, batch: Sequence[Mapping[str, np.ndarray]], precision: st
         process = run_process(command, START_S + IMAGE_S * len(batch), folder, variables)
         report = json.loads((folder / "report.json").read_text())
         if "error" in report:
-            reasons = [*_ERRORS.findall(process.stderr), report["error"]]
+            late = [TOO_LATE] if "DEADLINE_EXCEEDED" in process.stderr else []
+            reasons = [*late, *_ERRORS.findall(process.stderr), report["error"]]
             raise UserError(
                 f"{path.name} to compile and run on LiteRT's GPU accelerator",
                 shortened("; ".join(reasons), 400),

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from convert.delegation.gpu_check import check, first_wrong_operator, relative_error
 from convert.inspect import main
+from convert.runtimes import gpu
 from convert.runtimes.gpu import run_gpu, vulkan_driver
 from convert.runtimes.gpu_child import wait_for_software_gpu
 from convert.runtimes.runners import runtime
@@ -108,6 +110,20 @@ def test_a_file_that_no_runtime_takes_is_one_line(flatbuffer: Any, save: Any) ->
     with pytest.raises(UserError, match="NO_SUCH_OPERATOR") as error:
         run_gpu(path, [{"in0": np.zeros((1, 4), np.float32)}])
     assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_is_too_late_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A busy machine's software GPU: LiteRT's own words would be that a node failed to invoke."""
+
+    def late(command: list, seconds: float, folder: Path, variables: dict) -> SimpleNamespace:
+        (folder / "report.json").write_text('{"error": "Failed to invoke"}')
+        return SimpleNamespace(
+            stderr="E0000 x.cc:546] DEADLINE_EXCEEDED: ERROR: [y.cc:613]\nERROR: Node 7 failed"
+        )
+
+    monkeypatch.setattr(gpu, "run_process", late)
+    with pytest.raises(UserError, match="found DEADLINE_EXCEEDED: the GPU took longer than LiteRT waits"):
+        run_gpu(tmp_path / "file.tflite", [])
 
 
 def test_a_driver_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from torch import nn
 
 GRID = 22  # bins per side of the published adaptive pooling
 LARGE = 1 << 19  # pixels of an image from which memory decides how long inference takes
-GROUP = 64  # hidden channels of LDA that are in memory at a time where no gradients are wanted
+GROUP = 16  # hidden channels of LDA that are in memory at a time where no gradients are wanted
 
 
 class LDA(nn.Module):

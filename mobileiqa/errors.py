@@ -10,7 +10,7 @@ from mobileiqa.text import printable
 EXTRAS = {
     "train": {
         "torch": "torch", "torchvision": "torchvision", "timm": "timm", "safetensors": "safetensors", "scipy": "scipy",
-        "matplotlib": "matplotlib", "cv2": "opencv-python-headless", "openpyxl": "openpyxl",
+        "sklearn": "scikit-learn", "matplotlib": "matplotlib", "cv2": "opencv-python-headless", "openpyxl": "openpyxl",
         "tensorboardX": "tensorboardX", "piq": "piq==0.8.0",
     },
     "convert": {

@@ -68,9 +68,9 @@ def files(case: Case) -> tuple[File, ...]:
     return (
         File(OWN["fp32"], "fp32", cached(OURS)),
         File(OWN["fp16"], "fp16", cached(OURS_FP16)),
-        File(ARM["fp16"], "fp16", partial(ours, "fp16", True, case)),
-        File(OWN["int8"], "int8", partial(ours, "int8", False, case)),
-        File(ARM["int8"], "int8", partial(ours, "int8", True, case)),
+        File(ARM["fp16"], "fp16", partial(int8.ours, case, precision="fp16", arm=True)),
+        File(OWN["int8"], "int8", partial(int8.ours, case)),
+        File(ARM["int8"], "int8", partial(int8.ours, case, precision="int8", arm=True)),
         *(
             File(f"{route}, {'FP16 forced' if forced else 'FP32'}", precision, cached(route), forced)
             for route in ("litert-torch", "onnx2tf")
@@ -78,20 +78,6 @@ def files(case: Case) -> tuple[File, ...]:
         ),
         File("litert-torch, default INT8", "int8", lambda path: int8.default_static(case, path)),
     )
-
-
-def ours(precision: str, arm: bool, case: Case, path: Path) -> Path:
-    """Our FP16 or static INT8 file."""
-    from calibration.sets import generated
-    from convert.int8.arguments import Int8Arguments
-    from convert.int8.recipe import Recipe
-    from convert.load import load_model
-    from convert.pipeline import Precision, Via, convert
-
-    source = load_model(case.model, None if case.size == "-" else case.size)
-    images = generated(int8.CALIBRATION, 0, source.spec)
-    static = Int8Arguments(Recipe(arm=arm), images) if precision == "int8" else None
-    return convert(source, Precision(precision), Via.LITERT, path, static, arm=arm).path
 
 
 def converted(route: str, case: Case) -> Path:

@@ -102,8 +102,10 @@ def _random_inputs(path: Path, seed: int) -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(d["shape"], dtype=np.float32) for name, d in details.items()}
 
 
-def ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
-    """Static INT8 by the default recipe."""
+def ours(
+    case: Case, path: Path, approximations: Sequence[str] = (), precision: str = "int8", arm: bool = False
+) -> Path:
+    """Our file: static INT8 by the default recipe, or another precision. `arm`: as convert's --arm."""
     from calibration.sets import generated
     from convert.int8.arguments import Int8Arguments
     from convert.int8.recipe import Recipe
@@ -111,8 +113,10 @@ def ours(approximations: tuple[str, ...], case: Case, path: Path) -> Path:
     from convert.pipeline import Precision, Via, convert
 
     source = load_model(case.model, None if case.size == "-" else case.size)
-    request = Int8Arguments(Recipe(), generated(CALIBRATION, 0, source.spec))
-    return convert(source, Precision.INT8, Via.LITERT, path, request, approximations).path
+    static = None
+    if precision == "int8":
+        static = Int8Arguments(Recipe(arm=arm), generated(CALIBRATION, 0, source.spec))
+    return convert(source, Precision(precision), Via.LITERT, path, static, approximations, arm).path
 
 
 def _files() -> tuple[File, ...]:
@@ -120,13 +124,13 @@ def _files() -> tuple[File, ...]:
 
     return (
         File("lar fp32", LAR, partial(_cached, OURS)),
-        File("lar int8", LAR, partial(ours, ())),
+        File("lar int8", LAR, ours),
         File("lar default int8", LAR, default_static),
         File("mobile executorch fp32", MOBILE, partial(_cached, "executorch")),
         File("mobile fp32", MOBILE, partial(_cached, OURS)),
-        File("mobile int8", MOBILE, partial(ours, ())),
-        File("mobile int8 sparse", MOBILE, partial(ours, ("sparse-pooling",))),
-        File("mobile int8 sparser", MOBILE, partial(ours, ("sparser-pooling",))),
+        File("mobile int8", MOBILE, ours),
+        File("mobile int8 sparse", MOBILE, partial(ours, approximations=("sparse-pooling",))),
+        File("mobile int8 sparser", MOBILE, partial(ours, approximations=("sparser-pooling",))),
     )
 
 

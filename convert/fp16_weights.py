@@ -42,9 +42,8 @@ class Fp16Weights:
     fan_in: int
     float32: int  # how many values stay float32
     rounded: int
-    max_abs: (
-        float  # of the score range (or of a reason), largest over the probe images that it took to decide
-    )
+    # Of the score range (or of a reason), largest over the probe images that it took to decide.
+    max_abs: float
 
 
 def choose_fp16_weights(module: "nn.Module", spec: ModelSpec, target: float = TARGET) -> Fp16Weights:

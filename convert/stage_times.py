@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mobileiqa import text
-from mobileiqa.cli import FIRST_LINE_S
 from mobileiqa.freed_memory import give_back
+from mobileiqa.progress import FIRST_LINE_S
 
 OTHER = "other"  # what lies outside of all stages: arguments, imports, the report itself
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss

@@ -33,6 +33,7 @@ SHARED = {
     "mobileiqa.files",
     "mobileiqa.errors",
     "mobileiqa.cli",
+    "mobileiqa.progress",
     "mobileiqa.files.integrity",
     "mobileiqa.files.tflite",
     "mobileiqa.typed_json",

@@ -21,20 +21,9 @@ Shape = tuple[int, ...]
 MOST_DIMENSIONS = 4  # that the accelerator takes
 # Operators of two operands, each value by itself, that the accelerator takes.
 ELEMENTWISE = (
-    *(
-        "ADD",
-        "SUB",
-        "MUL",
-        "DIV",
-        "POW",
-        "FLOOR_DIV",
-        "FLOOR_MOD",
-        "MAXIMUM",
-        "MINIMUM",
-        "SQUARED_DIFFERENCE",
-    ),
-    *("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"),
-)
+    "ADD", "SUB", "MUL", "DIV", "POW", "FLOOR_DIV", "FLOOR_MOD", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE",
+    "EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL",
+)  # fmt: skip
 
 
 def misread(values: Shape, constant: Shape) -> bool:

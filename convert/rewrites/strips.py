@@ -25,9 +25,8 @@ from convert.rewrites.sparse_pooling import SparseLDA, thinned
 from convert.row_ranges import bins, pool_matrix
 from mobileiqa.layers.mobile_iqa import LDA
 
-PIECE_BYTES = (
-    4 << 20
-)  # of a strip's values at a time: in a processor's cache, GELU takes a quarter of the time
+# Of a strip's values at a time: in a processor's cache, GELU takes a quarter of the time.
+PIECE_BYTES = 4 << 20
 EQUATION = "adaptive_pool(gelu(conv(x))) = A_h gelu(conv(x)) A_w', strip by strip"
 
 

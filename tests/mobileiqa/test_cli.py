@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_progress_is_lines_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     clock = iter(range(0, 8000, 4))  # two seconds in: a line; later one every five
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock) / 2)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock) / 2)
     assert list(cli.progress(range(8), "counting")) == list(range(8))
     assert capsys.readouterr().err.splitlines() == [
         "counting: 1 of 8, 2.0 s each, 0:14 left",
@@ -156,7 +157,7 @@ def test_status_is_lines_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     clock = [0.0]
-    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     show = cli.status()
     for second in range(13):
         clock[0] = float(second)

@@ -80,10 +80,10 @@ def sides(seed: int = 0, count: int = 120) -> tuple[Side, Side, Side]:
 
 @pytest.mark.parametrize("name", ["ridge", "svr", "taylor2", "taylor3"])
 def test_a_regressor_learns_what_features_say(name: str) -> None:
-    train, validation, test = sides()
+    train, validation, test = sides(count=240)
     regressor = fit(name, train, validation, epochs=40)
     assert np.corrcoef(regressor.predict(test.features), test.labels)[0, 1] > 0.9
-    assert regressor.validation_srcc > 0.85 and regressor.choice
+    assert regressor.validation_srcc > 0.9 and regressor.choice
 
 
 def test_components_hold_most_of_the_variance_and_know_the_training_images_alone() -> None:

@@ -72,21 +72,22 @@ def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser(__doc__ or "", "python benchmarks/whole_photo.py reference --photos photos/")
     parser.add_argument("checkpoint", nargs="?", help="default: the reference checkpoint")
-    parser.add_argument(
-        "--photos", nargs="+", type=Path, default=[], metavar="PATH", help="photos at full size"
-    )
-    parser.add_argument("--held-out", type=Path, metavar="DIR", help="pristine photos to distort")
-    parser.add_argument("--severity", type=Path, metavar="CSV", help="KADID-10k's mean scores")
-    parser.add_argument(
-        "--blur", type=float, default=12.0, metavar="PX", help="deviation (default %(default)s)"
-    )
-    parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="photos of each part (default: all)"
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+    add_photos(parser)
     parser.add_argument("--out", type=Path, metavar="PATH.json", help="the table goes beside it, as .md")
     parser.add_argument("--force", action="store_true", help="replace existing results")
     return parser
+
+
+def add_photos(parser: argparse.ArgumentParser, limit: int = 0, workers: int = 1) -> None:
+    """What `checked` measures on, and with how many processes."""
+    add = parser.add_argument
+    add("--photos", nargs="+", type=Path, default=[], metavar="PATH", help="photos at full size")
+    add("--held-out", type=Path, metavar="DIR", help="pristine photos to distort")
+    add("--severity", type=Path, metavar="CSV", help="KADID-10k's mean scores")
+    add("--blur", type=float, default=12.0, metavar="PX", help="deviation (default %(default)s)")
+    few = "the first N by name" if limit else "all"
+    add("--limit", type=int, default=limit, metavar="N", help=f"photos of each part (default: {few})")
+    add("--workers", type=int, default=workers, help="processes (default %(default)s)")
 
 
 def measure(args: argparse.Namespace) -> int:
@@ -97,21 +98,7 @@ def measure(args: argparse.Namespace) -> int:
         raise UserError("--photos or --held-out", "neither", "name photos that were not trained on")
     if bool(args.held_out) != bool(args.severity):
         raise UserError("--held-out and --severity together", "one of them", "give both")
-    checks: list[Check] = []
-    detail: dict[str, Any] = {}
-    if args.photos:
-        paths = find_images(args.photos)[: args.limit or None]
-        work = partial(_photo_scores, args.checkpoint, args.blur)
-        detail["photos"] = dict(zip([p.name for p in paths], _each(work, paths, args.workers), strict=True))
-        detail["cards"] = card_answers(scorer(args.checkpoint))
-        checks += photo_checks(list(detail["photos"].values()), detail["cards"])
-    if args.held_out:
-        paths = find_images([args.held_out])[: args.limit or None]
-        work = partial(_held_out_rows, args.checkpoint, args.severity)
-        rows = [row for part in _each(work, list(enumerate(paths)), args.workers) for row in part]
-        checks += held_out_checks(rows)
-        detail["within_distortion"] = within_distortion(rows)
-        detail["reasons"] = reasons_by_distortion(rows)
+    checks, detail = checked(args.checkpoint, args)
     table = markdown(
         ["what must hold", "measured", "limit", "cases", "holds"], [_cells(check) for check in checks]
     )
@@ -126,6 +113,26 @@ def measure(args: argparse.Namespace) -> int:
     cli.say(table)
     cli.emit({**result, "json": str(args.out) if args.out else None})
     return int(not all(check.holds for check in checks))
+
+
+def checked(checkpoint: str | None, args: argparse.Namespace) -> tuple[list[Check], dict[str, Any]]:
+    """What must hold of a checkpoint on the photos of `args`, and the scores and figures that it comes from."""
+    checks: list[Check] = []
+    detail: dict[str, Any] = {}
+    if args.photos:
+        paths = find_images(args.photos)[: args.limit or None]
+        work = partial(_photo_scores, checkpoint, args.blur)
+        detail["photos"] = dict(zip([p.name for p in paths], _each(work, paths, args.workers), strict=True))
+        detail["cards"] = card_answers(scorer(checkpoint))
+        checks += photo_checks(list(detail["photos"].values()), detail["cards"])
+    if args.held_out:
+        paths = find_images([args.held_out])[: args.limit or None]
+        work = partial(_held_out_rows, checkpoint, args.severity)
+        rows = [row for part in _each(work, list(enumerate(paths)), args.workers) for row in part]
+        checks += held_out_checks(rows)
+        detail["within_distortion"] = within_distortion(rows)
+        detail["reasons"] = reasons_by_distortion(rows)
+    return checks, detail
 
 
 def _cells(check: Check) -> list[str]:

@@ -25,11 +25,11 @@ VALIDATION_EVERY = 40  # one photo of so many, by name, is not trained on: its c
 
 @dataclass(frozen=True)
 class Batch:
-    """overview and fragments: normalised float32 NCHW; labels (N,), reasons (N, 11) 0 or 1; pairs (P,) of places."""
+    """overview and fragments: normalised float32 NCHW; reasons (N, 11) 0 or 1; pairs (P,) of places."""
 
     overview: torch.Tensor
     fragments: torch.Tensor
-    score: torch.Tensor
+    score: torch.Tensor  # labels (N,); NaN: none
     reasons: torch.Tensor
     cell: torch.Tensor
     better: torch.Tensor
@@ -95,6 +95,7 @@ class Pack:
                 further, at_most, reason = worsened(pair, rng)
                 views.append(posed(further, int(rng.integers(8))))
                 both = sorted({*reasons, reason} - {NONE})
+                # no label (NaN) stays none: min and max keep their first argument where nothing compares
                 labels.append((max(min(score, at_most) - GAP, GAP), both, NO_CELL))
                 orders.append((first, first + 2))
                 twins.append((first, first + 1))

@@ -5,9 +5,10 @@ two views of two kinds share them, and two cores have no time for their gradient
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional
 from mobileiqa import cli
 from mobileiqa.models.whole_photo import HIDDEN, WholePhoto
 from mobileiqa.text import csv_text
-from mobileiqa.training.damage import PRISTINE_CELL
+from mobileiqa.training.damage import GAP, PRISTINE_CELL
 from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
 from mobileiqa.training.objective import plcc_loss, with_sum
 from mobileiqa.training.recipe import cosine
@@ -38,6 +39,7 @@ class Phase:
     ema: float = 0.998  # decay of the averaged weights
     batch: int = 30
     threes: bool = False  # each of `batch` copies in two poses, and damaged once more
+    warmup: int = 40  # steps, linear
 
 
 Step = tuple[int, Phase, float, Batch]  # number, its phase, learning rate, batch
@@ -91,13 +93,13 @@ class Trainee(nn.Module):
 
 
 def losses(trainee: Trainee, batch: Batch, plan: Plan) -> dict[str, torch.Tensor]:
-    """Each term, and "loss", their weighted sum."""
+    """Each term, and "loss", their weighted sum. A copy without a label counts for reasons and orders alone."""
     score, reasons, cells = trainee(batch)
-    known = batch.cell >= 0
-    gap = (batch.score[batch.better] - batch.score[batch.worse]).clamp(0, 0.2) / 2
+    known, rated = batch.cell >= 0, ~batch.score.isnan()
+    gap = (batch.score[batch.better] - batch.score[batch.worse]).nan_to_num(GAP).clamp(0, 0.2) / 2
     parts = {
-        "mse": functional.mse_loss(score, batch.score),
-        "plcc": plcc_loss(score, batch.score),
+        "mse": functional.mse_loss(score[rated], batch.score[rated]),
+        "plcc": plcc_loss(score[rated], batch.score[rated]),
         "cells": functional.cross_entropy(cells[known], batch.cell[known])
         if known.any()
         else score.new_zeros(()),
@@ -126,10 +128,12 @@ class Average:
             self.state = {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
+def train(
+    model: WholePhoto, packed: Path, out: Path, plan: Plan, read: Callable[[Path], Pack] = Pack
+) -> WholePhoto:
     """Trains `model` in place; returns it with the averaged weights. Writes out/curve.csv and out/state.pt.
 
-    Where out/state.pt is there already, training goes on from it.
+    Where out/state.pt is there already, training goes on from it. read: what a pass over `packed` is read by.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainee = Trainee(model).to(memory_format=torch.channels_last).eval()  # batch norms keep their statistics
@@ -142,7 +146,7 @@ def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
         average.state, start = saved["average"], saved["step"]
     total, terms, began = sum(p.steps for p in plan.phases), [], time.monotonic()
     curve = Curve(out / "curve.csv")
-    steps = cli.progress(_ahead(_steps(packed, plan, start)), "training", total - start)
+    steps = cli.progress(_ahead(_steps(partial(read, packed), plan, start)), "training", total - start)
     for step, phase, lr, batch in steps:
         for group, factor in zip(optimizer.param_groups, (1, 0.25), strict=True):
             group["lr"] = lr * factor
@@ -160,19 +164,19 @@ def train(model: WholePhoto, packed: Path, out: Path, plan: Plan) -> WholePhoto:
             with cli.atomic(state) as temporary:
                 torch.save({"weights": trainee.state_dict(), "optimizer": optimizer.state_dict(),
                             "average": average.state, "step": step + 1}, temporary)  # fmt: skip
-            curve.validated(step + 1, validation(average, trainee, Pack(packed), plan))
+            curve.validated(step + 1, validation(average, trainee, read(packed), plan))
     trainee.load_state_dict(average.state)
     return model
 
 
-def _steps(packed: Path, plan: Plan, start: int) -> Iterator[Step]:
+def _steps(read: Callable[[], Pack], plan: Plan, start: int) -> Iterator[Step]:
     """From step `start`; each pass over the pack reads what is there by then."""
     step, epoch, chunks, pack = 0, 0, [], None
     for number, phase in enumerate(plan.phases):
         count = phase.batch // CHUNK
         for within in range(phase.steps):
             if len(chunks) < count:
-                pack = Pack(packed)
+                pack = read()
                 chunks, epoch = pack.chunks(plan.seed, epoch), epoch + 1
             these, chunks = chunks[:count], chunks[count:]
             if step >= start:
@@ -197,8 +201,8 @@ def _ahead(steps: Iterator[Step]) -> Iterator[Step]:
 
 
 def _rate(phase: Phase, step: int) -> float:
-    """Linear over the first 40 steps, then a cosine to `final`."""
-    return phase.lr * min(1, (step + 1) / 40) * cosine(step / phase.steps, phase.final)
+    """Linear over the first steps, then a cosine to `final`."""
+    return phase.lr * min(1, (step + 1) / phase.warmup) * cosine(step / phase.steps, phase.final)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 # make convert   set up, convert the default model to FP16, print the parity report
 # make test      set up, run the linter and the default tests
 # make fuzz      altered input for every command: MINUTES=3 SEED=1 KINDS="images flatbuffers"
-# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, phone, executorch, gpu, web, kotlin.
+# The rest: test-slow, lint, and environments for other tools: onnx2tf, legacy-runtime, arm, phone, executorch, arm-executorch, gpu, web, kotlin.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 # PyTorch without CUDA: TORCH_INDEX=the address that PyTorch's install page shows for Linux, pip and CPU.
 TORCH_INDEX :=
 
-.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm phone executorch gpu web ray kotlin backbone reference packaged evaluation-models subjects baselines peers clean
+.PHONY: setup convert test test-slow fuzz lint onnx2tf legacy-runtime arm arm-executorch phone executorch gpu web ray kotlin backbone reference packaged evaluation-models subjects baselines peers clean
 
 setup: $(STAMP)
 
@@ -65,6 +65,10 @@ executorch: $(STAMP)
 
 arm: $(STAMP)
 	$(BIN)/python -m tools.make_arm
+
+# ExecuTorch on the emulated core too, for benchmarks/arm.py alone.
+arm-executorch: arm executorch
+	$(BIN)/python benchmarks/executorch_arm.py
 
 # A Vulkan that needs no GPU, for LiteRT's GPU accelerator (--runtimes gpu, inspect --gpu). Debian packages, as root.
 gpu: $(STAMP)

@@ -4,8 +4,8 @@
 
 Every file runs on an emulated cortex-a76 (`make arm`); nothing of this is a time. A plain conversion's FP16 is its
 FP32 file with FP16 arithmetic forced, which is the best that a phone can make of it; its INT8 is ai-edge-quantizer's
-default static recipe on litert-torch's file. `--arm` in a row's name is an option of convert. Needs `make arm onnx2tf`;
-ExecuTorch's ARM build has no program here that could be counted.
+default static recipe on litert-torch's file. ExecuTorch's are files of its own (convert_executorch.py), run by its own
+ARM libraries. `--arm` in a row's name is an option of convert. Needs `make onnx2tf arm-executorch`.
 """
 
 import argparse
@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 from android_bench.arm_counts import SCHEMA
 from android_bench.core_bounds import CORES, COUNTED_ON, bound
-from android_bench.runners.instruction_counter import Counted, check_cpu, count
-from benchmarks import int8, output
+from android_bench.runners.instruction_counter import check_cpu, count
+from benchmarks import executorch_arm, int8, output
 from benchmarks.conversion_paths import OURS, OURS_FP16, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli, typed_json
@@ -77,6 +77,9 @@ def files(case: Case) -> tuple[File, ...]:
             for precision, forced in (("fp32", False), ("fp16", True))
         ),
         File("litert-torch, default INT8", "int8", lambda path: int8.default_static(case, path)),
+        File("ExecuTorch XNNPACK, FP32", "fp32", cached("executorch")),
+        File("ExecuTorch XNNPACK, FP16", "fp16", cached("executorch-fp16")),
+        File("ExecuTorch XNNPACK, INT8", "int8", cached("executorch-int8")),
     )
 
 
@@ -104,9 +107,12 @@ def counts_of(path: Path, force_fp16: bool) -> dict[str, int]:
     name = f"{integrity.sha256(path)}-{COUNTED_ON}-{force_fp16}-{SCHEMA}.json"
     known = CACHE.with_name("arm_counts") / name
     if not known.is_file():
-        result: Counted = count(path, COUNTED_ON, force_fp16=force_fp16)
+        if path.suffix == ".pte":
+            counts = executorch_arm.count(path, COUNTED_ON)
+        else:
+            counts = count(path, COUNTED_ON, force_fp16=force_fp16).counts
         known.parent.mkdir(parents=True, exist_ok=True)
-        cli.write_json(known, result.counts)
+        cli.write_json(known, counts)
     return typed_json.parse_object(typed_json.content_of(known), str(known))
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.runners import host
 from benchmarks import limit, measure, output, report
-from benchmarks.conversion_paths import OURS, PATHS, Built, Case, build
+from benchmarks.conversion_paths import COUNTED_ALONE, OURS, PATHS, Built, Case, build
 from benchmarks.results import Row
 from mobileiqa import cli
 from mobileiqa.errors import RunError, UserError, one_line
@@ -47,7 +47,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sizes", default="1271x820,1907x1231", help="MobileNet-IQA's (default %(default)s)")
     parser.add_argument("--models", default="mobilenet-iqa,lar-iqa-kan", help="default %(default)s")
-    parser.add_argument("--paths", default=",".join(PATHS), help="default %(default)s")
+    own = ",".join(name for name in PATHS if name not in COUNTED_ALONE)
+    parser.add_argument("--paths", default=own, help="default %(default)s")
     output.add_protocol(parser)
     parser.add_argument("--fresh", action="store_true", help="convert again, whatever the cache holds")
     output.add_output(parser, "baselines")

@@ -28,6 +28,7 @@ from mobileiqa.zoo import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = str(ROOT / "benchmarks" / "convert_baseline.py")
+FEWER_BITS_CHILD = "benchmarks/convert_executorch.py"
 COST = str(ROOT / "benchmarks" / "cost.py")
 PUBLISHED_SOURCES = (
     "benchmarks/convert_baseline.py",
@@ -107,8 +108,8 @@ def _onnx2tf(case: Case, folder: Path) -> list[list[str]]:
     ]
 
 
-def _executorch(case: Case, folder: Path) -> list[list[str]]:
-    return [[str(python_of("executorch")), CHILD, "executorch", case.model, case.size, f"{folder}/model.pte"]]
+def _executorch(child: str, kind: str, case: Case, folder: Path) -> list[list[str]]:
+    return [[str(python_of("executorch")), child, kind, case.model, case.size, f"{folder}/model.pte"]]
 
 
 def _ours(precision: str, case: Case, folder: Path) -> list[list[str]]:
@@ -128,6 +129,18 @@ def _ours(precision: str, case: Case, folder: Path) -> list[list[str]]:
     ]
 
 
+def _fewer_bits(precision: str) -> ConversionPath:
+    """ExecuTorch's FP16 or INT8 file."""
+    return ConversionPath(
+        f"ExecuTorch XNNPACK, {precision.upper()}",
+        "model.pte",
+        partial(_executorch, str(ROOT / FEWER_BITS_CHILD), precision),
+        lambda: python_of("executorch"),
+        ("executorch", "torch", "torchao", "timm"),
+        (*PUBLISHED_SOURCES, FEWER_BITS_CHILD),
+    )
+
+
 _OUR_PACKAGES = ("litert-torch", "ai-edge-quantizer", "torch", "timm")
 OURS, OURS_FP16 = "ours", "ours-fp16"
 PATHS: dict[str, ConversionPath] = {
@@ -140,7 +153,7 @@ PATHS: dict[str, ConversionPath] = {
     "executorch": ConversionPath(
         "ExecuTorch XNNPACK",
         "model.pte",
-        _executorch,
+        partial(_executorch, CHILD, "executorch"),
         lambda: python_of("executorch"),
         ("executorch", "torch", "timm"),
     ),
@@ -154,7 +167,10 @@ PATHS: dict[str, ConversionPath] = {
         lambda: python_of("onnx2tf"),
         ("onnx2tf", "onnx"),
     ),
+    "executorch-fp16": _fewer_bits("fp16"),
+    "executorch-int8": _fewer_bits("int8"),
 }
+COUNTED_ALONE = ("executorch-fp16", "executorch-int8")  # by arm.py: no rows of baselines.py
 
 
 def build(name: str, case: Case, cache: Path, fresh: bool = False) -> Built:

@@ -76,8 +76,13 @@ def fetch_zig(folder: Path) -> Path:
     return zig
 
 
-def compile_c(zig: Path, target: str, *words: Path | str) -> None:
-    """One program or library for `target`, without its glibc version. Raises CalledProcessError with zig's words."""
+def compile_c(zig: Path, target: str, *words: Path | str, language: str = "cc") -> None:
+    """One program or library for `target`, without its glibc version; `language`: cc or c++.
+
+    Raises CalledProcessError with zig's words.
+    """
     cache = str(zig.with_name("cache"))
     env = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    subprocess.run([zig, "cc", "-target", f"{target}.{OLDEST_GLIBC}", *OPTIONS, *words], check=True, env=env)
+    subprocess.run(
+        [zig, language, "-target", f"{target}.{OLDEST_GLIBC}", *OPTIONS, *words], check=True, env=env
+    )

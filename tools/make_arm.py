@@ -177,8 +177,8 @@ def extract_one(deb: Path, member: str, target: Path) -> None:
     target.chmod(0o755)
 
 
-def fetch_wheels(folder: Path) -> list[Path]:
-    """The pinned ARM wheels, through this Python's own pip and its configuration."""
+def fetch_wheels(folder: Path, wheels: Sequence[str] = WHEELS) -> list[Path]:
+    """Pinned ARM wheels, through this Python's own pip and its configuration."""
     _run(
         [
             sys.executable,
@@ -192,7 +192,7 @@ def fetch_wheels(folder: Path) -> list[Path]:
             "--python-version=3.11",
             "--implementation=cp",
             f"--dest={folder}",
-            *WHEELS,
+            *wheels,
         ]
     )
     return sorted(folder.glob("*.whl"))

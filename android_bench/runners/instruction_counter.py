@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,19 +102,15 @@ def count(path: Path | str, cpu: str, *, force_fp16: bool = False, signature: st
     entry, precision = read_signature(path, signature), Precision.FP16 if force_fp16 else Precision.FILE
     config = BenchConfig(warmup_runs=WARMUP_RUNS, runs=2, precision=precision)
     words = arm_runner.options(config, str(entry.file.path.resolve()), entry.runtime_name, mark=True)
-    *_, first, last = _counted_runs(words, cpu, entry.location)
-    spread = abs(first["instructions"] / last["instructions"] - 1)
-    if spread > MOST_SPREAD:
-        raise RunError(
-            f"{entry.location}: two runs of it differ by {spread:.1e} in instructions, more than {MOST_SPREAD:g}"
-        )
+    command = [*arm_runner.start(str(arm_root().resolve() / "runner")), *words]
+    counts, spread = count_marked(command, cpu, entry.location, arm_runner.parse)
     return Counted(
         **entry.identity(),
         cpu=cpu,
         force_fp16=force_fp16,
         runtime=arm_runner.runtime(),
         emulator=_emulator(),
-        counts=last,
+        counts=counts,
         spread=spread,
     )
 
@@ -124,24 +121,42 @@ def emulator() -> list[str]:
     return [f"{home}/lib/{LOADER}", "--library-path", f"{home}/lib", f"{home}/qemu-aarch64"]
 
 
-def _counted_runs(words: list[str], cpu: str, file: str) -> list[dict[str, int]]:
-    """The counts of every run of one process, the warm-up first: it binds symbols and fills what is kept."""
-    root = arm_root().resolve()
+def count_marked(
+    command: Sequence[str], cpu: str, file: str, parse: Callable[[str, str, int], object]
+) -> tuple[dict[str, int], float]:
+    """The counts of the last run of a program that marks its runs, and how far they are from those of the one before.
+
+    Its first runs are its warm-up: they bind symbols and fill what is kept. One thread may compute (counter.c). `parse`
+    reads stdout, stderr and exit code, and raises RunError where it failed. Raises RunError, `file` first, for that and
+    for runs that differ by more than MOST_SPREAD.
+    """
+    *_, first, last = _counted_runs(command, cpu, file, parse)
+    spread = abs(first["instructions"] / last["instructions"] - 1)
+    if spread > MOST_SPREAD:
+        raise RunError(
+            f"{file}: two runs of it differ by {spread:.1e} in instructions, more than {MOST_SPREAD:g}"
+        )
+    return last, spread
+
+
+def _counted_runs(
+    command: Sequence[str], cpu: str, file: str, parse: Callable[[str, str, int], object]
+) -> list[dict[str, int]]:
+    """The counts of every run of one process."""
+    counter = str(arm_root().resolve() / "counter" / "counter.so").replace(
+        ",", ",,"
+    )  # qemu's way to write a comma
     with tempfile.TemporaryDirectory(prefix="counts-") as name:
         prefix, marks = Path(name, "prefix"), Path(name, "marks")
         write_cpuinfo(prefix, cpu)
-        plugin = f"{root / 'counter/counter.so'}".replace(",", ",,")  # qemu's way to write a comma
         process = subprocess.run(
-            [
-                *(*emulator(), "-cpu", cpu, "-L", str(prefix), "-plugin", f"{plugin},out={marks}"),
-                *(*arm_runner.start(str(root / "runner")), *words),
-            ],
+            [*emulator(), "-cpu", cpu, "-L", str(prefix), "-plugin", f"{counter},out={marks}", *command],
             capture_output=True,
             text=True,
             check=False,
         )
         try:
-            arm_runner.parse(process.stdout, process.stderr, process.returncode)
+            parse(process.stdout, process.stderr, process.returncode)
         except RunError as error:
             raise RunError(f"{file}: {error}") from error
         return between(marks.read_text(encoding="ascii"))

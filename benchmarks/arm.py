@@ -137,7 +137,7 @@ def page(rows: Sequence[Row], work: dict[str, int]) -> str:
         "seeded weights. No milliseconds: counts say which kernels ran and how much else, not how long. `least` is the "
         "least millions of cycles that a Cortex-A76 needs for them (docs/arm.md); `per MAC` is instructions over "
         "MACs / 4 in FP32, / 8 in FP16, / 16 in INT8, which is 1 for products alone; `× FP16` is to our FP16 file, "
-        "`--arm` to `--arm`; `× plain` to the best other file of that precision.",
+        "`--arm` to `--arm`; `× plain` to the best other file of that precision, where none runs (*) to FP32's best.",
     ]
     tables = []
     for case in dict.fromkeys(row.case for row in rows):
@@ -157,20 +157,31 @@ def _cells(row: Row, rows: Sequence[Row], work: int) -> list[str]:
     total, lanes = row.counts["instructions"], {"fp32": 4, "fp16": 8, "int8": 16}[row.precision]
     base = ARM["fp16"] if row.name in ARM.values() else OWN["fp16"]
     fp16 = next((r.counts.get("instructions") for r in rows if r.name == base), None)
-    plain = [
-        r.counts["instructions"]
-        for r in rows
-        if r.counts and r.precision == row.precision and not r.name.startswith("ours")
-    ]
     return [
         row.name,
         f"{total / 1e6:,.1f}",
         f"{total / (work / lanes):.2f}",
         f"{total / fp16:.2f}" if fp16 else "-",
-        f"{total / min(plain):.2f}" if plain and row.name.startswith("ours") else "-",
+        _times_plain(row, rows),
         f"{bound(row.counts, A76).cycles / 1e6:,.1f}",
         *(f"{row.counts[kind] / 1e6:,.1f}" for kind in SHOWN),
     ]
+
+
+def _times_plain(row: Row, rows: Sequence[Row]) -> str:
+    """Our instructions over the fewest of other converters' files of that precision; over FP32's, with a star, where
+    none of that precision runs."""
+    if not row.name.startswith("ours"):
+        return "-"
+    for precision, mark in ((row.precision, ""), ("fp32", "*")):
+        plain = [
+            r.counts["instructions"]
+            for r in rows
+            if r.counts and r.precision == precision and not r.name.startswith("ours")
+        ]
+        if plain:
+            return f"{row.counts['instructions'] / min(plain):.2f}{mark}"
+    return "-"
 
 
 def arguments() -> argparse.ArgumentParser:

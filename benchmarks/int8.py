@@ -30,7 +30,7 @@ from benchmarks import measure, output
 from benchmarks.conversion_paths import OURS, Case, build
 from benchmarks.table import markdown
 from mobileiqa import cli
-from mobileiqa.errors import UserError
+from mobileiqa.errors import RunError, UserError, one_line
 
 CACHE = ROOT / ".cache" / "baselines"
 CALIBRATION = 4  # generated images: ranges do not change what a kernel costs
@@ -75,7 +75,10 @@ def _cached(route: str, case: Case, _path: Path) -> Path:
 
 
 def default_static(case: Case, path: Path) -> Path:
-    """ai-edge-quantizer as its documentation shows it, on litert-torch's plain file; inputs and score in float."""
+    """ai-edge-quantizer as its documentation shows it, on litert-torch's plain file; inputs and score in float.
+
+    RunError, with its words, where it cannot.
+    """
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
     from mobileiqa.scoring.litert import SIGNATURE
@@ -87,7 +90,10 @@ def default_static(case: Case, path: Path) -> Path:
     ]
     tool = quantizer.Quantizer(str(plain), [*recipe.static_wi8_ai8(), *floats])
     samples = {SIGNATURE: [_random_inputs(plain, seed) for seed in range(CALIBRATION)]}
-    result = tool.quantize(tool.calibrate(samples))
+    try:
+        result = tool.quantize(tool.calibrate(samples))
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise RunError(f"ai-edge-quantizer: {one_line(str(error))}") from error
     path.write_bytes(bytes(result.quantized_model))
     return path
 

@@ -8,10 +8,12 @@
 Depthwise convolutions stay in float outside `static`: quantized at run time they are slower than float. The last
 regressor, whose output is the score, always stays in float: 255 steps are too few for a ranking.
 
-With `arm`, 8 bits are where they take fewer instructions than FP16 on an ARM core that has both: in convolutions that
-read ARM_CHANNELS or more, and in what only moves their values.
+With `arm`, 8 bits are where they take fewer instructions than FP16 on an ARM core that has both: in convolutions and
+fully connected layers of many positions that read ARM_CHANNELS or more, wherever they are, and in what only moves
+their values. Nothing but layers of one position quantizes its input at run time: what lies behind computes in FP32.
 """
 
+import math
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -136,7 +138,9 @@ def plan(model: "Model", recipe: Recipe) -> Plan:
         static = _computing(graph, kinds, _first_part(model, kinds, floats | first))
     weighted = [i for i in weighted if i not in first and i not in set(static)]
     if recipe.arm:
-        static = _fewest_on_arm(graph, kinds, static)
+        many = [i for i in weighted if _rows(graph, graph.operators[i]) > 1]
+        static = _fewest_on_arm(graph, kinds, sorted({*static, *many}))
+        weighted = [i for i in weighted if i not in many]
     quantized = tuple(names[i] for i in weighted)
     return Plan(
         tuple(names[i] for i in static),
@@ -169,6 +173,11 @@ def _writes_a_map(graph: Any, kind: str, operator: Any) -> bool:
     """Whether it is a convolution with more than one output position."""
     shape = [int(n) for n in graph.tensors[operator.outputs[0]].shape]
     return kind in _CONVOLUTIONS and shape[1] * shape[2] > 1
+
+
+def _rows(graph: Any, operator: Any) -> int:
+    """How many positions, or tokens, it computes: all of its output but the channels."""
+    return math.prod(int(n) for n in graph.tensors[operator.outputs[0]].shape[:-1])
 
 
 def _computing(graph: Any, kinds: list[str], static: list[int]) -> list[int]:

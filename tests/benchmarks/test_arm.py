@@ -46,6 +46,10 @@ def test_ratios_are_to_our_fp16_and_to_the_best_plain_file():
     assert cells(text, "ours, INT8 --arm")[3:5] == ["0.75", "-"]  # to FP16 of the same option
     assert cells(text, "litert-torch, FP16 forced")[1:6] == ["10.0", "2.50", "2.00", "-", "2.5"]
     assert "the converter's words" in text and "32 M MACs" in text
+    refused = row("onnx2tf, FP16 forced", "fp16", error="failed to prepare")
+    others = [refused, row("onnx2tf, FP32", "fp32", fmla_4s=20_000_000)]
+    text = arm.page([rows[1], *others], {str(CASE): 32_000_000})
+    assert cells(text, "ours, FP16")[4] == "0.25*"  # no plain file runs in FP16
 
 
 def test_macs_are_those_of_the_size_that_is_counted():

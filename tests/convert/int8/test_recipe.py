@@ -104,6 +104,21 @@ def test_for_arm_8_bits_are_in_convolutions_of_many_channels_and_what_moves_thei
     assert (arm.dynamic, arm.weights) == (everything.dynamic, everything.weights)
 
 
+def test_for_arm_no_layer_of_many_tokens_quantizes_at_run_time(flatbuffer, save) -> None:
+    """Behind such a layer everything computes in FP32: products of two activations too, which have no 8-bit kernel."""
+    b = flatbuffer
+    normal = np.random.default_rng(0).standard_normal
+    tokens = linear(b, b.input(8, 16), normal((32, 16)))
+    left, right = (linear(b, tokens, normal((32, 32))) for _ in range(2))
+    both = b.op("BATCH_MATMUL", [left, right], [b.tensor(8, 8)], "BatchMatMulOptions", adjY=True)
+    behind = linear(b, b.op("BATCH_MATMUL", [both, tokens], [b.tensor(8, 32)]), normal((48, 32)))
+    one = linear(b, b.op("MEAN", [behind, b.constant([0])], [b.tensor(1, 48)]), normal((40, 48)))
+    model = fb.read(save(b.build(linear(b, one, normal((1, 40))))))
+    x86, arm = (plan(model, Recipe(arm=arm)) for arm in (False, True))
+    assert x86.static == () and x86.dynamic == tuple(f"t{i}" for i in (tokens, left, right, behind, one))
+    assert arm.static == tuple(f"t{i}" for i in (left, right, behind)) and arm.dynamic == (f"t{one}",)
+
+
 def test_only_a_static_recipe_is_for_arm() -> None:
     with pytest.raises(UserError, match="arm True"):
         Recipe("dynamic", arm=True)

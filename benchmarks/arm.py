@@ -94,11 +94,14 @@ def converted(route: str, case: Case) -> Path:
 def counted(case: Case, file: File) -> Row:
     """Counts one file; one that cannot be converted or run is a row too."""
     cli.note(f"{case}: {file.name}")
+    path = Path()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            counts = counts_of(file.file(Path(folder, "model.tflite")), file.force_fp16)
+            path = file.file(Path(folder, "model.tflite"))
+            counts = counts_of(path, file.force_fp16)
     except (RunError, UserError) as error:
-        return Row(str(case), file.name, file.precision, {}, one_line(str(error)))
+        words = one_line(str(error)).removeprefix(f"{path}: ")  # where it lay says nothing to a reader
+        return Row(str(case), file.name, file.precision, {}, words)
     return Row(str(case), file.name, file.precision, counts)
 
 
@@ -153,7 +156,7 @@ def _table(rows: Sequence[Row], work: int) -> str:
 
 def _cells(row: Row, rows: Sequence[Row], work: int) -> list[str]:
     if row.error:
-        return [row.name, row.error]
+        return [row.name, row.error.replace("|", "\\|")]
     total, lanes = row.counts["instructions"], {"fp32": 4, "fp16": 8, "int8": 16}[row.precision]
     base = ARM["fp16"] if row.name in ARM.values() else OWN["fp16"]
     fp16 = next((r.counts.get("instructions") for r in rows if r.name == base), None)

@@ -45,7 +45,7 @@ def test_ratios_are_to_our_fp16_and_to_the_best_plain_file():
     assert cells(text, "ours, FP16")[1:6] == ["5.0", "1.25", "1.00", "0.62", "2.0"]
     assert cells(text, "ours, INT8 --arm")[3:5] == ["0.75", "-"]  # to FP16 of the same option
     assert cells(text, "litert-torch, FP16 forced")[1:6] == ["10.0", "2.50", "2.00", "-", "2.5"]
-    assert "the converter's words" in text and "32 M MACs" in text
+    assert "the converter's words \\| with a bar" in text and "32 M MACs" in text
     refused = row("onnx2tf, FP16 forced", "fp16", error="failed to prepare")
     others = [refused, row("onnx2tf, FP32", "fp32", fmla_4s=20_000_000)]
     text = arm.page([rows[1], *others], {str(CASE): 32_000_000})
@@ -64,6 +64,9 @@ def test_a_file_that_cannot_be_had_is_a_row(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setenv("MOBILEIQA_ARM", str(tmp_path))
     assert arm.counted(CASE, arm.File("onnx2tf, FP32", "fp32", refuse)).error == "no such converter"
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"none")
+    assert not arm.counted(CASE, arm.File("of a folder", "fp32", lambda _: path)).error.startswith(str(path))
     assert (
         arm.main(["--cases", "lar-iqa-single:96x64", "--out", str(tmp_path / "arm.json")]) == 2
     )  # no ARM root

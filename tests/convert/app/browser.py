@@ -1,14 +1,16 @@
 """A real headless browser that opens a page of a folder over HTTP, and what the page sends back."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -132,24 +134,30 @@ def _opened(site: Site, page: str, options: tuple[str, ...], timeout_s: float) -
     """What the page POSTs, and the network errors of the browser's log."""
     command = program()
     assert command is not None, "the caller skips without a browser"
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         log = Path(profile, "network.json")
         process = subprocess.Popen(
             [command, *OPTIONS, *options, f"--user-data-dir={profile}/user", f"--log-net-log={log}",
              "--remote-debugging-port=0", f"{site.url}/{page}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         try:
             return site.answers.get(timeout=timeout_s), network_errors(log)
         except Empty:
-            process.terminate()
+            _end(process)
             words = process.communicate(timeout=20)[1].decode(errors="replace")
             raise AssertionError(f"{page} sent nothing in {timeout_s:.0f} s; {words[-2000:]}") from None
         finally:
-            process.terminate()
+            _end(process)
             process.wait(timeout=20)
             if process.stderr:
                 process.stderr.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a browser: what is started may be a shell script, and the browser its child, which would live on."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def network_errors(log: Path) -> str:

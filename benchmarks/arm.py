@@ -156,7 +156,7 @@ def _table(rows: Sequence[Row], work: int) -> str:
 
 def _cells(row: Row, rows: Sequence[Row], work: int) -> list[str]:
     if row.error:
-        return [row.name, row.error.replace("|", "\\|")]
+        return [row.name, row.error]
     total, lanes = row.counts["instructions"], {"fp32": 4, "fp16": 8, "int8": 16}[row.precision]
     base = ARM["fp16"] if row.name in ARM.values() else OWN["fp16"]
     fp16 = next((r.counts.get("instructions") for r in rows if r.name == base), None)

@@ -13,7 +13,7 @@ MODEL may also name a probe: a few layers that measure what this core can do at 
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +28,7 @@ from mobileiqa.zoo import MODELS, build_seeded
 SEED = 0  # of the benchmark's inputs, in every environment: drawn by numpy, in the order of the inputs
 
 Shapes = dict[str, tuple[int, ...]]  # input name -> shape
+Converter = Callable[[nn.Module, Shapes, Path], None]
 
 # probe -> its layers and the shape of its input
 PROBES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -76,25 +77,30 @@ def to_onnx(module: nn.Module, shapes: Shapes, out: Path) -> None:
 
 def to_executorch(module: nn.Module, shapes: Shapes, out: Path) -> None:
     """ExecuTorch with the XNNPACK partitioner, as its documentation shows it."""
+    lower(module, random_inputs(shapes), out)
+
+
+def lower(module: nn.Module, inputs: tuple[torch.Tensor, ...], out: Path) -> None:
+    """`to_executorch`, with inputs of the types that the file is to take."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    program = torch.export.export(module, random_inputs(shapes))
+    program = torch.export.export(module, inputs)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     with out.open("wb") as file:
         lowered.to_executorch().write_to_file(file)
 
 
-CONVERTERS = {"litert-torch": to_litert, "onnx": to_onnx, "executorch": to_executorch}
+CONVERTERS: dict[str, Converter] = {"litert-torch": to_litert, "onnx": to_onnx, "executorch": to_executorch}
 
 
-def main() -> int:
+def main(converters: Mapping[str, Converter] = CONVERTERS) -> int:
     """See the module."""
     converter, name, size, out = sys.argv[1:]
     module, shapes = published(name, size)
     with torch.no_grad():
         score = float(module(*random_inputs(shapes)).reshape(-1)[0])
-        CONVERTERS[converter](module, shapes, Path(out))
+        converters[converter](module, shapes, Path(out))
     print(json.dumps({"score": score}))
     return 0
 

@@ -9,7 +9,6 @@ else lowering a KAN, whose weights are a product, ends in "ExportedProgram must 
 params".
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -20,13 +19,18 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.convert_baseline import Shapes, published, random_inputs
+from benchmarks.convert_baseline import Shapes, lower, main, random_inputs
 
 CALIBRATION = 4  # as int8.py's, which this environment cannot import
 
 
-def quantized(module: nn.Module, shapes: Shapes) -> nn.Module:
-    """The module, calibrated, with steps to 8 bits and back for XNNPACK to take up."""
+def to_fp16(module: nn.Module, shapes: Shapes, out: Path) -> None:
+    """Its weights, inputs and score in halves."""
+    lower(module.half(), tuple(x.half() for x in random_inputs(shapes)), out)
+
+
+def to_int8(module: nn.Module, shapes: Shapes, out: Path) -> None:
+    """Calibrated, with steps to 8 bits and back for XNNPACK to take up."""
     from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -38,36 +42,8 @@ def quantized(module: nn.Module, shapes: Shapes) -> nn.Module:
     for seed in range(CALIBRATION):
         rng = np.random.default_rng(seed)
         prepared(*(torch.from_numpy(rng.standard_normal(s, dtype=np.float32)) for s in shapes.values()))
-    return convert_pt2e(prepared)
-
-
-def lower(module: nn.Module, inputs: tuple[torch.Tensor, ...], out: Path) -> None:
-    """Exports the module with the XNNPACK partitioner."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
-    program = torch.export.export(module, inputs)
-    with out.open("wb") as file:
-        to_edge_transform_and_lower(
-            program, partitioner=[XnnpackPartitioner()]
-        ).to_executorch().write_to_file(file)
-
-
-def main() -> int:
-    """See the module."""
-    precision, name, size, out = sys.argv[1:]
-    module, shapes = published(name, size)
-    inputs = random_inputs(shapes)
-    with torch.no_grad():
-        score = float(module(*inputs).reshape(-1)[0])
-        if precision == "fp16":
-            module, inputs = module.half(), tuple(x.half() for x in inputs)
-        else:
-            module = quantized(module, shapes)
-        lower(module, inputs, Path(out))
-    print(json.dumps({"score": score}))
-    return 0
+    lower(convert_pt2e(prepared), random_inputs(shapes), out)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main({"fp16": to_fp16, "int8": to_int8}))

@@ -41,7 +41,7 @@ def _cells(row: Row, ours: Row | None) -> list[str]:
         return [
             label,
             f"{row.size_mb:.0f}" if built.size_bytes else "–",
-            f"**{_escaped(row.error)}**",
+            f"**{row.error}**",
             *["–"] * 6,
             *conversion,
             "–",
@@ -116,9 +116,9 @@ def limit_table(rows: Sequence[Row], work: dict[Case, Work], rates: Rates) -> st
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
+    """A Markdown table; the first column is text, the others are numbers. A bar in a cell ends no cell."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(_escaped, cells))} |" for cells in lines)
 
 
 def _escaped(text: str) -> str:

@@ -307,9 +307,9 @@ def _exported(
     task: Task, state: State, recipe: Recipe, settings: Settings, mapped: Callable[[], ModelSpec]
 ) -> dict[str, Any]:
     """Writes the best checkpoint, its spec as `mapped` gives it. Before the first validation there is none."""
-    done = {"recipe": recipe.name, "steps": state.step, "epochs": len(state.validation)}
+    summary = {"recipe": recipe.name, "steps": state.step, "epochs": len(state.validation)}
     if state.best is None:
-        return {**done, "checkpoint": None}
+        return {**summary, "checkpoint": None}
     task.module.load_state_dict(state.best["weights"])
     model, _ = task.export()
     path = checkpoint.save(settings.out / BEST, model, mapped(), force=True)
@@ -319,4 +319,4 @@ def _exported(
             f"scores are {best['rmse']:.3g} of the labels' range from the labels: hardly trained; score and evaluate "
             "refuse such scores"
         )
-    return {**done, "best": best, "checkpoint": str(path)}
+    return {**summary, "best": best, "checkpoint": str(path)}

@@ -171,8 +171,7 @@ def _first_part(model: "Model", kinds: list[str], floats: set[int]) -> list[int]
 
 def _writes_a_map(graph: Any, kind: str, operator: Any) -> bool:
     """Whether it is a convolution with more than one output position."""
-    shape = [int(n) for n in graph.tensors[operator.outputs[0]].shape]
-    return kind in _CONVOLUTIONS and shape[1] * shape[2] > 1
+    return kind in _CONVOLUTIONS and _rows(graph, operator) > 1
 
 
 def _rows(graph: Any, operator: Any) -> int:

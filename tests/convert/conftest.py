@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from mobileiqa.checkpoint import save as save_checkpoint
+from tests.convert.conversions import NAME, SPEC, Run, as_a_user
+
 Scale = tuple[Any, Any] | tuple[Any, Any, int]  # scales, zero points and, per channel, the axis
 
 
@@ -204,3 +207,22 @@ def matrices() -> Callable[[int], list[Any]]:
         return [0.7 * torch.randn(484, 256, generator=generator, dtype=torch.float64) for _ in range(n)]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(seeded: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model in our own format, at 64x80."""
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small.safetensors", seeded(NAME), SPEC)
+
+
+@pytest.fixture(scope="session")
+def fp32(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """It, converted in a process of its own."""
+    return as_a_user(tmp_path_factory.mktemp("fp32"), str(checkpoint), "--fp32")
+
+
+@pytest.fixture
+def exported_before(fp32: Run, monkeypatch) -> None:
+    """The converter's part is done already: its result is the FP32 file, which may be edited once more."""
+    exported = fp32.path.read_bytes()
+    monkeypatch.setattr("convert.export.tflite_file.export_tflite", lambda module, spec: exported)

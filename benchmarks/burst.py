@@ -23,7 +23,7 @@ from mobileiqa import cli
 from mobileiqa.best import rank
 from mobileiqa.distortions.detail import motion_blur
 from mobileiqa.fragments import Pixels
-from mobileiqa.loaded_model import Scorer, load_scorer, score_image
+from mobileiqa.loaded_model import LoadedModel, load_scorer, score_image
 from mobileiqa.photos.loading import load_image
 from mobileiqa.photos.search import find_images
 from mobileiqa.training.damage import blurred, exposed, jpeg, noisy
@@ -89,7 +89,9 @@ def burst_of(
     return [photos[i] for i in rng.permutation(len(photos))]
 
 
-def count(photos: Sequence[Path], kind: str, damages: Sequence[Damage], scorer: Scorer, seed: int) -> Count:
+def count(
+    photos: Sequence[Path], kind: str, damages: Sequence[Damage], scorer: LoadedModel, seed: int
+) -> Count:
     """One burst of each photo."""
     compared = absolute = 0
     for number, path in enumerate(photos):
@@ -136,7 +138,9 @@ def _progress(kinds: dict[str, tuple[Damage, ...]]) -> Iterator[tuple[str, tuple
     yield from cli.progress(list(kinds.items()), "kinds of bursts")
 
 
-def page(photos: Sequence[Path], counts: Sequence[Count], others: Sequence[Count], scorer: Scorer) -> str:
+def page(
+    photos: Sequence[Path], counts: Sequence[Count], others: Sequence[Count], scorer: LoadedModel
+) -> str:
     """benchmarks/BURST.md."""
     head = ["bursts: the photo and", "right keeper, `mobileiqa best`", "by the absolute score"]
     rows, more = (

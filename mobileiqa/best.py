@@ -25,7 +25,7 @@ from PIL import Image
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError, one_line
-from mobileiqa.loaded_model import Scorer, load_scorer, score_image
+from mobileiqa.loaded_model import LoadedModel, load_scorer, score_image
 from mobileiqa.photos.loading import read_image
 from mobileiqa.photos.search import search_images
 from mobileiqa.preprocess import what_is_read
@@ -166,7 +166,9 @@ def _windows(grey: Grey) -> tuple[Floats, Floats]:
     return energy, values[:height, :width].reshape(shape).mean((1, 3))
 
 
-def rank(photos: Sequence[tuple[str, Image.Image]], scorer: Scorer) -> tuple[list[Ranked], dict[str, str]]:
+def rank(
+    photos: Sequence[tuple[str, Image.Image]], scorer: LoadedModel
+) -> tuple[list[Ranked], dict[str, str]]:
     """The photos of one scene, the best first, and why others are left out. Names and upright RGB images.
 
     Raises UserError where fewer than two photos show one scene.
@@ -219,7 +221,7 @@ def _one_scene(greys: Sequence[Grey]) -> list[tuple[int, int] | None]:
 def _measures(
     burst: Sequence[tuple[str, Image.Image, Grey, tuple[int, int]]],
     box: tuple[int, int, int, int],
-    scorer: Scorer,
+    scorer: LoadedModel,
 ) -> list[Measure]:
     left, top, right, bottom = box
     parts = [grey[top + y : bottom + y, left + x : right + x] for _, _, grey, (x, y) in burst]
@@ -282,7 +284,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _read(
-    paths: Sequence[Path], scorer: Scorer, left_out: dict[str, str]
+    paths: Sequence[Path], scorer: LoadedModel, left_out: dict[str, str]
 ) -> Iterator[tuple[str, Image.Image]]:
     """Name and pixels of each photo; of one that cannot be read, the reason into `left_out`."""
     for path in paths:
@@ -292,7 +294,7 @@ def _read(
             left_out[str(path)] = one_line(str(error))
 
 
-def table(rows: Sequence[Ranked], scorer: Scorer) -> list[str]:
+def table(rows: Sequence[Ranked], scorer: LoadedModel) -> list[str]:
     """The ranking for people; scores are of the common part."""
     head = f"{scorer.spec.name} reads {what_is_read(scorer.spec)}, of the part that all photos show"
     lines = [

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from mobileiqa import cli
 from mobileiqa.errors import UserError
-from mobileiqa.loaded_model import Scorer, load_scorer, score_image
+from mobileiqa.loaded_model import LoadedModel, load_scorer, score_image
 from mobileiqa.photos.loading import read_image
 from mobileiqa.preprocess import fit_pixels
 from mobileiqa.scoring import litert
@@ -79,7 +79,7 @@ def _starts(length: int, window: int, count: int) -> list[int]:
     return [min(max(centre - window // 2, 0), length - window) for centre in centres]
 
 
-def explain(photo: Image.Image, scorer: Scorer) -> list[Part]:
+def explain(photo: Image.Image, scorer: LoadedModel) -> list[Part]:
     """The parts of an upright RGB photo, row by row. Raises UserError where a part has no score."""
     parts = []
     for left, top, width, height in cli.progress(part_boxes(*photo.size), "scoring parts"):
@@ -90,7 +90,7 @@ def explain(photo: Image.Image, scorer: Scorer) -> list[Part]:
     return parts
 
 
-def draw(photo: Image.Image, parts: Sequence[Part], scorer: Scorer) -> Image.Image:
+def draw(photo: Image.Image, parts: Sequence[Part], scorer: LoadedModel) -> Image.Image:
     """The photo under the map of its parts, at most SHOWN_PX long, the worst part outlined and named."""
     columns, rows = grid_of(*photo.size)
     shown = photo.copy()
@@ -108,7 +108,7 @@ def draw(photo: Image.Image, parts: Sequence[Part], scorer: Scorer) -> Image.Ima
     return picture
 
 
-def opinions_of(photo: Image.Image, scorer: Scorer, module: Any) -> "NDArray[np.float32]":
+def opinions_of(photo: Image.Image, scorer: LoadedModel, module: Any) -> "NDArray[np.float32]":
     """The opinions (3, 256, grid, grid) of a MobileIQA module on a photo, of its first crop."""
     import torch
 
@@ -124,7 +124,7 @@ def cosine_similarities(opinions: "NDArray[np.float32]") -> list[list[float]]:
     return (flat @ flat.T).clip(-1, 1).tolist()
 
 
-def draw_opinions(photo: Image.Image, opinions: "NDArray[np.float32]", scorer: Scorer) -> Image.Image:
+def draw_opinions(photo: Image.Image, opinions: "NDArray[np.float32]", scorer: LoadedModel) -> Image.Image:
     """What the model reads of the photo, and beside it the same under each opinion's lengths, 0..1 of their range."""
     only = scorer.spec.inputs[0]
     shown = photo.copy() if only.fit is Fit.RESIZE else fit_pixels(photo, only)[0]
@@ -146,7 +146,7 @@ def _reddened(shown: Image.Image, amounts: "NDArray[np.float32]") -> Image.Image
     return Image.fromarray(np.rint(np.asarray(shown) * (1 - share) + RED * share).astype(np.uint8))
 
 
-def _lost(part: Part, scorer: Scorer) -> float:
+def _lost(part: Part, scorer: LoadedModel) -> float:
     """0 for the best score of the model's range, 1 for the worst."""
     low, high = scorer.spec.score_range
     share = (part.score - low) / (high - low)
@@ -213,7 +213,7 @@ def _save(out: Path, picture: Image.Image) -> None:
         picture.save(temporary, "png", pnginfo=mark)
 
 
-def _report(out: Path, whole: "Row", parts: Sequence[Part], scorer: Scorer) -> dict[str, Any]:
+def _report(out: Path, whole: "Row", parts: Sequence[Part], scorer: LoadedModel) -> dict[str, Any]:
     worst = max(parts, key=lambda part: _lost(part, scorer))
     best = min(parts, key=lambda part: _lost(part, scorer))
     if whole.score is not None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scorer:
+class LoadedModel:
     """A loaded model, whatever runs it."""
 
     outputs: litert.OutputsRunner
@@ -95,7 +95,7 @@ class Scorer:
 def load_scorer(
     model: str | None = None, threads: int = 1, weights: str | None = None, reference: Path | None = None,
     options: TorchOptions = DEFAULT,
-) -> Scorer:  # fmt: skip
+) -> LoadedModel:  # fmt: skip
     """The model in a .tflite file or a checkpoint, or by name (untrained weights); None: the packaged .tflite file.
 
     weights: "raw" or "ema" of a checkpoint that has both. reference: the images' pristine original, for a model that
@@ -133,7 +133,7 @@ class ModelArguments:
     sha256: str = ""
     has_run: bool = False
     options: TorchOptions = DEFAULT
-    quantile: float | None = None  # see Scorer
+    quantile: float | None = None  # see LoadedModel
 
     def for_workers(self) -> "ModelArguments":
         """The same for other processes; only once the model is loaded in this one."""
@@ -145,11 +145,11 @@ class ModelArguments:
         return replace(self, sha256=integrity.sha256(path)) if path is not None and path.is_file() else self
 
     @cache  # noqa: B019  (one model in a process, or two: they are to stay)
-    def loaded(self) -> Scorer:
+    def loaded(self) -> LoadedModel:
         """The model, which this process loads once."""
         return self.load()
 
-    def load(self) -> Scorer:
+    def load(self) -> LoadedModel:
         """The model, anew."""
         if self.sha256:
             if (digest := self.with_hash().sha256) != self.sha256:
@@ -167,14 +167,14 @@ def row_of(photo: str, arguments: ModelArguments) -> Row:
     return row_by(photo, arguments.loaded())
 
 
-def row_by(photo: str, scorer: Scorer) -> Row:
+def row_by(photo: str, scorer: LoadedModel) -> Row:
     """The Row of a path or a URI, by a model that is loaded."""
     (row,) = score_images([photo], scorer)
     return row
 
 
 def score_images(
-    images: Iterable[Photo], scorer: Scorer, names: Iterable[str] | None = None
+    images: Iterable[Photo], scorer: LoadedModel, names: Iterable[str] | None = None
 ) -> Iterator[Row]:
     """One Row per image, in order; an unreadable image, or a score that cannot be one, gives its reason.
 
@@ -190,7 +190,7 @@ def score_images(
             yield Row(name, None, one_line(str(error)))
 
 
-def score_image(name: str, rgb: Pixels, scorer: Scorer) -> Row:
+def score_image(name: str, rgb: Pixels, scorer: LoadedModel) -> Row:
     """The Row of an upright RGB image. Raises UserError where the model does not take it."""
     outputs = scorer.outputs(scorer.prepare(rgb))
     score = float(outputs[litert.OUTPUT].mean())
@@ -208,7 +208,7 @@ def _reasons(outputs: litert.Outputs, spec: ModelSpec) -> dict[str, float]:
     return reasons.named(outputs[litert.REASONS].mean(0), spec) if litert.REASONS in outputs else {}
 
 
-def _litert_scorer(model: str, threads: int) -> Scorer:
+def _litert_scorer(model: str, threads: int) -> LoadedModel:
     """All parts of one file: another in its place, between the spec and the weights, is a UserError."""
     if not Path(model).is_file():
         litert.load_spec(model)  # which says what is there
@@ -216,17 +216,17 @@ def _litert_scorer(model: str, threads: int) -> Scorer:
         interpreter = litert.open_familiar(model, threads)
         spec = litert.load_spec(model)  # which checks the hash
         run, inputs_of = litert.outputs_runner(model, threads, interpreter), litert.inputs_of(model)
-        return Scorer(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
+        return LoadedModel(run, spec, "litert", inputs_of, embedded=litert.preprocessing_of(model))
 
 
-def _torch_scorer(source: ModelSource, threads: int, options: TorchOptions) -> Scorer:
+def _torch_scorer(source: ModelSource, threads: int, options: TorchOptions) -> LoadedModel:
     loaded = load_torch(source.load, options)
     import torch
 
     torch.set_num_threads(threads)
     inputs_of = loaded.prepare if options.patches else None
     own = not options.patches and options.color_space is None
-    return Scorer(
+    return LoadedModel(
         loaded.outputs,
         loaded.spec,
         "torch",

@@ -23,8 +23,8 @@ from mobileiqa.errors import UserError
 from mobileiqa.files import integrity
 from mobileiqa.files.outputs import STREAM
 from mobileiqa.loaded_model import (  # most of it for who imports it from here
+    LoadedModel,
     ModelArguments,
-    Scorer,
     load_scorer,
     row_by,
     row_of,
@@ -41,7 +41,7 @@ from mobileiqa.text import printable
 from mobileiqa.variants import gives_votes
 from mobileiqa.zoo import MODELS
 
-__all__ = ["ModelArguments", "Scorer", "load_scorer", "main", "row_of", "score_image", "score_images"]
+__all__ = ["LoadedModel", "ModelArguments", "load_scorer", "main", "row_of", "score_image", "score_images"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,7 +112,7 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", metavar="I/N", help="score the photos I, I+N, I+2N... only, such as 3/64")
 
 
-def _check_quantile(scorer: Scorer, share: float | None) -> None:
+def _check_quantile(scorer: LoadedModel, share: float | None) -> None:
     if share is not None and not 0 < share < 1:
         raise UserError("--quantile between 0 and 1", f"{share:g}", "correct it: 0.1 is what nine of ten see")
     if share is not None and not (gives_votes(scorer.spec.name) and not scorer.patches):

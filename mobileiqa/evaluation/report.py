@@ -15,7 +15,7 @@ from mobileiqa.datasets.core import Dataset, Sample
 from mobileiqa.evaluation.leakage import Leakage
 from mobileiqa.evaluation.results import LEVEL_GAP, RESAMPLES, Evaluation, reference_groups
 from mobileiqa.files.outputs import entries
-from mobileiqa.loaded_model import Scorer
+from mobileiqa.loaded_model import LoadedModel
 from mobileiqa.text import csv_text, plot_text, printable, table
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Model:
 
     label: str
     path: Path | None  # None: no file (a name, or the default)
-    scorer: Scorer
+    scorer: LoadedModel
 
     def macs(self, size_px: tuple[int, int] | None = None) -> int | None:
         """Multiply-accumulates of an image at the model's input size, or at (width, height); None of a .tflite file.

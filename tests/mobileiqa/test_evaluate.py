@@ -19,7 +19,7 @@ from mobileiqa.evaluate import Model, read_images, score_images
 from mobileiqa.evaluation.report import FILES
 from mobileiqa.metrics import correlations
 from mobileiqa.preprocess import prepare
-from mobileiqa.score import Scorer
+from mobileiqa.score import LoadedModel
 from mobileiqa.scoring import litert
 from mobileiqa.spec import InputSpec, ModelSpec
 from mobileiqa.zoo import UNTRAINED
@@ -208,7 +208,7 @@ def test_scores_come_to_0_1_higher_better_and_equal_inputs_are_prepared_once(lab
             seen.append(inputs)
             return {"score": np.array([value, value + 1])}  # two crops
 
-        return Model(f"{value}", None, Scorer(run, dataclasses.replace(tiny[1], **changed), "test"))
+        return Model(f"{value}", None, LoadedModel(run, dataclasses.replace(tiny[1], **changed), "test"))
 
     models = [model(24.5, score_range=(0, 100)), model(24.5, score_range=(0, 100), higher_is_better=False)]
     actual, scores = score_images(images, models, skip=False)
@@ -263,9 +263,9 @@ def test_a_checkpoints_macs_are_counted_and_a_files_are_not(tiny):
     from torch import nn
 
     spec = ModelSpec("one", (InputSpec("image", 20, 30),))
-    model = Model("m", None, Scorer(litert.runner(tiny[2]), spec, "torch", module=nn.Conv2d(3, 2, 1)))
+    model = Model("m", None, LoadedModel(litert.runner(tiny[2]), spec, "torch", module=nn.Conv2d(3, 2, 1)))
     assert (model.macs(), model.macs((3840, 2160))) == (20 * 30 * 6, 3840 * 2160 * 6)
-    assert Model("f", tiny[2], Scorer(litert.runner(tiny[2]), spec, "litert")).macs() is None
+    assert Model("f", tiny[2], LoadedModel(litert.runner(tiny[2]), spec, "litert")).macs() is None
 
 
 def test_each_image_is_compared_with_its_own_original(labelled: Path, photo) -> None:
@@ -275,7 +275,7 @@ def test_each_image_is_compared_with_its_own_original(labelled: Path, photo) -> 
     def nearness(arrays):
         return {litert.OUTPUT: np.array([-np.abs(arrays["image"] - arrays["original"]).mean()], np.float64)}
 
-    models = (Model("comparer", None, Scorer(nearness, spec, "torch")),)
+    models = (Model("comparer", None, LoadedModel(nearness, spec, "torch")),)
     with pytest.raises(UserError, match=r"pristine original.*none of images/r1_17_1\.png and 29 more"):
         score_images(read_images("folder", labelled, "test", None, 0), models, skip=False)
     for number in range(6):

@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from mobileiqa import explain
 from mobileiqa.photos.search import search_images
-from mobileiqa.score import Scorer
+from mobileiqa.score import LoadedModel
 from mobileiqa.spec import InputSpec, ModelSpec
 
 SPEC = ModelSpec("detail", (InputSpec("image", 64, 64),), trained_on="noise", reasons=("blur", "none"))
@@ -22,8 +22,8 @@ def detail(inputs) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def scorer() -> Scorer:
-    return Scorer(detail, SPEC, "test")
+def scorer() -> LoadedModel:
+    return LoadedModel(detail, SPEC, "test")
 
 
 def half_blurred(photo) -> Image.Image:
@@ -32,7 +32,7 @@ def half_blurred(photo) -> Image.Image:
     return picture
 
 
-def test_the_blurred_half_is_where_the_photo_loses(scorer: Scorer, photo) -> None:
+def test_the_blurred_half_is_where_the_photo_loses(scorer: LoadedModel, photo) -> None:
     picture = half_blurred(photo)
     parts = explain.explain(picture, scorer)
     assert explain.grid_of(640, 480) == (8, 6) and len(parts) == 48
@@ -55,7 +55,7 @@ def test_parts_cover_the_photo_and_stay_inside(size: tuple[int, int]) -> None:
 
 
 def test_the_command_draws_a_picture_that_no_search_scores(
-    scorer: Scorer, photo, tmp_path: Path, monkeypatch, capsys
+    scorer: LoadedModel, photo, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(explain, "load_scorer", lambda *_: scorer)
     half_blurred(photo).save(tmp_path / "a.png")

@@ -164,14 +164,14 @@ def test_mistakes_end_in_one_line_and_code_2(folder: Path, capsys, args: list[st
 
 
 def test_a_score_that_is_not_finite_is_a_failure(folder: Path, tiny):
-    scorer = score.Scorer(lambda inputs: {"score": np.array([0.5, np.nan])}, tiny[1], "litert")
+    scorer = score.LoadedModel(lambda inputs: {"score": np.array([0.5, np.nan])}, tiny[1], "litert")
     (row,) = score.score_images([folder / "a.png"], scorer)
     assert (row.score, row.error) == (None, "the model's score is nan")
 
 
 def test_a_score_far_outside_the_range_is_a_failure(folder: Path, tiny, capsys):
     spec = dataclasses.replace(tiny[1], trained_on="KonIQ-10k")
-    scorer = score.Scorer(lambda inputs: {"score": np.array([-415.0])}, spec, "litert")
+    scorer = score.LoadedModel(lambda inputs: {"score": np.array([-415.0])}, spec, "litert")
     (row,) = score.score_images([folder / "a.png"], scorer)
     assert row.score is None and "-415, outside 0..1 by more than 0.25" in row.error
 
@@ -180,7 +180,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
     for seed in range(3):
         photo(seed, 40, 40).save(folder / f"other{seed}.png")
     (folder / "b.jpg").unlink()
-    scorer = score.Scorer(lambda inputs: {"score": np.array([0.453])}, tiny[1], "litert")
+    scorer = score.LoadedModel(lambda inputs: {"score": np.array([0.453])}, tiny[1], "litert")
     monkeypatch.setattr(loaded_model, "load_scorer", lambda *_: scorer)
     assert score.main([str(folder)]) == 0
     assert "warning: all 5 images, 5 different files, score 0.453" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_a_folder_of_one_score_is_warned_of(folder: Path, tiny, capsys, monkeypa
 
 def test_the_score_is_the_mean_over_crops_and_trained_weights_are_not_called_untrained(folder: Path, tiny):
     spec = dataclasses.replace(tiny[1], trained_on="KonIQ-10k")
-    scorer = score.Scorer(lambda inputs: {"score": np.array([0.25, 0.5])}, spec, "litert")
+    scorer = score.LoadedModel(lambda inputs: {"score": np.array([0.25, 0.5])}, spec, "litert")
     (row,) = score.score_images([folder / "a.png"], scorer)
     assert (row.score, scorer.note) == (0.375, "")
 

@@ -15,7 +15,7 @@ from convert.int8.recipe import Recipe
 from convert.output_file import embedded_metadata
 from mobileiqa.evaluation.report import Model
 from mobileiqa.preprocess import prepare
-from mobileiqa.score import Scorer
+from mobileiqa.score import LoadedModel
 from mobileiqa.spec import InputSpec, ModelSpec
 from tests.convert.int8.networks import quantize_file
 
@@ -82,7 +82,7 @@ def test_reasons_are_compared_by_the_likeliest_one(tmp_path: Path) -> None:
         def outputs(_: object) -> dict[str, np.ndarray]:
             return {"score": np.array([0.5, 0.7]), "reasons": np.array(next(tables))}
 
-        return Model("m", None, Scorer(outputs, SPEC, "litert"))
+        return Model("m", None, LoadedModel(outputs, SPEC, "litert"))
 
     two = [[0.2, 0.6], [0.7, 0.2]]
     models = [model(two, two), model([[0.9, 0.1]], [[0.1, 0.9]])]

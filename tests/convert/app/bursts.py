@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from mobileiqa.best import Ranked, rank
-from mobileiqa.loaded_model import Scorer
+from mobileiqa.loaded_model import LoadedModel
 from mobileiqa.photos.generated_images import photo_like
 
 SIZE, MARGIN = (820, 560), 18
@@ -41,7 +41,7 @@ def burst_photos() -> dict[str, Image.Image]:
     return {**photos, "other": photo_like(9, *SIZE), "small": photo_like(9, 90, 70)}
 
 
-def expected(photos: Mapping[str, Image.Image], scorer: Scorer) -> tuple[list[Ranked], dict[str, str]]:
+def expected(photos: Mapping[str, Image.Image], scorer: LoadedModel) -> tuple[list[Ranked], dict[str, str]]:
     """Python's ranking; the sharp one is kept, so that a test with it can fail."""
     rows, left_out = rank(list(photos.items()), scorer)
     assert rows[0].image == "sharp" and set(left_out) == {"other", "small"}

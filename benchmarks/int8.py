@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
+from android_bench.results.interference import IfDisturbed
 from android_bench.results.measurements import BenchConfig, Launch
 from android_bench.results.summary import summarize
 from android_bench.runners import host
@@ -167,6 +168,7 @@ def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = cli.parser("INT8 against FP32, ours and the baselines'.", "python benchmarks/int8.py --force")
     output.add_protocol(parser)
+    output.add_if_disturbed(parser)
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the INT8 files here, and take those there"
     )
@@ -182,7 +184,7 @@ def compare(args: argparse.Namespace, files: Sequence[File], targets: Sequence[T
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         paths = {file.name: file_of(file, folder) for file in files}
-        measurements = measured(paths, config)
+        measurements = measured(paths, config, IfDisturbed(args.if_disturbed))
     verdicts = [judge(target, measurements) for target in targets]
     text = report(measurements, verdicts, config)
     content = {"schema": 1, "config": asdict(config), "device": asdict(host.this_machine()),
@@ -201,12 +203,14 @@ def file_of(file: File, folder: Path) -> Path:
     return file.make(file.case, path)
 
 
-def measured(paths: dict[str, Path], config: BenchConfig) -> dict[str, Measurement]:
-    """All files in turns. Raises RunError when the machine stays disturbed."""
+def measured(
+    paths: dict[str, Path], config: BenchConfig, if_disturbed: IfDisturbed
+) -> dict[str, Measurement]:
+    """All files in turns. Raises RunError when the machine stays disturbed, unless that is to be kept."""
     launches: dict[str, list[Launch]] = {name: [] for name in paths}
     for turn in range(config.launches):
         for name, path in cli.progress(list(paths.items()), f"turn {turn + 1} of {config.launches}"):
-            launches[name].append(measure.launch(path, config)[0])
+            launches[name].append(measure.launch(path, config, if_disturbed)[0])
     return {name: _measurement(launches[name], paths[name]) for name in paths}
 
 

@@ -217,7 +217,7 @@ def checkpoint(seeded: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fp32(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """It, converted in a process of its own."""
+    """The small model, converted in a process of its own; tests read it and leave it as it is."""
     return as_a_user(tmp_path_factory.mktemp("fp32"), str(checkpoint), "--fp32")
 
 

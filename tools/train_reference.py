@@ -56,6 +56,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=2, help="processes that damage photos (default %(default)s)"
     )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1... (default %(default)s)")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="mixed, if not fp32")
     parser.add_argument("--seed", type=int, default=5, help="of damage and order (default %(default)s)")
     parser.add_argument(
         "--steps", type=int, default=0, metavar="N", help="of each phase (default: the plan's)"
@@ -68,9 +70,14 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.distortions import kadid10k
     from mobileiqa.freed_memory import keep_freed_memory
     from mobileiqa.training import damage_training
+    from mobileiqa.training.distributed import usable_device, use_tensor_cores
     from mobileiqa.training.head_tuning import HeadPlan, tune
+    from mobileiqa.training.loop import PRECISIONS
+    from mobileiqa.training.validation import Runtime
 
     keep_freed_memory()
+    runtime = Runtime(usable_device(args.device), PRECISIONS[args.precision])
+    use_tensor_cores(runtime.device)
     args.out.mkdir(parents=True, exist_ok=True)
     model, spec = start(args)
     plan = damage_training.Plan()
@@ -80,7 +87,7 @@ def _command(args: argparse.Namespace) -> int:
         )
     labels, small, large = kadid10k.read_labels(args.severity), *sorted_by_size(args)
     packed(args, labels, small, large)
-    damage_training.train(model, args.out, args.out, plan)
+    damage_training.train(model, args.out, args.out, plan, runtime=runtime)
     tuning = HeadPlan(**({"steps": args.steps, **SHORT} if args.steps else {}))
     figures, photos = tune(model, small, large, labels, args.out, tuning), len(small) + len(large)
     spec = dataclasses.replace(

@@ -6,7 +6,7 @@ depends on the seed and the step alone.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class Batch:
     better: torch.Tensor
     worse: torch.Tensor
     twins: torch.Tensor  # (T, 2): places of one copy in two poses
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on `device`."""
+        return Batch(*(getattr(self, each.name).to(device) for each in fields(self)))
 
 
 @dataclass(frozen=True)

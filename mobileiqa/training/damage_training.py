@@ -24,7 +24,9 @@ from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
 from mobileiqa.training.objective import plcc_loss, with_sum
 from mobileiqa.training.recipe import cosine
 from mobileiqa.training.state import update_average
+from mobileiqa.training.validation import Runtime
 
+CPU = Runtime(torch.device("cpu"))
 FROZEN_STAGES = 2  # of the trunk, and the stem: strides 2 and 4
 
 
@@ -70,9 +72,9 @@ class Plan:
 class Trainee(nn.Module):
     """The model, and a classifier of the 125 cells and none on its hidden layer, dropped after training."""
 
-    def __init__(self, model: WholePhoto) -> None:
+    def __init__(self, model: WholePhoto, runtime: Runtime = CPU) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.runtime = model, runtime
         self.cells = nn.Linear(HIDDEN, PRISTINE_CELL + 1)
         trunk = model.backbone
         for part in (trunk.conv_stem, trunk.bn1, *trunk.blocks[:FROZEN_STAGES]):
@@ -80,7 +82,10 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scores (N,), logits of reasons (N, 11) and of cells (N, 126)."""
-        hidden = self.model.forward_hidden(self.model.forward_features(batch.overview, batch.fragments))
+        device, dtype = self.runtime.device.type, self.runtime.dtype
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            features = self.model.forward_features(batch.overview, batch.fragments)
+        hidden = self.model.forward_hidden(features.float())  # orders are finer than half precision
         score = torch.sigmoid(self.model.score(hidden)).squeeze(1)
         return score, self.model.reasons(hidden), self.cells(hidden)
 
@@ -129,18 +134,25 @@ class Average:
 
 
 def train(
-    model: WholePhoto, packed: Path, out: Path, plan: Plan, read: Callable[[Path], Pack] = Pack
+    model: WholePhoto,
+    packed: Path,
+    out: Path,
+    plan: Plan,
+    read: Callable[[Path], Pack] = Pack,
+    runtime: Runtime = CPU,
 ) -> WholePhoto:
-    """Trains `model` in place; returns it with the averaged weights. Writes out/curve.csv and out/state.pt.
+    """Trains `model` in place; returns it with the averaged weights, on the runtime's device. Writes out/curve.csv
+    and out/state.pt.
 
     Where out/state.pt is there already, training goes on from it. read: what a pass over `packed` is read by.
     """
     out.mkdir(parents=True, exist_ok=True)
-    trainee = Trainee(model).to(memory_format=torch.channels_last).eval()  # batch norms keep their statistics
+    trainee = Trainee(model, runtime).to(runtime.device, memory_format=torch.channels_last)
+    trainee.eval()  # batch norms keep their statistics
     average, state, start = Average(), out / "state.pt", 0
     optimizer = torch.optim.AdamW(trainee.groups(1.0), weight_decay=plan.weight_decay)
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=runtime.device)
         trainee.load_state_dict(saved["weights"])
         optimizer.load_state_dict(saved["optimizer"])
         average.state, start = saved["average"], saved["step"]
@@ -150,7 +162,7 @@ def train(
     for step, phase, lr, batch in steps:
         for group, factor in zip(optimizer.param_groups, (1, 0.25), strict=True):
             group["lr"] = lr * factor
-        parts = losses(trainee, batch, plan)
+        parts = losses(trainee, batch.to(runtime.device), plan)
         optimizer.zero_grad()
         parts["loss"].backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), plan.clip_norm)
@@ -217,10 +229,11 @@ def validation(average: Average, trainee: Trainee, pack: Pack, plan: Plan) -> di
         batch = pack.batch(
             [(row, np.arange(len(row["score"])))], plan.phases[0].sizes[0], np.random.default_rng(0)
         )
+        batch = batch.to(trainee.runtime.device)
         score, reasons, _ = trainee(batch)
         scores += score.tolist()
         labels += batch.score.tolist()
-        right += batch.reasons[torch.arange(len(score)), reasons.argmax(1)].tolist()
+        right += batch.reasons.gather(1, reasons.argmax(1, keepdim=True)).squeeze(1).tolist()
     trainee.load_state_dict(current)
     if len(scores) < 20:
         return {}

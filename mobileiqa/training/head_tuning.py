@@ -109,10 +109,13 @@ def tune(
     packed: Path,
     plan: HeadPlan,
 ) -> dict[str, float]:
-    """Tunes `model`'s head in place, on photos and on the pack. Returns the losses of the last 100 steps."""
+    """Tunes `model`'s head in place, on photos and on the pack, and leaves it on the CPU.
+
+    Returns the losses of the last 100 steps.
+    """
     torch.manual_seed(plan.seed)
     features = read_features(model, small, large, severity, Pack(packed), plan)
-    figures = _train(Head(model), features, plan)
+    figures = _train(Head(model.cpu()), features, plan)  # small steps: no device is faster
     model.reasons.bias.data[NONE] += plan.none_bonus
     return figures
 
@@ -192,11 +195,12 @@ def _features(
     mosaic, overview = views
     poses = rng.choice(8, POSES, replace=False)
     both = np.stack([turned(overview, pose) for pose in poses]), turned(mosaic, poses[0])[None]
+    device = next(model.parameters()).device
     features = [
-        model.view_features(name, model.maps(normalized(np.ascontiguousarray(pixels))))
+        model.view_features(name, model.maps(normalized(np.ascontiguousarray(pixels)).to(device)))
         for name, pixels in zip(VIEWS, both, strict=True)
     ]
-    return features[0].clone(), features[1][0].clone()
+    return features[0].clone().cpu(), features[1][0].clone().cpu()
 
 
 def _train(head: Head, features: Features, plan: HeadPlan) -> dict[str, float]:

@@ -6,12 +6,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from mobileiqa.models.whole_photo import WholePhoto
 from mobileiqa.reasons import REASONS
 from mobileiqa.training import damage_pack, damage_training
 from mobileiqa.training.damage import GROUP
 from mobileiqa.training.damage_batches import CHUNK, Pack, Size, halves, turned, worsened
 from mobileiqa.training.damage_training import Phase, Plan, Trainee
+from mobileiqa.training.validation import Runtime
 from mobileiqa.zoo import build_seeded
 
 PLAN = Plan(phases=(Phase(2, (Size(1, 32),), 1e-3, 0.1, batch=10), Phase(1, (Size(2, 48),), 1e-4, 0.1, batch=10)),
@@ -150,6 +153,34 @@ def test_training_moves_what_it_should_and_goes_on_where_it_stopped(folder, tmp_
     again = run(tmp_path / "cut", PLAN)
     assert all(torch.equal(whole[key], again[key]) for key in whole)
     assert (tmp_path / "cut" / "curve.csv").read_text().startswith("step,seconds,lr,loss")
+
+
+def test_a_batch_and_the_model_meet_on_the_device(folder):
+    pack, size = Pack(folder), Size(1, 64)
+    batch = pack.batch([(pack.train[0], np.arange(3))], size, np.random.default_rng(0))
+    with FakeTensorMode(allow_non_fake_inputs=True):  # computes places, types and shapes: no GPU is needed
+        with torch.device("cuda"):
+            trainee = Trainee(WholePhoto(), Runtime(torch.device("cuda")))
+        with pytest.raises(RuntimeError, match="same device"):
+            trainee(batch)
+        there = batch.to(torch.device("cuda"))
+        assert {getattr(there, each.name).device.type for each in dataclasses.fields(there)} == {"cuda"}
+        assert {(part.device.type, len(part)) for part in trainee(there)} == {("cuda", 3)}
+
+
+@pytest.mark.slow
+def test_half_precision_takes_nearly_the_same_steps(folder, tmp_path):
+    def moved(dtype: torch.dtype | None) -> torch.Tensor:
+        torch.manual_seed(0)
+        before, runtime = build_seeded("whole-photo"), Runtime(torch.device("cpu"), dtype)
+        after = damage_training.train(
+            build_seeded("whole-photo"), folder, tmp_path / str(dtype), PLAN, runtime=runtime
+        )
+        return (after.last["overview"].weight - before.last["overview"].weight).detach().flatten()
+
+    whole, half = moved(None), moved(torch.bfloat16)
+    assert not torch.equal(whole, half)
+    assert torch.cosine_similarity(whole, half, 0) > 0.9
 
 
 def _killed_after(steps, count):

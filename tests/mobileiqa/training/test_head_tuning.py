@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mobileiqa.models.whole_photo import WholePhoto
 from mobileiqa.reasons import NONE, REASONS
@@ -67,6 +69,17 @@ def test_every_loss_falls_and_the_order_holds(
     scores = model.forward_head(features.pose(torch.arange(COUNT), 1))
     assert scores[-10:].min() > scores[:10].max()
     assert float(model.reasons.bias[NONE].detach()) - bias == pytest.approx(50, abs=2)
+
+
+def test_features_are_read_on_the_models_device_and_come_back() -> None:
+    rng = np.random.default_rng(0)
+    views = (np.zeros((64, 64, 3), np.uint8), np.zeros((32, 32, 3), np.uint8))
+    with FakeTensorMode(allow_non_fake_inputs=True):  # computes places, types and shapes: no GPU is needed
+        with torch.device("cuda"):
+            model = WholePhoto().eval()
+        overviews, fragments = head_tuning._features(model, views, rng)
+    assert overviews.shape == (POSES, HALF) and fragments.shape == (HALF,)
+    assert overviews.device.type == fragments.device.type == "cpu"
 
 
 def test_the_same_seed_gives_the_same_head(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from mobileiqa.models.whole_photo import HIDDEN, WholePhoto
 from mobileiqa.text import csv_text
 from mobileiqa.training.damage import GAP, PRISTINE_CELL
 from mobileiqa.training.damage_batches import CHUNK, Batch, Pack, Size
+from mobileiqa.training.depthwise import autocast
 from mobileiqa.training.objective import plcc_loss, with_sum
 from mobileiqa.training.recipe import cosine
 from mobileiqa.training.state import update_average
@@ -82,8 +83,7 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scores (N,), logits of reasons (N, 11) and of cells (N, 126)."""
-        device, dtype = self.runtime.device.type, self.runtime.dtype
-        with torch.autocast(device, dtype, enabled=dtype is not None):
+        with autocast(self.runtime.device, self.runtime.dtype):
             features = self.model.forward_features(batch.overview, batch.fragments)
         hidden = self.model.forward_hidden(features.float())  # orders are finer than half precision
         score = torch.sigmoid(self.model.score(hidden)).squeeze(1)

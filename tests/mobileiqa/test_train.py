@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mobileiqa.checkpoint import load
+from mobileiqa.datasets.registry import read
 from mobileiqa.preprocess import prepare
 from mobileiqa.train import main
 
@@ -64,9 +66,21 @@ def test_it_learns_what_the_labels_say(trained: tuple[Path, dict[str, Any]], lab
 
 
 def _tensor(path: Path, spec: Any) -> Any:
-    import torch
-
     return torch.from_numpy(prepare(path, spec)["image"])
+
+
+def test_half_precision_is_validated_in_float32(labelled: Path, tmp_path: Path) -> None:
+    """In bfloat16, scores of two images that differ by less than 0.002 can be equal."""
+    process = run(
+        labelled, tmp_path / "run", "--from-scratch", "--precision", "bf16", "--set", *QUICK[:3], "epochs=1"
+    )
+    assert process.returncode == 0, process.stderr
+    summary = json.loads(process.stdout.splitlines()[-1])
+    model, spec = load(summary["checkpoint"])
+    samples = read("folder", labelled).of("validation")
+    with torch.inference_mode():
+        errors = [float(model(_tensor(each.path, spec))) - each.score for each in samples]
+    assert summary["best"]["rmse"] == pytest.approx(float(np.sqrt(np.mean(np.square(errors)))), rel=1e-5)
 
 
 def test_it_leaves_logs_and_a_picture(trained: tuple[Path, dict[str, Any]]) -> None:

@@ -53,9 +53,9 @@ class Plan:
     """Everything that decides the weights, given the pack and the start."""
 
     phases: tuple[Phase, ...] = (
-        Phase(1500, (Size(4, 192), Size(3, 256), Size(4, 224)), 1.2e-3, 0.1),
-        Phase(100, (Size(6, 256),), 1.5e-4, 0.05, ema=0.97),
-        Phase(300, (Size(4, 224), Size(3, 256)), 4e-4, 0.02, ema=0.97, batch=10, threes=True),
+        Phase(1000, (Size(4, 192), Size(3, 256), Size(4, 224)), 1.2e-3, 0.1),
+        Phase(80, (Size(6, 256),), 1.5e-4, 0.05, ema=0.97),
+        Phase(200, (Size(4, 224), Size(3, 256)), 4e-4, 0.02, ema=0.97, batch=10, threes=True),
     )
     mse: float = 20.0
     plcc: float = 2.0

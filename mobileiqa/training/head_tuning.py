@@ -40,8 +40,8 @@ class HeadPlan:
     """Everything that decides the head, given the trunk and the photos."""
 
     cell_photos: int = 13  # small photos under most of the 125 cells
-    full_size_photos: int = 13  # large photos damaged at full size
-    pristine_photos: int = 68  # small photos in five undamaged versions
+    full_size_photos: int = 46  # large photos damaged at full size
+    pristine_photos: int = 100  # small photos in five undamaged versions
     groups: int = 145  # of the pack
     steps: int = 1000
     lr: float = 3e-4
@@ -65,7 +65,7 @@ class HeadPlan:
 
 @dataclass(frozen=True)
 class Features:
-    """Of N pictures: overviews (N, POSES, 384), fragments (N, 384), what is known of them, and P orders."""
+    """Of N pictures: each view's features (N, POSES, 384), what is known of them, and P orders."""
 
     overviews: torch.Tensor
     fragments: torch.Tensor
@@ -83,8 +83,8 @@ class Features:
         return float(max(self.overviews.max(), self.fragments.max()))
 
     def pose(self, places: torch.Tensor, number: int) -> torch.Tensor:
-        """Both views' features (n, 768), the overview in one of its poses."""
-        return torch.cat([self.overviews[places, number], self.fragments[places]], 1)
+        """Both views' features (n, 768) in one of their poses."""
+        return torch.cat([self.overviews[places, number], self.fragments[places, number]], 1)
 
 
 class Head(nn.Module):
@@ -191,16 +191,16 @@ def _packed(pack: Pack, row: Mapping) -> Group:
 def _features(
     model: WholePhoto, views: tuple[Pixels, Pixels], rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(POSES, 384) of the overview, and (384,) of the fragments in the first of its poses."""
+    """(POSES, 384) of the overview, and of the fragments in the same poses."""
     mosaic, overview = views
     poses = rng.choice(8, POSES, replace=False)
-    both = np.stack([turned(overview, pose) for pose in poses]), turned(mosaic, poses[0])[None]
+    both = (np.stack([turned(view, pose) for pose in poses]) for view in (overview, mosaic))
     device = next(model.parameters()).device
     features = [
         model.view_features(name, model.maps(normalized(np.ascontiguousarray(pixels)).to(device)))
         for name, pixels in zip(VIEWS, both, strict=True)
     ]
-    return features[0].clone().cpu(), features[1][0].clone().cpu()
+    return features[0].clone().cpu(), features[1].clone().cpu()
 
 
 def _train(head: Head, features: Features, plan: HeadPlan) -> dict[str, float]:

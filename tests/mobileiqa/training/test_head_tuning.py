@@ -27,7 +27,7 @@ def features() -> Features:
     """Pictures whose label is in the fragments; the overview says nothing, and that in another way in each pose."""
     generator = torch.Generator().manual_seed(1)
     score = torch.linspace(0.1, 0.9, COUNT)
-    fragments = torch.rand(COUNT, HALF, generator=generator) * 0.1 + score[:, None]
+    fragments = torch.rand(COUNT, POSES, HALF, generator=generator) * 0.1 + score[:, None, None]
     reasons = torch.zeros(COUNT, len(REASONS))
     reasons[score < 0.5, 0] = reasons[score >= 0.5, NONE] = 1
     places = torch.arange(COUNT - 1)
@@ -46,7 +46,7 @@ def test_noise_keeps_weights_off_what_eight_bits_cannot_resolve(features: Featur
         faint = replace(
             features, overviews=features.score[:, None, None] * torch.full((1, POSES, HALF), 0.01)
         )
-        faint.fragments[:, 0] = 30  # the largest one
+        faint.fragments[..., 0] = 30  # the largest one
         plan = replace(PLAN, steps=150, noise=noise, weight_decay=0.0)
         head_tuning._train(Head(model), faint, plan)
         weights.append(float(model.hidden.weight.detach().norm() * model.score.weight.detach().norm()))
@@ -78,7 +78,7 @@ def test_features_are_read_on_the_models_device_and_come_back() -> None:
         with torch.device("cuda"):
             model = WholePhoto().eval()
         overviews, fragments = head_tuning._features(model, views, rng)
-    assert overviews.shape == (POSES, HALF) and fragments.shape == (HALF,)
+    assert overviews.shape == fragments.shape == (POSES, HALF)
     assert overviews.device.type == fragments.device.type == "cpu"
 
 

@@ -18,10 +18,12 @@ from mobileiqa.datasets.core import SPLIT_SEED
 from mobileiqa.errors import UserError
 
 if TYPE_CHECKING:
+    from mobileiqa.training.damage_pack import Photos
     from mobileiqa.training.full_reference import Cell
 
 MODEL = "whole-photo"
 LARGE_PX = 300_000  # a photo with more pixels is damaged more often: fewer have as much to show
+HELD_EVERY = 40  # one photo of so many, by name, validates where the start has validated on none
 GROUPS = (5, 8)  # of ten copies, of each small and each large photo
 CARDS = 20  # groups of pictures with nothing to judge
 SETTINGS = "pack.json"
@@ -71,6 +73,7 @@ def _command(args: argparse.Namespace) -> int:
     from mobileiqa.freed_memory import keep_freed_memory
     from mobileiqa.training import damage_training
     from mobileiqa.training.distributed import usable_device, use_tensor_cores
+    from mobileiqa.training.head_features import Counts
     from mobileiqa.training.head_tuning import HeadPlan, tune
     from mobileiqa.training.loop import PRECISIONS
     from mobileiqa.training.validation import Runtime
@@ -85,20 +88,20 @@ def _command(args: argparse.Namespace) -> int:
         plan = dataclasses.replace(
             plan, phases=tuple(dataclasses.replace(p, steps=args.steps) for p in plan.phases)
         )
-    labels, small, large = kadid10k.read_labels(args.severity), *sorted_by_size(args)
-    packed(args, labels, small, large)
+    labels, photos = kadid10k.read_labels(args.severity), photos_of(args)
+    packed(args, labels, photos)
     damage_training.train(model, args.out, args.out, plan, runtime=runtime)
-    tuning = HeadPlan(**({"steps": args.steps, **SHORT} if args.steps else {}))
-    figures, photos = tune(model, small, large, labels, args.out, tuning), len(small) + len(large)
+    tuning = HeadPlan(steps=args.steps, counts=Counts(**SHORT)) if args.steps else HeadPlan()
+    figures, count = tune(model, photos, labels, args.out, tuning), len(photos.small) + len(photos.large)
     spec = dataclasses.replace(
         spec,
-        trained_on=f"{photos} pristine photos, damaged; transferred KADID scores and, where there are none, "
+        trained_on=f"{count} pristine photos, damaged; transferred KADID scores and, where there are none, "
         f"KADID-calibrated full-reference scores; from {args.init.name}",
     )
     path = checkpoint.save(args.out / "best.safetensors", model, spec, force=True)
     curve_picture(args.out / "curve.csv", args.out / "curve.png")
     steps = sum(p.steps for p in plan.phases)
-    cli.emit({"checkpoint": str(path), "photos": photos, "steps": steps, "head": figures})
+    cli.emit({"checkpoint": str(path), "photos": count, "steps": steps, "head": figures})
     return 0
 
 
@@ -118,7 +121,8 @@ def curve_picture(table: Path, picture: Path) -> None:
             points = [(row["step"], row[name]) for row in rows if name in row]
             panel.plot(*zip(*points, strict=True), marker="." if name.startswith("val") else "", label=name)
         panel.set_xlabel("step")
-        panel.legend()
+        if panel.lines:
+            panel.legend()
     panels[0].set_yscale("log")
     panels[0].set_title("training losses, means of 20 steps")
     panels[1].set_title("copies of photos that are not trained on")
@@ -157,12 +161,14 @@ def excluded(args: argparse.Namespace, folder: Path) -> list[str]:
     return [name for name in args.exclude if (folder / name).is_file()]
 
 
-def sorted_by_size(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
-    """The photos that are trained on: small ones, and large ones."""
+def photos_of(args: argparse.Namespace) -> "Photos":
+    """The photos of the command. What --init has validated on validates again: nothing was trained on it."""
     from PIL import Image
 
+    from mobileiqa import checkpoint
     from mobileiqa.photos.search import find_images
     from mobileiqa.training import damage_pack
+    from mobileiqa.training_record import reference_key
 
     small, large = [], []
     for path in [p for p in find_images(args.pristine) if p.name not in args.exclude]:
@@ -171,25 +177,29 @@ def sorted_by_size(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
     if len(small) < damage_pack.CALIBRATION_PHOTOS:
         expected = f"{damage_pack.CALIBRATION_PHOTOS} photos or more of at most {LARGE_PX} pixels"
         raise UserError(expected, str(len(small)), "name a folder of small pristine photos, too")
-    return small, large
+    record = checkpoint.load_spec(args.init).training
+    known = record.keys("validation") if record else frozenset()
+    names = sorted(path.name for path in (*small, *large))
+    held_back = [name for name in names if reference_key("pristine", name) in known] or names[::HELD_EVERY]
+    cli.note(f"{len(held_back)} of {len(names)} photos validate")
+    return damage_pack.Photos(tuple(small), tuple(large), frozenset(held_back))
 
 
-def packed(
-    args: argparse.Namespace, labels: "dict[Cell, float]", small: list[Path], large: list[Path]
-) -> None:
+def packed(args: argparse.Namespace, labels: "dict[Cell, float]", photos: "Photos") -> None:
     """Makes the pack, unless this very one is there already."""
     from mobileiqa.training import damage_pack
 
-    jobs = damage_pack.photo_order(small, large, GROUPS, CARDS, args.seed)
-    settings = {"seed": args.seed, "photos": [p.name if p else "" for p in jobs]}
+    jobs = damage_pack.photo_order(photos.small, photos.large, GROUPS, CARDS, args.seed)
+    names, held_back = [p.name if p else "" for p in jobs], sorted(photos.held_back)
+    settings = {"seed": args.seed, "photos": names, "validate": held_back}
     path = args.out / SETTINGS
     if not path.exists() or json.loads(path.read_text()) != settings:
         (args.out / "state.pt").unlink(missing_ok=True)  # it has read another pack
-        figures = damage_pack.calibrate(small, labels, args.out, args.seed)
+        figures = damage_pack.calibrate(photos.small, labels, args.out, args.seed)
         cli.note(
             f"full-reference labels on distortions left out: SRCC {figures['srcc']:.3f}, PLCC {figures['plcc']:.3f}"
         )
-        damage_pack.pack(jobs, labels, args.out, args.seed, args.workers)
+        damage_pack.pack(jobs, held_back, labels, args.out, args.seed, args.workers)
         cli.write_json(path, settings)
 
 

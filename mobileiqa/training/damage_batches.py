@@ -20,7 +20,6 @@ from mobileiqa.training.damage_pack import FRAGMENTS, GRID, OVERVIEWS, PATCH_PX,
 
 CHUNK = 5
 LINKED, LINKS = 6, 3  # from this place on, a group has copies that belong to another one: so many pairs
-VALIDATION_EVERY = 40  # one photo of so many, by name, is not trained on: its copies draw the curve
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,8 @@ class Pack:
         self.overviews = np.load(folder / OVERVIEWS, mmap_mode="r")
         lines = (folder / ROWS).read_text().split("\n")[:-1]  # what follows the last line break is not whole
         rows = [json.loads(line) for line in lines]
-        photos = sorted({row["photo"] for row in rows} - {""})
-        held = set(photos[::VALIDATION_EVERY])
-        self.train = [row for row in rows if row["photo"] not in held]
-        self.validation = [row for row in rows if row["photo"] in held]
+        self.train = [row for row in rows if not row["validates"]]
+        self.validation = [row for row in rows if row["validates"]]
 
     def chunks(self, seed: int, epoch: int) -> list[tuple[dict, NDArray[np.int64]]]:
         """(row, places in its group) of a pass over all training copies, in random order."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -35,10 +35,33 @@ class Row:
     reasons: list[list[int]]
     cell: list[int]
     orders: list[list[int]]  # (better, worse) pairs of positions
+    validates: bool  # not trained on
 
 
 Packed = tuple[Pixels, Pixels, Row]  # fragments and overviews of a group, its labels
 Job = tuple[int, Path | None]  # its number, its photo (None: cards)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Pristine photos: of few and of many pixels, and names of those that are packed to validate, not to train."""
+
+    small: tuple[Path, ...]
+    large: tuple[Path, ...]
+    held_back: frozenset[str]
+
+    @property
+    def trained(self) -> tuple[list[Path], list[Path]]:
+        """The small and the large ones without those that validate."""
+        small, large = (
+            [p for p in each if p.name not in self.held_back] for each in (self.small, self.large)
+        )
+        return small, large
+
+    @property
+    def unseen(self) -> list[Path]:
+        """Those that validate."""
+        return [path for path in (*self.small, *self.large) if path.name in self.held_back]
 
 
 def views(pixels: Pixels) -> tuple[Pixels, Pixels]:
@@ -73,16 +96,24 @@ def calibrate(
 
 
 def pack(
-    jobs: Sequence[Path | None], severity: dict[Cell, float], folder: Path, seed: int, workers: int
+    jobs: Sequence[Path | None],
+    held_back: Collection[str],
+    severity: dict[Cell, float],
+    folder: Path,
+    seed: int,
+    workers: int,
 ) -> None:
-    """Writes the groups of `jobs` in their order; rows.jsonl grows by a line for each group that is there."""
+    """Writes the groups of `jobs` in their order; rows.jsonl grows by a line for each group that is there.
+
+    held_back: names of the photos whose groups validate.
+    """
     count = len(jobs) * GROUP
     shapes = {FRAGMENTS: GRID * PATCH_PX, OVERVIEWS: OVERVIEW_PX}
     out = {
         name: np.lib.format.open_memmap(folder / name, "w+", np.uint8, (count, side, side, 3))
         for name, side in shapes.items()
     }
-    work = partial(_packed, severity, folder / CALIBRATION, seed)
+    work = partial(_packed, severity, folder / CALIBRATION, seed, held_back)
     with process_pool(workers, _start) as pool, (folder / ROWS).open("w") as rows:
         for mosaics, overviews, row in cli.progress(_ordered(pool, work, jobs), "damaging photos", len(jobs)):
             place = slice(row.group * GROUP, (row.group + 1) * GROUP)
@@ -111,7 +142,9 @@ def _start() -> None:
     torch.set_num_threads(1)
 
 
-def _packed(severity: dict[Cell, float], calibration: Path, seed: int, job: Job) -> Packed:
+def _packed(
+    severity: dict[Cell, float], calibration: Path, seed: int, held_back: Collection[str], job: Job
+) -> Packed:
     index, path = job
     rng = np.random.default_rng([seed, index])
     if path is None:
@@ -123,6 +156,6 @@ def _packed(severity: dict[Cell, float], calibration: Path, seed: int, job: Job)
     row = Row(
         index, path.name if path else "", [round(each.score, 4) for each in group.copies],
         [list(each.reasons) for each in group.copies], [each.cell for each in group.copies],
-        [list(pair) for pair in group.orders],
+        [list(pair) for pair in group.orders], bool(path and path.name in held_back),
     )  # fmt: skip
     return np.stack([a for a, _ in both]), np.stack([b for _, b in both]), row

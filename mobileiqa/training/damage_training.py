@@ -67,7 +67,7 @@ class Plan:
     clip_norm: float = 5.0
     seed: int = 1
     validate_every: int = 100
-    validation_copies: int = 150
+    validation_copies: int = 300
 
 
 class Trainee(nn.Module):

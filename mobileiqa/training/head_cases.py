@@ -20,6 +20,7 @@ from mobileiqa.training.full_reference import Cell
 
 CELL_SHARE = 0.6  # of the 125 cells of one photo, at random
 MARGIN, PART_MARGIN, LARGEST_MARGIN = 0.04, 0.05, 0.06  # by which the worse of two scores less
+SAME_MARGIN = -0.02
 CENTRE_PX = 512  # what stays sharp where the rest is blurred
 
 
@@ -69,6 +70,8 @@ FULL_SIZE_ORDERS = (
     ("JPEG 90", "JPEG 50"), ("JPEG 50", "JPEG 20"), ("JPEG 20", "JPEG 8"), ("JPEG 20", "JPEG 20, blurred"),
     ("original", "dark"), ("original", "bright"),
 )  # fmt: skip
+# One way and back with a negative margin: the two may differ by no more than that.
+SAME_ORDERS = (("original", "half size"), ("half size", "original"))
 PART_ORDERS = (("original", "quarter blurred"), ("original", "centre sharp"), ("centre sharp", "blurred"))
 
 
@@ -99,7 +102,7 @@ def _cell_orders(at: Mapping[Cell, int], severity: Mapping[Cell, float]) -> Iter
 def full_size(photo: Pixels, rng: np.random.Generator) -> tuple[Pictures, list[Order]]:
     """A large photo and its damaged versions, at amounts around those that benchmarks/whole_photo.py measures."""
     names, pixels = zip(*_damaged(photo, rng), strict=True)
-    margins = [(FULL_SIZE_ORDERS, MARGIN), (PART_ORDERS, PART_MARGIN)]
+    margins = [(FULL_SIZE_ORDERS, MARGIN), (PART_ORDERS, PART_MARGIN), (SAME_ORDERS, SAME_MARGIN)]
     orders = [(names.index(a), names.index(b), margin) for pairs, margin in margins for a, b in pairs]
     return [(each, FULL_SIZE[name]) for name, each in zip(names, pixels, strict=True)], orders
 

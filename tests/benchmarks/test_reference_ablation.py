@@ -45,6 +45,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "reasons": [[int(rng.integers(11))] for _ in range(GROUP)],
             "cell": [125, 0, 1, 7, 9, 30, *[-1] * 4] if photo else [-1] * GROUP,
             "orders": [[3, 6], [7, 2], [8, 9], *([0, i] for i in range(1, GROUP))] if photo else [],
+            "validates": number == 0,
         }
         for number, photo in enumerate(PHOTOS)
     ]
@@ -133,9 +134,8 @@ def test_the_command_trains_measures_and_does_not_train_twice(
         tmp_path / "trunk.safetensors", build_seeded("lar-iqa-lite"), MODELS["lar-iqa-lite"].spec
     )
     monkeypatch.setattr(whole_photo, "scorer", _means)
-    monkeypatch.setattr(
-        ablation.train_reference, "sorted_by_size", lambda _: ([], [tmp_path / "photos/b.png"])
-    )
+    large = damage_pack.Photos((), (tmp_path / "photos/b.png",), frozenset())
+    monkeypatch.setattr(ablation.train_reference, "photos_of", lambda _: large)
     out = tmp_path / "reference_ablation.json"
     arguments = [
         str(pack), "--init", str(trunk), "--pristine", str(tmp_path / "photos"), "--held-out", str(tmp_path / "val"),

@@ -1,5 +1,6 @@
 """The shipped weights' training: its errors, and (slow, with piq) all of it on a few small photos."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileiqa import checkpoint
+from mobileiqa import checkpoint, training_record
+from mobileiqa.training import damage_pack
 from mobileiqa.training_record import reference_key
 from mobileiqa.zoo import MODELS, build_seeded
 from tools import train_reference
@@ -74,13 +76,28 @@ def test_the_curve_is_drawn_of_what_was_written(tmp_path):
         assert picture.width == 900
 
 
+def test_photos_that_the_trunk_validated_on_validate_again(photos, severity, trunk, tmp_path, monkeypatch):
+    monkeypatch.setattr(damage_pack, "CALIBRATION_PHOTOS", 1)
+    arguments = [str(photos), "--severity", str(severity), "--init"]
+    first = train_reference.photos_of(train_reference.arguments().parse_args([*arguments, str(trunk)]))
+    assert first.held_back == {"p0.png"}  # nothing known of the trunk
+    listing = training_record.listing_key(["p1.png"])
+    record = training_record.record(
+        [training_record.TrainedSet("pristine", 1, 3, 1, listing)],
+        {reference_key("pristine", "p1.png")}, {reference_key("pristine", "p3.png")},
+    )  # fmt: skip
+    spec = dataclasses.replace(MODELS["lar-iqa-lite"].spec, training=record)
+    other = checkpoint.save(tmp_path / "other.safetensors", build_seeded("lar-iqa-lite"), spec)
+    again = train_reference.photos_of(train_reference.arguments().parse_args([*arguments, str(other)]))
+    assert again.held_back == {"p3.png"} and [path.name for path in again.unseen] == ["p3.png"]
+    assert [path.name for path in again.trained[0]] == ["p0.png", "p1.png", "p2.png", "p4.png"]
+
+
 @pytest.mark.slow
 def test_it_trains_from_photos_to_a_checkpoint_and_does_not_pack_twice(
     photos, severity, trunk, tmp_path, monkeypatch, capsys
 ):
     pytest.importorskip("piq", reason="install the train extra: pip install piq")
-    from mobileiqa.training import damage_pack
-
     monkeypatch.setattr(train_reference, "GROUPS", (1, 1))
     monkeypatch.setattr(train_reference, "CARDS", 1)
     monkeypatch.setattr(damage_pack, "CALIBRATION_PHOTOS", 1)

@@ -47,6 +47,8 @@ FULL_SIZE: dict[str, Case] = {
     "original": Case(PRISTINE, 0.3, (NONE,)),
     "half size": Case(PRISTINE, 0.3, (NONE,)),
     "enlarged": Case(0.9, 0.3, (NONE,)),
+    "enlarged, JPEG 50": Case(0.77, 0.3, None),
+    "enlarged, JPEG 20": Case(0.58, 0.5, _reasons("compression")),
     "blurred": Case(0.07, 1, _reasons("blur")),
     "blurred, noise": Case(0.03, 1, _reasons("blur", "noise")),
     "blurred, other noise": Case(0.04, 0.5, _reasons("blur", "noise")),
@@ -69,6 +71,7 @@ FULL_SIZE_ORDERS = (
     ("blurred", "blurred, other noise"), ("soft", "soft, noise"), ("original", "soft"), ("soft", "blurred"),
     ("JPEG 90", "JPEG 50"), ("JPEG 50", "JPEG 20"), ("JPEG 20", "JPEG 8"), ("JPEG 20", "JPEG 20, blurred"),
     ("original", "dark"), ("original", "bright"),
+    ("enlarged", "enlarged, JPEG 50"), ("enlarged, JPEG 50", "enlarged, JPEG 20"),
 )  # fmt: skip
 # One way and back with a negative margin: the two may differ by no more than that.
 SAME_ORDERS = (("original", "half size"), ("half size", "original"))
@@ -114,7 +117,10 @@ def _damaged(photo: Pixels, rng: np.random.Generator) -> Iterator[tuple[str, Pix
     blurry, soft = damage.blurred(photo, rng.uniform(7, 16)), damage.blurred(photo, rng.uniform(2, 6))
     yield "original", photo
     yield "half size", _scaled(photo, 0.5)
-    yield "enlarged", enlarged(photo[: height * 3 // 4, : width * 3 // 4], rng)
+    larger = enlarged(photo[: height * 3 // 4, : width * 3 // 4], rng)
+    yield "enlarged", larger
+    yield "enlarged, JPEG 50", damage.jpeg(larger, int(rng.integers(45, 60)))
+    yield "enlarged, JPEG 20", damage.jpeg(larger, int(rng.integers(17, 25)))
     yield "blurred", blurry
     yield "blurred, noise", damage.with_noise(blurry, rng.uniform(10, 20), 3, rng)
     yield "blurred, other noise", damage.with_noise(blurry, rng.uniform(6, 25), int(rng.choice((1, 3))), rng)

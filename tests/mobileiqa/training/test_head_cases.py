@@ -5,7 +5,7 @@ import pytest
 
 from mobileiqa.reasons import NONE
 from mobileiqa.training import head_cases
-from mobileiqa.training.head_cases import FULL_SIZE, FULL_SIZE_ORDERS, PART_ORDERS, Case
+from mobileiqa.training.head_cases import FULL_SIZE, FULL_SIZE_ORDERS, PART_ORDERS, SAME_ORDERS, Case
 
 SEVERITY = {(d, level): 0.95 - 0.17 * level for d in range(1, 26) for level in range(1, 6)}
 
@@ -24,12 +24,14 @@ def test_the_better_one_of_a_pair_has_the_higher_label_where_both_have_one() -> 
 def test_every_damage_at_full_size_is_made_once_and_orders_are_between_them(photo: np.ndarray) -> None:
     pictures, orders = head_cases.full_size(photo, np.random.default_rng(2))
     assert sorted(map(id, (case for _, case in pictures))) == sorted(map(id, FULL_SIZE.values()))
-    assert len(orders) == len(FULL_SIZE_ORDERS) + len(PART_ORDERS)
+    assert len(orders) == len(FULL_SIZE_ORDERS) + len(PART_ORDERS) + len(SAME_ORDERS)
     shapes = {pixels.shape for pixels, _ in pictures}
     assert (300, 320, 3) in shapes and all(pixels.dtype == np.uint8 for pixels, _ in pictures)
     cases = [case for _, case in pictures]
-    better, worse, _ = orders[-1]  # all but the centre blurred, over all blurred
+    better, worse, _ = orders[-3]  # all but the centre blurred, over all blurred
     assert cases[better] is FULL_SIZE["centre sharp"] and cases[worse] is FULL_SIZE["blurred"]
+    (a, b, margin), back = orders[-2:]  # the half-size copy scores the same
+    assert cases[b] is FULL_SIZE["half size"] and back == (b, a, margin) and margin < 0
     sharp = pictures[better][0][200:400, 250:400]
     assert np.array_equal(sharp, pictures[cases.index(FULL_SIZE["original"])][0][200:400, 250:400])
 

@@ -91,7 +91,7 @@ ray: $(STAMP)
 backbone: $(STAMP)
 	$(BIN)/python -m tools.make_env backbone
 
-# The shipped checkpoint, from pristine photos and KADID-10k's mean scores: three hours on two cores.
+# The shipped checkpoint, from pristine photos and KADID-10k's mean scores: three hours on two cores, two in bf16 (docs/train.md).
 # make reference PRISTINE=photos/ LARGE=large/ SEVERITY=severity.csv [HELD_OUT="val/ large_val/"] [EXCLUDE="a.png b.png"]
 #   [DEVICE=cuda] [PRECISION=bf16]
 # Photos that show what one of HELD_OUT shows are left out.

@@ -8,7 +8,7 @@ same start, the same steps and the same batches, but for the one thing that each
 `everything` by the order of its batches alone: what lies within that difference says nothing. Figures are
 whole_photo.py's, on the first photos of each folder that no variant is trained on.
 
-Left out, because two cores would take a day: most of the steps (training takes 1,090 of 30 copies), those at larger
+Left out, because two cores would take a day: most of the steps (training takes 1,280 of 30 copies), those at larger
 views, and the tuning of the head. What is finished is not trained again; a stopped variant goes on where it was saved.
 """
 

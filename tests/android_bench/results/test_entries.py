@@ -210,6 +210,7 @@ def test_model_and_precision_come_from_our_file_names_and_metadata(measured, wri
         "file": "x/mobilenet-iqa_317x205_fp16.tflite",
         "fp16_capable": True,
         "file_precision": "fp16",
+        "device": {**base["device"], "fp16_hardware": False},  # whatever this processor has
     }
     arm = {**fp16, "device": {**base["device"], "fp16_hardware": True}}
     int8 = {**base, "file": "lar_int8_iqa_int8.tflite", "file_precision": "int8"}

@@ -153,7 +153,7 @@ def trained(
     whole, spec = start()
     model = OneView(variant.views) if variant.views != VIEWS else WholePhoto()
     model.load_state_dict(whole.state_dict())
-    large = set() if variant.large else {path.name for path in train_reference.photos_of(args).large}
+    large = set() if variant.large else {path.name for path in train_reference.sorted_by_size(args)[1]}
     torch.manual_seed(plan.seed)  # of the cells' classifier
     plan = dataclasses.replace(plan, **variant.plan)
     damage_training.train(model, args.pack, folder, plan, partial(LesserPack, variant, large))

@@ -161,14 +161,12 @@ def excluded(args: argparse.Namespace, folder: Path) -> list[str]:
     return [name for name in args.exclude if (folder / name).is_file()]
 
 
-def photos_of(args: argparse.Namespace) -> "Photos":
-    """The photos of the command. What --init has validated on validates again: nothing was trained on it."""
+def sorted_by_size(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """The photos of the command: small ones, and large ones."""
     from PIL import Image
 
-    from mobileiqa import checkpoint
     from mobileiqa.photos.search import find_images
     from mobileiqa.training import damage_pack
-    from mobileiqa.training_record import reference_key
 
     small, large = [], []
     for path in [p for p in find_images(args.pristine) if p.name not in args.exclude]:
@@ -177,6 +175,16 @@ def photos_of(args: argparse.Namespace) -> "Photos":
     if len(small) < damage_pack.CALIBRATION_PHOTOS:
         expected = f"{damage_pack.CALIBRATION_PHOTOS} photos or more of at most {LARGE_PX} pixels"
         raise UserError(expected, str(len(small)), "name a folder of small pristine photos, too")
+    return small, large
+
+
+def photos_of(args: argparse.Namespace) -> "Photos":
+    """The photos of the command. What --init has validated on validates again: nothing was trained on it."""
+    from mobileiqa import checkpoint
+    from mobileiqa.training import damage_pack
+    from mobileiqa.training_record import reference_key
+
+    small, large = sorted_by_size(args)
     record = checkpoint.load_spec(args.init).training
     known = record.keys("validation") if record else frozenset()
     names = sorted(path.name for path in (*small, *large))

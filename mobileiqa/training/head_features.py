@@ -1,6 +1,6 @@
 """What the trunk of `whole-photo` says of the pictures that its head is tuned on: read once, in several poses."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,9 +59,9 @@ class Features:
         return torch.cat([self.overviews[places, number], self.fragments[places, number]], 1)
 
 
-Group = tuple[
-    Iterable[tuple[tuple[Pixels, Pixels], Case]], list[Order], bool
-]  # views and labels; at full size?
+Pictures = Iterable[tuple[tuple[Pixels, Pixels], Case]]  # views and labels
+Group = tuple[Pictures, list[Order], bool]  # at full size?
+Kind = Callable[[Pixels], tuple[head_cases.Pictures, list[Order]]]  # cases of a photo
 
 
 def read_features(
@@ -104,10 +104,14 @@ def _groups(
         (partial(head_cases.full_size, rng=rng), large, counts.full_size_photos),
     ):
         for number in rng.permutation(len(photos))[:count]:
-            pictures, orders = kind(as_array(read_pixels(photos[number], ColorManagement.SRGB)))
-            yield ((damage_pack.views(pixels), case) for pixels, case in pictures), orders, photos is large
+            yield *_of_photo(photos[number], kind), photos is large
     for number in rng.permutation(len(pack.train))[: counts.groups]:
         yield _packed(pack, pack.train[number])
+
+
+def _of_photo(path: Path, kind: Kind) -> tuple[Pictures, list[Order]]:
+    pictures, orders = kind(as_array(read_pixels(path, ColorManagement.SRGB)))
+    return ((damage_pack.views(pixels), case) for pixels, case in pictures), orders
 
 
 def _packed(pack: Pack, row: Mapping) -> Group:
@@ -142,7 +146,6 @@ def unseen_features(model: WholePhoto, photos: Sequence[Path], seed: int) -> tor
     rng = np.random.default_rng(seed)
     features = []
     for path in cli.progress(photos, "reading unseen photos", len(photos)):
-        pictures, _ = head_cases.pristine(as_array(read_pixels(path, ColorManagement.SRGB)), rng)
-        for pixels, _ in pictures:
-            features.append(torch.cat(_features(model, damage_pack.views(pixels), rng), 1))
+        pictures, _ = _of_photo(path, partial(head_cases.pristine, rng=rng))
+        features += [torch.cat(_features(model, views, rng), 1) for views, _ in pictures]
     return torch.cat(features)

@@ -134,8 +134,9 @@ def test_the_command_trains_measures_and_does_not_train_twice(
         tmp_path / "trunk.safetensors", build_seeded("lar-iqa-lite"), MODELS["lar-iqa-lite"].spec
     )
     monkeypatch.setattr(whole_photo, "scorer", _means)
-    large = damage_pack.Photos((), (tmp_path / "photos/b.png",), frozenset())
-    monkeypatch.setattr(ablation.train_reference, "photos_of", lambda _: large)
+    monkeypatch.setattr(
+        ablation.train_reference, "sorted_by_size", lambda _: ([], [tmp_path / "photos/b.png"])
+    )
     out = tmp_path / "reference_ablation.json"
     arguments = [
         str(pack), "--init", str(trunk), "--pristine", str(tmp_path / "photos"), "--held-out", str(tmp_path / "val"),

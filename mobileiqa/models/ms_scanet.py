@@ -27,10 +27,19 @@ DROP = 0.1
 
 
 def position_code(positions: int, width: int) -> torch.Tensor:
-    """(positions, width): sine in even columns, cosine in odd ones, in float32 as published, whatever runs it."""
-    place = torch.arange(positions, dtype=torch.float32)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
-    return torch.stack([torch.sin(place * rate), torch.cos(place * rate)], -1).reshape(positions, width)
+    """(positions, width), float32: sine in even columns, cosine in odd ones.
+
+    Every step is rounded to float32 as published, and computed in float64 before: float32's exponentials and sines
+    differ between processors, by up to 6e-5 in a value here.
+    """
+    exponent = torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width)
+    rate = _rounded(torch.exp(exponent.double()))
+    angle = _rounded(torch.arange(positions, dtype=torch.float64)[:, None] * rate)
+    return torch.stack([torch.sin(angle), torch.cos(angle)], -1).reshape(positions, width).float()
+
+
+def _rounded(x: torch.Tensor) -> torch.Tensor:
+    return x.float().double()
 
 
 class PatchEmbed(nn.Module):

@@ -69,16 +69,16 @@ def seeded_double() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def assert_same() -> Callable[[Any, dict[str, Any]], None]:
-    """assert_same(array, stored): shape, mean, deviation and samples, to 1e-9 of the stored deviation."""
+def assert_same() -> Callable[..., None]:
+    """assert_same(array, stored, relative): shape, mean, deviation and samples, to `relative` of its deviation."""
 
-    def check(array: Any, stored: dict[str, Any]) -> None:
+    def check(array: Any, stored: dict[str, Any], relative: float = RELATIVE) -> None:
         array = np.asarray(array)
         assert list(array.shape) == stored["shape"]
         samples = array.ravel()[np.linspace(0, array.size - 1, 8).astype(int)]
         values = {"mean": array.mean(), "std": array.std(), "samples_at_linspace8": samples}
         for key, value in values.items():
-            assert np.abs(value - np.array(stored[key])).max() <= RELATIVE * stored["std"], key
+            assert np.abs(value - np.array(stored[key])).max() <= relative * stored["std"], key
 
     return check
 

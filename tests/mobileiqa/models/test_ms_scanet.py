@@ -1,5 +1,6 @@
 """MS-SCANet: the golden outputs, and a network written independently, small and whole."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,21 @@ from mobileiqa.models.ms_scanet import PREFIXES, MSSCANet
 from mobileiqa.preprocess import prepare
 from mobileiqa.zoo import MODELS, build_seeded
 
+# The stored outputs contain the float32 position code of the processor they were computed on; others round it
+# otherwise, and scores by up to 4e-7.
+FLOAT32 = 2e-6
 SMALL = {"side_px": 96, "heads": 4, "width": 16, "squeezed": 3, "hidden": 24, "head": 8}
+
+
+def sinusoids(positions: int, width: int) -> np.ndarray:
+    """The published table, (positions, width) float64, of float32 values: math's functions, each step rounded."""
+    table = np.empty((positions, width))
+    for column in range(0, width, 2):
+        rate = np.float32(math.exp(np.float32(column) * np.float32(-math.log(10000.0) / width)))
+        angles = [float(np.float32(place) * rate) for place in range(positions)]
+        table[:, column] = np.float32([math.sin(a) for a in angles])
+        table[:, column + 1] = np.float32([math.cos(a) for a in angles])
+    return table
 
 
 def independent(state: dict[str, torch.Tensor], image: torch.Tensor, heads: int) -> dict[str, torch.Tensor]:
@@ -41,12 +56,7 @@ def independent(state: dict[str, torch.Tensor], image: torch.Tensor, heads: int)
     def embed(branch: int) -> torch.Tensor:
         weight, bias = (state[f"patch_embed{branch}.proj.{part}"] for part in ("weight", "bias"))
         x = functional.conv2d(image, weight, bias, stride=weight.shape[2]).flatten(2)[0].T
-        width = x.shape[1]
-        place = torch.arange(len(x)).float()[:, None]
-        rate = torch.exp(torch.arange(0, width, 2).float() * (-np.log(10000.0) / width))
-        table = torch.zeros(len(x), width)
-        table[:, 0::2], table[:, 1::2] = torch.sin(place * rate), torch.cos(place * rate)
-        return x + table.double() * 2
+        return x + torch.from_numpy(sinusoids(*x.shape)) * 2
 
     def branch(x: torch.Tensor, number: int) -> torch.Tensor:
         first, second = (f"branch{number}_blocks.{i}" for i in range(2))
@@ -103,10 +113,10 @@ def test_published_outputs(heads: int, side: int, golden, seeded_double, assert_
         with torch.inference_mode():
             features = model.forward_features(image)
             score = model.forward_head(features)
-        assert score.item() == pytest.approx(case["score"], rel=1e-9)
+        assert score.item() == pytest.approx(case["score"], rel=FLOAT32)
         arrays = (*features, pooled(model, features[2]))
         for key, array in zip(("x1", "x2", "x2_before_pool", "x2_pooled"), arrays, strict=True):
-            assert_same(array, case[key])
+            assert_same(array, case[key], FLOAT32)
 
 
 def test_published_keys_shapes_and_types(published_keys, keys_of):
